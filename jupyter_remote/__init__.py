@@ -1,0 +1,111 @@
+"""Run notebook cells and functions on cloud GPUs: live output, progress and price in the notebook.
+
+``%load_ext jupyter_remote`` in IPython, or ``import jupyter_remote as jr`` in Python.
+Importing this package loads nothing heavy: every public name is resolved when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from jupyter_remote.client.api import Client
+    from jupyter_remote.client.jobs import Batch, Job
+    from jupyter_remote.client.plan import Plan
+    from jupyter_remote.errors import (
+        BackendUnreachable,
+        BudgetExceeded,
+        CaptureError,
+        CompositeError,
+        EnvironmentMismatch,
+        InsufficientFunds,
+        JobCancelled,
+        JobLost,
+        JobTimedOut,
+        JupyterRemoteError,
+        NotAuthorized,
+        RemoteError,
+    )
+    from jupyter_remote.notebook.decorator import remote
+    from jupyter_remote.worker.inside import job, on_checkpoint, progress
+
+_WHERE = {
+    "Client": "client.api",
+    "Job": "client.jobs",
+    "Batch": "client.jobs",
+    "Plan": "client.plan",
+    "remote": "notebook.decorator",
+    "progress": "worker.inside",
+    "job": "worker.inside",
+    "on_checkpoint": "worker.inside",
+    **dict.fromkeys(
+        (
+            "BackendUnreachable",
+            "BudgetExceeded",
+            "CaptureError",
+            "CompositeError",
+            "EnvironmentMismatch",
+            "InsufficientFunds",
+            "JobCancelled",
+            "JobLost",
+            "JobTimedOut",
+            "JupyterRemoteError",
+            "NotAuthorized",
+            "RemoteError",
+        ),
+        "errors",
+    ),
+}
+
+__all__ = [
+    "BackendUnreachable",
+    "Batch",
+    "BudgetExceeded",
+    "CaptureError",
+    "Client",
+    "CompositeError",
+    "EnvironmentMismatch",
+    "InsufficientFunds",
+    "Job",
+    "JobCancelled",
+    "JobLost",
+    "JobTimedOut",
+    "JupyterRemoteError",
+    "NotAuthorized",
+    "Plan",
+    "RemoteError",
+    "__version__",
+    "job",
+    "on_checkpoint",
+    "progress",
+    "remote",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(importlib.import_module(f"jupyter_remote.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Called by ``%load_ext jupyter_remote``."""
+    from jupyter_remote.notebook.magics import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Called by ``%unload_ext jupyter_remote``."""
+    from jupyter_remote.notebook.magics import unload
+
+    unload(ipython)

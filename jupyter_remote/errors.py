@@ -1,0 +1,204 @@
+"""Every error of the project. Each has a stable ``code`` and says the next step in ``hint``.
+
+Codes cross the wire (see :mod:`jupyter_remote.wire`, which maps them to HTTP); classes do not.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class JupyterRemoteError(Exception):
+    """Base of all errors.
+
+    ``message`` says what happened, ``hint`` the next step.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+# --- what the user gave us -------------------------------------------------------------------
+class UsageError(JupyterRemoteError):
+    """A wrong option, name or argument."""
+
+    code = "usage"
+
+
+class InvalidRequest(JupyterRemoteError):
+    """The server could not accept the request as it was written."""
+
+    code = "invalid_request"
+
+
+class CaptureError(JupyterRemoteError):
+    """Names that a cell or function uses cannot travel. Lists every one of them."""
+
+    code = "capture"
+
+
+class UnknownMachine(UsageError):
+    """No machine type has this id, or none fits what was asked."""
+
+    code = "unknown_machine"
+
+
+class EnvironmentMismatch(JupyterRemoteError):
+    """Python or a package differs in a way that makes pickles unsafe; nothing was unpickled."""
+
+    code = "environment_mismatch"
+
+
+# --- reaching the backend --------------------------------------------------------------------
+class BackendUnreachable(JupyterRemoteError):
+    """No backend answers at this address."""
+
+    code = "backend_unreachable"
+
+
+class ProtocolMismatch(JupyterRemoteError):
+    """Client, server or worker speak different versions of the protocol."""
+
+    code = "protocol_mismatch"
+
+
+class NotAuthenticated(JupyterRemoteError):
+    """The token is missing, wrong, expired or revoked."""
+
+    code = "not_authenticated"
+
+
+class NotAuthorized(JupyterRemoteError):
+    """The token is known but does not allow this."""
+
+    code = "not_authorized"
+
+
+class NotFound(JupyterRemoteError):
+    """Absent, or somebody else's: the two look the same."""
+
+    code = "not_found"
+
+
+class Conflict(JupyterRemoteError):
+    """The state does not allow this transition (a stale epoch, a terminal job, a reused key)."""
+
+    code = "conflict"
+
+
+class KeyReused(Conflict):
+    """The same idempotency key with another body."""
+
+    code = "key_reused"
+
+
+class TooLarge(JupyterRemoteError):
+    """A body, frame or count is above its limit; the message says which and how much."""
+
+    code = "too_large"
+
+
+class UnsupportedMediaType(JupyterRemoteError):
+    """The content type is not one that this route takes."""
+
+    code = "unsupported_media_type"
+
+
+class StorageFull(JupyterRemoteError):
+    """The disk under the backend is full or fails; nothing was acknowledged."""
+
+    code = "storage_full"
+
+
+class DigestMismatch(JupyterRemoteError):
+    """Bytes are not what their digest says; they were not used."""
+
+    code = "digest_mismatch"
+
+
+# --- money -----------------------------------------------------------------------------------
+class InsufficientFunds(JupyterRemoteError):
+    """The balance does not cover the hold; nothing ran."""
+
+    code = "insufficient_funds"
+
+
+class BudgetExceeded(JupyterRemoteError):
+    """The job reached its cost limit and was stopped."""
+
+    code = "budget_exceeded"
+
+
+# --- how a job ended -------------------------------------------------------------------------
+class JobCancelled(JupyterRemoteError):
+    """The job was cancelled."""
+
+    code = "job_cancelled"
+
+
+class JobLost(JupyterRemoteError):
+    """The worker died or vanished; says how."""
+
+    code = "job_lost"
+
+
+class JobTimedOut(JupyterRemoteError):
+    """The job reached its time limit and was stopped."""
+
+    code = "job_timed_out"
+
+
+class RemoteError(JupyterRemoteError):
+    """The remote code raised. The remote exception's own type is a second base class.
+
+    ``ename``, ``evalue`` and ``traceback`` (list of ANSI-coloured lines) are as Jupyter has them.
+    """
+
+    code = "remote_error"
+
+    def __init__(
+        self,
+        ename: str = "",
+        evalue: str = "",
+        traceback: list[str] | None = None,
+        *,
+        hint: str = "",
+    ) -> None:
+        super().__init__(f"{ename}: {evalue}" if evalue else ename, hint=hint)
+        self.ename = ename
+        self.evalue = evalue
+        self.traceback = traceback or []
+
+    def _render_traceback_(self) -> list[str]:
+        """Called by IPython in place of its own traceback."""
+        return self.traceback or [str(self)]
+
+
+class CompositeError(ExceptionGroup[Exception], JupyterRemoteError):
+    """Several jobs of one batch or several workers of one view failed."""
+
+    code = "composite"
+    hint = ""
+
+    def __new__(cls, message: str, exceptions: list[Exception]) -> CompositeError:
+        return super().__new__(cls, message, exceptions)
+
+    def __init__(self, message: str, exceptions: list[Exception]) -> None:
+        self.hint = ""
+
+    def __str__(self) -> str:
+        return ExceptionGroup.__str__(self)
+
+
+def _tree(cls: type[JupyterRemoteError]) -> list[type[JupyterRemoteError]]:
+    return [cls, *(d for sub in cls.__subclasses__() for d in _tree(sub))]
+
+
+BY_CODE: dict[str, type[JupyterRemoteError]] = {c.code: c for c in _tree(JupyterRemoteError)}

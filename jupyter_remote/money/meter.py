@@ -1,0 +1,51 @@
+"""From time to money and back. Integers: micro-credits (1 credit = 1_000_000 = 0.01 USD)."""
+
+from __future__ import annotations
+
+import math
+
+UCREDITS_PER_CREDIT = 1_000_000
+UCREDITS_PER_USD = 100 * UCREDITS_PER_CREDIT
+MS_PER_H = 3_600_000
+
+
+def ucredits_of_usd(usd: float) -> int:
+    """Micro-credits of an amount in USD, rounded to the nearest."""
+    return round(usd * UCREDITS_PER_USD)
+
+
+def usd_of(ucredits: int) -> float:
+    """USD of an amount in micro-credits."""
+    return ucredits / UCREDITS_PER_USD
+
+
+def credits_of(ucredits: int) -> float:
+    """Credits of an amount in micro-credits."""
+    return ucredits / UCREDITS_PER_CREDIT
+
+
+def cost_ucredits(rate_ucredits_per_h: int, seconds: float) -> int:
+    """Cost of ``seconds`` at a rate: whole milliseconds begun, rounded up to a micro-credit."""
+    ms = math.ceil(max(0.0, seconds) * 1000)
+    return -(-rate_ucredits_per_h * ms // MS_PER_H)
+
+
+def longest_run_s(
+    rate_ucredits_per_h: int,
+    longest_s: float,
+    timeout_s: float | None = None,
+    max_cost_ucredits: int | None = None,
+) -> float:
+    """The longest run that the limits allow: by time, and by what ``max_cost`` pays for."""
+    longest = min(longest_s, timeout_s) if timeout_s is not None else longest_s
+    if max_cost_ucredits is not None and rate_ucredits_per_h > 0:
+        longest = min(longest, max_cost_ucredits * MS_PER_H // rate_ucredits_per_h / 1000)
+    return longest
+
+
+def text_of(ucredits: int) -> str:
+    """For people: ``$0.0123``; free is ``$0``."""
+    usd = usd_of(ucredits)
+    if usd == 0:
+        return "$0"
+    return f"${usd:,.2f}" if abs(usd) >= 1 else f"${usd:.4f}"

@@ -1,0 +1,66 @@
+"""Settings: explicit argument, then environment, then ``.env`` beside the notebook, then traitlets
+config (``c.JupyterRemote.…`` in ``jupyter_remote_config.py`` or IPython's config), then defaults.
+
+Read when asked for, never at import.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from traitlets.config import Config
+
+MIB = 1024 * 1024
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings with their defaults. The environment variable of ``x_y`` is
+    ``JUPYTER_REMOTE_X_Y``."""
+
+    url: str = ""  # of a backend; empty: the embedded one
+    token: str = ""
+    home: str = ""  # state of the embedded backend; default <jupyter data dir>/jupyter_remote
+    runtime: str = ""  # connection file; default <jupyter runtime dir>
+    idle_timeout_s: float = 3600.0  # the embedded backend ends after this long with nothing to do
+    slots: int = 0  # jobs at a time on this computer; 0: one a core, at least 2
+    play_credits: float = 1_000_000.0  # granted once on an embedded backend, for simulated types
+    longest_run_s: float = 86_400.0  # of a job without --timeout
+    plan_above_usd: float = 1.0  # show the plan before a job whose hold is above this
+    retention_s: float = 30 * 86_400.0  # terminal jobs are forgotten after this long
+    unused_blobs_s: float = 86_400.0  # blobs that no job needs are kept for this long
+    interrupt_grace_s: float = 10.0  # between SIGINT and SIGKILL
+    heartbeat_s: float = 5.0
+    lease_s: float = 45.0
+    dead_man_s: float = 30.0
+    live_output_bytes: int = 8 * MIB  # live output of one job; the rest is folded into its log
+    live_output_bytes_per_s: int = 512 * 1024
+    result_inline_bytes: int = 64 * 1024
+    max_body_bytes: int = 64 * MIB  # of a JSON request
+    max_blob_bytes: int = 1 << 42
+    trust_env: bool = False  # let httpx use proxies from the environment
+
+
+def load(config: Config | None = None, folder: str | Path | None = None) -> Settings:
+    """Settings as they are now.
+
+    Parameters
+    ----------
+    config: traitlets config of the running application, if there is one.
+    folder: where a ``.env`` file may be; the current folder by default.
+    """
+    from dotenv import dotenv_values
+
+    values: dict[str, object] = {}
+    if config is not None:
+        values.update(config.get("JupyterRemote", {}))
+    dotenv = {k: v for k, v in dotenv_values(Path(folder or ".") / ".env").items() if v is not None}
+    for source in (dotenv, os.environ):
+        for name in Settings.__struct_fields__:
+            if (text := source.get(f"JUPYTER_REMOTE_{name.upper()}")) is not None:
+                values[name] = text
+    return msgspec.convert(values, Settings, strict=False)

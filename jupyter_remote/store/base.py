@@ -1,0 +1,292 @@
+"""The store: verbs of jobs, not of SQL. Each verb is one transaction with its history and ledger.
+
+All verbs are synchronous and are called from the store's own thread (see
+:class:`jupyter_remote.store.writer.Writer`, which groups commits). A verb that writes on behalf of
+an attempt takes ``(job, epoch)`` and raises :class:`~jupyter_remote.errors.Conflict` when the
+epoch is not the latest or the state does not allow the transition; nothing is changed then.
+Absent and somebody else's raise the same :class:`~jupyter_remote.errors.NotFound`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from jupyter_remote.model import (
+    AttemptRecord,
+    Balance,
+    Entry,
+    History,
+    InstanceRecord,
+    InstanceState,
+    JobId,
+    JobRecord,
+    JobState,
+    Limits,
+    OwnerId,
+    Stage,
+    TokenRecord,
+    WorkerId,
+    WorkerRecord,
+)
+from jupyter_remote.wire import Event, MissingSegment, Segment, WorkerEvent
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to be written. ``hold_ucredits`` is taken from the owner in the same transaction."""
+
+    id: JobId
+    owner: OwnerId
+    body_digest: str  # of the request: the same id with another body is KeyReused
+    client: str
+    kind: str
+    description: str
+    visibility: str
+    machine: str
+    simulated: bool
+    spec: bytes
+    segments: list[Segment]  # all that are not inline: the job is ready when they are there
+    limits: Limits
+    max_attempts: int
+    retries: int
+    rate_ucredits_per_h: int
+    hold_ucredits: int
+    batch: str | None = None
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a submit did."""
+
+    job: JobRecord
+    created: bool  # False: it was there already
+    missing: list[MissingSegment]
+    event: Event | None = None  # the status event that was stored
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """A transition that was made: the job as it is now, and the events stored with it."""
+
+    job: JobRecord
+    events: list[Event]
+
+
+class AttemptUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """What one Beat brings."""
+
+    job: JobId
+    epoch: int
+    events: list[WorkerEvent]  # seq 0: `progress` and `metrics`, kept as the job's latest only
+    stage: Stage | None
+    progress: bytes | None = None  # JSON list of wire.Bar, if changed
+    metrics: bytes | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended, as its worker says."""
+
+    kind: str  # succeeded, failed, cancelled, expired, died
+    reason: str = ""
+    detail: str = ""
+    signal: str = ""
+    result: bytes | None = None  # JSON of wire.Result
+    error: bytes | None = None  # JSON of wire.RemoteFailure
+    segments: list[Segment] = []  # of the result; all must be there, else Conflict
+    log: Segment | None = None
+    events: list[WorkerEvent] = []
+    metrics: bytes | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the scheduler decides on. Bounded: at most ``limit`` queued jobs, oldest first."""
+
+    queued: list[JobRecord]  # ready, state QUEUED
+    waiting: list[JobRecord]  # RETRY_WAIT
+    active: list[JobRecord]  # CLAIMED or RUNNING
+    attempts: list[AttemptRecord]  # of the active ones
+    workers: list[WorkerRecord]  # connected ones
+    instances: list[InstanceRecord]  # not TERMINATED
+
+
+class BlobRow(msgspec.Struct, frozen=True):
+    digest: str
+    size_bytes: int
+    present: bool
+    references: int
+    unused_since_at: float | None
+
+
+class Store(Protocol):
+    """What a store can do. Conformance: ``tests/conformance/store.py``, run on each."""
+
+    def close(self) -> None: ...
+
+    # -- jobs
+    def submit(self, new: Sequence[NewJob], now: float) -> list[Written]:
+        """Write jobs, their holds and history. All or nothing.
+
+        Raises InsufficientFunds (says how much is missing), KeyReused.
+        """
+        ...
+
+    def job(self, job: JobId, owner: OwnerId | None = None) -> JobRecord:
+        """Raises NotFound, also when ``owner`` is given and is not the job's."""
+        ...
+
+    def find(self, prefix: str, owner: OwnerId, limit: int = 10) -> list[JobRecord]:
+        """Jobs of ``owner`` whose id begins with ``prefix``, newest first."""
+        ...
+
+    def jobs(
+        self,
+        owner: OwnerId,
+        *,
+        states: Sequence[JobState] | None = None,
+        client: str | None = None,
+        batch: str | None = None,
+        limit: int = 50,
+        before: str = "",
+    ) -> list[JobRecord]:
+        """Newest first. ``before`` is the id of the last job of the page before."""
+        ...
+
+    def history(self, job: JobId) -> list[History]: ...
+
+    def snapshot(self, limit: int = 1000) -> Snapshot: ...
+
+    # -- transitions
+    def claim(
+        self, job: JobId, worker: WorkerId, now: float, lease_s: float
+    ) -> tuple[Changed, AttemptRecord] | None:
+        """QUEUED to CLAIMED with epoch + 1; None when the job is not claimable any more."""
+        ...
+
+    def start(self, job: JobId, epoch: int, now: float) -> Changed:
+        """CLAIMED to RUNNING; sent twice it is the same. Conflict if cancel was requested."""
+        ...
+
+    def beat(self, update: AttemptUpdate, now: float, lease_s: float) -> Changed:
+        """Renew the lease and store events (each seq once). The reply's job has the flags."""
+        ...
+
+    def finish(self, job: JobId, epoch: int, outcome: Outcome, now: float) -> Changed:
+        """The attempt ended.
+
+        succeeded → SUCCEEDED; failed → FAILED, or RETRY_WAIT while ``retries`` are left;
+        cancelled → CANCELLED; expired → EXPIRED; died → as a lost lease, with the signal kept
+        (two deaths on different workers by the same signal → FAILED, reason ``poison``).
+        With the cancel flag set, `succeeded` stays SUCCEEDED (finished before the cancel) and
+        everything else is CANCELLED. Money is captured and the rest of the hold released.
+        """
+        ...
+
+    def release(self, job: JobId, epoch: int, now: float, why: str) -> Changed:
+        """CLAIMED back to QUEUED; costs nothing and does not count as an attempt."""
+        ...
+
+    def cancel(self, job: JobId, owner: OwnerId, now: float, force: bool = False) -> Changed:
+        """Before it started: CANCELLED, free. Running: sets the flag. Terminal: Conflict."""
+        ...
+
+    def expire_leases(self, now: float) -> list[Changed]:
+        """Attempts whose lease ran out: LOST; the job retries, fails (lost) or is cancelled."""
+        ...
+
+    def expire_limits(self, now: float, grace_s: float) -> list[Changed]:
+        """RUNNING jobs past ``max_run_s`` + ``grace_s`` whose worker did not stop: EXPIRED."""
+        ...
+
+    def wake(self, now: float) -> list[Changed]:
+        """RETRY_WAIT jobs that are due: back to QUEUED."""
+        ...
+
+    # -- events
+    def events(
+        self,
+        *,
+        after: int,
+        owner: OwnerId | None = None,
+        job: JobId | None = None,
+        client: str | None = None,
+        limit: int = 1000,
+    ) -> list[Event]:
+        """Stored events with cursor > ``after``, in order, of a job or of a client's jobs."""
+        ...
+
+    def last_cursor(self) -> int: ...
+
+    # -- blobs: rows and references; the bytes are in blobs.base.Blobs
+    def blob_present(self, digest: str, size_bytes: int, now: float) -> list[Changed]:
+        """The bytes are there now. Returns jobs that became ready by it."""
+        ...
+
+    def missing(self, segments: Sequence[Segment]) -> list[MissingSegment]: ...
+
+    def chunk_places(self, chunks: Sequence[str]) -> dict[str, tuple[str, int, int]]:
+        """Chunk digest → (segment digest, offset, size) of a segment that is there."""
+        ...
+
+    def add_chunks(self, segment: str, chunks: Sequence[tuple[str, int]]) -> None:
+        """Remember at which offsets of a present segment its chunks lie."""
+        ...
+
+    def collect(self, now: float, unused_for_s: float) -> list[str]:
+        """Forget blobs without references since ``unused_for_s``; returns their digests.
+
+        Rows are deleted here first, the bytes by the caller afterwards.
+        """
+        ...
+
+    def may_read_blob(self, digest: str, owner: OwnerId) -> bool:
+        """Does a job of ``owner`` refer to it, or did ``owner`` upload it?"""
+        ...
+
+    def note_upload(self, digest: str, owner: OwnerId, now: float) -> None: ...
+
+    def forget_jobs(self, ended_before: float, limit: int = 1000) -> int:
+        """Retention: delete terminal jobs (events, references) that ended before; how many."""
+        ...
+
+    # -- money
+    def grant(self, owner: OwnerId, amount_ucredits: int, key: str, now: float) -> Balance:
+        """Idempotent on ``key``."""
+        ...
+
+    def balance(self, owner: OwnerId) -> Balance: ...
+
+    def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]: ...
+
+    # -- workers, instances, tokens
+    def put_worker(self, worker: WorkerRecord) -> None: ...
+
+    def worker_gone(self, worker: WorkerId, now: float) -> None:
+        """Its connection closed. Leases run on: unknown is not dead."""
+        ...
+
+    def resume(self, worker: WorkerId, job: JobId, epoch: int, now: float, lease_s: float) -> bool:
+        """A worker says hello and still holds this attempt: does it stand? Renews its lease."""
+        ...
+
+    def put_instance(self, instance: InstanceRecord) -> None: ...
+
+    def move_instance(
+        self, id: str, state: InstanceState, now: float, provider_id: str | None = None
+    ) -> InstanceRecord: ...
+
+    def add_token(self, token: TokenRecord, token_hash: str) -> None: ...
+
+    def token(self, token_hash: str) -> TokenRecord | None: ...
+
+    def tokens(self, owner: OwnerId) -> list[TokenRecord]: ...
+
+    def revoke_token(self, id: str, owner: OwnerId, now: float) -> None: ...
+
+    # -- for people and tests
+    def audit(self) -> list[str]:
+        """Every violated invariant of ``reliability.md`` in words; empty when all is well.
+
+        Entries of each posting add up to 0; balances equal their entries; a terminal job has no
+        open attempt and no hold; at most one attempt of a job is open; charged ≤ held.
+        """
+        ...

@@ -1,0 +1,603 @@
+"""Everything that crosses a process boundary, as msgspec types. No I/O.
+
+JSON over HTTP between client and server, MessagePack over a WebSocket between worker and server.
+Unknown fields are ignored on both sides, so that a newer peer may add some; ``PROTOCOL`` changes
+when an old peer could no longer understand.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from jupyter_remote import errors
+from jupyter_remote.model import Balance, History, MachineType
+
+PROTOCOL = 1
+FRAME_TYPE = "application/vnd.jupyter-remote.frame"
+CARD_TYPE = "application/vnd.jupyter-remote.job+json"
+
+INLINE_BYTES = 64 * 1024  # a parcel up to this size travels inside its message
+CHUNKED_BYTES = 1024 * 1024  # a segment above this size is cut into content-defined chunks
+
+HTTP_STATUS: dict[str, int] = {
+    "usage": 422,
+    "invalid_request": 422,
+    "unknown_machine": 422,
+    "environment_mismatch": 409,
+    "protocol_mismatch": 426,
+    "not_authenticated": 401,
+    "not_authorized": 403,
+    "not_found": 404,
+    "conflict": 409,
+    "key_reused": 422,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "storage_full": 507,
+    "digest_mismatch": 422,
+    "insufficient_funds": 402,
+    "budget_exceeded": 402,
+}
+
+
+class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An RFC 9457 problem document."""
+
+    title: str
+    status: int
+    code: str
+    detail: str = ""
+    hint: str = ""
+    type: str = "about:blank"
+
+
+def problem_of(error: errors.JupyterRemoteError) -> Problem:
+    """The problem document of an error; codes without a status are 500."""
+    return Problem(
+        title=error.code.replace("_", " "),
+        status=HTTP_STATUS.get(error.code, 500),
+        code=error.code,
+        detail=str(error.args[0]) if error.args else "",
+        hint=error.hint,
+    )
+
+
+def error_of(problem: Problem) -> errors.JupyterRemoteError:
+    """The error that a problem document stands for."""
+    cls = errors.BY_CODE.get(problem.code, errors.JupyterRemoteError)
+    if cls in (errors.CompositeError, errors.RemoteError):
+        cls = errors.JupyterRemoteError
+    return cls(problem.detail or problem.title, hint=problem.hint)
+
+
+# --- values ----------------------------------------------------------------------------------
+class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run of bytes named by its content: the pickle itself or one out-of-band buffer."""
+
+    digest: str  # BLAKE3, 64 hex digits, of the raw bytes
+    size_bytes: int
+    data: bytes | None = None  # the bytes themselves when the whole parcel is small
+    chunks: list[tuple[str, int]] = []  # (digest, size) of content-defined chunks, in order
+
+
+class Parcel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A value on its way: segment 0 is the pickle, the others its out-of-band buffers."""
+
+    segments: list[Segment]
+    python: str = ""  # "3.11" of the sender
+    magic: str = ""  # hex of importlib.util.MAGIC_NUMBER of the sender
+    versions: dict[str, str] = {}  # cloudpickle, numpy, pandas, torch where loaded
+    format: Literal["pickle5", "raw"] = "pickle5"  # raw: segment 0 is the value, bytes
+    names: list[NameInfo] = []  # what is inside, for people
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(s.size_bytes for s in self.segments)
+
+
+class NameInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A variable as people see it."""
+
+    name: str
+    type: str
+    size_bytes: int = 0
+
+
+class MissingSegment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A segment that the server lacks; ``chunks`` names the chunks of it that it lacks."""
+
+    digest: str
+    chunks: list[str] = []
+
+
+class FileRef(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file to be placed in the job's folder. ``path`` is relative, without ``..``."""
+
+    path: str
+    content: Segment
+    mode: int = 0o644
+    module: bool = False  # part of a local module: its root goes on sys.path
+
+
+# --- jobs ------------------------------------------------------------------------------------
+class Need(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is asked of a machine. ``machine`` wins over the rest."""
+
+    machine: str = ""
+    gpu: str = ""
+    gpu_count: int = 1
+    cpus: float = 0
+    memory_bytes: int = 0
+
+
+class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a worker needs to run a job."""
+
+    kind: Literal["call", "cell", "script", "notebook"]
+    code: str = ""  # raw text of a cell or script
+    function: Parcel | None = None  # call: the function
+    inputs: Parcel | None = None
+    """call: ``(args, kwargs)``; cell: ``dict`` of names to values; notebook: raw bytes of the file"""
+    outputs: list[str] | None = None
+    """cell: names to bring home; ``None``: what it assigns and what it changed; ``[]``: nothing"""
+    assigned: list[str] = []  # cell: names that its AST assigns (used when outputs is None)
+    deleted: list[str] = []  # cell: names that its AST deletes
+    files: list[FileRef] = []
+    name: str = ""  # "In [3]", or the function's name: how tracebacks call the code
+    filename: str = ""  # the filename under which the notebook compiled the cell
+    executable: str = ""  # Python interpreter to use where the provider is `local`
+    quiet_progress: bool = True  # bars become native bars; False: they print as they would
+    store_as: str = ""  # sessions: reserved
+
+
+class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``POST /v1/jobs``. Sent again with the same id and body it is the same job."""
+
+    id: str  # client-made UUID: also the idempotency key
+    spec: JobSpec
+    need: Need = Need()
+    description: str = ""
+    visibility: Literal["private", "unlisted", "public"] = "private"
+    client: str = ""  # who listens
+    timeout_s: float | None = None
+    max_cost_ucredits: int | None = None
+    retries: int = 0
+    max_attempts: int = 3
+    batch: str | None = None
+
+
+class BatchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``POST /v1/batches``: many calls of one function; one transaction."""
+
+    id: str
+    template: SubmitRequest  # its ``id`` and ``spec.inputs`` are not used
+    ids: list[str]
+    inputs: list[Parcel]
+
+
+class Bar(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One progress bar, as it stands."""
+
+    id: str
+    n: float
+    total: float | None = None
+    description: str = ""
+    unit: str = "it"
+    rate: float | None = None  # units a second
+    elapsed_s: float = 0.0
+    parent: str = ""
+    postfix: str = ""
+    state: Literal["open", "update", "close"] = "update"
+    leave: bool = True
+
+
+class GpuMetrics(msgspec.Struct, frozen=True, omit_defaults=True):
+    name: str
+    use_percent: float = 0.0
+    memory_bytes: int = 0
+    memory_total_bytes: int = 0
+    power_w: float = 0.0
+    temperature_c: float = 0.0
+
+
+class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Live figures of a job's process group."""
+
+    at: float
+    cpu_percent: float  # 100: one core
+    memory_bytes: int
+    peak_memory_bytes: int = 0
+    memory_limit_bytes: int = 0
+    gpus: list[GpuMetrics] = []
+
+
+class Money(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a job costs, as far as known."""
+
+    rate_ucredits_per_h: int
+    hold_ucredits: int
+    cost_ucredits: int  # so far, or in the end
+    usd_per_h: float = 0.0
+    simulated: bool = False
+
+
+class JobView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A job as the API shows it (B3, B5)."""
+
+    id: str
+    kind: str
+    status: str
+    stage: str = ""
+    reason: str = ""
+    detail: str = ""
+    description: str = ""
+    visibility: str = "private"
+    version: str = ""  # of the server
+    machine: str = "local"
+    money: Money
+    client: str = ""
+    batch: str | None = None
+    attempt: int = 0
+    worker: str = ""
+    submitted_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    timeout_s: float | None = None
+    max_cost_ucredits: int | None = None
+    progress: list[Bar] = []
+    metrics: Metrics | None = None
+    inputs: list[NameInfo] = []
+    inputs_bytes: int = 0
+    code_digest: str = ""
+    cursor: int = 0  # of the last stored event when this was read
+
+
+class Submitted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Reply to a submit: the job, and what must still be sent before it can run."""
+
+    job: JobView
+    missing: list[MissingSegment] = []
+
+
+class BatchSubmitted(msgspec.Struct, frozen=True, omit_defaults=True):
+    ids: list[str]
+    missing: list[MissingSegment] = []
+
+
+class JobList(msgspec.Struct, frozen=True):
+    jobs: list[JobView]
+    next: str = ""  # pass as ``before`` for the next page; empty: no more
+
+
+class HistoryReply(msgspec.Struct, frozen=True):
+    history: list[History]
+
+
+class CancelRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    force: bool = False  # kill at once instead of interrupting first
+
+
+# --- how code ended --------------------------------------------------------------------------
+class RemoteFailure(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An exception as data: never a pickle of an unknown type."""
+
+    ename: str
+    evalue: str
+    traceback: list[str] = []  # ANSI-coloured lines as IPython shows them; user frames only
+    module: str = "builtins"  # of the type
+    qualname: str = "Exception"
+    mro: list[tuple[str, str]] = []  # (module, qualname), most derived first, without object
+    args: list[str | int | float | bool | None] = []  # scalars as they are, others by repr
+    attributes: dict[str, str | int | float | bool | None] = {}  # scalar attributes
+    notes: list[str] = []
+    cause: RemoteFailure | None = None
+    context: RemoteFailure | None = None
+    suppress_context: bool = False
+    group: list[RemoteFailure] = []  # members of an exception group
+
+
+class LeftBehind(msgspec.Struct, frozen=True):
+    """A value that could not come home."""
+
+    name: str
+    type: str
+    why: str
+
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a job gives back."""
+
+    value: Parcel | None = None  # call: the value; cell: dict of names; notebook: raw bytes
+    left_behind: list[LeftBehind] = []
+    deleted: list[str] = []  # names that no longer exist over there
+    displayed: bool = False
+
+
+# --- events ----------------------------------------------------------------------------------
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One thing that happened in a job.
+
+    ``type`` and ``data``:
+
+    =====================  ==================================================================
+    ``status``             :class:`JobView` fields (``status``, ``stage``, ``reason``, …)
+    ``stream``             ``name`` (stdout, stderr), ``text``
+    ``display_data``       ``data``, ``metadata``, ``transient``: Jupyter's own
+    ``execute_result``     the same, with ``execution_count``
+    ``update_display_data``  the same as ``display_data``
+    ``clear_output``       ``wait``
+    ``error``              ``ename``, ``evalue``, ``traceback``
+    ``comm``               ``msg_type``, ``content``, ``metadata``, ``buffers``
+    ``folded``             ``name``, ``bytes``, ``lines``: output above the limits, in the log
+    ``notice``             ``text``: a line for the user
+    ``progress``           a :class:`Bar`            (not stored: the latest is in the job)
+    ``metrics``            :class:`Metrics`          (not stored)
+    ``done``               :class:`Done`: the last one
+    =====================  ==================================================================
+    """
+
+    job: str
+    type: str
+    data: msgspec.Raw
+    epoch: int = 0
+    seq: int = 0  # numbered by the worker from 1 within an attempt; 0: made by the server
+    cursor: int = 0  # numbered by the server over all jobs; 0: not stored
+    at: float = 0.0
+
+
+class Done(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Data of the last event of a job."""
+
+    job: JobView
+    result: Result | None = None
+    error: RemoteFailure | None = None
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    events: list[Event]
+    cursor: int  # ask again after this one
+
+
+# --- worker ⇄ server -------------------------------------------------------------------------
+class Hello(msgspec.Struct, frozen=True, omit_defaults=True, tag="hello", kw_only=True):
+    """First message of a worker. ``running`` are attempts that it still holds."""
+
+    worker: str
+    instance: str
+    machine: str
+    slots: int
+    protocol: int = PROTOCOL
+    version: str = ""
+    python: str = ""
+    platform: str = ""
+    running: list[tuple[str, int]] = []  # (job, epoch)
+
+
+class Start(msgspec.Struct, frozen=True, omit_defaults=True, tag="start"):
+    """May user code run? Answered by :class:`Answer`; metering starts at its commit."""
+
+    req: int
+    job: str
+    epoch: int
+
+
+class WorkerEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event as the worker numbers it; ``seq`` 0: not to be stored (progress, metrics)."""
+
+    type: str
+    data: msgspec.Raw  # JSON
+    seq: int = 0
+    at: float = 0.0
+
+
+class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat", kw_only=True):
+    """Outputs, progress, metrics and lease renewal of one attempt, in one message."""
+
+    req: int
+    job: str
+    epoch: int
+    events: list[WorkerEvent] = []
+    stage: str = ""
+
+
+class Complete(msgspec.Struct, frozen=True, omit_defaults=True, tag="complete", kw_only=True):
+    """The attempt ended. All its segments are with the server already."""
+
+    req: int
+    job: str
+    epoch: int
+    outcome: Literal["succeeded", "failed", "cancelled", "expired", "died"]
+    reason: str = ""  # model.Reason
+    detail: str = ""
+    signal: str = ""  # died: "SIGSEGV", "exit 3", "SIGKILL"
+    error: RemoteFailure | None = None
+    result: Result | None = None
+    events: list[WorkerEvent] = []  # the last ones
+    metrics: Metrics | None = None
+    log: Segment | None = None  # the whole output, if some of it was folded
+
+
+class Release(msgspec.Struct, frozen=True, omit_defaults=True, tag="release", kw_only=True):
+    """Hands back an attempt that did not start (draining, no slot)."""
+
+    req: int
+    job: str
+    epoch: int
+    reason: str = ""
+
+
+class Ping(msgspec.Struct, frozen=True, omit_defaults=True, tag="ping"):
+    """Keeps an idle worker's record fresh."""
+
+    req: int
+
+
+WorkerMessage = Hello | Start | Beat | Complete | Release | Ping
+
+
+class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw_only=True):
+    """Reply to :class:`Hello`. ``keep``: which of its attempts still stand."""
+
+    protocol: int = PROTOCOL
+    version: str = ""
+    heartbeat_s: float = 5.0
+    dead_man_s: float = 30.0
+    keep: list[tuple[str, int]] = []
+    blobs: str = ""  # folder of the blob store if it is on the same machine
+    spool: str = ""  # folder into which new blobs may be moved
+
+
+class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_only=True):
+    """A job for a free slot, with everything inline that is small."""
+
+    job: str
+    epoch: int
+    spec: JobSpec
+    limits_timeout_s: float | None = None
+    max_run_s: float = 86_400.0
+    memory_bytes: int | None = None
+    rate_ucredits_per_h: int = 0
+    hold_ucredits: int = 0
+    lease_s: float = 45.0
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_only=True):
+    """Reply to any request of a worker."""
+
+    req: int
+    ok: bool = True
+    code: str = ""  # error code when not ok; "conflict": the epoch is stale, kill and discard
+    cancel: Literal["", "interrupt", "kill"] = ""
+    drain: bool = False
+    budget_left_ucredits: int | None = None
+    acked_seq: int = 0
+
+
+class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", kw_only=True):
+    """Stop this attempt: ``interrupt`` (SIGINT, 10 s, then kill) or ``kill``."""
+
+    job: str
+    epoch: int
+    how: Literal["interrupt", "kill"] = "interrupt"
+
+
+class Drain(msgspec.Struct, frozen=True, omit_defaults=True, tag="drain"):
+    """Take no more work; end when idle."""
+
+    reason: str = ""
+
+
+ServerMessage = Welcome | Assign | Answer | Cancel | Drain
+
+
+# --- the rest of the API ---------------------------------------------------------------------
+class ServerInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``GET /v1/server``: what answers here."""
+
+    version: str
+    protocol: int
+    embedded: bool
+    pid: int = 0
+    started_at: float = 0.0
+    owner: str = ""
+    scopes: list[str] = []
+    blobs: str = ""  # see Welcome; empty when the caller is not on the same machine
+    spool: str = ""
+    workers: list[WorkerView] = []
+    jobs_queued: int = 0
+    jobs_running: int = 0
+    idle_timeout_s: float | None = None
+
+
+class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    id: str
+    machine: str
+    slots: int
+    busy: int = 0
+    connected: bool = True
+    draining: bool = False
+    python: str = ""
+    seen_s: float = 0.0  # since last heard of
+
+
+class MachineList(msgspec.Struct, frozen=True):
+    machines: list[MachineType]
+
+
+class AccountReply(msgspec.Struct, frozen=True, kw_only=True):
+    owner: str
+    balance: Balance
+    credits: float
+    usd: float
+
+
+class EstimateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``POST /v1/plans``: what a job would ship, where it would run, what it would cost."""
+
+    need: Need = Need()
+    segments: list[Segment] = []  # without data: which of these are there?
+    timeout_s: float | None = None
+    max_cost_ucredits: int | None = None
+    code_digest: str = ""
+
+
+class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    machine: MachineType
+    rate_ucredits_per_h: int
+    hold_ucredits: int
+    max_run_s: float
+    missing: list[MissingSegment] = []
+    start_s: float = 0.0  # expected until user code runs
+    warm: bool = True
+    available_ucredits: int = 0
+    alternatives: list[MachineType] = []
+    typical_run_s: tuple[float, float] | None = None  # from earlier runs of the same code
+
+
+class TokenRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    scopes: list[str]
+    label: str = ""
+    expires_s: float | None = None
+
+
+class TokenView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    id: str
+    owner: str
+    scopes: list[str]
+    label: str = ""
+    created_at: float = 0.0
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    token: str = ""  # only in the reply to its creation
+
+
+class TokenList(msgspec.Struct, frozen=True):
+    tokens: list[TokenView]
+
+
+class GrantRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    owner: str
+    amount_ucredits: int
+    key: str = ""  # idempotency
+
+
+class BlobView(msgspec.Struct, frozen=True, omit_defaults=True):
+    digest: str
+    size_bytes: int
+
+
+class Assemble(msgspec.Struct, frozen=True):
+    """``POST /v1/blobs/{digest}``: put a segment together from chunks that are there."""
+
+    size_bytes: int
+    chunks: list[tuple[str, int]]
+
+
+encode = msgspec.json.encode
+"""JSON bytes of any of these types."""
+
+
+def raw(value: Any) -> msgspec.Raw:
+    """``value`` as JSON, to be put into another message untouched."""
+    return msgspec.Raw(msgspec.json.encode(value))

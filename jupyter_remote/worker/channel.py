@@ -1,0 +1,131 @@
+"""What the agent and a kernel process say to each other over one Unix socket.
+
+A message is a 4-byte big-endian length and that many bytes of MessagePack of one of the types
+below; ``buffers`` ride inside. The kernel writes all it has to say (outputs, progress, results)
+to this one socket, so order is by construction. The agent never opens what is inside a parcel.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+import msgspec
+
+from jupyter_remote.wire import Bar, JobSpec, RemoteFailure, Segment
+
+LENGTH = struct.Struct("!I")
+
+
+class Run(msgspec.Struct, frozen=True, omit_defaults=True, tag="run", kw_only=True):
+    """Agent → kernel: run this. Everything that is not inline is in ``paths``."""
+
+    job: str
+    epoch: int
+    spec: JobSpec
+    folder: str  # the job's working folder; files are there already
+    paths: dict[str, str] = {}  # digest → path of a file to map
+    spool: str = ""  # where to write large result segments
+    budget_left_ucredits: int | None = None
+    rate_ucredits_per_h: int = 0
+    started_at: float = 0.0
+
+
+class Input(msgspec.Struct, frozen=True, tag="input"):
+    """Agent → kernel: an answer to ``input()``."""
+
+    text: str
+
+
+class Comm(msgspec.Struct, frozen=True, omit_defaults=True, tag="comm", kw_only=True):
+    """Agent → kernel: a comm message from the notebook."""
+
+    msg_type: str
+    content: dict[str, Any]
+    metadata: dict[str, Any] = {}
+    buffers: list[bytes] = []
+
+
+class Ready(msgspec.Struct, frozen=True, omit_defaults=True, tag="ready", kw_only=True):
+    """Kernel → agent: I can take a job."""
+
+    pid: int
+    python: str = ""
+
+
+class Out(msgspec.Struct, frozen=True, omit_defaults=True, tag="out", kw_only=True):
+    """Kernel → agent: an IOPub message. ``content`` is JSON."""
+
+    msg_type: str
+    content: msgspec.Raw
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+    buffers: list[bytes] = []
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """Kernel → agent: stdout or stderr, gathered over some milliseconds."""
+
+    name: str
+    text: str
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """Kernel → agent: a bar moved."""
+
+    bar: Bar
+
+
+class Stage(msgspec.Struct, frozen=True, tag="stage"):
+    """Kernel → agent: what it does now (a value of model.Stage)."""
+
+    stage: str
+
+
+class Ask(msgspec.Struct, frozen=True, omit_defaults=True, tag="ask"):
+    """Kernel → agent: ``input()`` was called."""
+
+    prompt: str
+    password: bool = False
+
+
+class Spooled(msgspec.Struct, frozen=True):
+    """A segment that the kernel wrote to a file."""
+
+    segment: Segment
+    file: str  # bare name in Run.spool; empty: unchanged, the blob with this digest is there
+
+
+class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", kw_only=True):
+    """Kernel → agent: the code ended and the namespace was packed."""
+
+    job: str
+    epoch: int
+    ok: bool
+    error: RemoteFailure | None = None
+    interrupted: bool = False  # ended by KeyboardInterrupt
+    result: msgspec.Raw | None = None  # JSON of wire.Result
+    spooled: list[Spooled] = []
+    reason: str = ""  # model.Reason, if not plain user_error: environment
+    detail: str = ""
+
+
+ToKernel = Run | Input | Comm
+FromKernel = Ready | Out | Text | Progress | Stage | Ask | Finished
+
+
+def pack(message: ToKernel | FromKernel) -> bytes:
+    """The bytes of one message, length first."""
+    body = msgspec.msgpack.encode(message)
+    return LENGTH.pack(len(body)) + body
+
+
+def receive_exactly(sock: socket.socket, size: int) -> bytes:
+    """``size`` bytes. Raises EOFError when the other side is gone."""
+    parts = bytearray()
+    while len(parts) < size:
+        part = sock.recv(size - len(parts))
+        if not part:
+            raise EOFError("the other side closed the socket")
+        parts += part
+    return bytes(parts)
