@@ -26,7 +26,8 @@ def credits_of(ucredits: int) -> float:
 
 def cost_ucredits(rate_ucredits_per_h: int, seconds: float) -> int:
     """Cost of ``seconds`` at a rate: whole milliseconds begun, rounded up to a micro-credit."""
-    ms = math.ceil(max(0.0, seconds) * 1000)
+    # rounded first: 66729.6 s is 66729600.00000001 ms in floating point, not one more
+    ms = math.ceil(round(max(0.0, seconds) * 1000, 3))
     return -(-rate_ucredits_per_h * ms // MS_PER_H)
 
 

@@ -1,0 +1,142 @@
+"""Machine types with their prices: a dated catalogue, and the choice of a machine for a need.
+
+Prices are those of us-east-1 in the public catalogue of Amazon EC2; for spot the range over the
+zones at one moment. They age: every row says when it was read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from jupyter_remote.errors import UnknownMachine
+from jupyter_remote.model import MachineType
+from jupyter_remote.wire import Need
+
+PRICED_ON = "2025-11-15"
+SOURCE = "Amazon EC2 public price list, us-east-1"
+GIB = 1024**3
+
+# type: vCPU, GiB, GPU, GPUs, GiB of one GPU, on demand $/h, spot $/h (low, high) or None
+_EC2: dict[str, tuple[int, int, str, int, int, float, tuple[float, float] | None]] = {
+    "g4dn.xlarge": (4, 16, "T4", 1, 16, 0.526, (0.20, 0.21)),
+    "g5.xlarge": (4, 16, "A10G", 1, 24, 1.006, (0.41, 0.44)),
+    "g5.12xlarge": (48, 192, "A10G", 4, 24, 5.672, (2.11, 2.66)),
+    "g6.xlarge": (4, 16, "L4", 1, 24, 0.8048, (0.35, 0.41)),
+    "g6.4xlarge": (16, 64, "L4", 1, 24, 1.3232, (0.62, 0.68)),
+    "g6.48xlarge": (192, 768, "L4", 8, 24, 13.3504, (3.67, 6.25)),
+    "g6e.12xlarge": (48, 384, "L40S", 4, 48, 10.493, (3.71, 5.77)),
+    "p4d.24xlarge": (96, 1152, "A100", 8, 40, 21.958, (7.6, 8.4)),
+    "p4de.24xlarge": (96, 1152, "A100-80GB", 8, 80, 27.447, (8.4, 10.6)),
+    "p5.4xlarge": (16, 256, "H100", 1, 80, 6.88, None),
+    "p5.48xlarge": (192, 2048, "H100", 8, 80, 55.04, (17.3, 23.0)),
+    "p5en.48xlarge": (192, 2048, "H200", 8, 141, 63.296, (16.6, 19.3)),
+    "p6-b200.48xlarge": (192, 2048, "B200", 8, 180, 113.933, (22.1, 22.1)),
+}
+
+
+def _ec2_rows() -> Iterable[MachineType]:
+    for name, (cpus, gib, gpu, count, gpu_gib, on_demand, spot) in _EC2.items():
+        base = MachineType(
+            id=f"{name}.od",
+            cpus=cpus,
+            memory_bytes=gib * GIB,
+            gpu=gpu,
+            gpu_count=count,
+            gpu_memory_bytes=gpu_gib * GIB,
+            usd_per_h=on_demand,
+            usd_per_h_low=on_demand,
+            priced_on=PRICED_ON,
+            source=SOURCE,
+        )
+        yield base
+        if spot:
+            yield msgspec.structs.replace(
+                base, id=name, usd_per_h=spot[1], usd_per_h_low=spot[0], spot=True
+            )
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        import psutil
+
+        return int(psutil.virtual_memory().total)
+
+
+def local_machine() -> MachineType:
+    """This computer: free. GPUs are added by the local provider where there are some."""
+    return MachineType(
+        id="local", cpus=float(os.cpu_count() or 1), memory_bytes=_memory_bytes(), source="here"
+    )
+
+
+def catalogue() -> list[MachineType]:
+    """All machine types, this computer first, then by price."""
+    return [local_machine(), *sorted(_ec2_rows(), key=lambda m: (m.usd_per_h, m.id))]
+
+
+def simulated(machines: Iterable[MachineType]) -> list[MachineType]:
+    """The same types as an embedded backend offers them: run here, priced as there."""
+    return [m if m.id == "local" else msgspec.structs.replace(m, simulated=True) for m in machines]
+
+
+def _shortfalls(machine: MachineType, need: Need) -> list[str]:
+    wants = []
+    if need.gpu and (machine.gpu.lower(), machine.gpu_count >= need.gpu_count) != (
+        need.gpu.lower(),
+        True,
+    ):
+        wants.append(f"{need.gpu_count} x {need.gpu}")
+    if machine.cpus < need.cpus:
+        wants.append(f"{need.cpus:g} cpus")
+    if machine.memory_bytes < need.memory_bytes:
+        wants.append(f"{need.memory_bytes / GIB:.1f} GiB")
+    return wants
+
+
+def fitting(need: Need, machines: Sequence[MachineType]) -> list[MachineType]:
+    """The machine types that fit a need, cheapest first; on demand before spot at one price."""
+    fit = [m for m in machines if not _shortfalls(m, need)]
+    return sorted(fit, key=lambda m: (m.usd_per_h, m.spot, m.gpu_count, m.cpus))
+
+
+def choose(need: Need, machines: Sequence[MachineType]) -> MachineType:
+    """The machine type that was named, or the cheapest that fits.
+
+    Raises
+    ------
+    UnknownMachine
+        No such id (says the nearest), or nothing fits (says what is asked for).
+    """
+    by_id = {m.id: m for m in machines}
+    if need.machine:
+        if need.machine in by_id:
+            return by_id[need.machine]
+        near = difflib.get_close_matches(need.machine, by_id, n=3, cutoff=0.4)
+        raise UnknownMachine(
+            f"There is no machine type {need.machine!r}.",
+            hint=f"Did you mean {' or '.join(near)}? " * bool(near)
+            + "`%remote machines` lists all of them.",
+        )
+    fit = fitting(need, machines)
+    if fit:
+        return fit[0]
+    gpus = sorted({m.gpu for m in machines if m.gpu})
+    if need.gpu and need.gpu.lower() not in {g.lower() for g in gpus}:
+        near = difflib.get_close_matches(need.gpu.upper(), gpus, n=2, cutoff=0.4)
+        raise UnknownMachine(
+            f"There is no machine type with a GPU called {need.gpu!r}.",
+            hint=f"Known: {', '.join(gpus)}."
+            + (f" Did you mean {' or '.join(near)}?" if near else ""),
+        )
+    raise UnknownMachine(
+        "No machine type fits: asked for "
+        + ", ".join(_shortfalls(MachineType(id="", cpus=0, memory_bytes=0), need))
+        + ".",
+        hint="`%remote machines` lists what can be rented.",
+    )

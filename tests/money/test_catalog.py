@@ -1,0 +1,48 @@
+import pytest
+
+from jupyter_remote.errors import UnknownMachine
+from jupyter_remote.money import catalog
+from jupyter_remote.wire import Need
+
+ALL = catalog.simulated(catalog.catalogue())
+
+
+def test_every_priced_row_says_when_and_where_its_price_was_read():
+    assert all(m.priced_on and m.source for m in ALL if m.id != "local")
+
+
+def test_ids_are_unique_and_on_demand_ids_end_in_od():
+    ids = [m.id for m in ALL]
+    assert len(ids) == len(set(ids))
+    assert all(m.spot != m.id.endswith(".od") for m in ALL if m.id != "local")
+
+
+def test_only_this_computer_is_not_simulated():
+    assert [m.id for m in ALL if not m.simulated] == ["local"]
+
+
+def test_without_a_need_this_computer_is_chosen():
+    assert catalog.choose(Need(), ALL).id == "local"
+
+
+def test_a_gpu_is_found_whatever_its_case_and_the_cheapest_wins():
+    assert catalog.choose(Need(gpu="a10g"), ALL).id == "g5.xlarge"
+
+
+def test_several_gpus_need_a_machine_that_has_them():
+    assert catalog.choose(Need(gpu="A10G", gpu_count=2), ALL).id == "g5.12xlarge"
+
+
+def test_an_unknown_machine_names_the_nearest():
+    with pytest.raises(UnknownMachine, match=r"g5\.xlarge"):
+        catalog.choose(Need(machine="g5.xlrage"), ALL)
+
+
+def test_an_unknown_gpu_lists_the_known_ones():
+    with pytest.raises(UnknownMachine, match="A10G"):
+        catalog.choose(Need(gpu="A10"), ALL)
+
+
+def test_a_need_that_nothing_meets_says_what_was_asked_for():
+    with pytest.raises(UnknownMachine, match="1000 cpus"):
+        catalog.choose(Need(cpus=1000), ALL)
