@@ -30,20 +30,8 @@ PUBLIC = {
     "remote",
 }
 HEAVY = [
-    "boto3",
-    "sqlalchemy",
-    "alembic",
-    "starlette",
-    "uvicorn",
-    "ipywidgets",
-    "anywidget",
-    "IPython",
-    "ipykernel",
-    "numpy",
-    "pandas",
-    "httpx",
-    "cloudpickle",
-    "nbclient",
+    *("boto3", "sqlalchemy", "alembic", "starlette", "uvicorn", "httpx", "cloudpickle"),
+    *("ipywidgets", "anywidget", "IPython", "ipykernel", "nbclient", "numpy", "pandas"),
 ]
 
 

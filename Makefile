@@ -1,0 +1,41 @@
+# `make demo` runs the quickstart, `make test` all checks; both from a bare clone.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check benchmark clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
+	@echo
+	@echo "The same in JupyterLab:  $(BIN)/jupyter lab notebooks/quickstart.ipynb"
+
+test: $(VENV)/.test
+	$(MAKE) check
+	@if command -v chromium >/dev/null || [ "$$(id -u)" = 0 ] && tests/browser/install; \
+	then $(BIN)/pytest; \
+	else echo "No chromium here: the tests in a browser are left out."; \
+	     $(BIN)/pytest --ignore=tests/browser; fi
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(VENV)/.test
+	$(BIN)/pip install --quiet -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,49 @@
+"""Run a notebook and print what its cells printed: ``python notebooks/show.py NOTEBOOK``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+
+def text_of(output: nbformat.NotebookNode) -> str:
+    """What a terminal can show of one output."""
+    if output.output_type == "stream":
+        return str(output.text)
+    if output.output_type == "error":
+        return "\n".join(output.traceback) + "\n"
+    data = output.data
+    if "image/png" in data and "application/vnd.jupyter-remote.job+json" not in data:
+        return f"[figure] {data.get('text/plain', '')}\n"
+    return str(data.get("text/plain", "")) + "\n"
+
+
+def run(path: Path) -> nbformat.NotebookNode:
+    """The executed notebook; its kernel is this interpreter."""
+    notebook = nbformat.read(path, as_version=4)
+    manager = AsyncKernelManager()
+    manager.kernel_spec.argv[0] = sys.executable
+    client = NotebookClient(
+        notebook, km=manager, timeout=300, resources={"metadata": {"path": str(path.parent)}}
+    )
+    client.execute()
+    return notebook
+
+
+def main() -> None:
+    notebook = run(Path(sys.argv[1]))
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            print("\n" + cell.source)
+            continue
+        print("\n" + "\n".join(f"  > {line}" for line in cell.source.splitlines()))
+        for output in cell.outputs:
+            print(text_of(output), end="")
+
+
+if __name__ == "__main__":
+    main()
