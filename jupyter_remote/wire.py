@@ -386,7 +386,7 @@ class WorkerEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event as the worker numbers it; ``seq`` 0: not to be stored (progress, metrics)."""
 
     type: str
-    data: msgspec.Raw  # JSON
+    data: bytes  # JSON text: ``encode(…)``. Not Raw, which MessagePack would take for its own
     seq: int = 0
     at: float = 0.0
 

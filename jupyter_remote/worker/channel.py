@@ -58,8 +58,8 @@ class Out(msgspec.Struct, frozen=True, omit_defaults=True, tag="out", kw_only=Tr
     """Kernel → agent: an IOPub message. ``content`` is JSON."""
 
     msg_type: str
-    content: msgspec.Raw
-    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+    content: bytes  # JSON text, not Raw: MessagePack would take that for its own
+    metadata: bytes = b"{}"
     buffers: list[bytes] = []
 
 
@@ -104,7 +104,7 @@ class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", 
     ok: bool
     error: RemoteFailure | None = None
     interrupted: bool = False  # ended by KeyboardInterrupt
-    result: msgspec.Raw | None = None  # JSON of wire.Result
+    result: bytes | None = None  # JSON of wire.Result
     spooled: list[Spooled] = []
     reason: str = ""  # model.Reason, if not plain user_error: environment
     detail: str = ""
