@@ -148,6 +148,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     filename: str = ""  # the filename under which the notebook compiled the cell
     executable: str = ""  # Python interpreter to use where the provider is `local`
     quiet_progress: bool = True  # bars become native bars; False: they print as they would
+    sources: dict[str, str] = {}  # filename → text of other cells that shipped functions come from
+    source_names: dict[str, str] = {}  # filename → how tracebacks call it, "In [3]"
     store_as: str = ""  # sessions: reserved
 
 
