@@ -1,0 +1,72 @@
+"""Output of C code and child processes: file descriptors 1 and 2 become pipes to ourselves."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+import sys
+import threading
+
+from jupyter_remote.worker.outputs import Writer
+
+READ_BYTES = 256 * 1024
+NAMES = {1: "stdout", 2: "stderr"}
+
+
+class Capture:
+    """Reads the pipes in a thread, and at once in whoever prints next, so that order holds."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._lock = threading.RLock()
+        self._names: dict[int, str] = {}
+        self._decoders: dict[int, codecs.IncrementalDecoder] = {}
+        self._poll = select.poll()
+        for fd, name in NAMES.items():
+            self._replace(fd, name)
+        threading.Thread(target=self._watch, name="jupyter-remote-fds", daemon=True).start()
+
+    def _replace(self, fd: int, name: str) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.dup2(writing, fd, inheritable=True)
+        os.close(writing)
+        self._names[reading] = name
+        self._decoders[reading] = codecs.getincrementaldecoder("utf-8")("replace")
+        self._poll.register(reading, select.POLLIN)
+
+    def _watch(self) -> None:
+        waiting = select.poll()
+        for fd in self._names:
+            waiting.register(fd, select.POLLIN)
+        while True:
+            waiting.poll()
+            self.drain()
+
+    def drain(self) -> None:
+        """Pass on what is in the pipes now."""
+        if self._writer.forked:
+            return
+        with self._lock:
+            for fd, _ in self._poll.poll(0):
+                self._pass_on(fd)
+
+    def _pass_on(self, fd: int) -> None:
+        while True:
+            try:
+                data = os.read(fd, READ_BYTES)
+            except BlockingIOError:
+                return
+            if text := self._decoders[fd].decode(data):
+                self._writer.text(self._names[fd], text)
+            if len(data) < READ_BYTES:
+                return
+
+    def finish(self) -> None:
+        """At the end of a job: what C code still buffers, then what is in the pipes."""
+        if sys.platform != "win32":
+            import ctypes
+
+            ctypes.CDLL(None).fflush(None)
+        self.drain()

@@ -1,0 +1,123 @@
+"""SIGINT in a kernel process: KeyboardInterrupt in user code, nothing between jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Interruptible(Generic[T]):
+    """Awaits a coroutine so that an interrupt is a KeyboardInterrupt at its ``await``.
+
+    asyncio itself can only cancel, which user code would see as CancelledError.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._task: asyncio.Task[Any] | None = None
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Called on the loop, never while a step of it runs."""
+        if self._task is not None and not self._task.done():
+            self._interrupted = True
+            self._task.cancel()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        self._task = asyncio.current_task()
+        value: Any = None
+        step: Any = self._coroutine.send
+        while True:
+            try:
+                future = step(value)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            try:
+                value = yield future
+                step = self._coroutine.send
+            except BaseException as error:
+                value = self._translated(error)
+                step = self._coroutine.throw
+
+    def _translated(self, error: BaseException) -> BaseException:
+        if not (self._interrupted and isinstance(error, asyncio.CancelledError)):
+            return error
+        self._interrupted = False
+        if self._task is not None:
+            self._task.uncancel()
+        return KeyboardInterrupt()
+
+
+class Interrupts:
+    """Owns the SIGINT handler of the process."""
+
+    def __init__(self) -> None:
+        self._open = False
+        self._held = 0
+        self._pending = False
+        self._ran = False
+        self._waiting: Interruptible[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def install(self) -> None:
+        signal.signal(signal.SIGINT, self._on_sigint)
+
+    def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
+        if not self._open:
+            # Before the first job it can only be meant for the job that is on its way.
+            self._pending = not self._ran
+        elif self._held:
+            self._pending = True
+        elif self._loop is not None and self._waiting is not None and self._idle():
+            self._loop.call_soon_threadsafe(self._waiting.interrupt)
+        else:
+            raise KeyboardInterrupt
+
+    def _idle(self) -> bool:
+        """Is the loop waiting, so that an exception raised here would hit no user code?"""
+        return asyncio.current_task(self._loop) is None
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """User code runs: an interrupt raises KeyboardInterrupt in it."""
+        self.install()
+        self._open = True
+        try:
+            self._raise_pending()
+            yield
+        finally:
+            self._open = False
+            self._ran = True
+            self._pending = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """An interrupt waits until the end of the block: nothing is lost half-way."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+        self._raise_pending()
+
+    def _raise_pending(self) -> None:
+        if self._pending and not self._held:
+            self._pending = False
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def waiting(self, loop: asyncio.AbstractEventLoop, what: Interruptible[Any]) -> Iterator[None]:
+        """``what`` is awaited on ``loop``: while the loop is idle, interrupt it there."""
+        before = self._loop, self._waiting
+        self._loop, self._waiting = loop, what
+        try:
+            yield
+        finally:
+            self._loop, self._waiting = before

@@ -1,0 +1,259 @@
+"""What a kernel process says, in one order, over one socket.
+
+Everything is put into one queue and sent by one thread: signal handlers of user code run in the
+main thread and may raise anywhere, so the main thread never writes to the socket itself.
+Text is gathered for some milliseconds, the first piece after a pause is sent at once.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import mmap
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from jupyter_remote.worker import channel
+
+GATHER_S = 0.005
+PIECE_CHARS = 64 * 1024  # of a Text message
+PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is unsent
+TAIL_BYTES = 64 * 1024
+
+_USED = struct.Struct("!I")
+
+Item = channel.FromKernel | tuple[str, str]
+
+
+def to_json(value: Any) -> msgspec.Raw:
+    """``value`` as JSON, whatever is in it: lone surrogates and unknown objects become text."""
+    try:
+        return msgspec.Raw(msgspec.json.encode(value))
+    except (TypeError, ValueError):
+        text = json.dumps(value, default=repr, ensure_ascii=False)
+        return msgspec.Raw(text.encode("utf-8", "replace"))
+
+
+class Tail:
+    """A file shared with the launcher: text that is not sent yet survives a crash in it.
+
+    The first ``TAIL_BYTES`` are packed :class:`channel.Text` messages, length first; behind them
+    faulthandler writes where the process was when a fatal signal came.
+    """
+
+    def __init__(self, fd: int) -> None:
+        os.ftruncate(fd, TAIL_BYTES)
+        os.lseek(fd, TAIL_BYTES, os.SEEK_SET)
+        self._memory = mmap.mmap(fd, TAIL_BYTES)
+        self._used = 0
+
+    def add(self, name: str, text: str) -> None:
+        """Called with the writer's lock held."""
+        data = channel.pack(channel.Text(name, text))
+        start = _USED.size + self._used
+        if start + len(data) <= TAIL_BYTES:
+            self._memory[start : start + len(data)] = data
+            self._use(self._used + len(data))
+
+    def clear(self) -> None:
+        if self._used:
+            self._use(0)
+
+    def _use(self, used: int) -> None:
+        self._used = used
+        self._memory[: _USED.size] = _USED.pack(used)
+
+
+def read_tail(fd: int) -> tuple[list[channel.Text], str]:
+    """What a dead kernel had not sent, and what faulthandler said about its death."""
+    data = os.pread(fd, TAIL_BYTES, 0)
+    said = os.pread(fd, TAIL_BYTES, TAIL_BYTES).decode("utf-8", "replace")
+    if len(data) < _USED.size:
+        return [], said
+    (used,) = _USED.unpack_from(data)
+    texts, at = [], _USED.size
+    while at + 4 <= _USED.size + used:
+        (size,) = channel.LENGTH.unpack_from(data, at)
+        body = data[at + 4 : at + 4 + size]
+        texts.append(msgspec.msgpack.decode(body, type=channel.Text))
+        at += 4 + size
+    return texts, said
+
+
+class Writer:
+    """The one who writes to the agent. ``text`` and ``send`` may be called from any thread."""
+
+    def __init__(
+        self, sock: socket.socket, tail: Tail | None = None, on_gone: Callable[[], None] | None = None
+    ) -> None:
+        self._sock = sock
+        self._tail = tail
+        self._on_gone = on_gone or (lambda: os._exit(1))
+        # Reentrant: a signal handler of user code may print while its thread is in here.
+        self._lock = threading.RLock()
+        self._items: list[Item] = []
+        self._chars = 0
+        self._deferred: channel.Out | None = None
+        self._some = threading.Event()
+        self._urgent = threading.Event()
+        self._room = threading.Event()
+        self._forked = False
+        os.register_at_fork(after_in_child=self._in_child)
+        self._thread = threading.Thread(target=self._serve, name="jupyter-remote-out", daemon=True)
+        self._thread.start()
+
+    def _in_child(self) -> None:
+        self._forked = True
+
+    @property
+    def forked(self) -> bool:
+        """True in a process that user code forked: it has no say on the socket."""
+        return self._forked
+
+    def text(self, name: str, text: str) -> None:
+        """Say ``text`` on stdout or stderr, soon. Waits while too much is unsent."""
+        if self._forked:
+            return
+        with self._lock:
+            self._put((name, text), len(text))
+            if self._tail is not None and len(text) < TAIL_BYTES // 4:
+                self._tail.add(name, text)
+        while self._chars > PENDING_CHARS and threading.current_thread() is not self._thread:
+            self._room.clear()
+            self._room.wait(0.1)
+
+    def send(self, message: channel.FromKernel, urgent: bool = False) -> None:
+        """Say a message after all that was said before; ``urgent``: without gathering."""
+        if self._forked:
+            return
+        with self._lock:
+            self._put(message, 0)
+        if urgent:
+            self._urgent.set()
+
+    def _put(self, item: Item, chars: int) -> None:
+        if self._deferred is not None:
+            self._items.append(self._deferred)
+            self._deferred = None
+        self._items.append(item)
+        self._chars += chars
+        if not self._some.is_set():
+            self._some.set()
+
+    def defer(self, message: channel.Out) -> None:
+        """Hold a message back until the next one; ``drop_deferred`` forgets it.
+
+        The traceback of a cell's own exception travels in ``Finished``, one that a magic shows
+        in the middle of a cell is output; which of the two it is shows only afterwards.
+        """
+        with self._lock:
+            if self._deferred is not None:
+                self._put(self._deferred, 0)
+            self._deferred = message
+
+    def drop_deferred(self) -> None:
+        self._deferred = None
+
+    def flush_deferred(self) -> None:
+        with self._lock:
+            if (message := self._deferred) is not None:
+                self._deferred = None
+                self._put(message, 0)
+
+    def _serve(self) -> None:
+        sent_at = 0.0
+        while True:
+            self._some.wait()
+            rest_s = sent_at + GATHER_S - time.monotonic()
+            if rest_s > 0:
+                self._urgent.wait(rest_s)
+            try:
+                self._sock.sendall(self._take())
+            except OSError:
+                self._on_gone()
+                return
+            sent_at = time.monotonic()
+            self._room.set()
+
+    def _take(self) -> bytes:
+        with self._lock:
+            items, self._items = self._items, []
+            self._chars = 0
+            self._some.clear()
+            self._urgent.clear()
+            if self._tail is not None:
+                self._tail.clear()
+        return b"".join(channel.pack(message) for message in gathered(items))
+
+
+def gathered(items: Iterable[Item]) -> Iterator[channel.FromKernel]:
+    """Messages for ``items`` with neighbouring text of one name put together."""
+    name, parts, chars = "", list[str](), 0
+    for item in items:
+        if parts and (not isinstance(item, tuple) or item[0] != name or chars > PIECE_CHARS):
+            yield channel.Text(name, "".join(parts))
+            parts, chars = [], 0
+        if isinstance(item, tuple):
+            name = item[0]
+            parts.append(item[1])
+            chars += len(item[1])
+        else:
+            yield item
+    if parts:
+        yield channel.Text(name, "".join(parts))
+
+
+class Stream(io.TextIOBase):
+    """``sys.stdout`` or ``sys.stderr`` of user code."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, writer: Writer, name: str, fd: int, before: Callable[[], None]) -> None:
+        """``before`` brings in what C code and child processes wrote to the file descriptors."""
+        super().__init__()
+        self.name = f"<{name}>"
+        self._writer = writer
+        self._name = name
+        self._fd = fd
+        self._before = before
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if not text.isascii():
+            text = text.encode("utf-8", "backslashreplace").decode()
+        if self._writer.forked:
+            self._write_all(text.encode())
+            return len(text)
+        self._before()
+        for start in range(0, len(text), PIECE_CHARS):
+            self._writer.text(self._name, text[start : start + PIECE_CHARS])
+        return len(text)
+
+    def _write_all(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        """The captured file descriptor: a child process may be given it as its stdout."""
+        return self._fd
+
+    def flush(self) -> None:
+        """Nothing is held back: what was written is on its way."""
+
+    def close(self) -> None:
+        """User code cannot close the kernel's own streams."""
