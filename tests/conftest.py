@@ -1,0 +1,50 @@
+"""No test sees the user's own backend, configuration or history; what a test starts, it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FOLDERS = ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
+
+
+def isolate(folder: Path) -> dict[str, str]:
+    """Environment variables that keep Jupyter, IPython and our backend inside ``folder``."""
+    return {name: str(folder / name.lower()) for name in FOLDERS}
+
+
+def stop_backend(env: dict[str, str]) -> None:
+    """End the embedded backend of an isolated environment, if one runs."""
+    subprocess.run(
+        [sys.executable, "-m", "jupyter_remote", "stop"],
+        env={**os.environ, **env},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("home")
+    env = isolate(folder)
+    for name in [n for n in os.environ if n.startswith("JUPYTER_REMOTE_")]:
+        del os.environ[name]
+    os.environ.update(env)
+    yield
+    stop_backend(env)
+
+
+@pytest.fixture
+def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Folders of its own for one test, so that it gets a backend of its own."""
+    env = isolate(tmp_path / "home")
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    yield tmp_path / "home"
+    stop_backend(env)

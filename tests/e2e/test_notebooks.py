@@ -1,0 +1,103 @@
+"""The notebooks that ship with the project, executed as a user would, with their outputs read."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
+CARD = "application/vnd.jupyter-remote.job+json"
+
+
+def execute(path: Path, **options: object) -> nbformat.NotebookNode:
+    from jupyter_client.manager import AsyncKernelManager
+
+    notebook = nbformat.read(path, as_version=4)
+    manager = AsyncKernelManager()
+    manager.kernel_spec.argv[0] = sys.executable
+    NotebookClient(
+        notebook,
+        km=manager,
+        timeout=120,
+        resources={"metadata": {"path": str(path.parent)}},
+        **options,
+    ).execute()
+    return notebook
+
+
+def texts(notebook: nbformat.NotebookNode) -> list[str]:
+    """What each code cell printed or displayed, as text."""
+    return [
+        "".join(
+            o.get("text") or "".join(o.get("data", {}).get("text/plain", "")) for o in cell.outputs
+        )
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+
+
+@pytest.fixture(scope="module")
+def quickstart() -> nbformat.NotebookNode:
+    return execute(NOTEBOOKS / "quickstart.ipynb")
+
+
+def test_quickstart_runs_its_cell_in_another_process_and_brings_the_values_home(quickstart):
+    there = re.search(r"hello from process (\d+)", texts(quickstart)[2])
+    here = re.search(r"here is process (\d+) .* 40 values, ([\d.]+)", texts(quickstart)[3])
+    assert there
+    assert here
+    assert there[1] != here[1]
+    assert float(here[2]) == pytest.approx(sum(k**0.5 for k in range(40)), abs=1e-3)
+
+
+def test_quickstart_shows_the_figure_that_was_drawn_over_there(quickstart):
+    assert any("image/png" in o.get("data", {}) for o in outputs(quickstart))
+
+
+def test_quickstart_tells_the_price_before_and_after(quickstart):
+    plan, run = texts(quickstart)[5:7]
+    assert "$" in plan
+    assert "A10G" in plan
+    assert "simulated" in run
+    assert re.search(r"\$0\.0\d+", run)
+
+
+def test_every_saved_card_is_true_without_a_kernel(quickstart):
+    cards = [o.data for o in outputs(quickstart) if CARD in o.get("data", {})]
+    assert len(cards) >= 3
+    for card in cards:
+        assert "completed" in card["text/plain"]
+        assert "completed" in card["text/html"]
+        assert "Loading widget" not in card["text/html"]
+        assert "application/vnd.jupyter.widget-view+json" not in card
+
+
+def test_quickstart_ends_with_a_list_of_its_jobs(quickstart):
+    assert texts(quickstart)[-1].count("completed") >= 3
+
+
+def test_progress_bars_are_native_and_not_printed_as_well():
+    notebook = execute(NOTEBOOKS / "progress.ipynb")
+    assert texts(notebook)[-1].strip() == "3 20 20"
+    streams = "".join(o.text for o in outputs(notebook) if o.output_type == "stream")
+    assert "it/s" not in streams
+    cards = [o.data[CARD] for o in outputs(notebook) if CARD in o.get("data", {})]
+    assert "epoch" in str(cards[0])
+
+
+def test_functions_trains_a_model_and_catches_the_remote_error():
+    notebook = execute(NOTEBOOKS / "functions.ipynb")
+    said = "".join(texts(notebook))
+    assert float(re.search(r"here: accuracy ([\d.]+)", said)[1]) > 0.85
+    assert "3 models" in said
+    assert "caught: division by zero" in said
+    assert texts(notebook)[-1].strip().strip("'") == "completed"
