@@ -1,0 +1,259 @@
+"""How a job ended, as an exception: made from data, never from a pickle.
+
+The exception's class is made here, of :class:`RemoteError` and the remote exception's own type, so
+that ``except ZeroDivisionError`` works. The own type is only looked up: among the builtins, the
+modules that are loaded already and the notebook's namespace. Nothing is imported and none of its
+Python code is called.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import re
+import sys
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any
+
+import msgspec
+
+from jupyter_remote import errors
+from jupyter_remote.model import Reason, Status
+from jupyter_remote.wire import Done, RemoteFailure
+
+_set = BaseException.__setattr__  # never one that the user's class defines
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_OURS = "jupyter_remote.errors"
+_OWN = (errors.RemoteError, errors.CompositeError, errors.JupyterRemoteError)
+
+Namespace = dict[str, Any] | None
+
+
+def raise_for(
+    done: Done,
+    namespace: Namespace = None,
+    *,
+    last_output: str = "",
+    interrupts: bool = True,
+) -> Exception | None:
+    """The exception that a job ended with, to be raised; None when it completed.
+
+    Parameters
+    ----------
+    namespace: the notebook's, where types of remote exceptions may be defined.
+    last_output: what the job printed last; shown when its process died.
+    interrupts: let a remote KeyboardInterrupt be a KeyboardInterrupt here too. An asyncio task
+        must not raise one: it would take the whole event loop down.
+    """
+    job = done.job
+    if job.status == Status.COMPLETED:
+        return None
+    remote = None if done.error is None else exception_of(done.error, namespace, interrupts)
+    if job.status == Status.CANCELLED:
+        return _cancelled(done, remote, interrupts)
+    what = f"job {job.id[:8]}: {job.detail or job.reason or 'failed'}"
+    ended: errors.JupyterRemoteError
+    match job.reason:
+        case Reason.TIME_LIMIT:
+            ended = errors.JobTimedOut(what, hint="allow more with timeout=, or do less at a time")
+        case Reason.COST_LIMIT:
+            ended = errors.BudgetExceeded(what, hint="allow more with max_cost=")
+        case Reason.LOST | Reason.KERNEL_DIED | Reason.OUT_OF_MEMORY | Reason.POISON:
+            ended = errors.JobLost(_with_output(what, last_output), hint=_next_step(job.reason))
+        case _ if remote is not None:
+            return remote
+        case Reason.ENVIRONMENT:
+            ended = errors.EnvironmentMismatch(what, hint="see the job's history")
+        case _:
+            ended = errors.JobLost(_with_output(what, last_output), hint="see the job's history")
+    ended.__cause__ = remote
+    return ended
+
+
+def _with_output(what: str, last_output: str) -> str:
+    tail = last_output.rstrip()[-2000:]
+    return f"{what}\nIts last output was:\n{tail}" if tail else what
+
+
+def _next_step(reason: str) -> str:
+    match reason:
+        case Reason.OUT_OF_MEMORY:
+            return "ask for more with memory=, or hold less in memory at a time"
+        case Reason.POISON:
+            return "it kills its workers: run it on a small input to find out where"
+        case Reason.KERNEL_DIED:
+            return "code in C that crashes, or os._exit: faulthandler.enable() shows where"
+        case _:
+            return "submit it again; retries= does so by itself"
+
+
+def _cancelled(done: Done, remote: Exception | None, interrupts: bool) -> errors.JobCancelled:
+    """JobCancelled, that those who know only concurrent.futures or Ctrl-C can catch too."""
+    bases: tuple[type, ...] = (errors.JobCancelled, CancelledError)
+    namespace: dict[str, Any] = {"__module__": _OURS}
+    interrupted = done.error is not None and done.error.ename == "KeyboardInterrupt"
+    if interrupted and interrupts:
+        bases = (*bases, KeyboardInterrupt)
+    if done.error is not None and done.error.traceback:
+        lines = done.error.traceback
+        namespace["_render_traceback_"] = lambda self: lines
+    made = type("JobCancelled", bases, namespace)
+    error: errors.JobCancelled = made(f"job {done.job.id[:8]} was cancelled")
+    error.__cause__ = remote
+    return error
+
+
+# --- an exception as data, and back -----------------------------------------------------------
+def exception_of(
+    failure: RemoteFailure, namespace: Namespace = None, interrupts: bool = True
+) -> Exception:
+    """The exception that ``failure`` describes, with its causes, notes and members."""
+    if failure.module == _OURS and (known := _ours(failure)) is not None:
+        return known
+    error = _made(failure, namespace, interrupts)
+    notes = list(failure.notes)
+    if failure.traceback:
+        notes.append(_plain(failure))
+    if notes:
+        error.__dict__["__notes__"] = notes
+    if failure.cause is not None:
+        _set(error, "__cause__", exception_of(failure.cause, namespace, interrupts))
+    if failure.context is not None:
+        _set(error, "__context__", exception_of(failure.context, namespace, interrupts))
+    _set(error, "__suppress_context__", failure.suppress_context)
+    return error
+
+
+def _plain(failure: RemoteFailure) -> str:
+    text = _ANSI.sub("", "\n".join(failure.traceback)).strip("\n")
+    return f"Remote traceback:\n{text}"
+
+
+def _ours(failure: RemoteFailure) -> Exception | None:
+    """One of our own errors, raised over there (a job that submits jobs, a bad environment)."""
+    cls = vars(errors).get(failure.qualname)
+    if not (isinstance(cls, type) and issubclass(cls, errors.JupyterRemoteError)) or cls in _OWN:
+        return None
+    hint = failure.attributes.get("hint")
+    message = failure.attributes.get("message")
+    error = cls(str(message or failure.evalue), hint=str(hint) if message and hint else "")
+    error.__notes__ = [*failure.notes, _plain(failure)] if failure.traceback else failure.notes
+    return error
+
+
+def _made(failure: RemoteFailure, namespace: Namespace, interrupts: bool) -> Exception:
+    members = [exception_of(f, namespace, interrupts) for f in failure.group]
+    for module, qualname in _lineage(failure):
+        own = _look_up(module, qualname, namespace)
+        if own is None:
+            continue
+        if own in (Exception, SystemExit) or (own is KeyboardInterrupt and not interrupts):
+            break  # SystemExit must not end the interpreter that asks for a result
+        if (error := _joined(own, failure, members)) is not None:
+            return error
+    return _filled(_class_of(failure, (errors.RemoteError,)), (), failure)
+
+
+def _lineage(failure: RemoteFailure) -> list[tuple[str, str]]:
+    """Types to try, most derived first."""
+    lineage = failure.mro or [(failure.module, failure.qualname)]
+    known = ("BaseException", "object")
+    return [(m, q) for m, q in lineage if not (m == "builtins" and q in known)]
+
+
+def _look_up(module: str, qualname: str, namespace: Namespace) -> type[BaseException] | None:
+    places = [vars(builtins)] if module == "builtins" else []
+    if module in sys.modules:
+        places.append(vars(sys.modules[module]))
+    if namespace is not None and module == "__main__":
+        places.append(namespace)
+    for place in places:
+        found: Any = place
+        for part in qualname.split("."):
+            # never getattr: a lazy module would import something
+            found = (found if found is place else vars(found)).get(part)
+            if not isinstance(found, type):
+                break
+        if isinstance(found, type) and issubclass(found, BaseException):
+            return found
+    return None
+
+
+def _class_of(failure: RemoteFailure, bases: tuple[type, ...]) -> type[errors.RemoteError]:
+    name = failure.qualname.rpartition(".")[2] or failure.ename
+    body = {
+        "__module__": failure.module,
+        "__qualname__": failure.qualname,
+        "__str__": lambda self: self.evalue,
+        "__reduce__": lambda self: (_restored, (msgspec.json.encode(self._failure),)),
+    }
+    return type(name, bases, body)
+
+
+def _restored(data: bytes) -> Exception:
+    return exception_of(msgspec.json.decode(data, type=RemoteFailure))
+
+
+def _joined(
+    own: type[BaseException], failure: RemoteFailure, members: list[Exception]
+) -> Exception | None:
+    """An instance of RemoteError and ``own``; None when the two cannot be one class."""
+    if issubclass(own, BaseExceptionGroup):
+        if not members:
+            return None
+        own = ExceptionGroup if own is BaseExceptionGroup else own
+        arguments: tuple[Any, ...] = (str((failure.args or [failure.evalue])[0]), members)
+    else:
+        arguments = tuple(failure.args)
+    try:
+        cls = _class_of(failure, (errors.RemoteError, own))
+        return _filled(cls, arguments, failure)
+    except Exception:  # whatever a metaclass, a layout or __init_subclass__ objects to
+        return None
+
+
+def _filled(
+    cls: type[errors.RemoteError], arguments: tuple[Any, ...], failure: RemoteFailure
+) -> Exception:
+    """An instance without any ``__init__`` of Python: only the builtin base's own."""
+    builtin: Any = next(c for c in cls.__mro__ if c.__module__ == "builtins" and not _is_python(c))
+    error: Any = builtin.__new__(cls, *arguments)
+    for candidate in (arguments, tuple(_literal(a) for a in arguments)):
+        with suppress(TypeError, ValueError):  # a UnicodeDecodeError wants bytes, for instance
+            builtin.__init__(error, *candidate)
+            arguments = candidate
+            break
+    BaseException.args.__set__(error, arguments)  # type: ignore[attr-defined]
+    own = dict(failure.attributes)
+    for name in [n for n in own if _is_slot(cls, n)]:
+        with suppress(TypeError, ValueError, AttributeError):  # read-only, or of another type
+            _set(error, name, own[name])
+            del own[name]
+    error.__dict__.update({"message": failure.evalue, "hint": ""} | own)
+    error.__dict__.update(
+        ename=failure.ename,
+        evalue=failure.evalue,
+        traceback=list(failure.traceback),
+        _failure=failure,
+    )
+    return error  # type: ignore[no-any-return]
+
+
+def _is_python(cls: type) -> bool:
+    return bool(cls.__flags__ & (1 << 9))  # Py_TPFLAGS_HEAPTYPE
+
+
+def _is_slot(cls: type, name: str) -> bool:
+    kinds = (MemberDescriptorType, GetSetDescriptorType)
+    return isinstance(inspect.getattr_static(cls, name, None), kinds)
+
+
+def _literal(argument: Any) -> Any:
+    """``repr`` of bytes or a tuple back into what it was; arguments travel as scalars or repr."""
+    if (isinstance(argument, str) and argument[:2] in ("b'", 'b"')) or str(argument)[:1] == "(":
+        with suppress(ValueError, SyntaxError):
+            return ast.literal_eval(argument)
+    return argument
