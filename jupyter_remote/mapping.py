@@ -119,7 +119,7 @@ def _damaged(path: str | Path, why: str) -> DigestMismatch:
 
 
 def _remember(area: mmap.mmap, digest: str) -> None:
-    address, _ = _extent(area)
+    address, _ = extent(area)
 
     def forget(ref: weakref.ref[mmap.mmap]) -> None:
         # The address may have been given to a newer mapping by now.
@@ -138,7 +138,7 @@ def clean_digest(buffer: Buffer) -> str | None:
     """
     if not _mapped:
         return None
-    address, size_bytes = _extent(buffer)
+    address, size_bytes = extent(buffer)
     entry = _mapped.get(address)
     if entry is None or entry.size_bytes != size_bytes or entry.alive() is None:
         return None
@@ -232,7 +232,7 @@ def _buffer_calls() -> tuple[Any, Any]:
     return get, release
 
 
-def _extent(buffer: Buffer) -> tuple[int, int]:
+def extent(buffer: Buffer) -> tuple[int, int]:
     """Address and size in bytes of a contiguous buffer."""
     get, release = _buffer_calls()
     found = _PyBuffer()

@@ -12,7 +12,7 @@ ROWS = [
     {"settings"},
     {"wire"},
     {"connection"},
-    {"mapping"},
+    {"mapping", "pickling"},
     {"values"},
     {"money"},
     {"http"},

@@ -1,0 +1,56 @@
+"""What a pickle calls when it is opened: notebook functions get the job's namespace as globals."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import types
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from jupyter_remote.pickling.reasons import of_the_shell
+
+
+@dataclasses.dataclass
+class Arrival:
+    """What one unpickling needs to know."""
+
+    namespace: dict[str, Any]
+    new_classes: set[type] = dataclasses.field(default_factory=set)
+
+
+current: ContextVar[Arrival] = ContextVar("arrival")
+
+
+@contextlib.contextmanager
+def arriving(namespace: dict[str, Any] | None) -> Iterator[None]:
+    given = {"__name__": "__main__"} if namespace is None else namespace
+    token = current.set(Arrival(given))
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def make_function(code: types.CodeType, closure: Any) -> types.FunctionType:
+    return types.FunctionType(code, current.get().namespace, None, None, closure)
+
+
+def fill_function(func: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    attributes, slots = state
+    func.__dict__.update(attributes)
+    slots.pop("_cloudpickle_submodules")  # being unpickled has imported them
+    namespace = func.__globals__
+    for name, value in slots.pop("__globals__").items():
+        if name not in namespace or of_the_shell(name, namespace[name]):
+            namespace[name] = value
+    _fill_closure(func, slots.pop("__closure__"))
+    for name, value in slots.items():
+        setattr(func, name, value)
+
+
+def _fill_closure(func: types.FunctionType, cells: tuple[types.CellType, ...] | None) -> None:
+    for own, came in zip(func.__closure__ or (), cells or (), strict=True):
+        with contextlib.suppress(ValueError):  # an empty cell stays empty
+            own.cell_contents = came.cell_contents

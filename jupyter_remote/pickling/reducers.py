@@ -1,0 +1,86 @@
+"""How some types travel that pickle would copy needlessly or look up in the wrong place."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+import typing
+import weakref
+from collections.abc import Callable, Container, Iterator
+from typing import Any
+
+from jupyter_remote.pickling.reasons import of_the_shell
+
+OUT_OF_BAND_BYTES = 64 * 1024  # buffers from this size on travel beside the pickle
+
+
+def globals_used(
+    func: types.FunctionType, found: dict[str, Any], known: Container[str]
+) -> dict[str, Any]:
+    """The globals that travel with a function: no names that the receiver or its shell has."""
+    names = [*found, *_class_body_names(func.__code__)]
+    there = {n: func.__globals__[n] for n in names if n in func.__globals__ and n not in known}
+    return {n: v for n, v in there.items() if not of_the_shell(n, v)}
+
+
+def _class_body_names(code: types.CodeType) -> Iterator[str]:
+    """Names used in the bodies of classes inside a function; cloudpickle overlooks them."""
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            if not inner.co_flags & 0x2:  # CO_NEWLOCALS: functions have it, class bodies do not
+                yield from (n for n in inner.co_names if not n.startswith("__"))
+            yield from _class_body_names(inner)
+
+
+def reduce_array(obj: Any) -> Any:
+    """Numpy copies an array with gaps twice on its way into the stream; once is enough."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or type(obj) is not numpy.ndarray or obj.nbytes < OUT_OF_BAND_BYTES:
+        return NotImplemented
+    flags = obj.flags
+    if flags.c_contiguous or flags.f_contiguous or obj.dtype.hasobject:
+        return NotImplemented
+    return numpy.ascontiguousarray(obj).__reduce_ex__(5)
+
+
+def _is_importable(obj: Any) -> bool:
+    """Whether ``obj`` is what its module, which is not the notebook, has under its name."""
+    found: Any = None if obj.__module__ == "__main__" else sys.modules.get(obj.__module__)
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is obj
+
+
+def _reduce_cached(wrapper: Any) -> Any:
+    """``functools.lru_cache`` of a notebook function; it would be looked up in ``__main__``."""
+    if _is_importable(wrapper):
+        return NotImplemented
+    options = wrapper.cache_parameters()
+    made_anew = ("__wrapped__", "cache_parameters")
+    attributes = {k: v for k, v in vars(wrapper).items() if k not in made_anew}
+    return _make_cached, (wrapper.__wrapped__, options["maxsize"], options["typed"]), attributes
+
+
+def _make_cached(func: Any, maxsize: int | None, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(func)
+
+
+def _reduce_newtype(new: Any) -> Any:
+    """``typing.NewType`` of a notebook; it would be looked up in ``__main__``."""
+    if _is_importable(new):
+        return NotImplemented
+    return typing.NewType, (new.__name__, new.__supertype__), {"__module__": "__main__"}
+
+
+def _reduce_weak(weak: Any) -> Any:
+    """Dictionaries with weak references (``functools.singledispatch`` has one)."""
+    return type(weak), (dict(weak),)
+
+
+REDUCERS: dict[type, Callable[[Any], Any]] = {
+    type(functools.lru_cache(len)): _reduce_cached,
+    typing.NewType: _reduce_newtype,
+    weakref.WeakKeyDictionary: _reduce_weak,
+    weakref.WeakValueDictionary: _reduce_weak,
+}

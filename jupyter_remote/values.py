@@ -1,0 +1,362 @@
+"""Values ⇄ bytes: pickle 5 with out-of-band buffers, named by digest. cloudpickle is only here.
+
+What was defined in the notebook travels by value and lives in *the job's namespace* over there:
+functions whose globals are the notebook's namespace get the receiving namespace as their globals.
+The globals that they use travel with them and are set there **only where the name is absent**: on
+the way out the namespace is fresh, so all are set; on the way home the notebook's own, perhaps
+newer, values stay.
+
+A class keeps its identity within a process. One that comes back to where it is known keeps its
+methods; only class attributes that were changed over there are set. Where it comes from the place
+that defined it, its definition is taken as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import sys
+import types
+import weakref
+from collections.abc import Callable, Container, Iterator, Sequence
+from pickle import PickleBuffer
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from blake3 import blake3
+
+from jupyter_remote.errors import CaptureError, DigestMismatch
+from jupyter_remote.mapping import clean_digest, cut, digest_of, extent, flat
+from jupyter_remote.pickling import reasons
+from jupyter_remote.pickling.arrival import arriving, current, fill_function, make_function
+from jupyter_remote.pickling.reducers import (
+    OUT_OF_BAND_BYTES,
+    REDUCERS,
+    globals_used,
+    reduce_array,
+)
+from jupyter_remote.pickling.versions import (
+    MAGIC,
+    PYTHON,
+    Difference,
+    check_environment,
+    differences,
+    versions_used,
+)
+from jupyter_remote.wire import CHUNKED_BYTES, INLINE_BYTES, NameInfo, Parcel, Segment
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "Difference",
+    "Packed",
+    "cut",
+    "differences",
+    "digest_of",
+    "fingerprints",
+    "pack",
+    "pack_raw",
+    "unpack",
+    "why_not",
+]
+
+
+class Packed(NamedTuple):
+    """A parcel and the bytes that are not in it."""
+
+    parcel: Parcel
+    contents: dict[str, memoryview]  # digest -> bytes of each segment that is not inline
+
+
+# --- packing ---------------------------------------------------------------------------------
+def pack(
+    value: object,
+    *,
+    namespace: dict[str, Any] | None = None,
+    names: Sequence[NameInfo] = (),
+    chunked: bool = True,
+    known: Container[str] = (),
+) -> Packed:
+    """Pickle ``value``. Large buffers are views of the value's own memory, not copies.
+
+    Parameters
+    ----------
+    namespace: functions and classes whose globals are this dict get the receiver's as theirs.
+    names: what is inside, for people.
+    chunked: cut large segments for a network; needless (and 1 s a 2 GB) on the same machine.
+    known: globals that the receiver has already; functions travel without them.
+
+    Raises CaptureError saying what in ``value`` cannot travel.
+    """
+    stream = io.BytesIO()
+    buffers: list[memoryview] = []
+    try:
+        _pickler()(stream, namespace, known, _keep(buffers)).dump(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        why = reasons.of(value, error, namespace)
+        raise CaptureError(f"It cannot travel: {why}.", hint=reasons.HINT) from error
+    pickled = stream.getvalue()
+    contents = [memoryview(pickled), *buffers]
+    inline = not buffers and len(pickled) <= INLINE_BYTES
+    segments = [_segment(view, inline, chunked) for view in contents]
+    parcel = Parcel(segments, PYTHON, MAGIC, versions=versions_used(pickled), names=list(names))
+    beside = zip(segments, contents, strict=True)
+    return Packed(parcel, {} if inline else {s.digest: view for s, view in beside})
+
+
+def pack_raw(data: Buffer, *, chunked: bool = True) -> Packed:
+    """Bytes as they are (a notebook, a file)."""
+    view = flat(data)
+    segment = _segment(view, view.nbytes <= INLINE_BYTES, chunked)
+    contents = {} if segment.data is not None else {segment.digest: view}
+    return Packed(Parcel([segment], format="raw"), contents)
+
+
+def _keep(buffers: list[memoryview]) -> Callable[[PickleBuffer], bool]:
+    """A buffer callback that takes large buffers out of the stream."""
+
+    def take(buffer: PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < OUT_OF_BAND_BYTES:
+            return True
+        buffers.append(view)
+        return False
+
+    return take
+
+
+def _segment(view: memoryview, inline: bool, chunked: bool) -> Segment:
+    digest = clean_digest(view) or digest_of(view)
+    data = bytes(view) if inline else None
+    chunks = cut(view) if chunked and view.nbytes > CHUNKED_BYTES else []
+    return Segment(digest, view.nbytes, data, chunks)
+
+
+# --- unpacking -------------------------------------------------------------------------------
+def unpack(
+    parcel: Parcel,
+    fetch: Callable[[Segment], Buffer],
+    *,
+    namespace: dict[str, Any] | None = None,
+) -> Any:
+    """The value in ``parcel``; ``bytes`` if it is raw.
+
+    Parameters
+    ----------
+    fetch: gives the bytes of a segment that is not inline. Writable memory (of :func:`map_blob`,
+        a bytearray) is used as it is, other memory is copied, so that arrays are writable.
+    namespace: becomes the globals of functions that were packed with a namespace.
+
+    Raises EnvironmentMismatch and DigestMismatch before anything is unpickled.
+    """
+    check_environment(parcel)
+    stream, *buffers = [_content(segment, fetch) for segment in parcel.segments]
+    if parcel.format == "raw":
+        return bytes(stream)
+    with arriving(namespace):
+        return pickle.loads(stream, buffers=_writable(buffers))
+
+
+def _content(segment: Segment, fetch: Callable[[Segment], Buffer]) -> memoryview:
+    view = flat(fetch(segment) if segment.data is None else segment.data)
+    if view.nbytes == segment.size_bytes:
+        found = clean_digest(view) or digest_of(view)
+        if found == segment.digest:
+            return view
+    raise DigestMismatch(
+        f"Bytes of {segment.digest[:12]}… are not what was sent; they were not used.",
+        hint="Run it again: what is damaged is sent again.",
+    )
+
+
+def _writable(buffers: list[memoryview]) -> Iterator[memoryview]:
+    """Each buffer writable, and none the memory of another (equal arrays have one digest)."""
+    seen: set[int] = set()
+    for view in buffers:
+        address, _ = extent(view)
+        yield memoryview(bytearray(view)) if view.readonly or address in seen else view
+        seen.add(address)
+
+
+# --- change detection and reasons ------------------------------------------------------------
+class _Everything:
+    """Contains every name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+class _HashFile:
+    """A file that only hashes what is written to it."""
+
+    def __init__(self) -> None:
+        self.hash = blake3()
+
+    def write(self, data: Buffer) -> int:
+        view = flat(data)
+        self.hash.update(view)
+        return view.nbytes
+
+
+def fingerprints(
+    values: dict[str, Any], namespace: dict[str, Any] | None = None
+) -> dict[str, bytes]:
+    """For each name a digest of its value's content; ``b""`` when it cannot be told.
+
+    Two digests of one unchanged object in one process are equal. Nothing large is copied; an
+    array in an untouched mapping is not even read, and memory that several names share is read
+    once. Functions count without the globals they use: those are names of their own.
+    """
+    seen: dict[tuple[int, int], str] = {}
+    return {name: _fingerprint(value, namespace, seen) for name, value in values.items()}
+
+
+def _fingerprint(
+    value: object,
+    namespace: dict[str, Any] | None,
+    seen: dict[tuple[int, int], str],
+    shallow: bool = False,
+) -> bytes:
+    """``shallow``: functions and classes count by identity."""
+    file, buffers = _HashFile(), list[memoryview]()
+    try:
+        _pickler()(file, namespace, _Everything(), _keep(buffers), shallow).dump(value)
+    except MemoryError:
+        raise
+    except Exception:  # whatever a type's own __reduce__ raises: its content cannot be told
+        return b""
+    for view in buffers:
+        where = extent(view)
+        if where not in seen:
+            seen[where] = clean_digest(view) or digest_of(view)
+        file.hash.update(seen[where].encode())
+    return file.hash.digest()
+
+
+class _NullFile:
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+def why_not(value: object, namespace: dict[str, Any] | None = None) -> str | None:
+    """Why ``value`` cannot travel, in words; None when it can."""
+    try:
+        _pickler()(_NullFile(), namespace, (), _keep([])).dump(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        return reasons.of(value, error, namespace)
+    return None
+
+
+# --- the pickler -----------------------------------------------------------------------------
+@functools.cache
+def _pickler() -> type[Any]:
+    """Our pickler class, made when first needed: importing cloudpickle takes a while."""
+    from cloudpickle import cloudpickle
+
+    base: Any = cloudpickle.Pickler
+
+    class NotebookPickler(base):  # type: ignore[misc]
+        def __init__(
+            self,
+            file: Any,
+            namespace: dict[str, Any] | None,
+            known: Container[str],
+            callback: Callable[[PickleBuffer], bool],
+            shallow: bool = False,
+        ) -> None:
+            super().__init__(file, protocol=5, buffer_callback=callback)
+            self._namespace = namespace
+            self._known = known
+            self._shallow = shallow
+
+        def reducer_override(self, obj: Any) -> Any:
+            if obj is sys.stdout or obj is sys.stderr:
+                return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
+            reasons.refuse(obj)
+            if self._shallow and isinstance(obj, type | types.FunctionType):
+                return int, (id(obj),)
+            if (reducer := REDUCERS.get(type(obj))) is not None:
+                return reducer(obj)
+            reduced = super().reducer_override(obj)
+            if isinstance(reduced, tuple) and isinstance(obj, type) and len(reduced) == 6:
+                return _reduce_class(obj, reduced)
+            return reduce_array(obj) if reduced is NotImplemented else reduced
+
+        def _dynamic_function_reduce(self, func: types.FunctionType) -> Any:
+            if func.__globals__ is not self._namespace:
+                return super()._dynamic_function_reduce(func)
+            code, _, _, _, closure = self._function_getnewargs(func)
+            state, slots = cloudpickle._function_getstate(func)
+            slots["__globals__"] = globals_used(func, slots["__globals__"], self._known)
+            if isinstance(self._known, _Everything):
+                del slots["_cloudpickle_submodules"]  # changes with what else is imported
+            return make_function, (code, closure), (state, slots), None, None, fill_function
+
+    return NotebookPickler
+
+
+# --- classes ---------------------------------------------------------------------------------
+_as_it_came: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
+"""Of classes that were defined elsewhere: a mark of each attribute as it arrived."""
+
+
+def _reduce_class(cls: type, reduced: tuple[Any, ...]) -> Any:
+    """cloudpickle's way of a class, with ours of looking it up and filling it."""
+    maker, arguments, state, _, _, fill = reduced
+    came = _as_it_came.get(cls)
+    changed = None if came is None else _changed(cls, came)
+    return _make_class, (maker, *arguments), (fill, state, changed), None, None, _fill_class
+
+
+def _changed(cls: type, came: dict[str, Any]) -> list[str]:
+    now = _marks(cls)
+    return [n for n in sorted(now.keys() | came.keys()) if now.get(n) != came.get(n)]
+
+
+def _marks(cls: type) -> dict[str, Any]:
+    attributes = [(n, v) for n, v in vars(cls).items() if not n.startswith(("__", "_abc_"))]
+    return {name: _mark(value) for name, value in attributes}
+
+
+def _mark(value: object) -> Any:
+    """What tells an attribute apart from its later self: descriptors by identity."""
+    if hasattr(type(value), "__get__") or isinstance(value, type):
+        return id(value)
+    return _fingerprint(value, None, {}, shallow=True) or id(value)
+
+
+def _make_class(maker: Callable[..., type], *arguments: Any) -> type:
+    from cloudpickle import cloudpickle
+
+    tracker_id = arguments[-2]
+    was_here = tracker_id in cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
+    cls = maker(*arguments)
+    if not was_here:
+        current.get().new_classes.add(cls)
+    return cls
+
+
+def _fill_class(
+    cls: type, came: tuple[Callable[..., Any], tuple[Any, Any], list[str] | None]
+) -> None:
+    fill, (attributes, slots), changed = came
+    is_new = cls in current.get().new_classes
+    if changed is None or is_new:
+        fill(cls, (attributes, slots))
+    else:
+        for name in changed:
+            _set_or_delete(cls, name, attributes)
+    if is_new or cls in _as_it_came:
+        _as_it_came[cls] = _marks(cls)
+
+
+def _set_or_delete(cls: type, name: str, attributes: dict[str, Any]) -> None:
+    if name in attributes:
+        setattr(cls, name, attributes[name])
+    elif name in vars(cls):
+        delattr(cls, name)
