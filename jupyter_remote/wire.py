@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from jupyter_remote import errors
-from jupyter_remote.model import Balance, History, MachineType
+from jupyter_remote.model import Balance, Entry, History, MachineType
 
 PROTOCOL = 1
 FRAME_TYPE = "application/vnd.jupyter-remote.frame"
@@ -313,6 +313,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     value: Parcel | None = None  # call: the value; cell: dict of names; notebook: raw bytes
     left_behind: list[LeftBehind] = []
     deleted: list[str] = []  # names that no longer exist over there
+    in_place: list[str] = []  # cell: of the names in ``value``, those still bound to what was sent
     displayed: bool = False
 
 
@@ -523,6 +524,19 @@ class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     seen_s: float = 0.0  # since last heard of
 
 
+class WorkerList(msgspec.Struct, frozen=True):
+    workers: list[WorkerView]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """``GET /health``, the one open route: which server answers here, and its protocol."""
+
+    server_id: str
+    version: str
+    protocol: int = PROTOCOL
+    status: str = "ok"
+
+
 class MachineList(msgspec.Struct, frozen=True):
     machines: list[MachineType]
 
@@ -532,6 +546,10 @@ class AccountReply(msgspec.Struct, frozen=True, kw_only=True):
     balance: Balance
     credits: float
     usd: float
+
+
+class EntryList(msgspec.Struct, frozen=True):
+    entries: list[Entry]  # newest first
 
 
 class EstimateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
