@@ -463,6 +463,7 @@ class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_o
     rate_ucredits_per_h: int = 0
     hold_ucredits: int = 0
     lease_s: float = 45.0
+    owner: str = ""  # consecutive calls of one owner may share a kernel process
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_only=True):
