@@ -197,7 +197,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     visibility: str  # private, unlisted, public
     machine: str  # machine type id
     simulated: bool
-    spec: bytes  # JSON of wire.JobSpec
+    spec: bytes  # JSON of wire.JobSpec; only `submit`, `job` and `claim` fill it, else empty
     limits: Limits
     epoch: int  # of the latest attempt; 0: none yet
     starts: int  # attempts that started
@@ -219,6 +219,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     error: bytes | None = None  # JSON of wire.RemoteFailure
     progress: bytes | None = None  # JSON list of wire.Bar: the latest of each
     metrics: bytes | None = None  # JSON of wire.Metrics: the latest
+    log: bytes | None = None  # JSON of wire.Segment: the whole output, if some was folded
+    summary: bytes | None = None  # JSON of store.views.Summary: what a view tells of the spec
 
     @property
     def status(self) -> Status:

@@ -1,0 +1,148 @@
+"""Rows and references of blobs; their bytes are elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from jupyter_remote.model import OwnerId, Stage
+from jupyter_remote.store import sql
+from jupyter_remote.store.apply import save_job, told
+from jupyter_remote.store.base import BlobRow, Changed
+from jupyter_remote.store.records import Stored, stored_of
+from jupyter_remote.store.session import Session
+from jupyter_remote.wire import MissingSegment, Segment
+
+
+def blob(session: Session, digest: str) -> BlobRow | None:
+    """One row, with its references counted."""
+    row = session.row(sql.BLOB, digest=digest)
+    if row is None:
+        return None
+    size_bytes, present, unused = row
+    return BlobRow(
+        digest, size_bytes, present == 1, session.value(sql.REFERENCES, digest=digest), unused
+    )
+
+
+def is_present(session: Session, digest: str) -> bool:
+    """Are its bytes there?"""
+    row = session.row(sql.BLOB, digest=digest)
+    return row is not None and row[1] == 1
+
+
+def missing(session: Session, segments: Sequence[Segment]) -> list[MissingSegment]:
+    """Segments that are not there, each once, with the chunks that are not there either."""
+    unique = {segment.digest: segment for segment in segments}
+    return [
+        MissingSegment(digest, _missing_chunks(session, segment))
+        for digest, segment in unique.items()
+        if not is_present(session, digest)
+    ]
+
+
+def _missing_chunks(session: Session, segment: Segment) -> list[str]:
+    digests = dict.fromkeys(digest for digest, _ in segment.chunks)
+    return [digest for digest in digests if _place_of(session, digest) is None]
+
+
+def _place_of(session: Session, digest: str) -> tuple[str, int, int] | None:
+    """In a segment, or as a blob of its own."""
+    row = session.row(sql.CHUNK_PLACE, digest=digest)
+    if row is not None:
+        segment, at_byte, size_bytes = row
+        return segment, at_byte, size_bytes
+    row = session.row(sql.BLOB, digest=digest)
+    return (digest, 0, row[0]) if row is not None and row[1] == 1 else None
+
+
+def chunk_places(session: Session, chunks: Sequence[str]) -> dict[str, tuple[str, int, int]]:
+    """Those that are there."""
+    places = {digest: _place_of(session, digest) for digest in chunks}
+    return {digest: place for digest, place in places.items() if place is not None}
+
+
+def add_chunks(session: Session, segment: str, chunks: Sequence[tuple[str, int]]) -> None:
+    """In order, without gaps. Said again it is the same."""
+    at_byte = 0
+    for digest, size_bytes in chunks:
+        if session.value(sql.CHUNK_KNOWN, digest=digest, segment=segment) is None:
+            session.insert(
+                sql.ADD_CHUNK,
+                digest=digest,
+                segment=segment,
+                at_byte=at_byte,
+                size_bytes=size_bytes,
+            )
+        at_byte += size_bytes
+
+
+def refer(session: Session, job: int, segment: Segment, role: str) -> None:
+    """Keep a blob, present or still to come, for as long as the job is kept."""
+    row = session.row(sql.BLOB, digest=segment.digest)
+    if row is None:
+        _add(session, segment.digest, segment.size_bytes, present=0, unused_since_at=None)
+    elif row[2] is not None:
+        session.change(sql.MARK_USED, digest_is=segment.digest)
+    known = session.value(sql.REFERRED, job=job, digest=segment.digest, role=role)
+    if known is None:
+        session.insert(sql.ADD_REFERENCE, job=job, digest=segment.digest, role=role)
+
+
+def _add(
+    session: Session, digest: str, size: int, *, present: int, unused_since_at: float | None
+) -> None:
+    session.insert(
+        sql.ADD_BLOB,
+        digest=digest,
+        size_bytes=size,
+        present=present,
+        unused_since_at=unused_since_at,
+    )
+
+
+def arrived(session: Session, digest: str, size_bytes: int, now: float) -> list[Changed]:
+    """The bytes are there: jobs that waited for nothing else become ready."""
+    row = session.row(sql.BLOB, digest=digest)
+    if row is None:
+        _add(session, digest, size_bytes, present=1, unused_since_at=now)
+        return []
+    if row[2] is not None:
+        session.change(sql.MARK_UNUSED, digest_is=digest, now=now)
+    session.change(sql.MARK_PRESENT, digest_is=digest, size_bytes=size_bytes)
+    waiting = [stored_of(row) for row in session.rows(sql.WAITING_FOR, digest=digest)]
+    return [
+        _make_ready(session, stored, now)
+        for stored in waiting
+        if not session.value(sql.STILL_MISSING, job=stored.seq)
+    ]
+
+
+def _make_ready(session: Session, before: Stored, now: float) -> Changed:
+    job = replace(before.job, ready=True, stage=Stage.WAITING)
+    save_job(session, before, job)
+    return told(session, Stored(before.seq, job), "ready", "inputs are there", now)
+
+
+def note_upload(session: Session, digest: str, owner: OwnerId, now: float) -> None:
+    """``owner`` may read what ``owner`` sent."""
+    if session.value(sql.UPLOADED, digest=digest, owner=owner) is None:
+        session.insert(sql.ADD_UPLOAD, digest=digest, owner=owner, at=now)
+
+
+def may_read(session: Session, digest: str, owner: OwnerId) -> bool:
+    """Uploaded by ``owner``, or referred to by a job of theirs."""
+    return any(
+        session.value(statement, digest=digest, owner=owner) is not None
+        for statement in (sql.UPLOADED, sql.REFERRED_BY_OWNER)
+    )
+
+
+def collect(session: Session, unused_before: float) -> list[str]:
+    """Forget blobs without references; returns their digests."""
+    digests = [digest for (digest,) in session.rows(sql.UNUSED, before=unused_before)]
+    for digest in digests:
+        for statement in sql.FORGET_BLOB:
+            session.change(statement, digest=digest)
+    return digests

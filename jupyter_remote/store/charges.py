@@ -1,0 +1,85 @@
+"""What a job's money does: hold, capture, release, loss. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from jupyter_remote.model import AttemptRecord, JobRecord, Reason
+from jupyter_remote.money.meter import MS_PER_H, cost_ucredits, credits_of
+
+
+class Posting(msgspec.Struct, frozen=True):
+    """``amount_ucredits`` go from one account to another, once for each ``key``."""
+
+    kind: str
+    source: str
+    target: str
+    amount_ucredits: int
+    key: str
+    epoch: int | None = None
+
+
+def credits_text(ucredits: int) -> str:
+    """``12.3 credits``: at most six decimals, none that are zero."""
+    text = f"{credits_of(ucredits):,.6f}".rstrip("0").rstrip(".")
+    return f"{text} credit" if text == "1" else f"{text} credits"
+
+
+def hold_of(job: JobRecord) -> tuple[Posting, ...]:
+    """Set the price of the longest run aside."""
+    if not job.hold_ucredits:
+        return ()
+    source, target = f"available:{job.owner}", f"held:{job.owner}"
+    return (Posting("hold", source, target, job.hold_ucredits, f"hold:{job.id}"),)
+
+
+def rest_of_hold(job: JobRecord) -> tuple[Posting, ...]:
+    """Give back at the end what was not spent."""
+    rest = job.hold_ucredits - job.cost_ucredits
+    if not rest:
+        return ()
+    source, target = f"held:{job.owner}", f"available:{job.owner}"
+    return (Posting("release", source, target, rest, f"release:{job.id}"),)
+
+
+def charge_of(job: JobRecord, attempt: AttemptRecord, until: float) -> int:
+    """Price of an attempt from its start to ``until``: within the longest run and the hold."""
+    if attempt.started_at is None:
+        return 0
+    elapsed_s = min(until - attempt.started_at, job.limits.max_run_s)
+    left = job.hold_ucredits - job.cost_ucredits
+    return min(cost_ucredits(job.rate_ucredits_per_h, elapsed_s), left)
+
+
+def capture_of(job: JobRecord, epoch: int, amount: int) -> tuple[Posting, ...]:
+    """Charge ``amount`` for one attempt."""
+    if not amount:
+        return ()
+    key = f"capture:{job.id}:{epoch}"
+    return (Posting("capture", f"held:{job.owner}", "revenue", amount, key, epoch),)
+
+
+def loss_of(job: JobRecord, attempt: AttemptRecord, now: float) -> tuple[Posting, ...]:
+    """Pay for a lost attempt ourselves: revenue is all metered time, whoever paid it."""
+    amount = charge_of(job, attempt, now)
+    if not amount:
+        return ()
+    key = f"loss:{job.id}:{attempt.epoch}"
+    return (Posting("platform_loss", "platform_loss", "revenue", amount, key, attempt.epoch),)
+
+
+def run_left_s(job: JobRecord) -> float:
+    """The longest that an attempt may run: by the job's limits, and by what is still held."""
+    if not job.rate_ucredits_per_h:
+        return job.limits.max_run_s
+    left = job.hold_ucredits - job.cost_ucredits
+    return min(job.limits.max_run_s, left * MS_PER_H // job.rate_ucredits_per_h / 1000)
+
+
+def limit_reason(job: JobRecord) -> Reason:
+    """Which limit the longest run comes from."""
+    asked = job.limits.timeout_s
+    if asked is not None and run_left_s(job) >= asked:
+        return Reason.TIME_LIMIT
+    paid = job.limits.max_cost_ucredits is not None or run_left_s(job) < job.limits.max_run_s
+    return Reason.COST_LIMIT if paid else Reason.TIME_LIMIT

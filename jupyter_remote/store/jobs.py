@@ -1,0 +1,192 @@
+"""Submitting, finding and forgetting jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from jupyter_remote.errors import KeyReused
+from jupyter_remote.model import (
+    AttemptRecord,
+    History,
+    JobId,
+    JobRecord,
+    JobState,
+    OwnerId,
+    Reason,
+    Stage,
+)
+from jupyter_remote.store import blobs, money, schema, sql, views
+from jupyter_remote.store.apply import load, told
+from jupyter_remote.store.base import NewJob, Snapshot, Written
+from jupyter_remote.store.charges import credits_text, hold_of
+from jupyter_remote.store.records import (
+    JOB_LEAN,
+    Stored,
+    attempt_of,
+    history_of,
+    instance_of,
+    job_of,
+    mutable_of,
+    worker_of,
+)
+from jupyter_remote.store.session import Session
+from jupyter_remote.wire import encode
+
+HIGHEST_CHARACTER = "\U0010ffff"
+
+
+def submit(session: Session, new: NewJob, now: float) -> Written:
+    """Write one job with its hold, unless it is there already."""
+    there = session.row(sql.BODY, id=new.id)
+    if there is not None:
+        if there != (new.body_digest, new.owner):
+            raise KeyReused(
+                f"the job id {new.id} was used for another request",
+                hint="Make a new id for each job; send the same id only to repeat a request.",
+            )
+        missing = blobs.missing(session, new.segments)
+        return Written(load(session, new.id, whole=True).job, False, missing)
+    return _write(session, new, now)
+
+
+def _write(session: Session, new: NewJob, now: float) -> Written:
+    missing = blobs.missing(session, new.segments)
+    job = _record_of(new, now, ready=not missing)
+    money.admit(session, job.owner, job.hold_ucredits)
+    stored = Stored(_insert(session, job, new), job)
+    for segment in new.segments:
+        blobs.refer(session, stored.seq, segment, "input")
+    for posting in hold_of(job):
+        money.post(session, posting, now, job.id)
+    written = told(session, stored, "submit", _text_of(job, len(missing)), now)
+    return Written(job, True, missing, written.events[0])
+
+
+def _insert(session: Session, job: JobRecord, new: NewJob) -> int:
+    limits = job.limits
+    values = {name: getattr(job, name) for name in _INSERTED} | mutable_of(job)
+    seq = session.insert(
+        sql.ADD_JOB,
+        body_digest=new.body_digest,
+        timeout_s=limits.timeout_s,
+        max_run_s=limits.max_run_s,
+        max_cost_ucredits=limits.max_cost_ucredits,
+        memory_bytes=limits.memory_bytes,
+        **values,
+    )
+    session.insert(sql.ADD_SPEC, job=seq, data=job.spec)
+    return seq
+
+
+_INSERTED = [
+    column.name
+    for column in schema.job.c
+    if column.name in JobRecord.__struct_fields__
+]  # fmt: skip
+
+
+def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
+    return JobRecord(
+        id=new.id,
+        owner=new.owner,
+        client=new.client,
+        kind=new.kind,
+        state=JobState.QUEUED,
+        cancel_requested=False,
+        reason=Reason.NONE,
+        detail="",
+        stage=Stage.WAITING if ready else Stage.SENDING_INPUTS,
+        description=new.description,
+        visibility=new.visibility,
+        machine=new.machine,
+        simulated=new.simulated,
+        spec=new.spec,
+        limits=new.limits,
+        epoch=0,
+        starts=0,
+        max_attempts=new.max_attempts,
+        retries=new.retries,
+        rate_ucredits_per_h=new.rate_ucredits_per_h,
+        hold_ucredits=new.hold_ucredits,
+        cost_ucredits=0,
+        submitted_at=now,
+        ready=ready,
+        batch=new.batch,
+        summary=encode(views.summary_of(new.spec)),
+    )
+
+
+def _text_of(job: JobRecord, missing: int) -> str:
+    text = "queued"
+    if missing:
+        text += f"; waiting for {missing} input{'s' if missing > 1 else ''}"
+    if job.hold_ucredits:
+        text += f"; held {credits_text(job.hold_ucredits)}"
+    return text
+
+
+def find(session: Session, prefix: str, owner: OwnerId, limit: int) -> list[JobRecord]:
+    """By the beginning of the id, newest first."""
+    high = prefix + HIGHEST_CHARACTER
+    rows = session.rows(sql.FIND, low=prefix, high=high, owner=owner, limit=limit)
+    return [job_of(row) for row in rows]
+
+
+def listed(
+    session: Session,
+    owner: OwnerId,
+    states: Sequence[JobState] | None,
+    client: str | None,
+    batch: str | None,
+    limit: int,
+    before: str,
+) -> list[JobRecord]:
+    """Newest first; ``before`` is the id of the last job of the page before."""
+    job = schema.job
+    query = sa.select(*JOB_LEAN).where(job.c.owner == owner)
+    if states is not None:
+        query = query.where(job.c.state.in_([state.value for state in states]))
+    if client is not None:
+        query = query.where(job.c.client == client)
+    if batch is not None:
+        query = query.where(job.c.batch == batch)
+    if before:
+        query = query.where(job.c.seq < load(session, JobId(before), owner=owner).seq)
+    rows = session.adhoc(query.order_by(job.c.seq.desc()).limit(limit))
+    return [job_of(row) for row in rows]
+
+
+def history(session: Session, job: JobId) -> list[History]:
+    """What happened, in order."""
+    return [history_of(row) for row in session.rows(sql.HISTORY, id=job)]
+
+
+def snapshot(session: Session, limit: int) -> Snapshot:
+    """What the scheduler decides on, all of one moment."""
+    return Snapshot(
+        queued=[job_of(row) for row in session.rows(sql.QUEUED, limit=limit)],
+        waiting=[job_of(row) for row in session.rows(sql.WAITING, limit=limit)],
+        active=[job_of(row) for row in session.rows(sql.ACTIVE)],
+        attempts=open_attempts(session),
+        workers=[worker_of(row) for row in session.rows(sql.WORKERS)],
+        instances=[instance_of(row) for row in session.rows(sql.INSTANCES)],
+    )
+
+
+def open_attempts(session: Session) -> list[AttemptRecord]:
+    """Those of the jobs that are claimed or running."""
+    return [attempt_of(row[-1], row[:-1]) for row in session.rows(sql.OPEN_ATTEMPTS)]
+
+
+def forget(session: Session, ended_before: float, limit: int) -> int:
+    """Delete jobs that ended before; the ledger stays."""
+    seqs = session.rows(sql.ENDED, before=ended_before, limit=limit)
+    for (seq,) in seqs:
+        digests = session.rows(sql.DIGESTS, job=seq)
+        for statement in sql.FORGET:
+            session.change(statement, job=seq)
+        for (digest,) in digests:
+            session.change(sql.MARK_UNUSED, digest_is=digest, now=ended_before)
+    return len(seqs)

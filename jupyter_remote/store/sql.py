@@ -1,0 +1,303 @@
+"""The statements, by noun. SQLAlchemy Core, so that SQLite and Postgres run the same ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, delete, func, insert, literal_column, select, update
+
+from jupyter_remote.store.records import ATTEMPT, JOB_LEAN, JOB_WHOLE, MUTABLE
+from jupyter_remote.store.schema import (
+    account,
+    attempt,
+    blob,
+    chunk,
+    event,
+    history,
+    instance,
+    job,
+    posting,
+    reference,
+    spec,
+    token,
+    upload,
+    worker,
+)
+
+
+def _lit(value: str | int) -> sa.ColumnClause[Any]:
+    """Written into the SQL: a partial index is used only for a condition that is spelt out."""
+    return literal_column(f"'{value}'" if isinstance(value, str) else str(value))
+
+
+def _p(name: str) -> sa.BindParameter[Any]:
+    return bindparam(name)
+
+
+def _given(name: str, column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """``column`` equals the parameter, unless that is NULL."""
+    value = sa.cast(_p(name), sa.Text)
+    return sa.or_(value.is_(None), column == value)
+
+
+def _all(table: sa.Table) -> sa.Insert:
+    return insert(table).values({c: _p(c.name) for c in table.c})
+
+
+def _row_of(table: sa.Table, *without: str) -> sa.Insert:
+    return insert(table).values({c: _p(c.name) for c in table.c if c.name not in without})
+
+
+# --- jobs ------------------------------------------------------------------------------------
+_lean = select(*JOB_LEAN)
+_whole = select(*JOB_WHOLE).join_from(job, spec)
+
+ADD_JOB = _row_of(job, "seq")
+ADD_SPEC = _all(spec)
+JOB = _lean.where(job.c.id == _p("id"))
+WHOLE_JOB = _whole.where(job.c.id == _p("id"))
+JOB_BY_SEQ = _lean.where(job.c.seq == _p("seq"))
+SAVE_JOB = (
+    update(job)
+    .where(job.c.seq == _p("seq"), job.c.epoch == _p("old_epoch"), job.c.state == _p("old_state"))
+    .values({job.c[name]: _p(name) for name in MUTABLE})
+)
+BODY = select(job.c.body_digest, job.c.owner).where(job.c.id == _p("id"))
+SEQ = select(job.c.seq).where(job.c.id == _p("id"))
+FIND = (
+    _lean.where(job.c.id >= _p("low"), job.c.id < _p("high"), job.c.owner == _p("owner"))
+    .order_by(job.c.seq.desc())
+    .limit(_p("limit"))
+    .offset(_lit(0))
+)
+QUEUED = (
+    _lean.where(job.c.state == _lit("queued"), job.c.ready == _lit(1))
+    .order_by(job.c.seq)
+    .limit(_p("limit"))
+    .offset(_lit(0))
+)
+WAITING = (
+    _lean.where(job.c.state == _lit("retry_wait"))
+    .order_by(job.c.not_before_at)
+    .limit(_p("limit"))
+    .offset(_lit(0))
+)
+DUE = _lean.where(job.c.state == _lit("retry_wait"), job.c.not_before_at <= _p("now")).order_by(
+    job.c.not_before_at
+)
+_open = attempt.c.ended_at.is_(None)
+ACTIVE = _lean.join_from(attempt, job).where(_open).order_by(job.c.seq)
+ENDED = (
+    select(job.c.seq).where(job.c.ended_at < _p("before")).order_by(job.c.ended_at)
+    .limit(_p("limit")).offset(_lit(0))
+)  # fmt: skip
+FORGET = [
+    delete(event).where(event.c.job == _p("job")),
+    delete(history).where(history.c.job == _p("job")),
+    delete(attempt).where(attempt.c.job == _p("job")),
+    delete(reference).where(reference.c.job == _p("job")),
+    delete(spec).where(spec.c.job == _p("job")),
+    delete(job).where(job.c.seq == _p("job")),
+]
+
+# --- attempts --------------------------------------------------------------------------------
+ADD_ATTEMPT = _row_of(attempt, "acked_seq")
+ATTEMPTS = select(*ATTEMPT).where(attempt.c.job == _p("job")).order_by(attempt.c.epoch)
+ATTEMPT_AT = select(*ATTEMPT).where(attempt.c.job == _p("job"), attempt.c.epoch == _p("epoch"))
+OPEN_ATTEMPTS = select(*ATTEMPT, job.c.id).join_from(attempt, job).where(_open).order_by(job.c.seq)
+SAVE_ATTEMPT = (
+    update(attempt)
+    .where(attempt.c.job == _p("job"), attempt.c.epoch == _p("epoch_is"), _open)
+    .values(
+        {
+            attempt.c[name]: _p(name)
+            for name in ("state", "lease_until_at", "started_at", "ended_at", "beat_at", "signal")
+        }
+    )
+)
+BEAT = (
+    update(attempt)
+    .where(attempt.c.job == _p("job"), attempt.c.epoch == _p("epoch_is"), _open)
+    .values(
+        state=_p("state"),
+        lease_until_at=_p("lease_until_at"),
+        beat_at=_p("beat_at"),
+        acked_seq=_p("acked_seq"),
+    )
+)
+ACKED = select(attempt.c.acked_seq).where(
+    attempt.c.job == _p("job"), attempt.c.epoch == _p("epoch")
+)
+EXPIRED_LEASES = _lean.join_from(attempt, job).where(_open, attempt.c.lease_until_at <= _p("now"))
+
+# --- events and history ----------------------------------------------------------------------
+ADD_EVENT = _row_of(event, "cursor")
+ADD_HISTORY = _all(history)
+HISTORY = (
+    select(history.c.at, history.c.event, history.c.text, history.c.epoch)
+    .join_from(history, job)
+    .where(job.c.id == _p("id"))
+    .order_by(history.c.cursor)
+)
+_events = (
+    select(
+        event.c.cursor, job.c.id, event.c.epoch, event.c.seq, event.c.type, event.c.data,
+        event.c.at,
+    )
+    .join_from(event, job)
+    .where(event.c.cursor > _p("after"), _given("owner", job.c.owner))
+    .order_by(event.c.cursor)
+    .limit(_p("limit")).offset(_lit(0))
+)  # fmt: skip
+EVENTS = _events.where(_given("client", event.c.client))
+EVENTS_OF_JOB = EVENTS.where(event.c.job == _p("job"))
+EVENTS_OF_CLIENT = _events.where(event.c.client == _p("client"), event.c.client != _lit(""))
+SEQS = select(event.c.seq).where(
+    event.c.job == _p("job"),
+    event.c.epoch == _p("epoch"),
+    event.c.seq > _lit(0),
+    event.c.seq >= _p("low"),
+    event.c.seq <= _p("high"),
+)
+LAST_CURSOR = select(func.max(event.c.cursor))
+
+# --- money -----------------------------------------------------------------------------------
+ADD_POSTING = _row_of(posting, "id")
+POSTED = select(posting.c.id).where(posting.c.key == _p("key"))
+ADD_ACCOUNT = _all(account)
+DEBIT = (
+    update(account)
+    .where(account.c.name == _p("name_is"))
+    .values(
+        balance_ucredits=account.c.balance_ucredits - _p("amount"),
+        spent_ucredits=account.c.spent_ucredits + _p("spent"),
+    )
+)
+CREDIT = (
+    update(account)
+    .where(account.c.name == _p("name_is"))
+    .values(balance_ucredits=account.c.balance_ucredits + _p("amount"))
+)
+ACCOUNT = select(account.c.balance_ucredits, account.c.spent_ucredits).where(
+    account.c.name == _p("name")
+)
+ENTRIES = (
+    select(
+        posting.c.id, posting.c.at, posting.c.source, posting.c.target, posting.c.kind,
+        posting.c.amount_ucredits, posting.c.job, posting.c.epoch,
+    )
+    .where(
+        sa.or_(
+            posting.c.source.in_([_p("available"), _p("held")]),
+            posting.c.target.in_([_p("available"), _p("held")]),
+        )
+    )
+    .order_by(posting.c.id.desc())
+    .limit(_p("limit")).offset(_lit(0))
+)  # fmt: skip
+
+# --- blobs -----------------------------------------------------------------------------------
+BLOB = select(blob.c.size_bytes, blob.c.present, blob.c.unused_since_at).where(
+    blob.c.digest == _p("digest")
+)
+ADD_BLOB = _all(blob)
+MARK_PRESENT = (
+    update(blob)
+    .where(blob.c.digest == _p("digest_is"))
+    .values(present=_lit(1), size_bytes=_p("size_bytes"))
+)
+MARK_USED = update(blob).where(blob.c.digest == _p("digest_is")).values(unused_since_at=sa.null())
+MARK_UNUSED = (
+    update(blob)
+    .where(
+        blob.c.digest == _p("digest_is"),
+        ~sa.exists().where(reference.c.digest == blob.c.digest),
+    )
+    .values(unused_since_at=_p("now"))
+)
+UNUSED = select(blob.c.digest).where(blob.c.unused_since_at <= _p("before"))
+FORGET_BLOB = [
+    delete(blob).where(blob.c.digest == _p("digest")),
+    delete(chunk).where(chunk.c.segment == _p("digest")),
+    delete(upload).where(upload.c.digest == _p("digest")),
+]
+REFERENCES = select(func.count()).where(reference.c.digest == _p("digest"))
+ADD_REFERENCE = _all(reference)
+REFERRED = select(reference.c.digest).where(
+    reference.c.job == _p("job"), reference.c.digest == _p("digest"), reference.c.role == _p("role")
+)
+DIGESTS = select(reference.c.digest).distinct().where(reference.c.job == _p("job"))
+WAITING_FOR = (
+    _lean.join_from(reference, job)
+    .where(
+        reference.c.digest == _p("digest"),
+        reference.c.role == _lit("input"),
+        job.c.state == _lit("queued"),
+        job.c.ready == _lit(0),
+    )
+    .order_by(job.c.seq)
+)
+STILL_MISSING = (
+    select(func.count())
+    .select_from(reference.join(blob))
+    .where(
+        reference.c.job == _p("job"), reference.c.role == _lit("input"), blob.c.present == _lit(0)
+    )
+)
+CHUNK_PLACE = (
+    select(chunk.c.segment, chunk.c.at_byte, chunk.c.size_bytes)
+    .join_from(chunk, blob, chunk.c.segment == blob.c.digest)
+    .where(chunk.c.digest == _p("digest"), blob.c.present == _lit(1))
+    .limit(_lit(1))
+    .offset(_lit(0))
+)
+CHUNK_KNOWN = select(chunk.c.digest).where(
+    chunk.c.digest == _p("digest"), chunk.c.segment == _p("segment")
+)
+ADD_CHUNK = _all(chunk)
+UPLOADED = select(upload.c.digest).where(
+    upload.c.digest == _p("digest"), upload.c.owner == _p("owner")
+)
+ADD_UPLOAD = _all(upload)
+REFERRED_BY_OWNER = (
+    select(reference.c.digest)
+    .join_from(reference, job)
+    .where(reference.c.digest == _p("digest"), job.c.owner == _p("owner"))
+    .limit(_lit(1))
+    .offset(_lit(0))
+)
+
+# --- workers, instances, tokens --------------------------------------------------------------
+WORKERS = select(worker).where(worker.c.connected == _lit(1)).order_by(worker.c.id)
+ADD_WORKER = _all(worker)
+SAVE_WORKER = (
+    update(worker)
+    .where(worker.c.id == _p("id_is"))
+    .values({c: _p(c.name) for c in worker.c if c.name != "id"})
+)
+WORKER_GONE = (
+    update(worker)
+    .where(worker.c.id == _p("id_is"))
+    .values(connected=_lit(0), seen_at=_p("seen_at"))
+)
+INSTANCES = select(instance).where(instance.c.state != _lit("terminated")).order_by(instance.c.id)
+INSTANCE = select(instance).where(instance.c.id == _p("id"))
+ADD_INSTANCE = _all(instance)
+SAVE_INSTANCE = (
+    update(instance)
+    .where(instance.c.id == _p("id_is"))
+    .values({c: _p(c.name) for c in instance.c if c.name != "id"})
+)
+_token = select(
+    token.c.id, token.c.owner, token.c.scopes, token.c.label, token.c.created_at,
+    token.c.expires_at, token.c.revoked_at,
+)  # fmt: skip
+ADD_TOKEN = _all(token)
+TOKEN = _token.where(token.c.hash == _p("hash"))
+TOKENS = _token.where(token.c.owner == _p("owner")).order_by(token.c.created_at, token.c.id)
+REVOKE = (
+    update(token)
+    .where(token.c.id == _p("id_is"), token.c.owner == _p("owner_is"))
+    .values(revoked_at=func.coalesce(token.c.revoked_at, _p("now")))
+)

@@ -1,0 +1,320 @@
+"""The store on SQLite: WAL, ``synchronous=FULL``, one writer, readers that never wait for it."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jupyter_remote.errors import StorageFull
+from jupyter_remote.model import (
+    AttemptRecord,
+    Balance,
+    Entry,
+    History,
+    InstanceRecord,
+    InstanceState,
+    JobId,
+    JobRecord,
+    JobState,
+    OwnerId,
+    TokenRecord,
+    WorkerId,
+    WorkerRecord,
+)
+from jupyter_remote.store import attempts, audit, blobs, events, fleet, jobs, money, sql
+from jupyter_remote.store.apply import apply, load
+from jupyter_remote.store.base import (
+    AttemptUpdate,
+    BlobRow,
+    Changed,
+    NewJob,
+    Outcome,
+    Snapshot,
+    Written,
+)
+from jupyter_remote.store.lifecycle import due
+from jupyter_remote.store.migrate import bring_up_to_date
+from jupyter_remote.store.records import stored_of
+from jupyter_remote.store.session import Session, connect, disk_errors_told
+from jupyter_remote.wire import Event, MissingSegment, Segment
+
+
+def open_sqlite(path: str | Path, *, jitter: Callable[[], float] = random.random) -> SqliteStore:
+    """Open, and bring up to date, the database at ``path``; its folder exists already.
+
+    ``jitter`` gives numbers in [0, 1) that spread the waits before a retry.
+    Raises StorageFull when the file cannot be opened or written.
+    """
+    return SqliteStore(path, jitter)
+
+
+class SqliteStore:
+    """Implements :class:`jupyter_remote.store.base.Store`.
+
+    Verbs that write may be called from any thread, one at a time; a ``Writer`` groups them.
+    Verbs that read take a connection of their own.
+    """
+
+    def __init__(self, path: str | Path, jitter: Callable[[], float] = random.random) -> None:
+        self._path = path
+        self._jitter = jitter
+        self._turn = threading.RLock()
+        self._idle: deque[Session] = deque()
+        connection = connect(path)
+        try:
+            with disk_errors_told():
+                bring_up_to_date(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        self._writer = Session(connection)
+
+    def close(self) -> None:
+        """Also flushes the write-ahead log into the database."""
+        with self._turn:
+            while self._idle:
+                self._idle.pop().connection.close()
+            self._writer.connection.close()
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        with self._turn, disk_errors_told(), self._writer.transaction():
+            yield self._writer
+
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = Session(connect(self._path, read_only=True))
+        try:
+            with disk_errors_told():
+                yield session
+        finally:
+            self._idle.append(session)
+
+    def run_group(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Run ``calls`` in one transaction; each result, or the exception that undid that call.
+
+        Called by the Writer. Raises StorageFull when nothing of the group was committed.
+        """
+        with self._turn, disk_errors_told(), self._writer.transaction():
+            return [self._one_of_group(call) for call in calls]
+
+    def _one_of_group(self, call: Callable[[], Any]) -> Any:
+        try:
+            with self._writer.transaction():
+                return call()
+        except StorageFull:
+            raise  # SQLite may have rolled the whole group back
+        except Exception as error:
+            return error
+
+    # -- jobs
+    def submit(self, new: Sequence[NewJob], now: float) -> list[Written]:
+        with self._write() as session:
+            return [jobs.submit(session, one, now) for one in new]
+
+    def job(self, job: JobId, owner: OwnerId | None = None) -> JobRecord:
+        with self._read() as session:
+            return load(session, job, owner, whole=True).job
+
+    def find(self, prefix: str, owner: OwnerId, limit: int = 10) -> list[JobRecord]:
+        with self._read() as session:
+            return jobs.find(session, prefix, owner, limit)
+
+    def jobs(
+        self,
+        owner: OwnerId,
+        *,
+        states: Sequence[JobState] | None = None,
+        client: str | None = None,
+        batch: str | None = None,
+        limit: int = 50,
+        before: str = "",
+    ) -> list[JobRecord]:
+        with self._read() as session:
+            return jobs.listed(session, owner, states, client, batch, limit, before)
+
+    def history(self, job: JobId) -> list[History]:
+        with self._read() as session:
+            return jobs.history(session, job)
+
+    def snapshot(self, limit: int = 1000) -> Snapshot:
+        with self._read() as session, session.snapshot():
+            return jobs.snapshot(session, limit)
+
+    def forget_jobs(self, ended_before: float, limit: int = 1000) -> int:
+        with self._write() as session:
+            return jobs.forget(session, ended_before, limit)
+
+    # -- transitions
+    def claim(
+        self, job: JobId, worker: WorkerId, now: float, lease_s: float
+    ) -> tuple[Changed, AttemptRecord] | None:
+        with self._write() as session:
+            return attempts.claim(session, job, worker, now, lease_s)
+
+    def start(self, job: JobId, epoch: int, now: float) -> Changed:
+        with self._write() as session:
+            return attempts.start(session, job, epoch, now)
+
+    def beat(self, update: AttemptUpdate, now: float, lease_s: float) -> Changed:
+        with self._write() as session:
+            return attempts.beat(session, update, now, lease_s)
+
+    def finish(self, job: JobId, epoch: int, outcome: Outcome, now: float) -> Changed:
+        with self._write() as session:
+            return attempts.finish(session, job, epoch, outcome, now, self._jitter())
+
+    def release(self, job: JobId, epoch: int, now: float, why: str) -> Changed:
+        with self._write() as session:
+            return attempts.release(session, job, epoch, now, why)
+
+    def cancel(self, job: JobId, owner: OwnerId, now: float, force: bool = False) -> Changed:
+        with self._write() as session:
+            return attempts.cancel(session, job, owner, now, force)
+
+    def expire_leases(self, now: float) -> list[Changed]:
+        if not self._any(sql.EXPIRED_LEASES, now=now):
+            return []
+        with self._write() as session:
+            found = [stored_of(row) for row in session.rows(sql.EXPIRED_LEASES, now=now)]
+            return [attempts.expire_lease(session, one, now, self._jitter()) for one in found]
+
+    def expire_limits(self, now: float, grace_s: float) -> list[Changed]:
+        with self._read() as session:
+            active = [stored_of(row) for row in session.rows(sql.ACTIVE)]
+        if not any(attempts.past_limit(one.job, now, grace_s) for one in active):
+            return []
+        with self._write() as session:
+            active = [stored_of(row) for row in session.rows(sql.ACTIVE)]
+            past = [one for one in active if attempts.past_limit(one.job, now, grace_s)]
+            return [attempts.expire_limit(session, one, now) for one in past]
+
+    def wake(self, now: float) -> list[Changed]:
+        if not self._any(sql.DUE, now=now):
+            return []
+        with self._write() as session:
+            found = [stored_of(row) for row in session.rows(sql.DUE, now=now)]
+            return [apply(session, one, due(one.job), now) for one in found]
+
+    def _any(self, statement: Any, **values: Any) -> bool:
+        """Asked by a reader first, so that a sweep that finds nothing costs no commit."""
+        with self._read() as session:
+            return session.row(statement, **values) is not None
+
+    def resume(self, worker: WorkerId, job: JobId, epoch: int, now: float, lease_s: float) -> bool:
+        with self._write() as session:
+            return attempts.resume(session, worker, job, epoch, now, lease_s)
+
+    # -- events
+    def events(
+        self,
+        *,
+        after: int,
+        owner: OwnerId | None = None,
+        job: JobId | None = None,
+        client: str | None = None,
+        limit: int = 1000,
+    ) -> list[Event]:
+        with self._read() as session:
+            return events.after(session, after, owner, job, client, limit)
+
+    def last_cursor(self) -> int:
+        with self._read() as session:
+            return session.value(sql.LAST_CURSOR) or 0
+
+    # -- blobs
+    def blob_present(self, digest: str, size_bytes: int, now: float) -> list[Changed]:
+        with self._write() as session:
+            return blobs.arrived(session, digest, size_bytes, now)
+
+    def blob(self, digest: str) -> BlobRow | None:
+        """What is known of a blob; None when nothing is."""
+        with self._read() as session:
+            return blobs.blob(session, digest)
+
+    def missing(self, segments: Sequence[Segment]) -> list[MissingSegment]:
+        with self._read() as session:
+            return blobs.missing(session, segments)
+
+    def chunk_places(self, chunks: Sequence[str]) -> dict[str, tuple[str, int, int]]:
+        with self._read() as session:
+            return blobs.chunk_places(session, chunks)
+
+    def add_chunks(self, segment: str, chunks: Sequence[tuple[str, int]]) -> None:
+        with self._write() as session:
+            blobs.add_chunks(session, segment, chunks)
+
+    def collect(self, now: float, unused_for_s: float) -> list[str]:
+        if not self._any(sql.UNUSED, before=now - unused_for_s):
+            return []
+        with self._write() as session:
+            return blobs.collect(session, now - unused_for_s)
+
+    def may_read_blob(self, digest: str, owner: OwnerId) -> bool:
+        with self._read() as session:
+            return blobs.may_read(session, digest, owner)
+
+    def note_upload(self, digest: str, owner: OwnerId, now: float) -> None:
+        with self._write() as session:
+            blobs.note_upload(session, digest, owner, now)
+
+    # -- money
+    def grant(self, owner: OwnerId, amount_ucredits: int, key: str, now: float) -> Balance:
+        with self._write() as session:
+            return money.grant(session, owner, amount_ucredits, key, now)
+
+    def balance(self, owner: OwnerId) -> Balance:
+        with self._read() as session, session.snapshot():
+            return money.balance(session, owner)
+
+    def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]:
+        with self._read() as session:
+            return money.entries(session, owner, limit)
+
+    # -- workers, instances, tokens
+    def put_worker(self, worker: WorkerRecord) -> None:
+        with self._write() as session:
+            fleet.put_worker(session, worker)
+
+    def worker_gone(self, worker: WorkerId, now: float) -> None:
+        with self._write() as session:
+            fleet.worker_gone(session, worker, now)
+
+    def put_instance(self, instance: InstanceRecord) -> None:
+        with self._write() as session:
+            fleet.put_instance(session, instance)
+
+    def move_instance(
+        self, id: str, state: InstanceState, now: float, provider_id: str | None = None
+    ) -> InstanceRecord:
+        with self._write() as session:
+            return fleet.move_instance(session, id, state, now, provider_id)
+
+    def add_token(self, token: TokenRecord, token_hash: str) -> None:
+        with self._write() as session:
+            fleet.add_token(session, token, token_hash)
+
+    def token(self, token_hash: str) -> TokenRecord | None:
+        with self._read() as session:
+            return fleet.token(session, token_hash)
+
+    def tokens(self, owner: OwnerId) -> list[TokenRecord]:
+        with self._read() as session:
+            return fleet.tokens(session, owner)
+
+    def revoke_token(self, id: str, owner: OwnerId, now: float) -> None:
+        with self._write() as session:
+            fleet.revoke_token(session, id, owner, now)
+
+    # -- for people and tests
+    def audit(self) -> list[str]:
+        with self._read() as session, session.snapshot():
+            return audit.violations(session)

@@ -1,0 +1,138 @@
+"""A job as the API and its events show it. Pure; the server uses it too."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from jupyter_remote import __version__
+from jupyter_remote.model import JobRecord, JobState
+from jupyter_remote.money.meter import cost_ucredits, usd_of
+from jupyter_remote.wire import Bar, JobView, Metrics, Money, NameInfo, encode
+
+NAMES_SHOWN = 100
+
+
+class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a view tells of a job's spec; made once, at submit."""
+
+    inputs: list[NameInfo] = []
+    inputs_bytes: int = 0
+    code_digest: str = ""  # SHA-256 of the raw text
+
+
+class _Sized(msgspec.Struct, frozen=True):
+    size_bytes: int = 0
+
+
+class _Inputs(msgspec.Struct, frozen=True):
+    segments: list[_Sized] = []
+    names: list[NameInfo] = []
+
+
+class _File(msgspec.Struct, frozen=True):
+    content: _Sized = _Sized()
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    """The parts of wire.JobSpec that are needed here; inline bytes are skipped over."""
+
+    code: str = ""
+    inputs: _Inputs | None = None
+    files: list[_File] = []
+
+
+class _Done(msgspec.Struct, frozen=True, omit_defaults=True):
+    """wire.Done, with its parts as the bytes that they are stored as."""
+
+    job: JobView
+    result: msgspec.Raw | None = None
+    error: msgspec.Raw | None = None
+
+
+_specs = msgspec.json.Decoder(_Spec)
+_summaries = msgspec.json.Decoder(Summary)
+_bars = msgspec.json.Decoder(list[Bar])
+_metrics = msgspec.json.Decoder(Metrics)
+
+
+def summary_of(spec: bytes) -> Summary:
+    """From JSON of wire.JobSpec; empty for anything else (the spec is opaque to the store)."""
+    try:
+        known = _specs.decode(spec)
+    except msgspec.MsgspecError:
+        return Summary()
+    inputs = known.inputs or _Inputs()
+    sizes = [s.size_bytes for s in inputs.segments] + [f.content.size_bytes for f in known.files]
+    digest = hashlib.sha256(known.code.encode()).hexdigest() if known.code else ""
+    return Summary(inputs.names[:NAMES_SHOWN], sum(sizes), digest)
+
+
+def money_of(job: JobRecord, now: float | None = None) -> Money:
+    """What the job costs; with ``now`` a running one's cost so far, never above its hold."""
+    cost = job.cost_ucredits
+    if now is not None and job.state is JobState.RUNNING and job.started_at is not None:
+        cost += cost_ucredits(job.rate_ucredits_per_h, now - job.started_at)
+    return Money(
+        rate_ucredits_per_h=job.rate_ucredits_per_h,
+        hold_ucredits=job.hold_ucredits,
+        cost_ucredits=min(cost, job.hold_ucredits),
+        usd_per_h=usd_of(job.rate_ucredits_per_h),
+        simulated=job.simulated,
+    )
+
+
+def view_of(
+    job: JobRecord, *, now: float | None = None, cursor: int = 0, version: str = __version__
+) -> JobView:
+    """The job as users see it. ``now`` adds what a running job costs so far."""
+    summary = _summaries.decode(job.summary) if job.summary else Summary()
+    return JobView(
+        id=job.id,
+        kind=job.kind,
+        status=job.status.value,
+        stage=job.stage.value,
+        reason=job.reason.value,
+        detail=job.detail,
+        description=job.description,
+        visibility=job.visibility,
+        version=version,
+        machine=job.machine,
+        money=money_of(job, now),
+        client=job.client,
+        batch=job.batch,
+        attempt=job.epoch,
+        worker=job.worker or "",
+        submitted_at=job.submitted_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        timeout_s=job.limits.timeout_s,
+        max_cost_ucredits=job.limits.max_cost_ucredits,
+        progress=_bars.decode(job.progress) if job.progress else [],
+        metrics=_metrics.decode(job.metrics) if job.metrics else None,
+        inputs=summary.inputs,
+        inputs_bytes=summary.inputs_bytes,
+        code_digest=summary.code_digest,
+        cursor=cursor,
+    )
+
+
+def status_data(job: JobRecord, now: float) -> bytes:
+    """Data of a ``status`` event."""
+    return encode(view_of(job, now=now))
+
+
+def done_data(job: JobRecord) -> bytes:
+    """Data of the ``done`` event: JSON of wire.Done."""
+    result = msgspec.Raw(job.result) if job.result is not None else None
+    error = msgspec.Raw(job.error) if job.error is not None else None
+    return encode(_Done(view_of(job), result, error))
+
+
+def merge_bars(before: bytes | None, bars: Iterable[Bar]) -> bytes:
+    """JSON of the latest of each bar, in the order of their first appearance."""
+    latest = {bar.id: bar for bar in (_bars.decode(before) if before else [])}
+    latest.update((bar.id, bar) for bar in bars)
+    return encode(list(latest.values()))

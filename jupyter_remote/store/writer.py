@@ -1,0 +1,149 @@
+"""One thread that owns the writing connection and groups commits.
+
+While a commit waits for the disk, further calls queue up; they then share the next one. Each has
+its own savepoint: one that fails is undone alone. Nobody is answered before the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from jupyter_remote.errors import BackendUnreachable, StorageFull
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LARGEST_GROUP = 200
+
+
+class Grouped(Protocol):
+    """A store that runs several calls in one transaction."""
+
+    def run_group(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Each result, or the exception that undid that call alone."""
+        ...
+
+
+class _Call:
+    """One call and whom to tell."""
+
+    __slots__ = ("error", "loop", "result", "run", "waiting")
+
+    def __init__(
+        self,
+        run: Callable[[], Any],
+        waiting: Future[Any] | asyncio.Future[Any],
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> None:
+        self.run = run
+        self.waiting = waiting
+        self.loop = loop
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def tell(self) -> None:
+        if self.waiting.done():  # its caller was cancelled meanwhile; the commit stands
+            return
+        if self.error is not None:
+            self.waiting.set_exception(self.error)
+        else:
+            self.waiting.set_result(self.result)
+
+
+class Writer:
+    """Runs verbs that write. ``close`` finishes what was called before it."""
+
+    def __init__(self, store: Grouped, name: str = "store-writer") -> None:
+        self._store = store
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    async def call(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``verb`` and wait for its commit. Raises what it raises, and StorageFull."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[T] = loop.create_future()
+        self._put(_Call(lambda: verb(*args, **kwargs), waiting, loop))
+        return await waiting
+
+    def call_sync(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As :meth:`call`, for threads without an event loop."""
+        waiting: Future[T] = Future()
+        self._put(_Call(lambda: verb(*args, **kwargs), waiting, None))
+        return waiting.result()
+
+    def close(self) -> None:
+        """Called again it is the same."""
+        if not self._closed:
+            self._closed = True
+            self._calls.put(None)
+        self._thread.join()
+
+    def _put(self, call: _Call) -> None:
+        if self._closed:
+            raise BackendUnreachable("the store is closed", hint="The backend is ending.")
+        self._calls.put(call)
+
+    def _work(self) -> None:
+        while (first := self._calls.get()) is not None:
+            group, last = self._group_of(first)
+            self._run(group)
+            _tell(group)
+            if last:
+                return
+
+    def _group_of(self, first: _Call) -> tuple[list[_Call], bool]:
+        """What is queued just now, and whether the writer is to end after it."""
+        group = [first]
+        while len(group) < LARGEST_GROUP:
+            try:
+                call = self._calls.get_nowait()
+            except queue.Empty:
+                break
+            if call is None:
+                return group, True
+            group.append(call)
+        return group, False
+
+    def _run(self, group: list[_Call]) -> None:
+        """Fill in each call's result or error."""
+        try:
+            results = self._store.run_group([call.run for call in group])
+        except StorageFull as error:
+            if len(group) > 1:  # one may be too large for the disk and another not
+                for call in group:
+                    self._run([call])
+                return
+            group[0].error = error
+        except BaseException as error:
+            for call in group:
+                call.error = error
+        else:
+            for call, result in zip(group, results, strict=True):
+                if isinstance(result, BaseException):
+                    call.error = result
+                else:
+                    call.result = result
+
+
+def _tell(group: list[_Call]) -> None:
+    """Resolve all futures, with one wake-up for each event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop | None, list[_Call]] = {}
+    for call in group:
+        by_loop.setdefault(call.loop, []).append(call)
+    for loop, calls in by_loop.items():
+        if loop is None:
+            _tell_all(calls)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(_tell_all, calls)
+
+
+def _tell_all(calls: list[_Call]) -> None:
+    for call in calls:
+        call.tell()
