@@ -10,6 +10,8 @@ What grows large (``spec``) lives apart from the job row, which every transition
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy import (
     CheckConstraint,
@@ -54,6 +56,11 @@ def _flag(name: str) -> Column[int]:
 
 def _time(name: str, *, null: bool = True) -> Column[float]:
     return Column(name, Float(53), nullable=null)
+
+
+def _only(condition: str) -> dict[str, Any]:
+    """Options of an index over the rows that fulfil ``condition``."""
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 
 job = Table(
@@ -105,25 +112,22 @@ job = Table(
     CheckConstraint("cost_ucredits >= 0 AND cost_ucredits <= hold_ucredits", name="charge"),
 )
 Index("ix_job_owner", job.c.owner, job.c.seq)
-Index("ix_job_batch", job.c.batch, sqlite_where=job.c.batch.is_not(None))
+Index("ix_job_batch", job.c.batch, **_only("batch IS NOT NULL"))
 # Claims and snapshots read only these small indexes, however many jobs have ended.
 Index(
     "ix_job_claimable",
     job.c.seq,
-    sqlite_where=sa.text("state = 'queued' AND ready = 1"),
-    postgresql_where=sa.text("state = 'queued' AND ready = 1"),
+    **_only("state = 'queued' AND ready = 1"),
 )
 Index(
     "ix_job_waiting",
     job.c.not_before_at,
-    sqlite_where=sa.text("state = 'retry_wait'"),
-    postgresql_where=sa.text("state = 'retry_wait'"),
+    **_only("state = 'retry_wait'"),
 )
 Index(
     "ix_job_ended",
     job.c.ended_at,
-    sqlite_where=sa.text("ended_at IS NOT NULL"),
-    postgresql_where=sa.text("ended_at IS NOT NULL"),
+    **_only("ended_at IS NOT NULL"),
 )
 
 spec = Table(
@@ -153,8 +157,7 @@ Index(
     "uq_attempt_open",
     attempt.c.job,
     unique=True,
-    sqlite_where=sa.text("ended_at IS NULL"),
-    postgresql_where=sa.text("ended_at IS NULL"),
+    **_only("ended_at IS NULL"),
 )
 
 event = Table(
@@ -175,8 +178,7 @@ Index(
     "ix_event_client",
     event.c.client,
     event.c.cursor,
-    sqlite_where=sa.text("client <> ''"),
-    postgresql_where=sa.text("client <> ''"),
+    **_only("client <> ''"),
 )
 Index(
     "uq_event_seq",
@@ -184,8 +186,7 @@ Index(
     event.c.epoch,
     event.c.seq,
     unique=True,
-    sqlite_where=sa.text("seq > 0"),
-    postgresql_where=sa.text("seq > 0"),
+    **_only("seq > 0"),
 )
 
 history = Table(
@@ -212,8 +213,7 @@ blob = Table(
 Index(
     "ix_blob_unused",
     blob.c.unused_since_at,
-    sqlite_where=sa.text("unused_since_at IS NOT NULL"),
-    postgresql_where=sa.text("unused_since_at IS NOT NULL"),
+    **_only("unused_since_at IS NOT NULL"),
 )
 
 reference = Table(
@@ -278,7 +278,7 @@ posting = Table(
 )
 Index("ix_posting_source", posting.c.source)
 Index("ix_posting_target", posting.c.target)
-Index("ix_posting_job", posting.c.job, sqlite_where=posting.c.job.is_not(None))
+Index("ix_posting_job", posting.c.job, **_only("job IS NOT NULL"))
 
 worker = Table(
     "worker",
@@ -293,7 +293,7 @@ worker = Table(
     _text("python"),
     _text("platform"),
 )
-Index("ix_worker_connected", worker.c.id, sqlite_where=sa.text("connected = 1"))
+Index("ix_worker_connected", worker.c.id, **_only("connected = 1"))
 
 instance = Table(
     "instance",
@@ -306,7 +306,7 @@ instance = Table(
     _time("created_at", null=False),
     _time("changed_at", null=False),
 )
-Index("ix_instance_alive", instance.c.id, sqlite_where=sa.text("state <> 'terminated'"))
+Index("ix_instance_alive", instance.c.id, **_only("state <> 'terminated'"))
 
 token = Table(
     "token",
