@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -65,6 +65,7 @@ class Interrupts:
         self._ran = False
         self._waiting: Interruptible[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._instead: Callable[[], None] | None = None
 
     def install(self) -> None:
         signal.signal(signal.SIGINT, self._on_sigint)
@@ -75,6 +76,8 @@ class Interrupts:
             self._pending = not self._ran
         elif self._held:
             self._pending = True
+        elif self._instead is not None:
+            self._instead()
         elif self._loop is not None and self._waiting is not None and self._idle():
             self._loop.call_soon_threadsafe(self._waiting.interrupt)
         else:
@@ -111,6 +114,15 @@ class Interrupts:
         if self._pending and not self._held:
             self._pending = False
             raise KeyboardInterrupt
+
+    @contextmanager
+    def instead(self, action: Callable[[], None]) -> Iterator[None]:
+        """Inside the block an interrupt calls ``action`` and raises nothing by itself."""
+        self._instead = action
+        try:
+            yield
+        finally:
+            self._instead = None
 
     @contextmanager
     def waiting(self, loop: asyncio.AbstractEventLoop, what: Interruptible[Any]) -> Iterator[None]:

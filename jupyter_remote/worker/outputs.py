@@ -32,13 +32,13 @@ _USED = struct.Struct("!I")
 Item = channel.FromKernel | tuple[str, str]
 
 
-def to_json(value: Any) -> msgspec.Raw:
+def to_json(value: Any) -> bytes:
     """``value`` as JSON, whatever is in it: lone surrogates and unknown objects become text."""
     try:
-        return msgspec.Raw(msgspec.json.encode(value))
+        return msgspec.json.encode(value)
     except (TypeError, ValueError):
         text = json.dumps(value, default=repr, ensure_ascii=False)
-        return msgspec.Raw(text.encode("utf-8", "replace"))
+        return text.encode("utf-8", "replace")
 
 
 class Tail:
@@ -91,7 +91,10 @@ class Writer:
     """The one who writes to the agent. ``text`` and ``send`` may be called from any thread."""
 
     def __init__(
-        self, sock: socket.socket, tail: Tail | None = None, on_gone: Callable[[], None] | None = None
+        self,
+        sock: socket.socket,
+        tail: Tail | None = None,
+        on_gone: Callable[[], None] | None = None,
     ) -> None:
         self._sock = sock
         self._tail = tail

@@ -1,0 +1,149 @@
+"""A kernel process is the same for every job: what a job changed around itself is put back."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from jupyter_remote.wire import FileRef
+
+SECRETS = ("JUPYTER_REMOTE_TOKEN", "JUPYTER_REMOTE_URL", "JUPYTER_TOKEN", "JPY_API_TOKEN")
+
+
+def clean_environment(environ: dict[str, str]) -> dict[str, str]:
+    """``environ`` without what user code has no business with."""
+    return {k: v for k, v in environ.items() if k not in SECRETS}
+
+
+def module_roots(files: Iterable[FileRef]) -> list[str]:
+    """Folders, relative to the job's, from which shipped modules are imported.
+
+    The root of a module is the first folder above it that is not itself a package.
+    """
+    paths = {PurePosixPath(f.path) for f in files if f.module}
+    roots = dict[str, None]()
+    for path in sorted(paths):
+        folder = path.parent
+        while folder / "__init__.py" in paths:
+            folder = folder.parent
+        roots[str(folder)] = None
+    return list(roots)
+
+
+class Surroundings:
+    """Working folder, environment, module path, warning filters, local modules, children."""
+
+    def __init__(self) -> None:
+        self._environ = dict(os.environ)
+        self._path = list(sys.path)
+        self._argv = list(sys.argv)
+        self._filters = list(warnings.filters)
+        self._folder = ""
+        self._modules: frozenset[tuple[str, str]] = frozenset()
+
+    def enter(self, folder: str, files: list[FileRef]) -> None:
+        """Before a job: its folder is the working folder and its modules can be imported."""
+        modules = frozenset((f.path, f.content.digest) for f in files if f.module)
+        if self._folder and (modules != self._modules or folder != self._folder):
+            if modules != self._modules:
+                forget_modules_below(self._folder)
+            importlib.invalidate_caches()
+        self._folder, self._modules = folder, modules
+        os.chdir(folder)
+        roots = [str(Path(folder, root)) for root in module_roots(files)]
+        sys.path[:] = [*dict.fromkeys([folder, *roots]), *(p for p in self._path if p)]
+
+    def leave(self) -> None:
+        """After a job that this process outlives."""
+        if dict(os.environ) != self._environ:
+            os.environ.clear()
+            os.environ.update(self._environ)
+        sys.path[:] = self._path
+        sys.argv[:] = self._argv
+        if warnings.filters != self._filters:
+            warnings.filters[:] = self._filters  # type: ignore[index]
+            warnings._filters_mutated()  # type: ignore[attr-defined]
+        os.chdir("/")
+        kill_children()
+
+
+def forget_modules_below(folder: str) -> None:
+    """Imported again, modules of this folder are read from where they are then."""
+    prefix = folder.rstrip(os.sep) + os.sep
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(prefix):
+            del sys.modules[name]
+
+
+def children() -> list[int]:
+    """Processes that this one is the parent of; orphans of its descendants are among them."""
+    try:
+        found = []
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/children") as file:
+                found += [int(pid) for pid in file.read().split()]
+        return found
+    except OSError:
+        import psutil
+
+        return [child.pid for child in psutil.Process().children()]
+
+
+def kill_children(keep: Iterable[int] = ()) -> None:
+    """End every descendant but the children in ``keep``.
+
+    What a killed process leaves behind becomes a child of this process (a subreaper), so this
+    goes on until there is none. Zombies are reaped here, not waited for by whoever made them.
+    """
+    kept = set(keep)
+    while found := [pid for pid in children() if pid not in kept]:
+        for pid in found:
+            _kill(pid)
+        for pid in found:
+            _reap(pid)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return
+
+
+def become_subreaper() -> None:
+    """Linux: orphans of our descendants become our children (see prctl(2)); elsewhere nothing."""
+    _prctl(36, 1)
+
+
+def die_with_parent() -> None:
+    """Linux: SIGKILL when the parent process dies; elsewhere nothing."""
+    _prctl(1, int(signal.SIGKILL))
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        libc: Any = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(option, value, 0, 0, 0)
+
+
+def prefer_for_out_of_memory() -> None:
+    """Linux: if memory runs out, the kernel of a job ends, not the agent."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("500")
+    except OSError:
+        return

@@ -1,0 +1,182 @@
+"""What remote code may use: ``jr.progress``, ``jr.job``, ``jr.on_checkpoint``. Light to import."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from jupyter_remote.wire import Bar
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+PERIOD_S = 0.1  # between two updates of one bar
+PLAIN_PERIOD_S = 1.0  # between two lines on stderr, outside a job
+
+_ids = itertools.count(1)
+
+
+class RunningJob:
+    """The job that runs this code; ``jr.job``. Outside a job it is false and has no id."""
+
+    def __init__(self) -> None:
+        self.id: str = ""
+        self.attempt: int = 0
+        self._budget_usd: float | None = None
+        self._usd_per_h = 0.0
+        self._started_at = 0.0
+        self.send_bar: Callable[[Bar], None] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.id)
+
+    def __repr__(self) -> str:
+        return (
+            f"<job {self.id}, attempt {self.attempt}>" if self else "<no job: this code runs here>"
+        )
+
+    @property
+    def budget_left(self) -> float | None:
+        """USD that this job may still spend, as of now; ``None``: no limit."""
+        if self._budget_usd is None:
+            return None
+        spent = self._usd_per_h * max(0.0, time.time() - self._started_at) / 3600
+        return max(0.0, self._budget_usd - spent)
+
+    def begin(
+        self,
+        id: str,
+        attempt: int,
+        send_bar: Callable[[Bar], None],
+        *,
+        budget_usd: float | None = None,
+        usd_per_h: float = 0.0,
+    ) -> None:
+        """Called by the kernel process before user code runs."""
+        self.id, self.attempt, self.send_bar = id, attempt, send_bar
+        self._budget_usd, self._usd_per_h, self._started_at = budget_usd, usd_per_h, time.time()
+        checkpoints.clear()
+
+    def end(self) -> None:
+        self.id, self.attempt, self._budget_usd, self.send_bar = "", 0, None, None
+
+
+job = RunningJob()
+
+checkpoints: list[Callable[[], Any]] = []
+
+
+def on_checkpoint(function: F) -> F:
+    """Decorator: call ``function`` when the job is asked to stop soon, to save what is done."""
+    if not callable(function):
+        raise TypeError("on_checkpoint takes a function without arguments")
+    checkpoints.append(function)
+    return function
+
+
+class progress(Generic[T]):  # noqa: N801 - used like tqdm, as a function
+    """A progress bar: around an iterable, or moved by ``update``; also a context manager.
+
+    Parameters
+    ----------
+    iterable: what to go through; its length is the total if ``total`` is not given.
+    total: how many there are, if known.
+    desc: what is going on, shown beside the bar.
+    """
+
+    def __init__(
+        self,
+        iterable: Iterable[T] | None = None,
+        total: float | None = None,
+        desc: str | None = None,
+    ) -> None:
+        self._iterable = iterable
+        self._id = f"jr-{next(_ids)}"
+        self.n: float = 0
+        self.total = total if total is not None else _length(iterable)
+        self.desc = desc or ""
+        self._began = time.monotonic()
+        self._said = 0.0
+        self._closed = False
+        self._say("open")
+
+    def __iter__(self) -> Iterator[T]:
+        if self._iterable is None:
+            raise TypeError("progress() without an iterable is moved by update()")
+        try:
+            for item in self._iterable:
+                yield item
+                self.update()
+        finally:
+            self.close()
+
+    def __len__(self) -> int:
+        if self.total is None:
+            raise TypeError("the total of this progress is not known")
+        return int(self.total)
+
+    def update(self, n: float = 1) -> None:
+        """Move the bar by ``n``."""
+        self.n += n
+        now = time.monotonic()
+        if now - self._said >= (PERIOD_S if job else PLAIN_PERIOD_S):
+            self._say("update")
+
+    def set_description(self, desc: str) -> None:
+        self.desc = desc
+        self._say("update")
+
+    def close(self) -> None:
+        """The bar ends as it stands; closing again does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._say("close")
+
+    def __enter__(self) -> progress[T]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _bar(self, state: Any) -> Bar:
+        elapsed_s = time.monotonic() - self._began
+        return Bar(
+            id=self._id,
+            n=self.n,
+            total=self.total,
+            description=self.desc,
+            rate=self.n / elapsed_s if self.n and elapsed_s > 0 else None,
+            elapsed_s=elapsed_s,
+            state=state,
+        )
+
+    def _say(self, state: str) -> None:
+        self._said = time.monotonic()
+        if job.send_bar is not None:
+            job.send_bar(self._bar(state))
+        elif state != "open":
+            print(_line(self._bar(state)), end="\n" if state == "close" else "\r", file=sys.stderr)
+
+
+def _length(iterable: Any) -> float | None:
+    try:
+        return float(len(iterable))
+    except TypeError:
+        return None
+
+
+def _line(bar: Bar) -> str:
+    share = f" {100 * bar.n / bar.total:.0f} %" if bar.total else ""
+    total = f"/{bar.total:g}" if bar.total is not None else ""
+    rate = f", {bar.rate:.3g} {bar.unit}/s" if bar.rate else ""
+    label = f"{bar.description}: " if bar.description else ""
+    return f"{label}{bar.n:g}{total}{share} [{bar.elapsed_s:.0f} s{rate}]"

@@ -1,0 +1,388 @@
+"""The process that runs user code: takes jobs from the agent, one at a time, and says what happens.
+
+The main thread reads the socket between jobs and runs user code; see ``outputs`` for what goes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import inspect
+import os
+import select
+import socket
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from jupyter_remote import values, wire
+from jupyter_remote.errors import CaptureError, EnvironmentMismatch
+from jupyter_remote.model import Reason, Stage
+from jupyter_remote.money import meter
+from jupyter_remote.wire import RemoteFailure
+from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell
+from jupyter_remote.worker.fds import Capture
+from jupyter_remote.worker.interrupts import Interruptible, Interrupts
+from jupyter_remote.worker.namespace import (
+    CellNamespace,
+    Home,
+    Namespace,
+    name_info,
+    open_parcel,
+    sent_home,
+)
+from jupyter_remote.worker.outputs import Stream, Tail, Writer
+
+_decode = msgspec.msgpack.Decoder(channel.ToKernel).decode
+
+
+class Inbox:
+    """Messages from the agent, whole ones only."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._data = bytearray()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def read(self) -> channel.ToKernel:
+        """The next message. Raises EOFError when the agent is gone."""
+        while (message := self.take()) is None:
+            self.fill()
+        return message
+
+    def take(self) -> channel.ToKernel | None:
+        """The next message if it is here already."""
+        start = channel.LENGTH.size
+        if len(self._data) < start:
+            return None
+        end = start + channel.LENGTH.unpack_from(self._data)[0]
+        if len(self._data) < end:
+            return None
+        body = bytes(self._data[start:end])
+        del self._data[:end]
+        return _decode(body)
+
+    def fill(self) -> None:
+        """Receive what there is; blocks until there is something."""
+        part = self._sock.recv(1 << 20)
+        if not part:
+            raise EOFError("the agent is gone")
+        self._data += part
+
+    def waiting(self, timeout_s: float) -> bool:
+        return bool(select.select([self._sock], [], [], timeout_s)[0])
+
+
+class KernelProcess:
+    """Serves one agent until it hangs up."""
+
+    def __init__(self, sock: socket.socket, kernel: shell.JobKernel, tail_fd: int | None) -> None:
+        self._pid = os.getpid()
+        self._inbox = Inbox(sock)
+        self._kernel = kernel
+        self._shell = kernel.shell
+        self._interrupts = Interrupts()
+        self._interrupts.install()
+        self._writer = Writer(sock, _tail(tail_fd))
+        self._capture = Capture(self._writer)
+        self._streams = [
+            Stream(self._writer, name, fd, self._capture.drain)
+            for fd, name in ((1, "stdout"), (2, "stderr"))
+        ]
+        self._bars = progress.Hooks(lambda bar: self._writer.send(channel.Progress(bar)))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._early: list[channel.Comm] = []
+        self._connect()
+        self._surroundings = hygiene.Surroundings()
+
+    def _connect(self) -> None:
+        self._kernel.session.writer = self._writer
+        self._kernel.session.pid = self._pid
+        self._kernel.ask = self._ask
+        self._shell.interrupts = self._interrupts
+        sys.stdout, sys.stderr = self._streams
+        warnings.filterwarnings("ignore", "To exit: use", UserWarning)
+        self._bars.install()
+
+    # --- serving -----------------------------------------------------------------------------
+    def serve(self) -> None:
+        """Take messages until the agent hangs up."""
+        self._writer.send(channel.Ready(pid=self._pid, python=sys.version.split()[0]), urgent=True)
+        while True:
+            try:
+                message = self._inbox.read()
+            except EOFError:
+                return
+            if isinstance(message, channel.Run):
+                self._serve_run(message)
+            elif isinstance(message, channel.Comm):
+                self._serve_comm(message)
+
+    def _serve_run(self, run: channel.Run) -> None:
+        finished = self._run(run)
+        if os.getpid() != self._pid:  # user code forked, and its child came back from the job
+            os._exit(0)
+        self._bars.close_all()
+        self._capture.finish()
+        self._settle_deferred(None)
+        self._writer.send(finished, urgent=True)
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        sys.stdout, sys.stderr = self._streams
+        inside.job.end()
+        self._interrupts.install()
+        self._surroundings.leave()
+
+    def _run(self, run: channel.Run) -> channel.Finished:
+        """Run a job. Whatever happens in it, the answer says it."""
+        try:
+            with self._interrupts.allowed():
+                return self._finished(run, *self._attempt(run))
+        except KeyboardInterrupt as error:  # outside of user code, while values were packed
+            return self._finished(run, error, None)
+
+    def _attempt(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
+        try:
+            self._prepare(run)
+            return self._kinds[run.spec.kind](self, run)
+        except BaseException as error:
+            return error, None
+
+    def _finished(
+        self, run: channel.Run, error: BaseException | None, home: Home | None
+    ) -> channel.Finished:
+        mismatch = isinstance(error, EnvironmentMismatch)
+        return channel.Finished(
+            job=run.job,
+            epoch=run.epoch,
+            ok=error is None,
+            error=None if error is None else self._failure(error),
+            interrupted=isinstance(error, KeyboardInterrupt),
+            result=None if home is None else wire.encode(home.result),
+            spooled=[] if home is None else home.spooled,
+            reason=Reason.ENVIRONMENT if mismatch else Reason.NONE,
+            detail=str(error) if mismatch else "",
+        )
+
+    def _failure(self, error: BaseException) -> RemoteFailure:
+        return failure.failure_of(error, failure.shown_by(self._shell))
+
+    def _prepare(self, run: channel.Run) -> None:
+        self._surroundings.enter(run.folder, run.spec.files)
+        sys.stdout, sys.stderr = self._streams
+        self._bars.active = run.spec.quiet_progress
+        left = run.budget_left_ucredits
+        inside.job.begin(
+            run.job,
+            run.epoch,
+            lambda bar: self._writer.send(channel.Progress(bar)),
+            budget_usd=None if left is None else meter.usd_of(left),
+            usd_per_h=meter.usd_of(run.rate_ucredits_per_h),
+        )
+        compiler = self._shell.compile
+        for filename, text in run.spec.sources.items():
+            compiler.add_source(filename, text, run.spec.source_names.get(filename, ""))
+        compiler.filename = run.spec.filename
+        if run.spec.filename and run.spec.name:
+            compiler.names[run.spec.filename] = run.spec.name
+
+    # --- kinds of jobs -----------------------------------------------------------------------
+    def _cell(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
+        namespace: Namespace = self._shell.user_ns
+        inputs = open_parcel(run.spec.inputs, run, namespace) or {}
+        cell = CellNamespace(run.spec, namespace, inputs)
+        self._stage(Stage.EXECUTING)
+        try:
+            error = self._run_on_loop(self._execute(run))
+        except KeyboardInterrupt as interrupt:  # it came between two steps of user code
+            error = interrupt
+        self._settle_deferred(error)
+        self._stage(Stage.SAVING_RESULT)
+        try:
+            return error, cell.home(run)
+        except Exception as unsaved:
+            return error or unsaved, None
+
+    async def _execute(self, run: channel.Run) -> BaseException | None:
+        """Run a cell through ipykernel's own ``execute_request``; its exception, if any."""
+        header = {"msg_id": run.job, "msg_type": "execute_request", "session": run.job}
+        parent = {
+            "header": header,
+            "msg_id": run.job,
+            "msg_type": "execute_request",
+            "metadata": {"cellId": run.job},
+            "content": {
+                "code": run.spec.code,
+                "silent": False,
+                "store_history": True,
+                "allow_stdin": True,
+            },
+        }
+        self._kernel.set_parent([], parent)
+        await self._kernel.execute_request(None, [], parent)
+        result = self._shell.last_execution_result
+        error: BaseException | None = result.error_before_exec or result.error_in_exec
+        return error
+
+    def _settle_deferred(self, error: BaseException | None) -> None:
+        """The traceback shown last is the cell's own if it failed, else it is output."""
+        if error is None:
+            self._writer.flush_deferred()
+        else:
+            self._writer.drop_deferred()
+
+    def _call(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
+        namespace = shell.fresh_main(self._kernel)
+        function = open_parcel(run.spec.function, run, namespace)
+        args, kwargs = open_parcel(run.spec.inputs, run, namespace) or ((), {})
+        value = self._in_shell(lambda: function(*args, **kwargs))
+        try:
+            packed = values.pack(
+                value, namespace=namespace, names=[name_info("", value)], chunked=False
+            )
+        except CaptureError as error:
+            name = run.spec.name or "the function"
+            raise CaptureError(f"The value of {name} cannot come home. {error}") from None
+        return None, sent_home(packed, run)
+
+    def _script(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
+        namespace = shell.fresh_main(self._kernel)
+        filename = run.spec.filename or run.spec.name or "script.py"
+        self._shell.compile.add_source(filename, run.spec.code)
+        namespace["__file__"] = filename
+        sys.argv[:] = [filename]
+        code = compile(run.spec.code, filename, "exec", dont_inherit=True)
+        try:
+            self._in_shell(lambda: exec(code, namespace))
+        except SystemExit as error:
+            return (error if error.code else None), None
+        return None, None
+
+    def _notebook(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
+        from jupyter_remote.worker import notebook_job
+
+        data = open_parcel(run.spec.inputs, run, {})
+        executed, error = notebook_job.execute(
+            data, self._writer, self._interrupts, name=run.spec.name
+        )
+        return error, sent_home(values.pack_raw(executed, chunked=False), run)
+
+    _kinds: dict[str, Callable[..., tuple[BaseException | None, Home | None]]] = {
+        "cell": _cell,
+        "call": _call,
+        "script": _script,
+        "notebook": _notebook,
+    }
+
+    def _in_shell(self, function: Callable[[], Any]) -> Any:
+        """Call a function as a cell would: figures are shown, ``input`` asks, ``await`` works."""
+        events = self._shell.events
+        with self._shell.builtin_trap, self._kernel.asking():
+            try:
+                value = function()
+                if inspect.iscoroutine(value):
+                    value = self._run_on_loop(self._awaited(value))
+                return value
+            finally:
+                events.trigger("post_execute")
+
+    async def _awaited(self, coroutine: Any) -> Any:
+        what = Interruptible(coroutine)
+        with self._interrupts.waiting(asyncio.get_running_loop(), what):
+            return await what
+
+    # --- while user code runs ----------------------------------------------------------------
+    def _run_on_loop(self, coroutine: Any) -> Any:
+        """Run ``coroutine``; comm messages are served whenever it awaits."""
+        if self._loop is None:
+            from tornado.ioloop import IOLoop
+
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+            self._kernel.io_loop = IOLoop.current()
+        self._loop.add_reader(self._inbox.fileno(), self._read_comms)
+        try:
+            return self._loop.run_until_complete(coroutine)
+        finally:
+            self._loop.remove_reader(self._inbox.fileno())
+
+    def _read_comms(self) -> None:
+        with self._interrupts.held():
+            self._inbox.fill()
+            while isinstance(message := self._inbox.take(), channel.Comm):
+                self._serve_comm(message)
+
+    def _serve_comm(self, message: channel.Comm) -> None:
+        """A comm message from the notebook, to whoever has that comm."""
+        handler = getattr(self._kernel.comm_manager, message.msg_type, None)
+        if handler is None:
+            return
+        header = {"msg_type": message.msg_type, "msg_id": message.content.get("comm_id", "")}
+        handler(
+            None,
+            [],
+            {
+                "header": header,
+                "msg_type": message.msg_type,
+                "content": message.content,
+                "metadata": message.metadata,
+                "buffers": [memoryview(b) for b in message.buffers],
+            },
+        )
+
+    def _ask(self, prompt: str, password: bool) -> str:
+        """``input()``: ask the notebook, wait for the answer. Comm messages wait meanwhile."""
+        self._capture.drain()
+        self._writer.send(channel.Ask(str(prompt), password), urgent=True)
+        try:
+            while True:
+                while not self._inbox.waiting(0.1):
+                    continue
+                with self._interrupts.held():
+                    self._inbox.fill()
+                    message = self._inbox.take()
+                if isinstance(message, channel.Input):
+                    return message.text
+                if isinstance(message, channel.Comm):
+                    self._early.append(message)
+        finally:
+            while self._early:
+                self._serve_comm(self._early.pop(0))
+
+    def _stage(self, stage: Stage) -> None:
+        self._writer.send(channel.Stage(stage))
+
+
+def _tail(fd: int | None) -> Tail | None:
+    if fd is None:
+        return None
+    tail = Tail(fd)
+    faulthandler.enable(fd, all_threads=False)
+    return tail
+
+
+def serve(sock: socket.socket, kernel: shell.JobKernel, tail_fd: int | None = None) -> None:
+    """Be a kernel process on ``sock``; called in the forked process."""
+    hygiene.become_subreaper()
+    hygiene.prefer_for_out_of_memory()
+    with contextlib.suppress(EOFError):
+        KernelProcess(sock, kernel, tail_fd).serve()
+
+
+def main(arguments: list[str]) -> None:
+    """``python -m jupyter_remote.worker.kernel FD [TAIL_FD]``: where there is no fork."""
+    fds = [int(a) for a in arguments]
+    sock = socket.socket(fileno=fds[0])
+    sock.set_inheritable(False)
+    serve(sock, shell.build(), fds[1] if len(fds) > 1 else None)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

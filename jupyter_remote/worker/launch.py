@@ -1,0 +1,326 @@
+"""Starts kernel processes and ends them: from a zygote on Linux, as plain processes elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from typing import Protocol
+
+import msgspec
+
+from jupyter_remote.errors import JobLost
+from jupyter_remote.worker import channel, hygiene
+from jupyter_remote.worker.outputs import read_tail
+
+START_S = 60.0  # a machine under load may take long to import IPython
+READ_BYTES = 1 << 20
+
+_decode = msgspec.msgpack.Decoder(channel.FromKernel).decode
+_NOT_USERS = re.compile(r"/(IPython|ipykernel|asyncio|jupyter_remote/worker)/|runpy")
+
+
+class _Process(Protocol):
+    """What a handle needs of its process."""
+
+    pid: int
+
+    async def wait(self) -> str: ...
+
+    def kill(self) -> None: ...
+
+
+class KernelHandle:
+    """A kernel process, as the agent sees it."""
+
+    def __init__(self, process: _Process, sock: socket.socket, tail_fd: int) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._sock = sock
+        self._tail_fd = tail_fd
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._last_words: deque[channel.FromKernel] | None = None
+
+    async def open(self) -> None:
+        self._reader, self._writer = await asyncio.open_unix_connection(
+            sock=self._sock, limit=READ_BYTES
+        )
+
+    async def send(self, message: channel.ToKernel) -> None:
+        """Raises OSError when the kernel is gone."""
+        assert self._writer is not None
+        self._writer.write(channel.pack(message))
+        await self._writer.drain()
+
+    async def receive(self) -> channel.FromKernel:
+        """The next message; after a crash also what the kernel had no time to send.
+
+        Raises EOFError when there is no more.
+        """
+        if self._last_words is None:
+            try:
+                return await self._receive()
+            except (asyncio.IncompleteReadError, OSError):
+                await self._process.wait()
+                self._last_words = deque(last_words(self._tail_fd))
+        if self._last_words:
+            return self._last_words.popleft()
+        raise EOFError(f"kernel {self.pid} is gone")
+
+    async def _receive(self) -> channel.FromKernel:
+        assert self._reader is not None
+        (size,) = channel.LENGTH.unpack(await self._reader.readexactly(channel.LENGTH.size))
+        return _decode(await self._reader.readexactly(size))
+
+    def interrupt(self) -> None:
+        """KeyboardInterrupt in user code."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the process, its group and every descendant."""
+        self._process.kill()
+
+    async def wait(self) -> str:
+        """How it ended: ``exit 0``, ``SIGSEGV``, ``SIGKILL``. Its descendants are gone by then."""
+        how = await self._process.wait()
+        return how
+
+    def close(self) -> None:
+        """Let go of it; called when nothing more is wanted from it."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._tail_fd >= 0:
+            os.close(self._tail_fd)
+            self._tail_fd = -1
+
+
+def last_words(tail_fd: int) -> list[channel.FromKernel]:
+    """What is in the tail file of a dead kernel, our own frames left out."""
+    if tail_fd < 0:
+        return []
+    texts, said = read_tail(tail_fd)
+    lines = [line for line in said.splitlines() if line and not _NOT_USERS.search(line)]
+    kept = [line for line in lines if not line.startswith("Extension modules:")]
+    dump = [channel.Text("stderr", "\n".join(kept) + "\n")] if kept else []
+    return [*texts, *dump]
+
+
+def how_it_ended(status: int) -> str:
+    """Words for a wait status: ``exit 3``, ``SIGSEGV``."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit {code}" if code >= 0 else signal_name(-code)
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class KernelLauncher:
+    """Starts kernels of one interpreter.
+
+    Parameters
+    ----------
+    executable: the Python interpreter; this package must be importable there.
+    environ: environment of user code; by default this process's own, without tokens.
+    fork: from a zygote (Linux); by default where that works.
+    """
+
+    def __init__(
+        self,
+        executable: str = "",
+        *,
+        environ: dict[str, str] | None = None,
+        fork: bool | None = None,
+    ) -> None:
+        self._executable = executable or sys.executable
+        self._environ = hygiene.clean_environment(dict(os.environ if environ is None else environ))
+        self._fork = sys.platform == "linux" if fork is None else fork
+        self._zygote: _ZygoteProcess | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> KernelHandle:
+        """A kernel that said it is ready to be. Raises JobLost when none can be started."""
+        ours, theirs = socket.socketpair()
+        tail_fd = _tail_file()
+        try:
+            process = await self._process(theirs, tail_fd)
+        except BaseException:
+            ours.close()
+            os.close(tail_fd)
+            raise
+        finally:
+            theirs.close()
+        handle = KernelHandle(process, ours, tail_fd)
+        await handle.open()
+        return handle
+
+    async def _process(self, sock: socket.socket, tail_fd: int) -> _Process:
+        if not self._fork:
+            return await _spawn(self._executable, self._environ, sock, tail_fd)
+        try:
+            return await (await self._alive_zygote()).fork(sock, tail_fd)
+        except ConnectionError:  # it died meanwhile: once more, with a new one
+            return await (await self._alive_zygote()).fork(sock, tail_fd)
+
+    async def _alive_zygote(self) -> _ZygoteProcess:
+        async with self._starting:
+            if self._zygote is None or not self._zygote.alive:
+                self._zygote = _ZygoteProcess(self._executable, self._environ)
+            return self._zygote
+
+    async def close(self) -> None:
+        """End all kernels that were started here."""
+        if self._zygote is not None:
+            await self._zygote.close()
+            self._zygote = None
+
+
+class _ZygoteProcess:
+    """The launcher's end of a zygote."""
+
+    def __init__(self, executable: str, environ: dict[str, str]) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        self._process = subprocess.Popen(
+            [executable, "-m", "jupyter_remote.worker.zygote", str(theirs.fileno())],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        self.alive = True
+        self._asked: deque[asyncio.Future[int]] = deque()
+        self._ends: dict[int, asyncio.Future[str]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._control, self._read)
+
+    async def fork(self, sock: socket.socket, tail_fd: int) -> _Forked:
+        """Raises ConnectionError when the zygote is dead, JobLost when it does not answer."""
+        answer: asyncio.Future[int] = self._loop.create_future()
+        self._asked.append(answer)
+        try:
+            socket.send_fds(self._control, [b"fork"], [sock.fileno(), tail_fd])
+            pid = await asyncio.wait_for(answer, START_S)
+        except TimeoutError:
+            raise JobLost(f"no kernel process started within {START_S:.0f} s") from None
+        except OSError as error:
+            self._lost()
+            raise ConnectionError("the zygote is dead") from error
+        return _Forked(pid, self._ends[pid])
+
+    def _read(self) -> None:
+        try:
+            line = self._control.recv(64)
+        except BlockingIOError:
+            return
+        except OSError:
+            line = b""
+        words = line.decode().split()
+        if not words:
+            self._lost()
+        elif words[0] == "forked":
+            pid = int(words[1])
+            self._ends[pid] = self._loop.create_future()
+            self._asked.popleft().set_result(pid)
+        else:
+            self._ends.pop(int(words[1])).set_result(how_it_ended(int(words[2])))
+
+    def _lost(self) -> None:
+        """The zygote is dead, and by its death its kernels (see ``hygiene.die_with_parent``)."""
+        if not self.alive:
+            return
+        self.alive = False
+        self._loop.remove_reader(self._control)
+        self._control.close()
+        for answer in self._asked:
+            if not answer.done():
+                answer.set_exception(ConnectionResetError("the zygote died"))
+        self._asked.clear()
+        for end in self._ends.values():
+            end.set_result("SIGKILL")
+        self._ends.clear()
+        self._process.kill()
+
+    async def close(self) -> None:
+        """It kills what it started, then it ends."""
+        if self.alive:
+            self._loop.remove_reader(self._control)
+            self._control.shutdown(socket.SHUT_WR)
+        await asyncio.to_thread(self._process.wait)
+        self._lost()
+
+
+class _Forked:
+    """A process that the zygote forked; the zygote reaps it and all that it leaves behind."""
+
+    def __init__(self, pid: int, end: asyncio.Future[str]) -> None:
+        self.pid = pid
+        self._end = end
+
+    async def wait(self) -> str:
+        return await asyncio.shield(self._end)
+
+    def kill(self) -> None:
+        if not self._end.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+
+async def _spawn(
+    executable: str, environ: dict[str, str], sock: socket.socket, tail_fd: int
+) -> _Spawned:
+    fds = [sock.fileno(), tail_fd]
+    process = await asyncio.create_subprocess_exec(
+        *(executable, "-m", "jupyter_remote.worker.kernel", *map(str, fds)),
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        pass_fds=fds,
+        start_new_session=True,
+    )
+    return _Spawned(process)
+
+
+class _Spawned:
+    """A process that was started plainly."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.pid = process.pid
+        self._process = process
+
+    async def wait(self) -> str:
+        code = await self._process.wait()
+        return f"exit {code}" if code >= 0 else signal_name(-code)
+
+    def kill(self) -> None:
+        import psutil
+
+        if self._process.returncode is not None:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            descendants = psutil.Process(self.pid).children(recursive=True)
+            os.killpg(self.pid, signal.SIGKILL)
+            for process in descendants:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+def _tail_file() -> int:
+    """A file without a name."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("jupyter-remote-tail")
+    fd, path = tempfile.mkstemp()
+    os.unlink(path)
+    return fd

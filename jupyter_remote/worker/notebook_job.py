@@ -1,0 +1,171 @@
+"""A whole notebook as a job: nbclient runs it cell by cell in a kernel of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from jupyter_remote.wire import Bar
+from jupyter_remote.worker import channel
+from jupyter_remote.worker.interrupts import Interrupts
+from jupyter_remote.worker.outputs import Writer, to_json
+
+SHOWN = frozenset(("display_data", "execute_result", "update_display_data", "clear_output"))
+
+
+class NotebookError(Exception):
+    """A cell of the notebook raised; the notebook holds its traceback."""
+
+    def __init__(self, cell: int, ename: str, evalue: str, traceback: list[str]) -> None:
+        super().__init__(f"Cell {cell}: {ename}: {evalue}")
+        self.cell = cell
+        self.ename = ename
+        self.evalue = evalue
+        self._traceback = traceback
+
+    def _render_traceback_(self) -> list[str]:
+        return self._traceback
+
+
+class _Live(NotebookClient):  # type: ignore[misc]
+    """Passes outputs on as they come."""
+
+    writer: Writer
+
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+        content, msg_type = msg["content"], msg["msg_type"]
+        if msg_type == "stream":
+            self.writer.text(content["name"], content["text"])
+        elif msg_type in SHOWN:
+            self.writer.send(
+                channel.Out(
+                    msg_type=msg_type,
+                    content=to_json(content),
+                    metadata=to_json(msg["metadata"]),
+                )
+            )
+        return super().process_message(msg, cell, cell_index)
+
+
+def _manager() -> KernelManager:
+    """A kernel of this interpreter, whether or not it has a kernel spec.
+
+    Its signals come from us; over IPC sockets, because TCP ones may be closed off.
+    """
+    manager = KernelManager(transport="ipc" if sys.platform != "win32" else "tcp")
+    manager._kernel_spec = KernelSpec(
+        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        display_name="Python",
+        language="python",
+    )
+    return manager
+
+
+def _first_line(source: str) -> str:
+    lines = (line.strip() for line in source.splitlines())
+    return next((line for line in lines if line), "")[:80]
+
+
+class _Progress:
+    """Cell k of n as a bar."""
+
+    def __init__(self, writer: Writer, notebook: Any, name: str) -> None:
+        self._writer = writer
+        self._cells = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code"]
+        self._name = name
+        self._began = time.monotonic()
+        self.done = 0
+
+    def say(self, state: Any, description: str = "") -> None:
+        elapsed_s = time.monotonic() - self._began
+        bar = Bar(
+            id="notebook",
+            n=self.done,
+            total=len(self._cells),
+            description=description or self._name,
+            unit="cell",
+            rate=self.done / elapsed_s if self.done else None,
+            elapsed_s=elapsed_s,
+            state=state,
+        )
+        self._writer.send(channel.Progress(bar))
+
+
+def execute(
+    data: bytes, writer: Writer, interrupts: Interrupts, name: str = ""
+) -> tuple[bytes, BaseException | None]:
+    """Run the notebook in ``data``; returns it executed, and what stopped it, if anything did."""
+    notebook = nbformat.reads(data.decode(), as_version=4)
+    manager = _manager()
+    client = _Live(
+        notebook, km=manager, timeout=None, resources={"metadata": {"path": os.getcwd()}}
+    )
+    client.owns_km = True
+    client.writer = writer
+    bar = _Progress(writer, notebook, name)
+    bar.say("open")
+    error: BaseException | None = None
+    try:
+        with client.setup_kernel(), interrupts.instead(_interrupt(manager)):
+            error = _run_cells(client, notebook, bar)
+    except KeyboardInterrupt as interrupt:
+        error = interrupt
+    finally:
+        bar.say("close")
+        _end(manager)
+    return nbformat.writes(notebook).encode(), error
+
+
+def _run_cells(client: _Live, notebook: Any, bar: _Progress) -> BaseException | None:
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        bar.say("update", _first_line(cell.source))
+        try:
+            client.execute_cell(cell, index)
+        except CellExecutionError as error:
+            return _error_of(cell, index, error)
+        bar.done += 1
+    return None
+
+
+def _error_of(cell: Any, index: int, error: CellExecutionError) -> BaseException:
+    if error.ename == "KeyboardInterrupt":
+        return KeyboardInterrupt()
+    found = [o for o in cell.outputs if o.output_type == "error"]
+    traceback = list(found[-1].traceback) if found else [_plain(str(error))]
+    return NotebookError(index + 1, error.ename, error.evalue, traceback)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def _interrupt(manager: KernelManager) -> Callable[[], None]:
+    """What an interrupt does: the notebook's kernel gets it, and its cell ends with it."""
+
+    def send() -> None:
+        pid = getattr(manager.provisioner, "pid", None)
+        if pid is None:
+            raise KeyboardInterrupt
+        os.kill(pid, signal.SIGINT)
+
+    return send
+
+
+def _end(manager: KernelManager) -> None:
+    with contextlib.suppress(RuntimeError):  # it has ended already
+        if manager.has_kernel:
+            manager.shutdown_kernel(now=True)

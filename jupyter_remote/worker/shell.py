@@ -1,0 +1,213 @@
+"""A real IPython shell in a real ipykernel, whose IOPub is our one socket.
+
+Built in the zygote before a kernel process is forked, connected to its socket afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import linecache
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from jupyter_client.session import Session
+from traitlets.config import Config
+
+from jupyter_remote.worker import channel
+from jupyter_remote.worker.interrupts import Interruptible, Interrupts
+from jupyter_remote.worker.outputs import Writer, to_json
+
+if "ipykernel.debugger" not in sys.modules:
+    # debugpy is heavy, starts threads, and no front end reaches a debugger here.
+    _absent = "debugpy" not in sys.modules
+    if _absent:
+        sys.modules["debugpy"] = None  # type: ignore[assignment]
+    import ipykernel.debugger
+
+    if _absent:
+        del sys.modules["debugpy"]
+
+from ipykernel import zmqshell
+from ipykernel.compiler import XCachingCompiler
+from ipykernel.ipkernel import IPythonKernel
+
+IOPUB = frozenset(
+    (
+        *("display_data", "update_display_data", "execute_result", "clear_output", "error"),
+        *("comm_open", "comm_msg", "comm_close"),
+    )
+)
+
+
+class OurSession(Session):
+    """Where ipykernel would write to ZeroMQ sockets, this writes to ours."""
+
+    writer: Writer | None = None
+
+    def send(  # type: ignore[override]
+        self,
+        stream: Any,
+        msg_or_type: Any,
+        content: Any = None,
+        parent: Any = None,
+        ident: Any = None,
+        buffers: Any = None,
+        track: bool = False,
+        header: Any = None,
+        metadata: Any = None,
+    ) -> dict[str, Any]:
+        """Called by ipykernel with a message type and content, or with a whole message."""
+        msg_type = msg_or_type
+        if not isinstance(msg_or_type, str):
+            msg_type = msg_or_type["header"]["msg_type"]
+            content = msg_or_type["content"]
+            metadata = msg_or_type.get("metadata")
+            buffers = buffers or msg_or_type.get("buffers")
+        if self.writer is not None and msg_type in IOPUB:
+            self.writer.send(out(msg_type, content, metadata, buffers))
+        return {"content": content}
+
+
+def out(msg_type: str, content: Any, metadata: Any = None, buffers: Any = None) -> channel.Out:
+    """An IOPub message as it goes to the agent."""
+    return channel.Out(
+        msg_type=msg_type,
+        content=to_json(content),
+        metadata=to_json(metadata or {}),
+        buffers=[bytes(b) for b in buffers or ()],
+    )
+
+
+class Compiler(XCachingCompiler):  # type: ignore[misc]
+    """Compiles a cell under the filename that it has in the notebook, shown by its name there."""
+
+    filename = ""  # of the cell that runs now
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.names: dict[str, str] = {}
+
+    def get_code_name(self, raw_code: str, code: str, number: int) -> str:
+        name: str = self.filename or super().get_code_name(raw_code, code, number)
+        return name
+
+    def format_code_name(self, name: str) -> tuple[str, str] | None:
+        if name in self.names:
+            return "Cell", self.names[name]
+        found: tuple[str, str] | None = super().format_code_name(name)
+        return found
+
+    def add_source(self, filename: str, text: str, name: str = "") -> None:
+        """Let tracebacks through ``filename`` show source lines."""
+        lines = text.splitlines(keepends=True)
+        linecache.cache[filename] = (len(text), None, lines, filename)
+        if name:
+            self.names[filename] = name
+
+
+# Libraries ask for this class by its name to know that they run in Jupyter.
+class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):  # type: ignore[misc]
+    """The shell that user code sees as ``get_ipython()``."""
+
+    interrupts: Interrupts | None = None
+
+    def run_cell_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Called by ipykernel for cells with top-level ``await``."""
+        run = super().run_cell_async(*args, **kwargs)
+        if self.interrupts is None or not asyncio._get_running_loop():
+            return run
+        return self._interruptible(run)
+
+    async def _interruptible(self, run: Any) -> Any:
+        assert self.interrupts is not None
+        what = Interruptible(run)
+        with self.interrupts.waiting(asyncio.get_running_loop(), what):
+            return await what
+
+    def _showtraceback(self, etype: type[BaseException], evalue: Any, stb: list[str]) -> None:
+        """Called by IPython with a formatted traceback."""
+        content = {"ename": etype.__name__, "evalue": _text_of(evalue), "traceback": stb}
+        if self.kernel.session.writer is not None:
+            self.kernel.session.writer.defer(out("error", content))
+        self._last_traceback = stb
+
+    def ask_exit(self) -> None:
+        """``exit`` and ``quit`` in a job end it as ``sys.exit()`` does."""
+        raise SystemExit(0)
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__} without a readable message>"
+
+
+class JobKernel(IPythonKernel):  # type: ignore[misc]
+    """ipykernel's own execution of cells, without its sockets."""
+
+    shell_class = ZMQInteractiveShell
+    compiler_class = Compiler
+    ask: Callable[[str, bool], str] | None = None
+
+    def _input_request(self, prompt: str, ident: Any, parent: Any, password: bool = False) -> str:
+        """Called by ``input()`` and ``getpass.getpass()``."""
+        assert self.ask is not None
+        return self.ask(prompt, password)
+
+    @contextmanager
+    def _cancel_on_sigint(self, future: Any) -> Iterator[None]:
+        """Our own SIGINT handler interrupts code that awaits; see ``interrupts``."""
+        yield
+
+    def _abort_queues(self, subshell_id: str | None = None) -> None:
+        """There is no queue: an attempt is one request."""
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """``input()`` asks the notebook inside the block."""
+        self._forward_input(allow_stdin=True)
+        try:
+            yield
+        finally:
+            self._restore_input()
+
+
+def build() -> JobKernel:
+    """A kernel that is ready to run code once ``session.writer`` is set.
+
+    ``IPKernelApp`` is in its configuration because libraries (tqdm.auto) look for it there.
+    """
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    config = Config()
+    config.IPKernelApp = Config()
+    config.HistoryManager.enabled = False
+    session = OurSession(key=os.urandom(16), config=config)
+    kernel: JobKernel = JobKernel.instance(
+        config=config,
+        session=session,
+        log=logging.getLogger("ipykernel"),
+        user_ns=None,
+        shell_channel_thread=SimpleNamespace(parent_thread=threading.main_thread()),
+    )
+    sys.displayhook = sys.__displayhook__
+    return kernel
+
+
+def fresh_main(kernel: JobKernel) -> dict[str, Any]:
+    """A new ``__main__`` as the shell's namespace; returns the namespace."""
+    module = ModuleType(
+        "__main__", "Automatically created module for IPython interactive environment"
+    )
+    module.__dict__.update(__builtin__=builtins, __builtins__=builtins)
+    sys.modules["__main__"] = module
+    kernel.shell.user_module = module
+    kernel.shell.user_ns = module.__dict__
+    return module.__dict__
