@@ -1,0 +1,309 @@
+"""The client: submits jobs, finds them again, asks for prices."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+
+from jupyter_remote import errors
+from jupyter_remote import settings as settings_module
+from jupyter_remote.client import submitting
+from jupyter_remote.client.batch import Batch
+from jupyter_remote.client.context import Context
+from jupyter_remote.client.job import EventCallback, Job
+from jupyter_remote.client.link import Link
+from jupyter_remote.client.options import Options
+from jupyter_remote.client.plan import Plan
+from jupyter_remote.model import Balance, Entry, MachineType, Status
+from jupyter_remote.settings import Settings
+from jupyter_remote.wire import (
+    AccountReply,
+    EntryList,
+    EstimateRequest,
+    Event,
+    JobSpec,
+    MachineList,
+    Need,
+    PlanReply,
+    ServerInfo,
+)
+
+if TYPE_CHECKING:
+    from jupyter_remote.client.capture import CapturedCall
+    from jupyter_remote.values import Packed
+
+
+class Client:
+    """A backend, and jobs on it.
+
+    Parameters
+    ----------
+    url, token: of a backend; else from settings, else the embedded backend of this user, which is
+        started if it does not run.
+    settings: all settings at once, instead of reading them.
+    namespace: where the caller's functions live; ``__main__`` (the notebook) by default.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        settings: Settings | None = None,
+        namespace: dict[str, Any] | None = None,
+    ) -> None:
+        found = settings or settings_module.load(_config())
+        if url is not None:
+            found = msgspec.structs.replace(found, url=url)
+        if token is not None:
+            found = msgspec.structs.replace(found, token=token)
+        if found.url and not found.token:
+            raise errors.NotAuthenticated(
+                f"no token for {found.url}",
+                hint="give token=, or set JUPYTER_REMOTE_TOKEN (a .env file will do)",
+            )
+        self.settings = found
+        self.options = Options()
+        self.namespace = vars(sys.modules["__main__"]) if namespace is None else namespace
+        self._context = Context(Link(found))
+
+    def __repr__(self) -> str:
+        return f"Client({self.settings.url or 'embedded'!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client holds a token and cannot be pickled; make one over there")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the event stream and the connections. Jobs go on."""
+        self._context.close()
+
+    @property
+    def id(self) -> str:
+        """Under which this client hears of its jobs."""
+        return self._context.client
+
+    @property
+    def url(self) -> str:
+        """Of the backend; finds or starts the embedded one."""
+        return self._context.link.http.url
+
+    def info(self) -> ServerInfo:
+        """What answers: version, workers, jobs. Raises ProtocolMismatch."""
+        return self._context.link.call("GET", "/v1/server", reply=ServerInfo)
+
+    def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call ``callback`` on the event thread with each event of this client's jobs.
+
+        Returns what ends it.
+        """
+        return self._context.listener.listen(callback)
+
+    def with_options(self, **options: Any) -> Client:
+        """The same client with other defaults: machine, gpu, cpus, memory, max_cost (USD),
+        timeout, retries, description, visibility, files, progress."""
+        return self._with(self.options.changed(options))
+
+    def _with(self, options: Options) -> Client:
+        other = Client.__new__(Client)
+        other.__dict__.update(self.__dict__, options=options)
+        return other
+
+    # -- running
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """Run ``function(*args, **kwargs)`` as a job.
+
+        Raises CaptureError listing what cannot travel; InsufficientFunds.
+        """
+        spec, captured = self._call_spec(function, args, kwargs)
+        return self.submit_spec(
+            spec, [captured.function, captured.inputs], captured.files, notices=captured.notices
+        )
+
+    def map(self, function: Callable[..., Any], /, *iterables: Iterable[Any]) -> Batch:
+        """Run ``function`` on the items of ``iterables`` side by side, one job each.
+
+        The function is captured and sent once.
+        """
+        from jupyter_remote import values
+
+        items = list(zip(*iterables, strict=False))
+        batch = str(uuid.uuid4())
+        if not items:
+            return Batch(batch, [])
+        spec, captured = self._call_spec(function, items[0], {})
+        bare = msgspec.structs.replace(spec, inputs=None)
+        template = submitting.request_of(self._context, batch, bare, self._named(spec))
+        outgoing = submitting.outgoing_of([captured.function], captured.files)
+        inputs = (values.pack((item, {}), namespace=self.namespace) for item in items)
+        jobs = submitting.submit_many(
+            self._context, template, inputs, outgoing, namespace=self.namespace
+        )
+        return Batch(batch, jobs)
+
+    def run_notebook(self, path: str | Path, **options: Any) -> Job:
+        """Run a whole notebook; its result is the executed notebook (an nbformat node)."""
+        from jupyter_remote import values
+        from jupyter_remote.client.capture import capture_files
+
+        client = self.with_options(**options)
+        file = Path(path)
+        try:
+            packed = values.pack_raw(file.read_bytes())
+        except OSError as error:
+            raise errors.UsageError(
+                f"{str(file)!r} cannot be read: {error.strerror}", hint="check the path"
+            ) from error
+        files = capture_files(list(client.options.files), file.parent)
+        spec = JobSpec(
+            kind="notebook",
+            inputs=packed.parcel,
+            name=file.name,
+            files=[f.ref for f in files],
+            executable=sys.executable,
+        )
+        return client.submit_spec(spec, [packed], files, description=file.name)
+
+    def submit_spec(
+        self,
+        spec: JobSpec,
+        packed: Sequence[Packed] = (),
+        files: Sequence[submitting.File] = (),
+        *,
+        need: Need | None = None,
+        description: str | None = None,
+        visibility: Any = None,
+        timeout_s: float | None = None,
+        max_cost_ucredits: int | None = None,
+        retries: int | None = None,
+        on_event: EventCallback | Sequence[EventCallback] = (),
+        notices: Sequence[str] = (),
+    ) -> Job:
+        """Submit a spec that was captured already; what is not given is as in the options.
+
+        ``on_event`` is called with every event of the job from the first one on.
+        """
+        given = {
+            "need": need,
+            "description": description or self.options.description or spec.name,
+            "visibility": visibility,
+            "timeout_s": timeout_s,
+            "max_cost_ucredits": max_cost_ucredits,
+            "retries": retries,
+        }
+        chosen = {k: v for k, v in given.items() if v is not None}
+        options = msgspec.structs.replace(self.options, **chosen)
+        request = submitting.request_of(self._context, str(uuid.uuid4()), spec, options)
+        return submitting.submit(
+            self._context,
+            request,
+            submitting.outgoing_of(packed, files),
+            namespace=self.namespace,
+            on_event=[on_event] if callable(on_event) else on_event,
+            notices=notices,
+        )
+
+    def plan(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan:
+        """What :meth:`submit` with the same arguments would ship and cost. Runs nothing."""
+        spec, captured = self._call_spec(function, args, kwargs)
+        return self.plan_spec(spec, notices=captured.notices, names=captured.names)
+
+    def plan_spec(
+        self,
+        spec: JobSpec,
+        *,
+        names: Sequence[Any] = (),
+        notices: Sequence[str] = (),
+        options: Options | None = None,
+    ) -> Plan:
+        """The plan of a captured spec."""
+        chosen = options or self.options
+        segments = submitting.segments_of(spec)
+        request = EstimateRequest(
+            need=chosen.need,
+            segments=segments,
+            timeout_s=chosen.timeout_s,
+            max_cost_ucredits=chosen.max_cost_ucredits,
+        )
+        reply = self._context.link.call("POST", "/v1/plans", request, reply=PlanReply)
+        files = [(f.path, f.content.size_bytes) for f in spec.files]
+        return Plan(reply, names, files, segments, notices)
+
+    def _call_spec(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[JobSpec, CapturedCall]:
+        from jupyter_remote.client.capture import capture_call, capture_files
+
+        if not callable(function):
+            raise errors.UsageError(
+                f"{function!r} cannot be called",
+                hint="give the function and its arguments: client.submit(f, 1, 2)",
+            )
+        captured = capture_call(function, args, kwargs, namespace=self.namespace)
+        if self.options.files:
+            captured.files.extend(capture_files(list(self.options.files), Path.cwd()))
+        spec = JobSpec(
+            kind="call",
+            function=captured.function.parcel,
+            inputs=captured.inputs.parcel,
+            files=[f.ref for f in captured.files],
+            name=getattr(function, "__name__", type(function).__name__),
+            executable=sys.executable,
+            quiet_progress=self.options.quiet_progress,
+        )
+        return spec, captured
+
+    def _named(self, spec: JobSpec) -> Options:
+        description = self.options.description or spec.name
+        return msgspec.structs.replace(self.options, description=description)
+
+    # -- finding
+    def job(self, id: str) -> Job:
+        """A job by its id, the unique beginning of it, or ``last``; from any kernel.
+
+        Raises NotFound, and UsageError listing them when several begin so.
+        """
+        return self._context.job(str(id), self.namespace)
+
+    def jobs(self, status: str | None = None, limit: int = 50) -> list[Job]:
+        """The newest jobs of this user, of one status or of all."""
+        if status is not None and status not in list(Status):
+            raise errors.UsageError(
+                f"there is no status {status!r}", hint=f"it is one of {', '.join(Status)}"
+            )
+        page = self._context.jobs_page({"status": status, "limit": limit})
+        return [self._context.handle(view, self.namespace) for view in page.jobs]
+
+    # -- money and machines
+    def machines(self, gpu: str | None = None) -> list[MachineType]:
+        """What can be rented, with prices; ``gpu`` filters by the GPU's name."""
+        found = self._context.link.call("GET", "/v1/machines", reply=MachineList).machines
+        return [m for m in found if gpu is None or gpu.lower() in m.gpu.lower()]
+
+    def balance(self) -> Balance:
+        """Credits (in micro-credits) available, held and spent."""
+        return self._context.link.call("GET", "/v1/account", reply=AccountReply).balance
+
+    def ledger(self, limit: int = 100) -> list[Entry]:
+        """The latest entries of the account, newest first."""
+        params = {"limit": limit}
+        path = "/v1/account/entries"
+        return self._context.link.call("GET", path, reply=EntryList, params=params).entries
+
+
+def _config() -> Any:
+    """The configuration of the running Jupyter or IPython application, if there is one."""
+    module = sys.modules.get("traitlets.config")
+    if module is None or not module.Application.initialized():
+        return None
+    return module.Application.instance().config

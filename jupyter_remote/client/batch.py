@@ -1,0 +1,115 @@
+"""Many jobs of one function."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from concurrent import futures
+from typing import Any, NamedTuple, overload
+
+from jupyter_remote import errors
+from jupyter_remote.client.job import Job
+
+
+class BatchProgress(NamedTuple):
+    """How far a batch is, in jobs."""
+
+    done: int
+    failed: int  # of those done
+    total: int
+
+
+class Batch(Sequence[Job]):
+    """The jobs of :meth:`Client.map`, in the order of their inputs.
+
+    ``async for`` gives results in that order; ``await`` gives the list of them.
+    """
+
+    def __init__(self, id: str, jobs: list[Job]) -> None:
+        self.id = id
+        self._jobs = jobs
+
+    def __repr__(self) -> str:
+        done, failed, total = self.progress
+        return f"<Batch {self.id[:8]}: {done} of {total} done, {failed} failed>"
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> Batch: ...
+    def __getitem__(self, index: int | slice) -> Job | Batch:
+        if isinstance(index, slice):
+            return Batch(self.id, self._jobs[index])
+        return self._jobs[index]
+
+    @property
+    def progress(self) -> BatchProgress:
+        """Jobs done, of them failed or cancelled, and all."""
+        done = [job for job in self._jobs if job.done()]
+        failed = sum(1 for job in done if job.exception() is not None)
+        return BatchProgress(len(done), failed, len(self._jobs))
+
+    def done(self) -> bool:
+        """Have all ended?"""
+        return all(job.done() for job in self._jobs)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for all, ``timeout`` seconds at most. Returns whether all have ended."""
+        until = None if timeout is None else time.monotonic() + timeout
+        for job in self._jobs:
+            if not job.wait(None if until is None else max(0.0, until - time.monotonic())):
+                return False
+        return True
+
+    def results(
+        self, timeout: float | None = None, *, return_exceptions: bool = False
+    ) -> list[Any]:
+        """All values. Raises what the one that failed raised, or CompositeError of several.
+
+        With ``return_exceptions`` exceptions stand in the list instead. Raises TimeoutError after
+        ``timeout`` seconds.
+        """
+        if not self.wait(timeout):
+            raise TimeoutError(f"{self!r} after {timeout:g} s")
+        raised = [job.exception() for job in self._jobs]
+        if not return_exceptions:
+            self._raise([e for e in raised if isinstance(e, Exception)])
+        pairs = zip(self._jobs, raised, strict=True)
+        return [job.result() if e is None else e for job, e in pairs]
+
+    def as_completed(self, timeout: float | None = None) -> Iterator[Job]:
+        """Jobs as they end. Raises TimeoutError."""
+        return iter(futures.as_completed(self._jobs, timeout))  # type: ignore[arg-type]
+
+    def cancel(self, force: bool = False) -> int:
+        """Ask all that have not ended to stop; returns how many."""
+        return sum(job.cancel(force) for job in self._jobs if not job.done())
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._awaited().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for job in self._jobs:
+            yield await job
+
+    async def _awaited(self) -> list[Any]:
+        import asyncio
+
+        given = await asyncio.gather(*map(_result_of, self._jobs), return_exceptions=True)
+        pairs = zip(self._jobs, given, strict=True)
+        self._raise([e for job, e in pairs if job.exception() and isinstance(e, Exception)])
+        return list(given)
+
+    def _raise(self, raised: list[Exception]) -> None:
+        if len(raised) == 1:
+            raise raised[0]
+        if raised:
+            what = f"{len(raised)} of {len(self._jobs)} jobs failed"
+            raise errors.CompositeError(what, raised)
+
+
+async def _result_of(job: Job) -> Any:
+    return await job

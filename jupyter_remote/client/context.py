@@ -1,0 +1,106 @@
+"""What a client and its jobs share: the way to the backend, the event stream, values."""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from typing import Any
+
+from jupyter_remote import errors, values
+from jupyter_remote.client import transfer
+from jupyter_remote.client.events import Listener
+from jupyter_remote.client.job import Job
+from jupyter_remote.client.link import Link
+from jupyter_remote.model import Status
+from jupyter_remote.wire import Done, JobList, JobView
+
+PREFIX_LIMIT = 10
+FULL_ID = 36  # characters of a UUID
+
+
+class Context:
+    """Held by the client and by each of its jobs; when nobody holds it, its thread ends."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.client = str(uuid.uuid4())
+        self.listener = Listener(link, self.client)
+        self._end = weakref.finalize(self, _end, self.listener, link)
+
+    def close(self) -> None:
+        """End the event thread and close the connections. Jobs go on."""
+        self._end()
+
+    def job(self, id: str, namespace: dict[str, Any] | None) -> Job:
+        """By its id or the unique beginning of it; ``last`` is the newest.
+
+        Raises NotFound, and UsageError listing the jobs when several begin so.
+        """
+        own = self.listener.live(id)
+        if isinstance(own, Job):
+            return own
+        return self.handle(self._newest() if id == "last" else self._find(id), namespace)
+
+    def handle(self, view: JobView, namespace: dict[str, Any] | None) -> Job:
+        """The handle that follows this job already, or a new one."""
+        own = self.listener.live(view.id)
+        return own if isinstance(own, Job) else Job(self, view, namespace=namespace)
+
+    def _newest(self) -> JobView:
+        jobs = self.jobs_page({"limit": 1}).jobs
+        if not jobs:
+            raise errors.NotFound("there are no jobs yet", hint="submit one first")
+        return jobs[0]
+
+    def _find(self, id: str) -> JobView:
+        if len(id) == FULL_ID:
+            return self.link.call("GET", f"/v1/jobs/{id}", reply=JobView)
+        if not id or not set(id.lower()) <= set("0123456789abcdef-"):
+            raise errors.UsageError(
+                f"{id!r} is not the id of a job",
+                hint="an id is a uuid, its unique beginning, or `last`; client.jobs() lists them",
+            )
+        found = self.jobs_page({"prefix": id.lower(), "limit": PREFIX_LIMIT}).jobs
+        match found:
+            case []:
+                raise errors.NotFound(
+                    f"no job begins with {id!r}", hint="client.jobs() lists your jobs"
+                )
+            case [only]:
+                return only
+            case _:
+                listed = "\n".join(f"  {j.id}  {j.status}  {j.description}" for j in found)
+                raise errors.UsageError(
+                    f"{len(found)} jobs begin with {id!r}:\n{listed}", hint="give more of the id"
+                )
+
+    def jobs_page(self, params: dict[str, object]) -> JobList:
+        """One page of jobs, newest first."""
+        return self.link.call("GET", "/v1/jobs", reply=JobList, params=params)
+
+    def log_of(self, id: str) -> str:
+        """The whole output of a job as text."""
+        data = self.link.twice(lambda http: b"".join(http.download(f"/v1/jobs/{id}/log")))
+        return data.decode("utf-8", "replace")
+
+    def value_of(self, ended: Done, namespace: dict[str, Any] | None) -> Any:
+        """The value that a job gave back; None if it gave none."""
+        parcel = ended.result.value if ended.result is not None else None
+        if parcel is None:
+            return {} if ended.job.kind == "cell" and ended.job.status == Status.COMPLETED else None
+        value = values.unpack(
+            parcel, lambda segment: transfer.fetch(self.link, segment), namespace=namespace
+        )
+        return _notebook(value) if ended.job.kind == "notebook" else value
+
+
+def _notebook(data: bytes) -> Any:
+    import nbformat
+
+    read: Any = nbformat.reads
+    return read(data.decode("utf-8"), as_version=4)
+
+
+def _end(listener: Listener, link: Link) -> None:
+    listener.close()
+    link.close()

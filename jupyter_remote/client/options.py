@@ -1,0 +1,135 @@
+"""How a job is to run, as keyword arguments: ``client.with_options(machine=…, max_cost=…)``."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from jupyter_remote.errors import UsageError
+from jupyter_remote.money import meter
+from jupyter_remote.wire import Need
+
+Visibility: TypeAlias = Literal["private", "unlisted", "public"]
+
+_UNITS = {
+    "timeout": {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400},
+    "memory": {"": 1, "b": 1}
+    | {p + s: 1024**i for i, p in enumerate("kmgt", 1) for s in ("", "b")},
+}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*?)(?:ib)?")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """All options with their defaults; amounts in the units of the wire."""
+
+    need: Need = Need()
+    max_cost_ucredits: int | None = None
+    timeout_s: float | None = None
+    retries: int = 0
+    description: str = ""
+    visibility: Visibility = "private"
+    files: tuple[str, ...] = ()
+    quiet_progress: bool = True
+
+    def changed(self, given: dict[str, Any]) -> Options:
+        """With the options that a user wrote. Raises UsageError.
+
+        machine, gpu ("A10G" or "A10G:2"), cpus, memory (bytes or "16GB"), max_cost (USD), timeout
+        (seconds or "2h"), retries, description, visibility, files (paths), progress (False: bars
+        print as they would).
+        """
+        for name in given:
+            if name not in _READ:
+                near = difflib.get_close_matches(name, _READ, 1)
+                raise UsageError(
+                    f"there is no option {name!r}"
+                    + (f"; did you mean {near[0]!r}?" if near else ""),
+                    hint=f"options are {', '.join(_READ)}",
+                )
+        options = self
+        for name, value in given.items():
+            options = _READ[name](options, name, value)
+        return options
+
+
+def _need(options: Options, **changes: Any) -> Options:
+    return msgspec.structs.replace(options, need=msgspec.structs.replace(options.need, **changes))
+
+
+def _gpu(options: Options, name: str, value: Any) -> Options:
+    gpu, colon, count = str(value or "").partition(":")
+    if colon and not (count.isdigit() and int(count)):
+        raise UsageError(f"gpu={value!r} is not a GPU", hint="write 'A10G', or 'A10G:2' for two")
+    return _need(options, gpu=gpu, gpu_count=int(count) if colon else 1)
+
+
+def _amount(name: str, value: Any) -> float:
+    """A number above zero, or a text with a unit."""
+    amount: float | None = None
+    if isinstance(value, str) and (match := _AMOUNT.fullmatch(value.strip().lower())):
+        unit = _UNITS.get(name, {"": 1}).get(match[2])
+        amount = None if unit is None else float(match[1]) * unit
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        amount = float(value)
+    if amount is None or not 0 < amount < float("inf"):
+        examples = {"timeout": "90 or '2h'", "memory": "'16GB'"}
+        raise UsageError(
+            f"{name}={value!r} is not an amount above zero",
+            hint=f"write {name}={examples.get(name, '2')}",
+        )
+    return amount
+
+
+def _limit(options: Options, name: str, value: Any) -> Options:
+    if name == "timeout":
+        return _set(options, timeout_s=None if value is None else _amount(name, value))
+    cost = None if value is None else meter.ucredits_of_usd(_amount(name, value))
+    return _set(options, max_cost_ucredits=cost)
+
+
+def _number(options: Options, name: str, value: Any) -> Options:
+    amount = 0.0 if value is None else _amount(name, value)
+    return (
+        _need(options, cpus=amount) if name == "cpus" else _need(options, memory_bytes=int(amount))
+    )
+
+
+def _retries(options: Options, name: str, value: Any) -> Options:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UsageError(f"retries={value!r} is not a whole number", hint="write retries=2")
+    return _set(options, retries=value)
+
+
+def _visibility(options: Options, name: str, value: Any) -> Options:
+    if value not in ("private", "unlisted", "public"):
+        raise UsageError(
+            f"visibility={value!r} is unknown", hint="it is 'private', 'unlisted' or 'public'"
+        )
+    return _set(options, visibility=value)
+
+
+def _files(options: Options, name: str, value: Any) -> Options:
+    paths = [value] if isinstance(value, str) or hasattr(value, "__fspath__") else value or ()
+    return _set(options, files=tuple(str(path) for path in paths))
+
+
+def _set(options: Options, **changes: Any) -> Options:
+    return msgspec.structs.replace(options, **changes)
+
+
+_READ: dict[str, Any] = {
+    "machine": lambda o, n, v: _need(o, machine=str(v or "")),
+    "gpu": _gpu,
+    "cpus": _number,
+    "memory": _number,
+    "max_cost": _limit,
+    "timeout": _limit,
+    "retries": _retries,
+    "description": lambda o, n, v: _set(o, description=str(v or "")),
+    "visibility": _visibility,
+    "files": _files,
+    "progress": lambda o, n, v: _set(o, quiet_progress=bool(v)),
+}

@@ -1,0 +1,97 @@
+"""What a job printed and displayed, as the outputs of a notebook cell. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from jupyter_remote.wire import Event
+
+Output = dict[str, Any]
+
+DISPLAYS = ("display_data", "execute_result")
+
+
+def outputs_of(events: Iterable[Event]) -> list[Output]:
+    """Outputs as nbformat has them, after all updates and clearings."""
+    fold = _Fold()
+    for event in events:
+        fold.take(event.type, event.data)
+    return fold.outputs()
+
+
+def text_of(events: Iterable[Event], name: str) -> str:
+    """All that was written to ``stdout`` or ``stderr``, also what was cleared since."""
+    written = (msgspec.json.decode(e.data) for e in events if e.type == "stream")
+    return "".join(stream["text"] for stream in written if stream["name"] == name)
+
+
+class _Fold:
+    def __init__(self) -> None:
+        self._outputs: list[Output] = []
+        self._clear_next = False
+
+    def take(self, type: str, data: msgspec.Raw) -> None:
+        if type == "update_display_data":
+            return self._update(msgspec.json.decode(data))
+        if type == "clear_output":
+            return self._clear(wait=bool(msgspec.json.decode(data).get("wait")))
+        if (output := _output_of(type, data)) is not None:
+            self._add(output)
+        return None
+
+    def outputs(self) -> list[Output]:
+        return [_finished(output) for output in self._outputs]
+
+    def _clear(self, wait: bool) -> None:
+        if wait:
+            self._clear_next = True
+        else:
+            self._outputs, self._clear_next = [], False
+
+    def _add(self, output: Output) -> None:
+        if self._clear_next:
+            self._outputs, self._clear_next = [], False
+        last = self._outputs[-1] if self._outputs else {}
+        if output["output_type"] == "stream" and last.get("name") == output["name"]:
+            last["text"] += output["text"]  # lists: joined once, at the end
+        else:
+            self._outputs.append(output)
+
+    def _update(self, content: dict[str, Any]) -> None:
+        id = content.get("transient", {}).get("display_id")
+        for output in self._outputs:
+            if id is not None and output.get("transient", {}).get("display_id") == id:
+                output["data"] = content["data"]
+                output["metadata"] = content.get("metadata", {})
+
+
+def _output_of(type: str, data: msgspec.Raw) -> Output | None:
+    if type == "stream":
+        content = msgspec.json.decode(data)
+        return {"output_type": "stream", "name": content["name"], "text": [content["text"]]}
+    if type in DISPLAYS or type == "error":
+        content = msgspec.json.decode(data)
+        return {"output_type": type, **({"metadata": {}} if type in DISPLAYS else {}), **content}
+    if type in ("notice", "folded"):
+        return {"output_type": "stream", "name": "stderr", "text": [_line(type, data)]}
+    return None
+
+
+def _line(type: str, data: msgspec.Raw) -> str:
+    content = msgspec.json.decode(data)
+    if type == "notice":
+        return f"{content['text']}\n"
+    return (
+        f"… {content['lines']:,} lines ({content['bytes']:,} bytes) of {content['name']} "
+        "are folded; job.logs() has them\n"
+    )
+
+
+def _finished(output: Output) -> Output:
+    output = {k: v for k, v in output.items() if k != "transient"}
+    if output["output_type"] == "stream":
+        output["text"] = "".join(output["text"])
+    return output

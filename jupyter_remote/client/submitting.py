@@ -1,0 +1,224 @@
+"""From a spec to a job: one POST, then whatever the backend lacks."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jupyter_remote import errors
+from jupyter_remote.client import transfer
+from jupyter_remote.client.context import Context
+from jupyter_remote.client.job import EventCallback, Job, provisional
+from jupyter_remote.client.options import Options
+from jupyter_remote.model import Stage
+from jupyter_remote.wire import (
+    Bar,
+    BatchRequest,
+    BatchSubmitted,
+    FileRef,
+    JobSpec,
+    MissingSegment,
+    Parcel,
+    Segment,
+    SubmitRequest,
+    Submitted,
+)
+
+if TYPE_CHECKING:
+    from jupyter_remote.values import Packed
+
+BATCH_JOBS = 1000  # in one request
+BATCH_BYTES = 16 * 1024 * 1024  # of inline values in one request
+TOLD_ABOVE_BYTES = 4 * 1024 * 1024  # sending less is over before a bar could be read
+TOLD_EVERY_S = 0.1
+
+
+class File(Protocol):
+    """A file to be placed in the job's folder, as :mod:`capture` gives it."""
+
+    @property
+    def ref(self) -> FileRef: ...
+    @property
+    def content(self) -> Any: ...
+
+
+def request_of(context: Context, id: str, spec: JobSpec, options: Options) -> SubmitRequest:
+    """The request for a job under these options."""
+    return SubmitRequest(
+        id=id,
+        spec=spec,
+        need=options.need,
+        description=options.description,
+        visibility=options.visibility,
+        client=context.client,
+        timeout_s=options.timeout_s,
+        max_cost_ucredits=options.max_cost_ucredits,
+        retries=options.retries,
+    )
+
+
+def outgoing_of(packed: Iterable[Packed], files: Iterable[File]) -> transfer.Outgoing:
+    """What the backend may ask for."""
+    outgoing = transfer.Outgoing()
+    for one in packed:
+        outgoing.add(one.parcel.segments, one.contents)
+    for file in files:
+        if file.ref.content.data is None:
+            outgoing.add([file.ref.content], {file.ref.content.digest: file.content})
+    return outgoing
+
+
+def submit(
+    context: Context,
+    request: SubmitRequest,
+    outgoing: transfer.Outgoing,
+    *,
+    namespace: dict[str, Any] | None,
+    on_event: Sequence[EventCallback] = (),
+    notices: Sequence[str] = (),
+) -> Job:
+    """Submit one job. Sent again over a mended way with the same id, it stays one job."""
+    job = _handle(context, request, request.id, namespace)
+    for callback in on_event:
+        job.on_event(callback)
+    for notice in notices:
+        job.say("notice", {"text": notice})
+    context.listener.watch(job)
+    try:
+        reply = context.link.call("POST", "/v1/jobs", request, reply=Submitted)
+    except errors.JupyterRemoteError:
+        context.listener.forget(job.id)
+        raise
+    job.accepted(reply.job)
+    if reply.missing:
+        _send(context, [job], reply.missing, outgoing)
+    return job
+
+
+def submit_many(
+    context: Context,
+    template: SubmitRequest,
+    inputs: Iterable[Packed],
+    outgoing: transfer.Outgoing,
+    *,
+    namespace: dict[str, Any] | None,
+) -> list[Job]:
+    """Submit one job for each of ``inputs``, many in a request."""
+    jobs: list[Job] = []
+    for some in _groups(inputs):
+        parcels = [packed.parcel for packed in some]
+        for packed in some:
+            outgoing.add(packed.parcel.segments, packed.contents)
+        jobs += _submit_group(context, template, parcels, outgoing, namespace)
+    return jobs
+
+
+def _submit_group(
+    context: Context,
+    template: SubmitRequest,
+    parcels: list[Parcel],
+    outgoing: transfer.Outgoing,
+    namespace: dict[str, Any] | None,
+) -> list[Job]:
+    ids = [str(uuid.uuid4()) for _ in parcels]
+    jobs = [_handle(context, template, id, namespace) for id in ids]
+    for job in jobs:
+        context.listener.watch(job)
+    request = BatchRequest(id=template.id, template=template, ids=ids, inputs=parcels)
+    try:
+        reply = context.link.call("POST", "/v1/batches", request, reply=BatchSubmitted)
+    except errors.JupyterRemoteError:
+        for id in ids:
+            context.listener.forget(id)
+        raise
+    for job in jobs:
+        job.submitted = True
+    if reply.missing:
+        _send(context, jobs, reply.missing, outgoing)
+    return jobs
+
+
+def _groups(inputs: Iterable[Packed]) -> Iterable[list[Packed]]:
+    some: list[Packed] = []
+    size = 0
+    for packed in inputs:
+        inline = sum(len(s.data) for s in packed.parcel.segments if s.data is not None)
+        if some and (len(some) >= BATCH_JOBS or size + inline > BATCH_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(packed)
+        size += inline
+    if some:
+        yield some
+
+
+def _handle(
+    context: Context, request: SubmitRequest, id: str, namespace: dict[str, Any] | None
+) -> Job:
+    view = provisional(
+        id, request.spec.kind, request.description, request.need.machine, request.visibility
+    )
+    return Job(context, view, namespace=namespace, own=True)
+
+
+def _send(
+    context: Context,
+    jobs: list[Job],
+    missing: list[MissingSegment],
+    outgoing: transfer.Outgoing,
+) -> None:
+    """Send what is missing; if that fails the jobs can never run, so they are cancelled."""
+    for job in jobs:
+        job.say("status", {"status": job.status, "stage": Stage.SENDING_INPUTS})
+    try:
+        transfer.send(context.link, missing, outgoing, _Meter(jobs[0]))
+    except BaseException as error:
+        for job in jobs:
+            try:
+                job.cancel()
+            except errors.JupyterRemoteError as also:
+                error.add_note(f"and job {job.id[:8]} could not be cancelled: {also.message}")
+        raise
+
+
+class _Meter:
+    """A bar of what is being sent, at most ten times a second."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._started = self._told = time.monotonic()
+        self._open = False
+
+    def __call__(self, sent: int, total: int) -> None:
+        now = time.monotonic()
+        last = sent >= total
+        if total < TOLD_ABOVE_BYTES or (now - self._told < TOLD_EVERY_S and not last):
+            return
+        if last and not self._open:
+            return
+        state = "close" if last else ("update" if self._open else "open")
+        self._open, self._told = True, now
+        elapsed_s = now - self._started
+        self._job.say(
+            "progress",
+            Bar(
+                id="sending inputs",
+                n=sent,
+                total=total,
+                description="sending inputs",
+                unit="B",
+                rate=sent / elapsed_s if elapsed_s else None,
+                elapsed_s=elapsed_s,
+                state=state,  # type: ignore[arg-type]
+                leave=False,
+            ),
+        )
+
+
+def segments_of(spec: JobSpec) -> list[Segment]:
+    """Segments of a spec that are not inline, each once."""
+    parcels = [p for p in (spec.function, spec.inputs) if p is not None]
+    every = [s for p in parcels for s in p.segments] + [f.content for f in spec.files]
+    return list({s.digest: s for s in every if s.data is None}.values())
