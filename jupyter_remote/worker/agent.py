@@ -1,0 +1,323 @@
+"""The agent: dials its server, takes jobs, has kernels run them. It runs no user code itself and
+opens no pickle. ``python -m jupyter_remote worker --config FILE``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import platform
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from jupyter_remote import __version__, connection
+from jupyter_remote.clock import Clock, SystemClock
+from jupyter_remote.errors import ProtocolMismatch
+from jupyter_remote.settings import Settings
+from jupyter_remote.wire import (
+    Answer,
+    Assign,
+    Cancel,
+    Drain,
+    Hello,
+    Ping,
+    Release,
+    ServerMessage,
+    Welcome,
+)
+from jupyter_remote.worker.attempt import Attempt, Means
+from jupyter_remote.worker.folding import Bounds
+from jupyter_remote.worker.link import Link
+from jupyter_remote.worker.metrics import Gpus, processes
+from jupyter_remote.worker.slots import Kernels, Launcher
+from jupyter_remote.worker.spill import GIB
+from jupyter_remote.worker.transfer import Transfer
+
+TICK_S = 0.25
+IDLE_TICK_S = 1.0
+STOP_S = 3.0  # for handing jobs back when told to end
+ALONE_S = 600.0  # without a server: the agent ends
+ALONE_LOCAL_S = 60.0  # the same on the server's machine with no job running
+SILENT_BEATS = 3  # a server that does not answer for this many heartbeats is dialled anew
+DEFAULTS = Settings()
+
+log = logging.getLogger(__name__)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The agent's configuration file: JSON, mode 0600, for it holds the token."""
+
+    url: str
+    token: str
+    home: str  # folder of the agent's own: jobs' folders, cache
+    instance: str = "local"
+    machine: str = "local"
+    slots: int = 1
+    connection_file: str = ""  # of the embedded backend: has the new address after its restart
+    executable: str = ""  # interpreter of kernels where the job names none
+    once: bool = False  # remove this file when it has been read
+    interrupt_grace_s: float = DEFAULTS.interrupt_grace_s
+    live_output_bytes: int = DEFAULTS.live_output_bytes
+    live_output_bytes_per_s: int = DEFAULTS.live_output_bytes_per_s
+    log_bytes: int = 2 * GIB  # of the log of one job
+
+
+class Agent:
+    """One process on a machine. Ends when drained, stopped, or without a server for too long."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock | None = None,
+        launcher: Callable[[str], Launcher] | None = None,
+    ) -> None:
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._worker = _new_name()
+        self._attempts: dict[tuple[str, int], Attempt] = {}
+        self._draining = False
+        self._ended = asyncio.Event()
+        self._busy = asyncio.Event()
+        longest_pause_s = 1.0 if config.connection_file else 5.0
+        self._link = Link(self, config.token, self._clock, longest_pause_s)
+        self._means = self._gather(launcher or _kernel_launcher)
+        self._pinged_at = 0.0
+
+    def _gather(self, launcher: Callable[[str], Launcher]) -> Means:
+        config, home = self._config, Path(self._config.home)
+        work = home / "work"
+        work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Means(
+            link=self._link,
+            kernels=Kernels(launcher, config.executable or sys.executable),
+            transfer=Transfer(home, config.token),
+            clock=self._clock,
+            gpus=Gpus(),
+            bounds=Bounds(
+                total_bytes=config.live_output_bytes, bytes_per_s=config.live_output_bytes_per_s
+            ),
+            work=work,
+            log_bytes=config.log_bytes,
+            grace_s=config.interrupt_grace_s,
+        )
+
+    async def run(self) -> None:
+        """Work until the end. Raises ProtocolMismatch."""
+        self._means.kernels.shelf("", self._clock.monotonic()).ensure()
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self._link.run(), self._watch(), self._ended.wait())
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await self._close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """End soon: hand back what runs. Called on SIGTERM and SIGINT."""
+        if self._draining and not self._attempts:
+            self._ended.set()
+        self._drain("told to stop")
+        for attempt in list(self._attempts.values()):
+            attempt.hand_back()
+        asyncio.get_running_loop().call_later(STOP_S, self._ended.set)
+
+    async def _close(self) -> None:
+        for attempt in list(self._attempts.values()):
+            attempt.abandon()
+        tasks = [attempt.task for attempt in self._attempts.values()]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._link.close()
+        await self._means.kernels.close()
+        self._means.transfer.close()
+
+    # -- Peer of the link
+    def address(self) -> str:
+        """From the connection file, if there is one: a restarted backend has another port."""
+        if self._config.connection_file:
+            found = connection.read(Path(self._config.connection_file))
+            if found is not None:
+                return found.url
+        return self._config.url
+
+    def hello(self) -> Hello:
+        away_s = self._clock.monotonic() - self._link.down_since
+        if not self._attempts and away_s > self._means.dead_man_s:
+            self._worker = _new_name()  # whoever lost its leases comes back as a new worker
+        return Hello(
+            worker=self._worker,
+            instance=self._config.instance,
+            machine=self._config.machine,
+            slots=self._config.slots,
+            version=__version__,
+            python=platform.python_version(),
+            platform=platform.platform(),
+            running=list(self._attempts),
+        )
+
+    def welcomed(self, welcome: Welcome) -> None:
+        log.info("connected")
+        means = self._means
+        means.heartbeat_s, means.dead_man_s = welcome.heartbeat_s, welcome.dead_man_s
+        means.transfer.connected(self.address(), welcome.blobs, welcome.spool)
+        keep = set(welcome.keep)
+        for key, attempt in list(self._attempts.items()):
+            if key in keep:
+                attempt.resume()
+            else:
+                attempt.abandon()
+
+    def heard(self, message: ServerMessage) -> None:
+        if isinstance(message, Assign):
+            self._take(message)
+        elif isinstance(message, Cancel):
+            attempt = self._attempts.get((message.job, message.epoch))
+            if attempt is not None:
+                attempt.cancel(message.how)
+        elif isinstance(message, Drain):
+            self._drain(message.reason)
+
+    def lost(self) -> None:
+        log.info("connection lost")
+
+    # -- work
+    def _take(self, assign: Assign) -> None:
+        key = (assign.job, assign.epoch)
+        if key in self._attempts:
+            return  # said twice
+        busy = sum(not attempt.freed for attempt in self._attempts.values())
+        if self._draining or busy >= self._config.slots:
+            why = "draining" if self._draining else "no free slot"
+            self._link.ask(lambda req: Release(req=req, job=key[0], epoch=key[1], reason=why))
+            return
+        attempt = self._attempts[key] = Attempt(assign, self._means)
+        attempt.task.add_done_callback(lambda task: self._over(key, task))
+        self._busy.set()
+
+    def _over(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
+        self._attempts.pop(key, None)
+        if not self._attempts:
+            self._busy.clear()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("attempt %s", key, exc_info=error)
+        self._end_if_drained()
+
+    def _drain(self, reason: str) -> None:
+        log.info("no more work: %s", reason)
+        self._draining = True
+        self._end_if_drained()
+
+    def _end_if_drained(self) -> None:
+        if self._draining and not self._attempts:
+            self._ended.set()
+
+    # -- time
+    async def _watch(self) -> None:
+        while True:
+            if self._attempts:
+                await asyncio.sleep(TICK_S)
+            else:
+                await self._idle()
+            now = self._clock.monotonic()
+            table = processes() if self._attempts else []
+            for attempt in list(self._attempts.values()):
+                attempt.tick(now, table)
+            self._means.kernels.tidy(now)
+            self._keep_in_touch(now)
+
+    async def _idle(self) -> None:
+        try:
+            async with asyncio.timeout(IDLE_TICK_S):
+                await self._busy.wait()
+        except TimeoutError:
+            pass
+
+    def _keep_in_touch(self, now: float) -> None:
+        heartbeat_s = self._means.heartbeat_s
+        if not self._link.up:
+            self._end_if_alone(now - self._link.down_since)
+        elif now - self._link.heard_at > SILENT_BEATS * heartbeat_s:
+            log.info("the server is silent")
+            self._link.redial()
+        elif now - self._pinged_at >= heartbeat_s:
+            self._pinged_at = now
+            self._link.post(lambda req: Ping(req=req), self._ponged)
+
+    def _ponged(self, answer: Answer | None) -> None:
+        if answer is not None and answer.drain:
+            self._drain("the server says so")
+
+    def _end_if_alone(self, alone_s: float) -> None:
+        local = bool(self._config.connection_file) and not self._attempts
+        if alone_s > (ALONE_LOCAL_S if local else ALONE_S):
+            log.info("no server for %d s", alone_s)
+            self._ended.set()
+
+
+def _new_name() -> str:
+    return f"w-{uuid.uuid4().hex[:12]}"
+
+
+def _kernel_launcher(executable: str) -> Launcher:
+    from jupyter_remote.worker.launch import KernelLauncher
+
+    return KernelLauncher(executable)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a file; the file goes if it is meant to be read once.
+
+    Raises OSError, msgspec.DecodeError.
+    """
+    config = msgspec.json.decode(path.read_bytes(), type=Config)
+    if config.once:
+        path.unlink()
+    return config
+
+
+async def _run(config: Config) -> None:
+    agent = Agent(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    await agent.run()
+
+
+def main(config_file: str | Path) -> int:
+    """Run the agent to its end; returns the exit status. Called by ``jupyter remote worker``."""
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    config = read_config(Path(config_file))
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(config))
+    except ProtocolMismatch as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="The agent of one machine.")
+    parser.add_argument("--config", required=True, help="JSON file, mode 0600")
+    sys.exit(main(parser.parse_args().config))

@@ -1,0 +1,413 @@
+"""One attempt at a job, from its assignment to the acknowledged end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from jupyter_remote.clock import Clock
+from jupyter_remote.model import Reason, Stage
+from jupyter_remote.wire import Answer, Assign, Complete, Release, Result, Segment, Start, encode
+from jupyter_remote.worker import channel, verdict
+from jupyter_remote.worker.folding import Bounds, Folding, Shown, notice
+from jupyter_remote.worker.link import Link, Make
+from jupyter_remote.worker.metrics import Gpus, Meter, Process, oom_kills, own_bytes, use_of
+from jupyter_remote.worker.outbox import Outbox
+from jupyter_remote.worker.slots import Kernel, Kernels, KernelUnavailable, Shelf
+from jupyter_remote.worker.spill import Spill
+from jupyter_remote.worker.supervise import Action, Stop, Supervisor
+from jupyter_remote.worker.transfer import BadInput, Transfer
+from jupyter_remote.worker.verdict import Verdict
+
+FIRST_SAMPLE_S = 0.5  # of figures, after user code began
+SAMPLE_S = 1.0
+AGAIN_S = 0.5  # after an answer that says to try again
+AGAIN_CODES = frozenset({"", "error", "storage_full", "backend_unreachable"})
+AS_THEY_ARE = frozenset(
+    {"display_data", "execute_result", "update_display_data", "clear_output", "error"}
+)
+STOPPED = Stop("died", Reason.LOST, "the worker was told to stop")
+
+log = logging.getLogger(__name__)
+
+
+class Means(msgspec.Struct, kw_only=True):
+    """What the attempts of one agent share."""
+
+    link: Link
+    kernels: Kernels
+    transfer: Transfer
+    clock: Clock
+    gpus: Gpus
+    bounds: Bounds
+    work: Path  # folders of jobs are made here
+    log_bytes: int  # of the log of one job
+    grace_s: float  # between interrupt and kill
+    heartbeat_s: float = 5.0
+    dead_man_s: float = 30.0
+
+
+class Attempt:
+    """Lives in :attr:`task`. The agent calls :meth:`cancel`, :meth:`tick` and so on."""
+
+    def __init__(self, assign: Assign, means: Means) -> None:
+        now = means.clock.monotonic()
+        self.key = (assign.job, assign.epoch)
+        self.freed = False  # the slot is free: the end is on its way to the server
+        self._assign = assign
+        self._means = means
+        self._clock = means.clock
+        self._link = means.link
+        self._supervisor = Supervisor(grace_s=means.grace_s, dead_man_s=means.dead_man_s, now=now)
+        self._outbox = Outbox(means.link, assign.job, assign.epoch, means.clock, self._answered)
+        self._outbox.sent_at = now
+        self._folding = Folding(means.bounds)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{assign.job[:8]}-", dir=means.work))
+        self._spill = Spill(self._folder.with_suffix(".log"), means.log_bytes)
+        self._meter = Meter(assign.memory_bytes)
+        self._sample_at = float("inf")
+        self._oom_kills = 0
+        self._budget_left: int | None = None
+        self._asked = False  # whether user code may run
+        self._kernel: Kernel | None = None
+        self._running = False
+        self._over: asyncio.Future[channel.Finished | str] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self.task = asyncio.create_task(self._live())
+
+    # -- what the agent says
+    def cancel(self, how: str) -> None:
+        """``interrupt`` or ``kill``, from the server."""
+        if not self._asked:
+            self.abandon()  # it is cancelled over there already: nothing has begun
+        else:
+            self._act(self._supervisor.cancel(how, self._clock.monotonic()))
+
+    def hand_back(self) -> None:
+        """The agent has to end: let somebody else run this job."""
+        if not self._asked:
+            job, epoch = self.key
+            why = STOPPED.detail
+            self._link.ask(lambda req: Release(req=req, job=job, epoch=epoch, reason=why))
+            self.abandon()
+        else:
+            self._act(self._supervisor.kill(STOPPED))
+
+    def abandon(self) -> None:
+        """Kill, discard, tell nobody: the attempt does not stand any more."""
+        self._supervisor.abandon()
+        if self._kernel is not None:
+            self._kernel.kill()
+        self.task.cancel()
+
+    def resume(self) -> None:
+        """There is a new connection."""
+        self._outbox.resume()
+
+    def tick(self, now: float, table: list[Process]) -> None:
+        """Called some times a second."""
+        self._act(self._supervisor.tick(now))
+        if now - self._outbox.sent_at >= self._means.heartbeat_s:
+            self._outbox.beat()
+        if self._running:
+            self._show(self._folding.tick(now))
+            self._measure(now, table)
+
+    # -- its life
+    async def _live(self) -> None:
+        try:
+            await self._from_start_to_end()
+        except (BadInput, KernelUnavailable) as error:
+            await self._deliver(_unprepared(str(error)))
+        except Exception as error:
+            log.exception("attempt %s failed", self.key)
+            await self._deliver(
+                Verdict(outcome="died", reason=Reason.LOST, detail=f"the worker failed: {error!r}")
+            )
+        finally:
+            await self._clean()
+
+    async def _from_start_to_end(self) -> None:
+        run = await self._prepare()
+        if not await self._may_start():
+            self._put_back_kernel()
+            return
+        if self._supervisor.stop is None:
+            ended = await self._run(run)
+        else:
+            ended = ""
+        await self._conclude(ended)
+
+    async def _prepare(self) -> channel.Run:
+        spec = self._assign.spec
+        shelf = self._means.kernels.shelf(spec.executable, self._clock.monotonic())
+        shelf.ensure()  # starts meanwhile, if there is none
+        for file in spec.files:
+            if file.content.data is None:
+                self._outbox.set_stage(Stage.SENDING_INPUTS)
+            await self._means.transfer.place(file, self._folder)
+        paths = await self._paths()
+        self._kernel = await shelf.take(self._assign.owner if spec.kind == "call" else None)
+        return channel.Run(
+            job=self._assign.job,
+            epoch=self._assign.epoch,
+            spec=spec,
+            folder=str(self._folder),
+            paths=paths,
+            spool=str(self._means.transfer.spool),
+            rate_ucredits_per_h=self._assign.rate_ucredits_per_h,
+            started_at=self._clock.now(),
+        )
+
+    async def _paths(self) -> dict[str, str]:
+        spec, transfer = self._assign.spec, self._means.transfer
+        parcels = [parcel for parcel in (spec.function, spec.inputs) if parcel is not None]
+        paths = {}
+        for segment in (s for parcel in parcels for s in parcel.segments if s.data is None):
+            path = transfer.find(segment.digest)
+            if path is None:
+                self._outbox.set_stage(Stage.SENDING_INPUTS, at_once=True)
+                path = await transfer.fetch(segment)
+            paths[segment.digest] = path
+        return paths
+
+    async def _may_start(self) -> bool:
+        self._asked = True
+        job, epoch = self.key
+        sent_at = self._clock.monotonic()
+        answer = await self._settle(lambda req: Start(req=req, job=job, epoch=epoch))
+        if not answer.ok:
+            return False
+        assign = self._assign
+        self._supervisor.acknowledged(sent_at)
+        self._supervisor.started(
+            self._clock.monotonic(),
+            timeout_s=assign.limits_timeout_s,
+            max_run_s=assign.max_run_s,
+            memory_bytes=assign.memory_bytes,
+            free=assign.rate_ucredits_per_h == 0,
+        )
+        self._budget_left = answer.budget_left_ucredits
+        if answer.cancel:
+            self.cancel(answer.cancel)
+        return True
+
+    async def _run(self, run: channel.Run) -> channel.Finished | str:
+        kernel = self._kernel
+        assert kernel is not None
+        self._oom_kills = oom_kills()
+        self._running = True
+        self._sample_at = self._clock.monotonic() + FIRST_SAMPLE_S
+        kernel.listener = self._hear
+        kernel.ended.add_done_callback(self._ended)
+        await kernel.send(msgspec.structs.replace(run, budget_left_ucredits=self._budget_left))
+        self._shelf().ensure()
+        try:
+            return await self._over
+        finally:
+            kernel.ended.remove_done_callback(self._ended)
+
+    def _ended(self, how: asyncio.Future[str]) -> None:
+        if not self._over.done():
+            self._over.set_result(how.result())
+
+    # -- what the kernel says
+    async def _hear(self, message: channel.FromKernel) -> None:
+        """Called by the kernel's reader, which waits for this to return."""
+        now = self._clock.monotonic()
+        if isinstance(message, channel.Text):
+            if not self._spill.write(message.text):
+                self._show([notice(self._spill.problem)])
+            self._show(self._folding.text(message.name, message.text, now))
+        elif isinstance(message, channel.Out):
+            self._hear_out(message, now)
+        elif isinstance(message, channel.Progress):
+            bar = message.bar
+            self._outbox.add_latest(f"bar {bar.id}", "progress", encode(bar), at_once=True)
+        elif isinstance(message, channel.Stage):
+            self._outbox.set_stage(message.stage)
+        elif isinstance(message, channel.Ask):
+            await self._refuse_input(message)
+        elif isinstance(message, channel.Finished):
+            if (message.job, message.epoch) == self.key and not self._over.done():
+                self._over.set_result(message)
+            return
+        await self._outbox.room()
+
+    def _hear_out(self, out: channel.Out, now: float) -> None:
+        if out.msg_type in AS_THEY_ARE:
+            self._show(self._folding.display(out.msg_type, out.content, now))
+        elif out.msg_type.startswith("comm_"):
+            data = {
+                "msg_type": out.msg_type,
+                "content": msgspec.Raw(out.content),
+                "metadata": msgspec.Raw(out.metadata),
+                "buffers": [base64.b64encode(buffer).decode() for buffer in out.buffers],
+            }
+            self._outbox.add("comm", encode(data))
+
+    async def _refuse_input(self, ask: channel.Ask) -> None:
+        self._show([notice(f"input({ask.prompt!r}): nobody can answer; it got an empty line")])
+        if self._kernel is not None:
+            await self._kernel.send(channel.Input(""))
+
+    def _show(self, events: list[Shown]) -> None:
+        for event in events:
+            self._outbox.add(event.type, event.data)
+
+    # -- watching
+    def _act(self, action: Action) -> None:
+        if action is Action.ABANDON:
+            self.abandon()
+        elif self._kernel is not None and self._running:
+            if action is Action.INTERRUPT:
+                self._kernel.interrupt()
+            elif action is Action.KILL:
+                self._kernel.kill()
+
+    def _answered(self, answer: Answer, sent_at: float) -> None:
+        if answer.ok:
+            self._supervisor.acknowledged(sent_at)
+        elif answer.code not in AGAIN_CODES:
+            self.abandon()
+            return
+        if answer.cancel:
+            self.cancel(answer.cancel)
+
+    def _measure(self, now: float, table: list[Process]) -> None:
+        assert self._kernel is not None
+        use = use_of(self._kernel.pid, table)
+        self._meter.saw(use.memory_bytes)
+        if self._supervisor.over_memory(use.memory_bytes):
+            exact = own_bytes(use.pids, fallback=use.memory_bytes)
+            self._act(self._supervisor.memory(exact))
+        if now >= self._sample_at:
+            self._sample_at = now + SAMPLE_S
+            gpus = self._means.gpus.read()
+            metrics = self._meter.sample(use, self._clock.now(), now, gpus)
+            self._outbox.add_latest("metrics", "metrics", encode(metrics))
+
+    # -- the end
+    async def _conclude(self, how: channel.Finished | str) -> None:
+        self._running = False
+        self._supervisor.finished()
+        self._show(self._folding.end(self._clock.monotonic()))
+        stop, result = self._supervisor.stop, None
+        if isinstance(how, channel.Finished):
+            end = verdict.of_finished(how, stop)
+            self._reuse_kernel(stop)
+            result, end = await self._save(how, end)
+        else:
+            oom = oom_kills() > self._oom_kills
+            end = verdict.of_death(how, stop, oom, self._spill.last(verdict.LAST_WORDS))
+        await self._deliver(end, result, await self._save_log())
+
+    async def _save(
+        self, finished: channel.Finished, end: Verdict
+    ) -> tuple[Result | None, Verdict]:
+        if finished.result is None:
+            return None, end
+        try:
+            for spooled in finished.spooled:
+                self._outbox.set_stage(Stage.SAVING_RESULT)
+                await self._means.transfer.give(spooled)
+        except BadInput as error:
+            return None, _unprepared(f"the result could not be saved: {error}")
+        return msgspec.json.decode(finished.result, type=Result), end
+
+    async def _save_log(self) -> Segment | None:
+        if not (self._folding.folded or self._spill.problem):
+            self._spill.discard()
+            return None
+        try:
+            return await self._means.transfer.give_file(self._spill.close())
+        except (OSError, BadInput) as error:
+            self._show([notice(f"the whole output could not be kept: {error}")])
+            return None
+
+    async def _deliver(
+        self, end: Verdict, result: Result | None = None, log: Segment | None = None
+    ) -> None:
+        """Say how it ended until that is acknowledged or refused."""
+        job, epoch = self.key
+        events = self._outbox.close()
+
+        def complete(req: int) -> Complete:
+            return Complete(
+                req=req,
+                job=job,
+                epoch=epoch,
+                outcome=end.outcome,
+                reason=end.reason,
+                detail=end.detail,
+                signal=end.signal,
+                error=end.error,
+                result=result,
+                events=events,
+                metrics=self._meter.final(),
+                log=log,
+            )
+
+        first = self._link.ask(complete)
+        self.freed = True
+        self._retire_kernel()
+        answer = await self._settle(complete, first)
+        if not answer.ok and answer.code not in ("conflict", "not_found"):
+            why = f"the server did not take the result ({answer.code})"
+            log_failed = _unprepared(why)
+            if end != log_failed:
+                await self._deliver(log_failed)
+
+    async def _settle(
+        self, make: Make, first: asyncio.Future[Answer | None] | None = None
+    ) -> Answer:
+        """Ask until it is granted, or refused for good."""
+        answer = await first if first is not None else None
+        while True:
+            answer = answer or await self._link.answer(make)
+            if answer.ok or answer.code not in AGAIN_CODES:
+                return answer
+            await asyncio.sleep(AGAIN_S)
+            answer = None
+
+    def _shelf(self) -> Shelf:
+        spec = self._assign.spec
+        return self._means.kernels.shelf(spec.executable, self._clock.monotonic())
+
+    def _reuse_kernel(self, stop: Stop | None) -> None:
+        """A process that ran a call to its end, undisturbed, may run another one."""
+        if self._kernel is not None and self._assign.spec.kind == "call" and stop is None:
+            self._kernel.owner = self._assign.owner
+            self._put_back_kernel()
+
+    def _put_back_kernel(self) -> None:
+        if self._kernel is not None:
+            kernel, self._kernel = self._kernel, None
+            self._shelf().put_back(kernel, self._clock.monotonic())
+
+    def _retire_kernel(self) -> None:
+        if self._kernel is not None:
+            kernel, self._kernel = self._kernel, None
+            self._shelf().retire(kernel)
+
+    async def _clean(self) -> None:
+        self._outbox.close()
+        self._retire_kernel()
+        self._spill.discard()
+        try:
+            os.rmdir(self._folder)
+        except OSError:  # there is something in it
+            remove = asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await asyncio.shield(asyncio.create_task(remove))
+
+
+def _unprepared(why: str) -> Verdict:
+    return Verdict(outcome="failed", reason=Reason.ENVIRONMENT, detail=why)

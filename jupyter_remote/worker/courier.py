@@ -1,0 +1,119 @@
+"""Blobs over HTTP with the standard library alone: the agent stays small, and it is quick."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import threading
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import msgspec
+
+from jupyter_remote import errors
+from jupyter_remote.wire import Problem, error_of
+
+PIECE_BYTES = 1024 * 1024
+TIMEOUT_S = 60.0
+
+Body = bytes | IO[bytes] | None
+
+
+class Courier:
+    """Carries blobs to and from the server at ``url``. Thread-safe: one connection a thread.
+
+    Raises BackendUnreachable when nothing answers, and what the server's problem document says.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        self._secure = parts.scheme == "https"
+        self._where = (parts.hostname or "", parts.port)
+        self._prefix = parts.path.rstrip("/")
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/octet-stream",
+        }
+        self._local = threading.local()
+
+    def adopt(self, digest: str, name: str) -> None:
+        """Let the server take over a file in its spool folder."""
+        self._call("PUT", digest, b"", {"X-Spool": name}).read()
+
+    def put(self, digest: str, source: Path) -> None:
+        """Send a file."""
+        with source.open("rb") as file:
+            size = str(source.stat().st_size)
+            self._call("PUT", digest, file, {"Content-Length": size}).read()
+
+    def get(self, digest: str, target: Path) -> None:
+        """Stream a blob into a new file."""
+        reply = self._call("GET", digest, None, {})
+        with target.open("xb") as file:
+            while piece := self._piece(reply):
+                file.write(piece)
+            if (size := reply.getheader("Content-Length")) and file.tell() < int(size):
+                self._forget()
+                raise errors.BackendUnreachable("the connection was cut")
+
+    def _piece(self, reply: http.client.HTTPResponse) -> bytes:
+        try:
+            return reply.read(PIECE_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            self._forget()
+            raise errors.BackendUnreachable(f"the connection was cut: {error}") from error
+
+    def _call(
+        self, method: str, digest: str, body: Body, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
+        reused = getattr(self._local, "connection", None) is not None
+        try:
+            reply = self._try(method, digest, body, headers)
+        except errors.BackendUnreachable:
+            if not reused:
+                raise
+            reply = self._try(method, digest, body, headers)  # it was closed for being idle
+        if reply.status >= 400:
+            raise _error(reply)
+        return reply
+
+    def _try(
+        self, method: str, digest: str, body: Body, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
+        if body is not None and not isinstance(body, bytes):
+            body.seek(0)
+        connection = self._connection()
+        path = f"{self._prefix}/v1/blobs/{digest}"
+        try:
+            connection.request(method, path, body, {**self._headers, **headers})
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            self._forget()
+            raise errors.BackendUnreachable(f"{self.url} does not answer: {error}") from error
+
+    def _connection(self) -> http.client.HTTPConnection:
+        known: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if known is None:
+            known = self._local.connection = self._new()
+        return known
+
+    def _new(self) -> http.client.HTTPConnection:
+        host, port = self._where
+        if not self._secure:
+            return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+
+    def _forget(self) -> None:
+        self._local.connection.close()
+        self._local.connection = None
+
+
+def _error(reply: http.client.HTTPResponse) -> errors.JupyterRemoteError:
+    body = reply.read()
+    try:
+        return error_of(msgspec.json.decode(body, type=Problem))
+    except msgspec.DecodeError:  # a proxy's page
+        return errors.BackendUnreachable(f"HTTP {reply.status} from what answers there")

@@ -1,0 +1,263 @@
+"""What of a job's output is shown live when there is too much of it. Pure: time is an argument.
+
+The whole text is in the job's log (:mod:`jupyter_remote.worker.spill`); here it is only decided
+what people see at once. Nothing goes without a ``folded`` or ``notice`` event that says so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from jupyter_remote.wire import encode
+
+MIB = 1024 * 1024
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is shown live."""
+
+    total_bytes: int = 8 * MIB  # text of a job; after that only a trickle
+    bytes_per_s: int = 512 * 1024  # text; a second's worth twice over may come at once
+    trickle_bytes_per_s: int = 1024  # so that the last lines of a long flood are seen now and then
+    line_bytes: int = 64 * 1024  # of a line without an end
+    tail_bytes: int = 4096  # of folded text: shown when the flood stops
+    display_bytes: int = 20 * MIB  # one display_data or execute_result
+    displays_bytes_per_s: int = 8 * MIB
+    report_s: float = 1.0  # between two counts of what was folded
+    slowest_report_s: float = 30.0
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """An event to be sent: its type and its data as JSON."""
+
+    type: str
+    data: bytes
+
+
+def stream(name: str, text: str) -> Shown:
+    return Shown("stream", encode({"name": name, "text": text}))
+
+
+def notice(text: str) -> Shown:
+    return Shown("notice", encode({"text": text}))
+
+
+def size_text(size_bytes: float) -> str:
+    """For people: ``2.1 GB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size_bytes < 1000 or unit == "GB":
+            break
+        size_bytes /= 1000
+    return f"{size_bytes:.0f} bytes" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
+
+
+def collapse(text: str) -> str:
+    """``text`` without what carriage returns overwrite again before anybody could read it."""
+    if "\r" not in text:
+        return text
+    first, *others = text.replace("\r\n", "\n").split("\n")
+    begun, mark, rest = first.partition("\r")  # what stands before the chunk is not known here
+    lines = [begun + mark + _overwritten(rest) if mark else first]
+    lines.extend(_overwritten(line) for line in others)
+    return "\n".join(lines)
+
+
+def _overwritten(line: str) -> str:
+    if "\r" not in line:
+        return line
+    seen = ""
+    for part in line.split("\r"):
+        # Escape sequences have no width, so that the remainder of a longer line is not known.
+        seen = part + seen[len(part) :] if "\x1b" not in part + seen else part or seen
+    return seen + "\r" if line.endswith("\r") else seen
+
+
+class Bucket:
+    """Tokens that come back with time: ``rate`` a second, up to ``capacity``."""
+
+    def __init__(self, rate: float, capacity: float) -> None:
+        self._rate = rate
+        self._capacity = capacity
+        self._level = capacity
+        self._at = 0.0
+
+    def level(self, now: float) -> float:
+        self._level = min(self._capacity, self._level + max(0.0, now - self._at) * self._rate)
+        self._at = now
+        return self._level
+
+    def spend(self, amount: float, now: float) -> None:
+        self._level = self.level(now) - amount
+
+    def slow_down(self, rate: float, capacity: float) -> None:
+        self._rate, self._capacity = rate, capacity
+
+
+class Count:
+    """What was folded of one stream."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.lines = 0
+        self.reported = 0
+
+    def add(self, size_bytes: int, lines: int) -> None:
+        self.bytes += size_bytes
+        self.lines += lines
+
+
+class Folding:
+    """Decides what is shown of one job's output. Called by its attempt with the clock's time."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._text = Bucket(bounds.bytes_per_s, 2 * bounds.bytes_per_s)
+        self._resume_at: float = bounds.bytes_per_s / 2
+        self._displays = Bucket(
+            bounds.displays_bytes_per_s, 2 * bounds.displays_bytes_per_s + bounds.display_bytes
+        )
+        self._left = bounds.total_bytes
+        self._folding = False
+        self._columns: dict[str, int] = {}
+        self._counts: dict[str, Count] = {}
+        self._tail: deque[tuple[str, str]] = deque()
+        self._tail_bytes = 0
+        self._report_at = 0.0
+        self._report_s = bounds.report_s
+
+    @property
+    def folded(self) -> bool:
+        """Was anything left out so far?"""
+        return bool(self._counts)
+
+    def text(self, name: str, text: str, now: float) -> list[Shown]:
+        """stdout or stderr wrote ``text``: what to show of it."""
+        text = self._cut_long_lines(name, collapse(text))
+        if self._folding:
+            self._keep(name, text)
+            return self.tick(now)
+        size = _size(text)
+        allowed = self._text.level(now)
+        if size <= allowed:
+            return [self._show(name, text, size, now)] if text else self._report(now)
+        self._folding = True
+        head = _head(text, int(allowed))
+        shown = [self._show(name, head, _size(head), now)] if head else []
+        self._keep(name, text[len(head) :])
+        return [*shown, *self._report(now)]
+
+    def display(self, msg_type: str, content: bytes, now: float) -> list[Shown]:
+        """A rich output: itself, or a count or notice in its place."""
+        size = len(content)
+        if size > self._bounds.display_bytes:
+            limit = size_text(self._bounds.display_bytes)
+            text = f"{msg_type} of {size_text(size)} is not shown: the limit is {limit}"
+            return [notice(text)]
+        if size > self._displays.level(now):
+            self._count("display_data").add(size, 1)
+            return self._report(now)
+        self._displays.spend(size, now)
+        return [Shown(msg_type, content)]
+
+    def tick(self, now: float) -> list[Shown]:
+        """Time has passed: the last lines of a flood that ebbed, and counts."""
+        if not self._folding or self._text.level(now) < self._resume_at:
+            return self._report(now)
+        return [*self._report(now, at_once=True), *self._resume(now)]
+
+    def end(self, now: float) -> list[Shown]:
+        """The job ended: the last lines, whatever the budget, and the final counts."""
+        return [*self._report(now, at_once=True), *self._resume(now)]
+
+    def last_text(self) -> str:
+        """Folded text that is not shown yet: the newest lines."""
+        return "".join(text for _, text in self._tail)
+
+    # -- text
+    def _show(self, name: str, text: str, size: int, now: float) -> Shown:
+        self._text.spend(size, now)
+        self._left -= size
+        if self._left <= 0:
+            tail = self._bounds.tail_bytes
+            self._text.slow_down(self._bounds.trickle_bytes_per_s, tail)
+            self._resume_at = tail
+        return stream(name, text)
+
+    def _cut_long_lines(self, name: str, text: str) -> str:
+        column = self._columns.get(name, 0)
+        if "\n" not in text and column + len(text) <= self._bounds.line_bytes:
+            self._columns[name] = column + len(text)
+            return text
+        lines = text.split("\n")
+        self._columns[name] = (column if len(lines) == 1 else 0) + len(lines[-1])
+        if column + len(text) <= self._bounds.line_bytes:
+            return text
+        lines[0] = self._cut(name, lines[0], column)
+        lines[1:] = [self._cut(name, line, 0) for line in lines[1:]]
+        return "\n".join(lines)
+
+    def _cut(self, name: str, line: str, column: int) -> str:
+        room = self._bounds.line_bytes - column
+        if len(line) <= room:
+            return line
+        self._count(name).add(_size(line[max(0, room) :]), 0)
+        return line[:room] + "…" if room >= 0 else ""
+
+    def _keep(self, name: str, text: str) -> None:
+        if not text:
+            return
+        self._tail.append((name, text))
+        self._tail_bytes += len(text)
+        while self._tail_bytes > self._bounds.tail_bytes:
+            oldest, old = self._tail.popleft()
+            over = self._tail_bytes - self._bounds.tail_bytes
+            kept = _last_lines(old, len(old) - over) if over < len(old) else ""
+            dropped = old[: len(old) - len(kept)]
+            self._tail_bytes -= len(dropped)
+            self._count(oldest).add(_size(dropped), dropped.count("\n"))
+            if kept:
+                self._tail.appendleft((oldest, kept))
+
+    def _resume(self, now: float) -> list[Shown]:
+        tail, self._tail = self._tail, deque()
+        self._folding, self._tail_bytes = False, 0
+        return [self._show(name, text, _size(text), now) for name, text in tail]
+
+    # -- counts
+    def _count(self, name: str) -> Count:
+        return self._counts.setdefault(name, Count())
+
+    def _report(self, now: float, at_once: bool = False) -> list[Shown]:
+        news = [(n, c) for n, c in self._counts.items() if c.bytes != c.reported]
+        if not news or not (at_once or now >= self._report_at):
+            return []
+        self._report_at = now + self._report_s
+        self._report_s = min(2 * self._report_s, self._bounds.slowest_report_s)
+        for _, count in news:
+            count.reported = count.bytes
+        return [
+            Shown("folded", encode({"name": n, "bytes": c.bytes, "lines": c.lines}))
+            for n, c in news
+        ]
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _head(text: str, room_bytes: int) -> str:
+    """The beginning of ``text`` that fits, whole lines where there are any."""
+    if room_bytes <= 0:
+        return ""
+    head = text[:room_bytes]
+    if not head.isascii():
+        head = head.encode()[:room_bytes].decode(errors="ignore")
+    return head[: head.rfind("\n") + 1] or head
+
+
+def _last_lines(text: str, size: int) -> str:
+    """The last ``size`` characters of ``text`` at most, whole lines where there are any."""
+    last = text[len(text) - size :]
+    return last[last.find("\n", 0, -1) + 1 :]

@@ -1,0 +1,218 @@
+"""Figures of a job's processes and of the machine's GPUs."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jupyter_remote.wire import GpuMetrics, Metrics
+
+LINUX = sys.platform == "linux"
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+class Process(msgspec.Struct, frozen=True):
+    """One process at one moment."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    cpu_s: float
+    memory_bytes: int
+
+
+class Use(msgspec.Struct, frozen=True):
+    """What the processes of one job use."""
+
+    pids: list[int]
+    cpu_s: float
+    memory_bytes: int
+
+
+def processes() -> list[Process]:
+    """All processes that can be seen, in one pass."""
+    return list(_from_proc() if LINUX else _from_psutil())
+
+
+def _from_proc() -> Iterable[Process]:
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (process := _read_stat(int(name))) is not None:
+            yield process
+
+
+def _read_stat(pid: int) -> Process | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            stat = file.read()
+    except OSError:  # it ended meanwhile
+        return None
+    f = stat[stat.rindex(b")") + 2 :].split()  # the name before may hold anything
+    cpu_s = (int(f[11]) + int(f[12])) / TICKS_PER_S
+    return Process(pid, int(f[1]), int(f[2]), int(f[3]), cpu_s, int(f[21]) * PAGE_BYTES)
+
+
+def _from_psutil() -> Iterable[Process]:
+    import psutil
+
+    for process in psutil.process_iter():
+        try:
+            cpu = process.cpu_times()
+            pid, memory = process.pid, process.memory_info().rss
+            group, session = os.getpgid(pid), os.getsid(pid)
+            parent = process.ppid()
+        except (psutil.Error, OSError):  # ended meanwhile, or another user's
+            continue
+        yield Process(pid, parent, group, session, cpu.user + cpu.system, memory)
+
+
+def use_of(leader: int, table: Iterable[Process]) -> Use:
+    """The processes of ``leader``: its session, its group and all descendants of these."""
+    table = list(table)
+    mine = {p.pid for p in table if leader in (p.pid, p.group, p.session)}
+    children: dict[int, list[int]] = {}
+    for process in table:
+        children.setdefault(process.parent, []).append(process.pid)
+    todo = list(mine)
+    while todo:
+        new = set(children.get(todo.pop(), ())) - mine
+        mine |= new
+        todo.extend(new)
+    members = [p for p in table if p.pid in mine]
+    return Use(
+        [p.pid for p in members],
+        sum(p.cpu_s for p in members),
+        sum(p.memory_bytes for p in members),
+    )
+
+
+def own_bytes(pids: Iterable[int], fallback: int) -> int:
+    """Memory that would be free if these processes ended: shared pages count by their share.
+
+    Resident memory counts pages shared after a fork once for each process, and mapped inputs,
+    which the system may drop at any time. This is slower and exact. ``fallback`` is returned
+    where the system cannot say.
+    """
+    parts = [_own_bytes(pid) for pid in pids] if LINUX else [None]
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else fallback
+
+
+def _own_bytes(pid: int) -> int | None:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:  # it ended meanwhile, or the system is too old
+        return None
+    found = re.findall(r"^(?:Pss_Anon|Pss_Shmem):\s+(\d+) kB", text, re.MULTILINE)
+    return sum(int(kb) for kb in found) * 1024 if found else None
+
+
+def oom_kills() -> int:
+    """How often the system has killed a process for want of memory: to compare before and after."""
+    total = 0
+    for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):
+        try:
+            with open(path, "rb", buffering=0) as file:
+                text = b"\n" + file.read()
+        except OSError:  # not Linux, or no such controller
+            continue
+        at = text.find(b"\noom_kill ")
+        if at >= 0:
+            total += int(text[at + len(b"\noom_kill ") :].split(None, 1)[0])
+    return total
+
+
+class Meter:
+    """CPU and memory of one job from one sample to the next."""
+
+    def __init__(self, limit_bytes: int | None) -> None:
+        self._limit_bytes = limit_bytes or 0
+        self._peak_bytes = 0
+        self._last: tuple[float, float] | None = None
+        self.latest: Metrics | None = None
+
+    def sample(self, use: Use, at: float, now: float, gpus: list[GpuMetrics]) -> Metrics:
+        """``at``: wall clock; ``now``: monotonic, both in seconds."""
+        self._peak_bytes = max(self._peak_bytes, use.memory_bytes)
+        self.latest = Metrics(
+            at=at,
+            cpu_percent=self._cpu_percent(use.cpu_s, now),
+            memory_bytes=use.memory_bytes,
+            peak_memory_bytes=self._peak_bytes,
+            memory_limit_bytes=self._limit_bytes,
+            gpus=gpus,
+        )
+        return self.latest
+
+    def saw(self, memory_bytes: int) -> None:
+        """A look between two samples."""
+        self._peak_bytes = max(self._peak_bytes, memory_bytes)
+
+    def final(self) -> Metrics | None:
+        """The last sample with the highest memory seen; None for a job that was quickly done."""
+        if self.latest is None:
+            return None
+        return msgspec.structs.replace(self.latest, peak_memory_bytes=self._peak_bytes)
+
+    def _cpu_percent(self, cpu_s: float, now: float) -> float:
+        last, self._last = self._last, (cpu_s, now)
+        if last is None or now <= last[1]:
+            return 0.0
+        return round(max(0.0, 100 * (cpu_s - last[0]) / (now - last[1])), 1)
+
+
+class Gpus:
+    """NVIDIA's GPUs through its library, if both are there."""
+
+    def __init__(self) -> None:
+        self._nvml: Any = None
+        self._handles: list[Any] = []
+        self._opened = False
+
+    def read(self) -> list[GpuMetrics]:
+        """Figures of every GPU; empty without any."""
+        if not self._opened:
+            self._opened = True
+            self._open()
+        return [self._read(handle) for handle in self._handles]
+
+    def _open(self) -> None:
+        try:
+            import pynvml
+        except ImportError:
+            return
+        try:
+            pynvml.nvmlInit()
+            count = pynvml.nvmlDeviceGetCount()
+            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(count)]
+        except pynvml.NVMLError:  # the library without a driver
+            self._handles = []
+        self._nvml = pynvml
+
+    def _read(self, handle: Any) -> GpuMetrics:
+        nvml = self._nvml
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        name = nvml.nvmlDeviceGetName(handle)
+        return GpuMetrics(
+            name=name.decode() if isinstance(name, bytes) else name,
+            use_percent=self._or_zero(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+            memory_bytes=memory.used,
+            memory_total_bytes=memory.total,
+            power_w=self._or_zero(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
+            temperature_c=self._or_zero(
+                lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
+            ),
+        )
+
+    def _or_zero(self, figure: Any) -> float:
+        try:
+            return float(figure())
+        except self._nvml.NVMLError:  # this model does not measure it
+            return 0.0

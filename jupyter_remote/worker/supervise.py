@@ -1,0 +1,126 @@
+"""When an attempt is interrupted, killed or given up. Pure: time and figures are arguments."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from jupyter_remote.model import Reason
+from jupyter_remote.worker.folding import size_text
+
+
+class Action(Enum):
+    """What to do to the kernel now."""
+
+    NOTHING = ""
+    INTERRUPT = "interrupt"
+    KILL = "kill"
+    ABANDON = "abandon"  # kill, and tell nobody: the lease may be another's by now
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Why an attempt is being stopped: what it will be completed as."""
+
+    outcome: str  # cancelled, expired, failed, died: as in wire.Complete
+    reason: Reason
+    detail: str
+
+
+CANCELLED = Stop("cancelled", Reason.CANCELLED, "cancelled")
+
+
+class Supervisor:
+    """Watches one attempt. The first reason to stop it stands; a kill overtakes an interrupt."""
+
+    def __init__(self, *, grace_s: float, dead_man_s: float, now: float) -> None:
+        self.stop: Stop | None = None
+        self.abandoned = False
+        self._grace_s = grace_s
+        self._dead_man_s = dead_man_s
+        self._alive_at = now  # when the last beat that was acknowledged was sent
+        self._limit_at: float | None = None
+        self._limit = CANCELLED
+        self._memory_bytes: int | None = None
+        self._interrupted = False
+        self._killed = False
+        self._kill_at: float | None = None
+
+    def started(
+        self,
+        now: float,
+        *,
+        timeout_s: float | None,
+        max_run_s: float,
+        memory_bytes: int | None = None,
+        free: bool = False,
+    ) -> None:
+        """User code begins. ``max_run_s`` is what the hold pays for, ``timeout_s`` was asked.
+
+        ``free``: the machine costs nothing, so that only time can run out.
+        """
+        self._memory_bytes = memory_bytes
+        limit_s = max_run_s if timeout_s is None else min(max_run_s, timeout_s)
+        if free or limit_s == timeout_s:
+            detail = f"reached its time limit of {limit_s:g} s"
+            self._limit = Stop("expired", Reason.TIME_LIMIT, detail)
+        else:
+            detail = f"reached its cost limit, which pays for {limit_s:g} s"
+            self._limit = Stop("expired", Reason.COST_LIMIT, detail)
+        self._limit_at = now + limit_s
+
+    def acknowledged(self, sent_at: float) -> None:
+        """A message that was sent at ``sent_at`` was answered: the lease stands."""
+        self._alive_at = max(self._alive_at, sent_at)
+
+    def finished(self) -> None:
+        """User code is over: limits and the dead man concern it no more."""
+        self._limit_at = self._kill_at = self._memory_bytes = None
+        self._alive_at = float("inf")
+
+    def cancel(self, how: str, now: float) -> Action:
+        """The server says so: ``interrupt`` or ``kill``. Said again it changes nothing."""
+        if how == "kill":
+            return self.kill(self.stop or CANCELLED)
+        return self._interrupt(CANCELLED, now)
+
+    def memory(self, used_bytes: int) -> Action:
+        """The process group uses this much."""
+        limit = self._memory_bytes
+        if limit is None or used_bytes <= limit or self._killed:
+            return Action.NOTHING
+        detail = f"used {size_text(used_bytes)}, limit {size_text(limit)}"
+        return self.kill(Stop("failed", Reason.OUT_OF_MEMORY, detail))
+
+    def over_memory(self, used_bytes: int) -> bool:
+        """Is it worth a closer look?"""
+        return self._memory_bytes is not None and used_bytes > self._memory_bytes
+
+    def tick(self, now: float) -> Action:
+        """Time has passed."""
+        if now - self._alive_at > self._dead_man_s and not self.abandoned:
+            return self.abandon()
+        if self._kill_at is not None and now >= self._kill_at:
+            return self.kill(self.stop or CANCELLED)
+        if self._limit_at is not None and now >= self._limit_at:
+            return self._interrupt(self._limit, now)
+        return Action.NOTHING
+
+    def abandon(self) -> Action:
+        """The attempt is not ours any more, or may not be."""
+        self.abandoned = self._killed = True
+        return Action.ABANDON
+
+    def _interrupt(self, stop: Stop, now: float) -> Action:
+        if self._interrupted or self._killed:
+            return Action.NOTHING
+        self.stop, self._interrupted, self._kill_at = stop, True, now + self._grace_s
+        return Action.INTERRUPT
+
+    def kill(self, stop: Stop) -> Action:
+        """At once, for this reason."""
+        self._kill_at = None
+        if self._killed:
+            return Action.NOTHING
+        self.stop, self._killed = stop, True
+        return Action.KILL

@@ -1,0 +1,192 @@
+"""Bytes that a job needs, and bytes that it leaves: mapped or moved on the server's own machine,
+streamed elsewhere. Nothing here opens what is inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeVar
+
+from blake3 import blake3
+
+from jupyter_remote import errors
+from jupyter_remote.wire import FileRef, Segment
+from jupyter_remote.worker.channel import Spooled
+
+if TYPE_CHECKING:
+    from jupyter_remote.worker.courier import Courier
+
+PIECE_BYTES = 1024 * 1024
+PAUSE_S = 0.5
+T = TypeVar("T")
+
+
+class BadInput(Exception):
+    """Something that was shipped with a job, or that it left, cannot be used; says what."""
+
+
+class Transfer:
+    """Where segments are, and how they come and go. ``home`` is the agent's own folder."""
+
+    def __init__(self, home: Path, token: str) -> None:
+        self._cache = home / "cache"
+        self._own_spool = home / "spool"
+        self._own_spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._token = token
+        self._url = ""
+        self._blobs: Path | None = None
+        self._spool: Path | None = None
+        self._threads = ThreadPoolExecutor(4, "transfer")
+        self._courier: Courier | None = None
+
+    def connected(self, url: str, blobs: str, spool: str) -> None:
+        """The server is at ``url``; the folders are given if it shares this machine's disk."""
+        here = bool(blobs and spool) and os.access(spool, os.W_OK)
+        self._url = url
+        self._blobs = Path(blobs) if here else None
+        self._spool = Path(spool) if here else None
+
+    @property
+    def spool(self) -> Path:
+        """Where a kernel writes large results."""
+        return self._spool or self._own_spool
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # -- inputs
+    def find(self, digest: str) -> str | None:
+        """Where this segment can be mapped; None: it must be fetched."""
+        for folder in (self._blobs, self._cache):
+            if folder is not None and (path := folder / digest[:2] / digest).exists():
+                return str(path)
+        return None
+
+    async def fetch(self, segment: Segment) -> str:
+        """Path of the segment, streamed and verified if it is not here yet.
+
+        Raises BadInput when the server does not have it; waits as long as no server answers.
+        """
+        if (path := self.find(segment.digest)) is not None:
+            return path
+        return await self._patiently(lambda: self._download(segment.digest))
+
+    async def place(self, file: FileRef, folder: Path) -> None:
+        """Write a shipped file. Raises BadInput for a path that leads out of ``folder``."""
+        target = folder / safe_path(file.path)
+        if file.content.data is not None:
+            _write_new(target, file.content.data, file)
+            return
+        source = Path(await self.fetch(file.content))
+        await self._in_thread(lambda: _copy_new(target, source, file))
+
+    # -- results
+    async def give(self, spooled: Spooled) -> None:
+        """Hand a segment that a kernel wrote to the server. Raises BadInput."""
+        name = spooled.file
+        if name and name == Path(name).name:
+            await self._patiently(lambda: self._upload(spooled.segment.digest, name))
+
+    async def give_file(self, path: Path) -> Segment:
+        """Hand over a file of the agent's own; it is gone afterwards. Raises BadInput."""
+        name = uuid.uuid4().hex
+
+        def prepare() -> Segment:
+            digest = _digest(path)
+            shutil.move(path, self.spool / name)
+            return Segment(digest, (self.spool / name).stat().st_size)
+
+        segment = await self._in_thread(prepare)
+        await self.give(Spooled(segment, name))
+        return segment
+
+    # -- in a thread
+    def _upload(self, digest: str, name: str) -> None:
+        source = self.spool / name
+        if self._spool is None:
+            self._carrier().put(digest, source)
+            source.unlink()
+        elif source.exists() or self.find(digest) is None:  # else a reply was lost
+            self._carrier().adopt(digest, name)
+
+    def _download(self, digest: str) -> str:
+        target = self._cache / digest[:2] / digest
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{digest}.{uuid.uuid4().hex}")
+        try:
+            self._carrier().get(digest, part)
+            _check(digest, _digest(part), "what the server sent")
+            part.chmod(0o400)
+            part.rename(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return str(target)
+
+    def _carrier(self) -> Courier:
+        from jupyter_remote.worker.courier import Courier  # most jobs need no HTTP at all
+
+        if self._courier is None or self._courier.url != self._url:
+            self._courier = Courier(self._url, self._token)
+        return self._courier
+
+    async def _patiently(self, work: Callable[[], T]) -> T:
+        while True:
+            try:
+                return await self._in_thread(work)
+            except (errors.BackendUnreachable, errors.StorageFull):
+                await asyncio.sleep(PAUSE_S)  # the server starts anew, or its disk is full
+            except errors.JupyterRemoteError as error:
+                raise BadInput(error.message) from error
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except OSError as error:
+            raise BadInput(f"{error.filename}: {error.strerror}") from error
+
+
+def safe_path(path: str) -> PurePosixPath:
+    """A relative path that stays below its folder. Raises BadInput."""
+    pure = PurePosixPath(path)
+    bad = pure.is_absolute() or not pure.parts or ".." in pure.parts
+    if bad or "\0" in path or "\\" in path or ":" in pure.parts[0]:
+        raise BadInput(f"the file path {path!r} leads out of the job's folder")
+    return pure
+
+
+def _write_new(target: Path, data: bytes, file: FileRef) -> None:
+    _check(file.content.digest, blake3(data).hexdigest(), f"the file {file.path}")
+    with os.fdopen(_open_new(target, file), "wb") as out:
+        out.write(data)
+
+
+def _copy_new(target: Path, source: Path, file: FileRef) -> None:
+    hasher = blake3()
+    with source.open("rb") as blob, os.fdopen(_open_new(target, file), "wb") as out:
+        while piece := blob.read(PIECE_BYTES):
+            hasher.update(piece)
+            out.write(piece)
+    _check(file.content.digest, hasher.hexdigest(), f"the file {file.path}")
+
+
+def _open_new(target: Path, file: FileRef) -> int:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode & 0o777)
+    except OSError as error:
+        raise BadInput(f"the file {file.path} cannot be placed: {error.strerror}") from error
+
+
+def _digest(path: Path) -> str:
+    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+
+
+def _check(digest: str, found: str, what: str) -> None:
+    if digest != found:
+        raise BadInput(f"{what} is not what its digest says; it was not used")

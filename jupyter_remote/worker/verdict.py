@@ -1,0 +1,61 @@
+"""How an attempt ended, from what its kernel said and why it was stopped. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import msgspec
+
+from jupyter_remote.model import Reason
+from jupyter_remote.wire import RemoteFailure
+from jupyter_remote.worker.channel import Finished
+from jupyter_remote.worker.supervise import Stop
+
+LAST_WORDS = 600  # characters of output in the account of a death
+
+Outcome = Literal["succeeded", "failed", "cancelled", "expired", "died"]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What :class:`~jupyter_remote.wire.Complete` will say."""
+
+    outcome: Outcome
+    reason: str = ""
+    detail: str = ""
+    signal: str = ""
+    error: RemoteFailure | None = None
+
+
+def of_finished(finished: Finished, stop: Stop | None) -> Verdict:
+    """The code came to its end. What finished well meanwhile stands, whatever was asked."""
+    if finished.ok:
+        return Verdict(outcome="succeeded")
+    if stop is not None:
+        outcome = cast(Outcome, stop.outcome)
+        return Verdict(
+            outcome=outcome, reason=stop.reason, detail=stop.detail, error=finished.error
+        )
+    return Verdict(
+        outcome="failed",
+        reason=finished.reason or Reason.USER_ERROR,
+        detail=finished.detail,
+        error=finished.error,
+    )
+
+
+def of_death(how: str, stop: Stop | None, out_of_memory: bool, last_output: str) -> Verdict:
+    """The process ended before the code did. ``how``: "SIGSEGV", "exit 3"."""
+    words = last_output.strip()[-LAST_WORDS:]
+    ending = f"; last output: {words}" if words else ""
+    if stop is not None:
+        detail = stop.detail + (ending if stop.reason is Reason.OUT_OF_MEMORY else "")
+        outcome = cast(Outcome, stop.outcome)
+        signal = how if outcome in ("died", "failed") else ""
+        return Verdict(outcome=outcome, reason=stop.reason, detail=detail, signal=signal)
+    if out_of_memory and how == "SIGKILL":
+        detail = "out of memory (killed by the system)"
+        return Verdict(
+            outcome="died", reason=Reason.OUT_OF_MEMORY, detail=detail + ending, signal=how
+        )
+    detail = f"killed by {how}" if how.startswith("SIG") else f"the process ended itself ({how})"
+    return Verdict(outcome="died", reason=Reason.KERNEL_DIED, detail=detail + ending, signal=how)
