@@ -1,0 +1,111 @@
+"""``%remote SUBCOMMAND``: the table of subcommands, and how one is found and run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from jupyter_remote.errors import UsageError
+from jupyter_remote.notebook.options import HelpAsked, Option, Parser, no_such
+
+if TYPE_CHECKING:
+    from jupyter_remote.notebook.context import Context
+
+Given = dict[str, Any]
+Run = Callable[["Context", Given, list[str]], Any]
+
+
+class Command(msgspec.Struct, frozen=True):
+    """One subcommand. ``run`` gets the options that were given, and the words."""
+
+    name: str
+    run: Run
+    summary: str
+    words: str = ""  # how its words are called in the help
+    options: tuple[Option, ...] = ()
+    code: bool = False  # what follows the options is code: one word, nothing expanded in it
+
+    def parser(self) -> Parser:
+        return Parser(f"%remote {self.name}", self.summary, self.options, self.words)
+
+
+MODULES = ("commands_backend", "commands_jobs", "commands_code")
+NAMES = [
+    "connect",
+    "status",
+    "doctor",
+    "on",
+    "off",
+    "use",
+    "machines",
+    "balance",
+    "ledger",
+    "plan",
+    "cost",
+    "run",
+    "notebook",
+    "jobs",
+    "show",
+    "history",
+    "logs",
+    "attach",
+    "result",
+    "cancel",
+]
+LATER = {
+    **dict.fromkeys(
+        ("push", "pull", "vars", "sessions", "stop"),
+        "persistent namespaces are not available on this backend yet",
+    ),
+    "budget": "budgets are not available on this backend yet; --max-cost limits one job",
+    "rerun": "repeating a job from its receipt is not available on this backend yet",
+    "debug": "the remote debugger is not available on this backend yet",
+    "sync": "nothing to bring home: jobs of this kernel do so themselves, others with attach ID",
+    "cache": "the result cache is not available on this backend yet",
+}
+
+
+def commands() -> dict[str, Command]:
+    """All subcommands; imported when the first is run."""
+    found: dict[str, Command] = {}
+    for name in MODULES:
+        module = importlib.import_module(f"jupyter_remote.notebook.{name}")
+        found |= {command.name: command for command in module.COMMANDS}
+    return found
+
+
+def run(context: Context, line: str) -> Any:
+    """Runs ``SUBCOMMAND …``; what it returns is the magic's value."""
+    name, _, rest = line.strip().partition(" ")
+    if name in ("", "-h", "--help", "help"):
+        raise HelpAsked(overview())
+    if name in LATER:
+        raise UsageError(f"%remote {name}: {LATER[name]}")
+    command = commands().get(name)
+    if command is None:
+        raise no_such("subcommand", name, NAMES)
+    parser = command.parser()
+    if command.code:
+        given, code = parser.parse_leading(rest)
+        return command.run(context, given, [code])
+    if context.shell is not None:
+        rest = context.shell.var_expand(rest, depth=4)
+    given, words = parser.parse(rest)
+    return command.run(context, given, words)
+
+
+def overview() -> str:
+    """What ``%remote -h`` prints."""
+    listed = commands()
+    lines = [f"  {name:<10} {listed[name].summary}" for name in NAMES if name in listed]
+    return "\n".join(["%remote SUBCOMMAND …", "", *lines, "", "%remote SUBCOMMAND -h says more"])
+
+
+def one_word(words: list[str], what: str) -> str:
+    """The only word of a line. Raises UsageError."""
+    if len(words) != 1:
+        raise UsageError(f"say one {what}" if not words else f"say only one {what}")
+    return words[0]

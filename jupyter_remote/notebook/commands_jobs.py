@@ -1,0 +1,136 @@
+"""``%remote`` jobs, show, history, logs, attach, result, cancel."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from jupyter_remote.errors import UsageError
+from jupyter_remote.model import Status
+from jupyter_remote.notebook import words as say
+from jupyter_remote.notebook.commands import Command, Given
+from jupyter_remote.notebook.ids import find
+from jupyter_remote.notebook.options import Option, no_such
+from jupyter_remote.notebook.render import machine_of, status_line
+from jupyter_remote.notebook.run import bring
+from jupyter_remote.notebook.show import Shown, raise_end
+from jupyter_remote.notebook.state import CardState, cost_now, elapsed_s, state_of
+from jupyter_remote.notebook.tables import Table
+
+if TYPE_CHECKING:
+    from jupyter_remote.notebook.context import Context
+
+LISTED = 20
+
+
+def jobs(context: Context, given: Given, words: list[str]) -> Table:
+    status = given.get("status")
+    if status is not None and status not in list(Status):
+        raise no_such("status", status, [str(s) for s in Status])
+    limit = 1000 if given.get("all") else LISTED
+    found = [state_of(job.view) for job in context.client.jobs(status=status, limit=limit)]
+    more = len(found) == limit and not given.get("all")
+    return Table(
+        ["job", "status", "what", "machine", "submitted", "ran", "cost"],
+        [_row(state, time.time()) for state in found],
+        empty="no jobs yet: %%remote_run runs a cell as a job",
+        note=f"the newest {limit}; %remote jobs --all lists more" if more else "",
+        numbers=(5, 6),
+    )
+
+
+def _row(state: CardState, now: float) -> list[str]:
+    return [
+        say.short(state.id),
+        state.status,
+        state.description or state.kind,
+        machine_of(state),
+        time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.submitted_at)),
+        say.duration(elapsed_s(state, now)) if state.started_at is not None else "",
+        say.money(cost_now(state, now)),
+    ]
+
+
+def show(context: Context, given: Given, words: list[str]) -> Table:
+    job = find(context, words)
+    view, now = job.view, time.time()
+    state = state_of(view)
+    inputs = ", ".join(f"{n.name} ({n.type}, {say.size(n.size_bytes)})" for n in view.inputs)
+    rows = [
+        ("id", view.id),
+        ("what", view.description or view.kind),
+        ("status", status_line(state)),
+        ("visibility", view.visibility),
+        ("machine", machine_of(state)),
+        ("attempt", str(view.attempt)),
+        ("submitted", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view.submitted_at))),
+        ("ran", say.duration(elapsed_s(state, now)) if view.started_at is not None else "not yet"),
+        ("price", say.price(view.money.rate_ucredits_per_h)),
+        ("cost", f"{say.money(cost_now(state, now))}, held {say.money(view.money.hold_ucredits)}"),
+        ("inputs", f"{inputs or 'none'}: {say.size(view.inputs_bytes)}"),
+    ]
+    return Table(["", "job"], rows, empty="")
+
+
+def history(context: Context, given: Given, words: list[str]) -> Table:
+    lines = find(context, words).history
+    rows = [[time.strftime("%H:%M:%S", time.localtime(h.at)), h.text or h.event] for h in lines]
+    return Table(["time", "what happened"], rows, empty="nothing happened yet")
+
+
+def logs(context: Context, given: Given, words: list[str]) -> None:
+    print(find(context, words).logs(), end="")
+
+
+def attach(context: Context, given: Given, words: list[str]) -> Any:
+    """The job's output goes on in this cell; its end comes home as if it had started here."""
+    job = find(context, words)
+    after = job.view.cursor if given.get("new") else 0
+    context.last_job = job.id
+    shown = Shown(context, job, blocking=True, after=after)
+    done = shown.wait()
+    if done.job.kind not in ("cell", "script"):
+        raise_end(context, done)
+        return job.result()
+    if context.shell is not None:
+        bring(context, shown, {})
+    raise_end(context, done)
+    return None
+
+
+def result(context: Context, given: Given, words: list[str]) -> Any:
+    job = find(context, words)
+    if not job.done():
+        raise UsageError(
+            f"job {say.short(job.id)} is {job.status}",
+            hint=f"%remote attach {say.short(job.id)} waits for it",
+        )
+    return job.result()
+
+
+def cancel(context: Context, given: Given, words: list[str]) -> None:
+    job = find(context, words)
+    asked = job.cancel(force=bool(given.get("force")))
+    short = say.short(job.id)
+    if asked:
+        print(f"job {short} was asked to stop" if not given.get("force") else f"job {short} killed")
+    else:
+        print(f"job {short} had ended before: {job.status}")
+
+
+_JOBS = (
+    Option(("-a", "--all"), "all of them"),
+    Option(("--status",), "only those", "STATUS"),
+)
+_ATTACH = (Option(("--new",), "only output from now on"),)
+_CANCEL = (Option(("-f", "--force"), "kill at once; without it the code may clean up first"),)
+_ID = "[ID]"
+COMMANDS = (
+    Command("jobs", jobs, "your jobs, newest first", options=_JOBS),
+    Command("show", show, "all about one job", _ID),
+    Command("history", history, "what happened to a job, in plain words", _ID),
+    Command("logs", logs, "everything a job printed", _ID),
+    Command("attach", attach, "a job's output and result in this cell", _ID, _ATTACH),
+    Command("result", result, "the value of a job that ended", _ID),
+    Command("cancel", cancel, "stop a job", _ID, _CANCEL),
+)

@@ -1,0 +1,118 @@
+"""What the notebook part of one process shares: shell, client, toggle, defaults, pump."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from jupyter_remote import settings
+from jupyter_remote.notebook.options import RUN_PARSER, RunOptions, run_options
+
+if TYPE_CHECKING:
+    from jupyter_remote.client.api import Client
+    from jupyter_remote.notebook.live import Pump
+
+
+class Context:
+    """One a process. ``shell`` is None outside IPython."""
+
+    def __init__(self, shell: Any = None) -> None:
+        self.shell = shell
+        self.enabled = True
+        self.defaults: dict[str, Any] = {}
+        self.last_job = ""
+        self._client: Client | None = None
+        self._pump: Pump | None = None
+        self._lock = threading.Lock()
+        self._arrivals: list[Callable[[], None]] = []
+
+    @property
+    def namespace(self) -> dict[str, Any] | None:
+        """The notebook's variables; None outside IPython."""
+        return None if self.shell is None else self.shell.user_ns
+
+    def settings(self) -> settings.Settings:
+        """As they are now, with the configuration of the running application."""
+        return settings.load(getattr(self.shell, "config", None), os.getcwd())
+
+    @property
+    def client(self) -> Client:
+        """Made at first use."""
+        with self._lock:
+            if self._client is None:
+                from jupyter_remote.client.api import Client
+
+                self._client = Client(settings=self.settings(), namespace=self.namespace)
+            return self._client
+
+    def connect(self, url: str | None) -> Client:
+        """Another client from now on. Raises BackendUnreachable, and keeps the old one then."""
+        from jupyter_remote.client.api import Client
+
+        client = Client(url, settings=self.settings(), namespace=self.namespace)
+        client.info()
+        with self._lock:
+            self._client = client
+        return client
+
+    @property
+    def pump(self) -> Pump:
+        """Shows jobs in the background."""
+        if self._pump is None:
+            from jupyter_remote.notebook.live import Pump
+
+            self._pump = Pump()
+        return self._pump
+
+    def options(self, line: str) -> RunOptions:
+        """The options of a line over this notebook's defaults."""
+        given, _ = RUN_PARSER.parse(line)
+        return run_options(given, self.defaults)
+
+    # --- what jobs in the background bring home ------------------------------------------------
+    def between_cells(self, action: Callable[[], None]) -> None:
+        """Has the main thread do ``action`` when no cell runs: at once, or after this one."""
+        self._arrivals.append(action)
+        loop = getattr(getattr(self.shell, "kernel", None), "io_loop", None)
+        if loop is not None:
+            loop.add_callback(self.arrive)
+
+    def arrive(self) -> None:
+        """Does what waits; on the main thread, between cells."""
+        while self._arrivals:
+            self._arrivals.pop(0)()
+
+
+_current: Context | None = None
+
+
+def current() -> Context:
+    """The context of this process."""
+    global _current
+    if _current is None:
+        _current = Context(_running_shell())
+    return _current
+
+
+def set_shell(shell: Any) -> Context:
+    """The context for a shell that loads the extension."""
+    context = current()
+    context.shell = shell
+    return context
+
+
+def _running_shell() -> Any:
+    if "IPython" not in sys.modules:
+        return None
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython()
+
+
+def inside_a_job() -> bool:
+    """Does this process run a job's code? Functions marked remote are plain there."""
+    inside = sys.modules.get("jupyter_remote.worker.inside")
+    return inside is not None and bool(inside.job)

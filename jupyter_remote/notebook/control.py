@@ -1,0 +1,65 @@
+"""The card's Cancel while a cell blocks: an own message on the kernel's control channel.
+
+The control thread only puts the request into a queue; another thread asks the backend.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from jupyter_remote.errors import JupyterRemoteError
+
+MESSAGE = "jupyter_remote_cancel"
+log = logging.getLogger("jupyter_remote")
+
+
+class Canceller:
+    """Asks the backend to cancel, from a thread of its own, in the order of the requests."""
+
+    def __init__(self, cancel: Callable[[str, bool], object]) -> None:
+        self._cancel = cancel
+        self._asked: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, job: str, force: bool) -> None:
+        """From any thread; returns at once. Asking twice does no harm."""
+        self._asked.put((job, force))
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="jupyter-remote-cancel", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            job, force = self._asked.get()
+            try:
+                self._cancel(job, force)
+            except JupyterRemoteError as error:
+                log.warning("job %s could not be cancelled: %s", job, error)
+
+
+def install(kernel: Any, canceller: Canceller) -> None:
+    """Has the kernel answer :data:`MESSAGE` with ``{"status": "ok"}`` at once."""
+
+    def handle(stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        content = parent["content"]
+        content = content if isinstance(content, dict) else {}
+        job = content.get("job")
+        if isinstance(job, str) and job:
+            canceller.ask(job, bool(content.get("force", False)))
+        reply = {"status": "ok"}
+        kernel.session.send(stream, f"{MESSAGE}_reply", reply, parent, ident=ident)
+
+    kernel.control_handlers[MESSAGE] = handle
+
+
+def uninstall(kernel: Any) -> None:
+    """Takes the handler away again."""
+    kernel.control_handlers.pop(MESSAGE, None)

@@ -1,0 +1,67 @@
+"""Cells with the toggle off: run here, with the same meaning."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import Any
+
+
+def run_cell(shell: Any, source: str) -> None:
+    """Runs a cell in this kernel; raises what it raises, shown as if it had run alone."""
+    shown: list[list[str]] = []
+    with _Quiet(shell, shown):
+        result = _run(shell, source)
+    error = result.error_before_exec or result.error_in_exec
+    if error is not None:
+        if shown:
+            lines = shown[-1]
+            error._render_traceback_ = lambda: lines
+        raise error if not isinstance(error, SyntaxError) else syntax_error(shell, error)
+
+
+def syntax_error(shell: Any, error: SyntaxError) -> Exception:
+    """An error that IPython shows exactly as a syntax error of a cell, without a stack of ours."""
+    lines = shell.SyntaxTB.structured_traceback(type(error), error, [])
+    shown = type("SyntaxError", (Exception,), {"_render_traceback_": lambda self: lines})
+    made: Exception = shown(str(error))
+    made.__cause__ = None
+    made.__suppress_context__ = True
+    return made
+
+
+class _Quiet:
+    """The inner cell's traceback is kept, not shown: the error goes on to the outer cell."""
+
+    def __init__(self, shell: Any, shown: list[list[str]]) -> None:
+        self._shell = shell
+        self._shown = shown
+
+    def __enter__(self) -> None:
+        self._shell._showtraceback = lambda kind, value, lines: self._shown.append(lines)
+
+    def __exit__(self, *unused: object) -> None:
+        del self._shell._showtraceback
+
+
+def _run(shell: Any, source: str) -> Any:
+    transformed = shell.transform_cell(source)
+    if not shell.should_run_async(source, transformed_cell=transformed):
+        return shell.run_cell(source, store_history=False)
+    return _in_own_loop(shell, source, transformed)
+
+
+def _in_own_loop(shell: Any, source: str, transformed: str) -> Any:
+    """Top-level ``await`` inside a magic: this thread's loop is busy with the outer cell."""
+    results: list[Any] = []
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        cell = shell.run_cell_async(source, store_history=False, transformed_cell=transformed)
+        results.append(context.run(asyncio.run, cell))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return results[0]

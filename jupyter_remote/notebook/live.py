@@ -1,0 +1,205 @@
+"""One job's output and card in the cell that started it, live: while that cell waits, and after it.
+
+Events come on the client's event thread and are queued. The thread that waits for the job takes
+them from the queue, or, for jobs in the background, the one pump thread of this process does.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from jupyter_remote.client.jobs import Job
+from jupyter_remote.errors import JupyterRemoteError
+from jupyter_remote.notebook import words
+from jupyter_remote.notebook.interrupts import Interrupts
+from jupyter_remote.notebook.relay import Relay
+from jupyter_remote.notebook.state import CardState, render, state_of
+from jupyter_remote.wire import Done, Event
+
+log = logging.getLogger("jupyter_remote")
+
+STEP_S = 0.1  # the longest a waiting cell does not look for interrupts
+
+
+class Drawn(Protocol):
+    """A card: see :class:`~jupyter_remote.notebook.card.Card` and TextCard."""
+
+    def draw(self, state: CardState, *, force: bool = False) -> float | None: ...
+
+
+class Live:
+    """The view of one job. ``handle`` and ``tick`` are called from one thread at a time."""
+
+    def __init__(self, job: Job, relay: Relay, card: Drawn | None) -> None:
+        self.job = job
+        self.relay = relay
+        self.card = card
+        self.state = state_of(job.view)
+        self.done: Done | None = None
+
+    def handle(self, event: Event) -> None:
+        """Shows one event."""
+        self.state = render(self.state, event)
+        if event.type == "done":
+            self.relay.flush()
+            self.done = msgspec.json.decode(event.data, type=Done)
+        self.relay.event(event)
+
+    def tick(self) -> float:
+        """Shows what waited long enough; seconds until it wants to be called again."""
+        due = self.relay.due()
+        if due == 0.0:
+            self.relay.flush()
+            due = None
+        again = self.card.draw(self.state) if self.card is not None else None
+        return min(t for t in (due, again, STEP_S) if t is not None)
+
+    def redraw(self) -> None:
+        """Shows the card again, after its cell was cleared."""
+        if self.card is not None:
+            self.card.draw(self.state, force=True)
+
+    def stopping(self, text: str) -> None:
+        """Says on the card what a person asked for."""
+        self.state = msgspec.structs.replace(self.state, stopping=text)
+
+
+Queue = queue.SimpleQueue["Event | None"]
+
+
+def wait(live: Live, events: Queue) -> Done | None:
+    """Shows the job until it ended; None when a third interrupt gave up waiting.
+
+    The first interrupt asks the remote code to stop, the second kills it.
+    """
+    live.tick()
+    with Interrupts(lambda: events.put(None)) as interrupts:
+        answered = 0
+        while live.done is None:
+            while answered < interrupts.count:
+                answered += 1
+                if not _interrupt(live, answered):
+                    return None
+            _take(live, events, live.tick())
+    live.tick()
+    return live.done
+
+
+def _take(live: Live, events: Queue, timeout_s: float) -> None:
+    until = time.monotonic() + timeout_s + STEP_S  # a flood must not keep interrupts waiting
+    try:
+        event = events.get(timeout=timeout_s)
+        while event is not None:
+            live.handle(event)
+            if live.done is not None or time.monotonic() > until:
+                return
+            event = events.get_nowait()
+    except queue.Empty:
+        return
+
+
+def _interrupt(live: Live, count: int) -> bool:
+    """Answers the ``count``-th interrupt; False: stop waiting."""
+    if count > 2:
+        return False
+    live.stopping("interrupting… (■ again kills)" if count == 1 else "killing… (■ again: no wait)")
+    live.tick()
+    try:
+        live.job.cancel(force=count == 2)
+    except JupyterRemoteError as error:
+        live.relay.note(f"[could not ask job {words.short(live.job.id)} to stop: {error}]")
+    return True
+
+
+class Pump:
+    """Shows jobs in the background, all from one thread."""
+
+    def __init__(self) -> None:
+        self._inbox: queue.SimpleQueue[tuple[Live, Event | None]] = queue.SimpleQueue()
+        self._lives: dict[int, tuple[Live, Callable[[Live], None]]] = {}
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def add(self, live: Live, ended: Callable[[Live], None]) -> None:
+        """Shows ``live`` from now on; ``ended`` is called on the pump's thread."""
+        self._lives[id(live)] = (live, ended)
+        self._inbox.put((live, None))
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._run, name="jupyter-remote-relay", daemon=True
+                )
+                self._thread.start()
+
+    def put(self, live: Live, event: Event) -> None:
+        """One event of ``live``; from any thread."""
+        self._inbox.put((live, event))
+
+    def _run(self) -> None:
+        due_at = time.monotonic()
+        while True:
+            timeout = max(0.0, due_at - time.monotonic()) if self._lives else None
+            try:
+                live, event = self._inbox.get(timeout=timeout)
+                self._step(live, functools.partial(self._handle, live, event))
+            except queue.Empty:
+                pass
+            if time.monotonic() >= due_at or self._inbox.empty():
+                steps = [self._step(live, live.tick) for live, _ in list(self._lives.values())]
+                due_at = time.monotonic() + min(steps, default=STEP_S)
+
+    def _handle(self, live: Live, event: Event | None) -> float:
+        if event is None or id(live) not in self._lives:
+            return STEP_S
+        live.handle(event)
+        if live.done is not None:
+            live.tick()
+            _, ended = self._lives.pop(id(live))
+            ended(live)
+        return 0.0
+
+    def _step(self, live: Live, action: Callable[[], float]) -> float:
+        """``action``; a job whose cell cannot be drawn must not take the others with it."""
+        try:
+            return action()
+        except Exception:
+            log.exception("the output of job %s can no longer be shown", live.job.id)
+            self._lives.pop(id(live), None)
+            return STEP_S
+
+
+class Route:
+    """Where the event thread puts a job's events: to the cell that waits, then to the pump."""
+
+    def __init__(self, pump: Pump, after: int = 0) -> None:
+        self.after = after  # stored events up to this cursor are not shown
+        self.events: Queue = queue.SimpleQueue()
+        self._pump = pump
+        self._live: Live | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        if 0 < event.cursor <= self.after and event.type != "done":
+            return
+        with self._lock:
+            if self._live is None:
+                self.events.put(event)
+            else:
+                self._pump.put(self._live, event)
+
+    def to_background(self, live: Live, ended: Callable[[Live], None]) -> None:
+        """From now on the pump shows the job; what waits in the queue goes first."""
+        with self._lock:
+            self._pump.add(live, ended)
+            while not self.events.empty():
+                if (event := self.events.get()) is not None:
+                    self._pump.put(live, event)
+            self._live = live

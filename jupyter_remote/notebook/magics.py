@@ -1,0 +1,87 @@
+"""``%load_ext jupyter_remote``: the two magics. Everything heavy is imported at first use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.magic import no_var_expand
+
+from jupyter_remote.errors import JupyterRemoteError
+from jupyter_remote.notebook import context as contexts
+from jupyter_remote.notebook.completion import complete_cell, complete_line
+from jupyter_remote.notebook.control import Canceller, install, uninstall
+from jupyter_remote.notebook.options import HelpAsked
+
+JOB = ("jupyter_remote.client.job", "Job")
+
+
+def remote_run(line: str, cell: str) -> None:
+    """``%%remote_run [options]``: run the cell as a job; -h lists the options."""
+    from jupyter_remote.notebook.run import run_cell
+
+    _told(lambda: run_cell(contexts.current(), line, cell))
+
+
+@no_var_expand
+def remote(line: str) -> Any:
+    """``%remote SUBCOMMAND``: machines, jobs, plans, …; -h lists the subcommands."""
+    from jupyter_remote.notebook.commands import run
+
+    return _told(lambda: run(contexts.current(), line))
+
+
+def _told(action: Any) -> Any:
+    """The action's value; help is printed, an error of ours is shown without our own frames."""
+    try:
+        return action()
+    except HelpAsked as asked:
+        print(asked)
+        return None
+    except JupyterRemoteError as error:
+        if not hasattr(error, "_render_traceback_"):
+            lines = _lines(error)
+            error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+        raise
+
+
+def _lines(error: JupyterRemoteError) -> list[str]:
+    name = type(error).__name__
+    return [f"\x1b[31m{name}\x1b[39m: {error.message}", *([error.hint] if error.hint else [])]
+
+
+def load(ipython: Any) -> None:
+    """Called by ``%load_ext``; loading twice does no harm."""
+    context = contexts.set_shell(ipython)
+    ipython.register_magic_function(remote_run, "cell", "remote_run")
+    ipython.register_magic_function(remote, "line", "remote")
+    ipython.set_hook("complete_command", complete_line, str_key="%remote")
+    ipython.set_hook("complete_command", complete_cell, str_key="%%remote_run")
+    ipython.events.register("post_run_cell", _arrive)
+    ipython.display_formatter.ipython_display_formatter.for_type_by_name(*JOB, _display_job)
+    if getattr(ipython, "kernel", None) is not None:
+        install(ipython.kernel, Canceller(lambda job, force: _cancel(job, force)))
+    context.enabled = True
+
+
+def unload(ipython: Any) -> None:
+    """Called by ``%unload_ext``. Jobs that run go on."""
+    for kind, name in (("cell", "remote_run"), ("line", "remote")):
+        ipython.magics_manager.magics[kind].pop(name, None)
+    ipython.events.unregister("post_run_cell", _arrive)
+    ipython.display_formatter.ipython_display_formatter.pop(".".join(JOB), None)
+    if getattr(ipython, "kernel", None) is not None:
+        uninstall(ipython.kernel)
+
+
+def _arrive(result: Any) -> None:
+    contexts.current().arrive()
+
+
+def _display_job(job: Any) -> None:
+    from jupyter_remote.notebook.calls import display_job
+
+    display_job(contexts.current(), job)
+
+
+def _cancel(job: str, force: bool) -> None:
+    contexts.current().client.job(job).cancel(force=force)

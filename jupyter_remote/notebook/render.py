@@ -1,0 +1,253 @@
+"""A job's state as static HTML and as text: what a saved notebook shows. Pure; all text escaped."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+import msgspec
+
+from jupyter_remote.model import Reason
+from jupyter_remote.notebook import words
+from jupyter_remote.notebook.state import (
+    CardState,
+    at_completion,
+    cost_now,
+    depth,
+    elapsed_s,
+    fraction,
+    left_s,
+)
+from jupyter_remote.wire import CARD_TYPE, Bar, Metrics
+
+COLOURS = {
+    "queued": "var(--jp-warn-color0, #b35900)",
+    "running": "var(--jp-brand-color1, #1565c0)",
+    "completed": "var(--jp-success-color0, #1b7f3b)",
+    "failed": "var(--jp-error-color1, #c62828)",
+    "cancelling": "var(--jp-warn-color0, #b35900)",
+    "cancelled": "var(--jp-ui-font-color2, #616161)",
+}
+_BOX = (
+    "border:1px solid var(--jp-border-color1, #bdbdbd);border-radius:6px;padding:8px 12px;"
+    "margin:2px 0;max-width:720px;box-sizing:border-box;"
+    "font:13px/1.5 var(--jp-ui-font-family, system-ui, sans-serif);"
+    "color:var(--jp-ui-font-color1, inherit)"
+)
+_ROW = "display:flex;flex-wrap:wrap;gap:2px 12px;align-items:baseline"
+_FAINT = "color:var(--jp-ui-font-color2, #757575)"
+_TRACK = (
+    "height:6px;border-radius:3px;overflow:hidden;margin:2px 0;"
+    "background:var(--jp-layout-color3, #bdbdbd)"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+MAX_TEXT = 400  # characters of one text of the user
+
+
+def bundle(state: CardState, now: float) -> dict[str, Any]:
+    """The static card as one MIME bundle."""
+    return {
+        CARD_TYPE: card_json(state, now),
+        "text/html": html_of(state, now),
+        "text/plain": text_of(state, now),
+    }
+
+
+def card_json(state: CardState, now: float) -> dict[str, Any]:
+    """What a renderer of our own, and the live card, draw from."""
+    fields: dict[str, Any] = msgspec.to_builtins(state)
+    completion = at_completion(state, now)
+    return {
+        **fields,
+        "v": 1,
+        "now": now,
+        "bars": [_bar_json(state, bar) for bar in state.bars],
+        "cost_ucredits": cost_now(state, now),
+        "completion": msgspec.to_builtins(completion) if completion else None,
+        "texts": {
+            "title": title_of(state),
+            "status": status_line(state),
+            "load": " · ".join(load_text(state.metrics, final=state.final)),
+            "links": links_text(state),
+        },
+    }
+
+
+def _bar_json(state: CardState, bar: Bar) -> dict[str, Any]:
+    return {
+        "id": bar.id,
+        "label": plain(bar.description) or "progress",
+        "depth": depth(state.bars, bar),
+        "fraction": fraction(bar),
+        "closed": bar.state == "close",
+        "text": bar_text(bar),
+    }
+
+
+def plain(text: str) -> str:
+    """One line of a user's text without control and direction characters, cut to a length."""
+    line = _CONTROL.sub("", " ".join(text.split()))
+    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
+
+
+def title_of(state: CardState) -> str:
+    """What the job is called."""
+    return plain(state.description) or f"{state.kind} {words.short(state.id)}"
+
+
+def machine_of(state: CardState) -> str:
+    """Where it runs: ``g5.xlarge (simulated)``."""
+    return plain(state.machine) + (" (simulated)" if state.simulated else "")
+
+
+def status_line(state: CardState) -> str:
+    """Status with its stage, or why it ended: ``running: executing``."""
+    if state.stopping and not state.final:
+        return f"{state.status}: {state.stopping}"
+    if state.final:
+        why = plain(state.detail) or _WHY.get(state.reason, "")
+        return f"{state.status}: {why}" if why else state.status
+    return f"{state.status}: {state.stage}" if state.stage else state.status
+
+
+_WHY: dict[str, str] = {
+    Reason.TIME_LIMIT: "it reached its time limit",
+    Reason.COST_LIMIT: "it reached its cost limit",
+    Reason.LOST: "its worker was lost",
+    Reason.OUT_OF_MEMORY: "it ran out of memory",
+    Reason.POISON: "it ends its workers",
+    Reason.FINISHED_BEFORE_CANCEL: "finished before the cancel",
+    Reason.USER_ERROR: "the code raised an exception",
+}
+
+
+def figures(state: CardState, now: float) -> list[str]:
+    """Machine, elapsed, cost, cost at completion, live figures."""
+    found = [machine_of(state)]
+    if state.started_at is not None:
+        found.append(words.duration(elapsed_s(state, now)))
+    if state.rate_ucredits_per_h or cost_now(state, now):
+        found.append(f"{words.money(cost_now(state, now))} at {_price(state)}")
+        if completion := at_completion(state, now):
+            found.append(f"≈ {words.interval(completion.cost_ucredits)} at completion")
+    else:
+        found.append("free")
+    if state.attempt > 1:
+        found.append(f"attempt {state.attempt}")
+    return found
+
+
+def _price(state: CardState) -> str:
+    return words.price(state.rate_ucredits_per_h)
+
+
+def load_text(metrics: Metrics | None, *, final: bool) -> list[str]:
+    """CPU, memory and GPUs; of an ended job only the peak of its memory."""
+    if metrics is None:
+        return []
+    if final:
+        peak = metrics.peak_memory_bytes or metrics.memory_bytes
+        return [f"peak memory {words.size(peak)}"] if peak else []
+    limit = f" of {words.size(metrics.memory_limit_bytes)}" if metrics.memory_limit_bytes else ""
+    found = [
+        f"CPU {metrics.cpu_percent:.0f} %",
+        f"memory {words.size(metrics.memory_bytes)}{limit}",
+    ]
+    for gpu in metrics.gpus:
+        memory = f"{words.size(gpu.memory_bytes)} of {words.size(gpu.memory_total_bytes)}"
+        found.append(f"{plain(gpu.name)} {gpu.use_percent:.0f} % · {memory}")
+    return found
+
+
+def bar_text(bar: Bar) -> str:
+    """``3/10 · 30 % · 2.0 it/s · 3.5 s left · loss=0.1``."""
+    done = fraction(bar)
+    total = f"/{words.count(bar.total)}" if bar.total else f" {plain(bar.unit)}"
+    parts = [f"{words.count(bar.n)}{total}"]
+    if done is not None:
+        parts.append(f"{100 * done:.0f} %")
+    parts.append(words.rate(bar.rate, plain(bar.unit)))
+    if bar.state == "close":
+        parts.append(words.duration(bar.elapsed_s))
+    elif (left := left_s(bar)) is not None:
+        parts.append(f"{words.duration(left)} left")
+    parts.append(plain(bar.postfix))
+    return " · ".join(part for part in parts if part)
+
+
+def text_of(state: CardState, now: float) -> str:
+    """The card in a terminal."""
+    head = " · ".join([f"[{status_line(state)}] {title_of(state)}", *figures(state, now)])
+    lines = [head]
+    for bar in state.bars:
+        label = plain(bar.description)
+        indent = "  " * (1 + depth(state.bars, bar))
+        lines.append(f"{indent}{label + ': ' if label else ''}{meter(bar)}{bar_text(bar)}")
+    if load := load_text(state.metrics, final=state.final):
+        lines.append("  " + " · ".join(load))
+    if state.folded_bytes:
+        lines.append(f"  {folded_text(state)}")
+    return "\n".join(lines)
+
+
+def meter(bar: Bar, width: int = 20) -> str:
+    """A bar of characters; empty without a total."""
+    done = fraction(bar)
+    if done is None:
+        return ""
+    full = int(done * width)
+    return f"|{'█' * full}{'·' * (width - full)}| "
+
+
+def folded_text(state: CardState) -> str:
+    """Where the output that was left out can be read."""
+    size = words.size(state.folded_bytes)
+    return f"{size} of output left out here: %remote logs {words.short(state.id)}"
+
+
+def html_of(state: CardState, now: float) -> str:
+    """The card as static HTML: no script, no style sheet, readable without its styles."""
+    e = html.escape
+    colour = COLOURS.get(state.status, COLOURS["queued"])
+    badge = f"color:{colour};border:1px solid {colour};border-radius:9px;padding:0 8px"
+    shown = " · ".join(figures(state, now))
+    parts = [
+        f'<div class="jupyter-remote-card" role="group" aria-label="{e(title_of(state))}" '
+        f'style="{_BOX}">',
+        f'<div style="{_ROW}"><b style="overflow-wrap:anywhere">{e(title_of(state))}</b> '
+        f'<span style="{badge}">{e(status_line(state))}</span> '
+        f'<span style="{_FAINT}">{e(shown)}</span></div>',
+        *(_bar_html(state, bar) for bar in state.bars),
+    ]
+    if load := load_text(state.metrics, final=state.final):
+        parts.append(f'<div style="{_FAINT}">{e(" · ".join(load))}</div>')
+    if state.folded_bytes:
+        parts.append(f'<div style="{_FAINT}">{e(folded_text(state))}</div>')
+    parts.append(
+        f'<div style="{_FAINT};font-size:11px"><code>{e(links_text(state))}</code></div></div>'
+    )
+    return "".join(parts)
+
+
+def links_text(state: CardState) -> str:
+    """What to type to see more of the job."""
+    short = words.short(state.id)
+    return f"%remote logs {short} · %remote show {short}"
+
+
+def _bar_html(state: CardState, bar: Bar) -> str:
+    e = html.escape
+    label = plain(bar.description)
+    done = fraction(bar)
+    value = "" if done is None else f' aria-valuenow="{100 * done:.0f}"'
+    colour = COLOURS["completed" if done == 1 else "running"]
+    width = 0 if done is None else 100 * done
+    fill = f'<div style="height:6px;width:{width:.1f}%;background:{colour}"></div>'
+    inset = 16 * depth(state.bars, bar)
+    return (
+        f'<div style="margin-left:{inset}px"><div style="{_ROW}">'
+        f'<span>{e(label)}</span> <span style="{_FAINT}">{e(bar_text(bar))}</span></div>'
+        f'<div role="progressbar" aria-valuemin="0" aria-valuemax="100"{value} '
+        f'aria-label="{e(label or "progress")}" style="{_TRACK}">{fill}</div></div>'
+    )

@@ -1,0 +1,186 @@
+"""``%%remote_run``: a cell becomes a job, and comes home."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from IPython.display import display
+
+from jupyter_remote.client.capture import CapturedCell, capture_cell, capture_files
+from jupyter_remote.client.home import bring_home
+from jupyter_remote.client.jobs import Job
+from jupyter_remote.notebook import here
+from jupyter_remote.notebook.options import RunOptions
+from jupyter_remote.notebook.show import Shown, raise_end
+from jupyter_remote.notebook.sinks import cell_number
+from jupyter_remote.wire import Done, JobSpec
+
+if TYPE_CHECKING:
+    from jupyter_remote.client.api import Client
+    from jupyter_remote.client.plan import Plan
+    from jupyter_remote.notebook.context import Context
+
+TITLE = 60  # characters of the cell's first line in a job's description
+
+
+class Prepared(NamedTuple):
+    """A cell, ready to be sent."""
+
+    spec: JobSpec
+    captured: CapturedCell
+    title: str
+
+
+def run_cell(context: Context, line: str, source: str) -> None:
+    """The whole way of one cell. Raises what the remote code raises."""
+    options = context.options(line)
+    if not context.enabled:
+        here.run_cell(context.shell, source)
+    elif (prepared := prepare(context, options, source)) is None:
+        print("nothing to do: the cell holds no code")
+    else:
+        run_prepared(context, options, prepared)
+
+
+def prepare(context: Context, options: RunOptions, source: str) -> Prepared | None:
+    """What would be sent; None: there is no code. Syntax errors and names that cannot travel end
+    here, before anything is sent."""
+    filename = _compiled_name(context.shell, source)
+    if filename is None:
+        return None
+    captured = capture_cell(
+        source,
+        context.shell.user_ns,
+        inputs=options.inputs,
+        outputs=options.outputs,
+        transform=context.shell.transform_cell,
+        folder=os.getcwd(),
+    )
+    captured.files.extend(capture_files(options.files, os.getcwd()))
+    spec = _spec(context.shell, source, filename, captured, options)
+    return Prepared(spec, captured, options.description or _title(context.shell, source))
+
+
+def _compiled_name(shell: Any, source: str) -> str | None:
+    """The filename for tracebacks; None: there is no code. Syntax errors end here."""
+    try:
+        transformed = shell.transform_cell(source)
+        name: str = shell.compile.cache(transformed, cell_number(shell), raw_code=source)
+        tree = shell.compile.ast_parse(transformed, filename=name)
+        compile(tree, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except SyntaxError as error:
+        raise here.syntax_error(shell, error) from None
+    return name if tree.body else None
+
+
+def _spec(
+    shell: Any, source: str, filename: str, captured: CapturedCell, options: RunOptions
+) -> JobSpec:
+    return JobSpec(
+        kind="cell",
+        code=source,
+        inputs=captured.packed.parcel if captured.packed is not None else None,
+        outputs=captured.outputs,
+        assigned=captured.assigned,
+        deleted=captured.deleted,
+        files=[file.ref for file in captured.files],
+        name=f"In [{cell_number(shell)}]",
+        filename=filename,
+        executable=sys.executable,
+        quiet_progress=not options.no_progress,
+        sources=captured.sources,
+    )
+
+
+def _title(shell: Any, source: str) -> str:
+    lines = (line.strip() for line in source.splitlines())
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    first = first if len(first) <= TITLE else first[: TITLE - 1] + "…"
+    return f"In [{cell_number(shell)}]: {first}"
+
+
+def configured(context: Context, options: RunOptions) -> Client:
+    """The client with the options of one cell."""
+    gpu = None if options.gpu is None else f"{options.gpu[0]}:{options.gpu[1]}"
+    named = {
+        "machine": options.machine,
+        "gpu": gpu,
+        "cpus": options.cpus,
+        "memory": options.memory,
+        "max_cost": options.max_cost,
+        "timeout": options.timeout,
+        "retries": options.retries,
+        "visibility": options.visibility,
+    }
+    return context.client.with_options(**{k: v for k, v in named.items() if v is not None})
+
+
+def plan(context: Context, options: RunOptions, prepared: Prepared) -> Plan:
+    """What the backend says to a prepared cell."""
+    captured = prepared.captured
+    client = configured(context, options)
+    return client.plan_spec(prepared.spec, names=captured.names, notices=captured.notices)
+
+
+def run_prepared(context: Context, options: RunOptions, prepared: Prepared) -> None:
+    """Shows the plan where it is due, submits, shows, brings home."""
+    if not _planned(context, options, prepared):
+        return
+    job = _submit(context, options, prepared)
+    if options.name:
+        context.shell.user_ns[options.name] = job
+    _show(context, options, prepared, job)
+
+
+def _planned(context: Context, options: RunOptions, prepared: Prepared) -> bool:
+    """Shows the plan where it is due; False: it is all that was asked for."""
+    costly = any(x is not None for x in (options.machine, options.gpu, options.cpus))
+    if not options.plan and (options.yes or options.quiet or not costly):
+        return True
+    made = plan(context, options, prepared)
+    if options.plan or made.price > context.settings().plan_above_usd:
+        display(made)  # type: ignore[no-untyped-call]
+    return not options.plan
+
+
+def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Job:
+    captured = prepared.captured
+    job = configured(context, options).submit_spec(
+        prepared.spec,
+        [captured.packed] if captured.packed is not None else [],
+        captured.files,
+        description=prepared.title,
+        notices=[] if options.quiet else captured.notices,
+    )
+    context.last_job = job.id
+    return job
+
+
+def _show(context: Context, options: RunOptions, prepared: Prepared, job: Job) -> None:
+    shown = Shown(context, job, blocking=not options.bg, card=not options.quiet)
+    sent = prepared.captured.sent
+
+    def arrive(done: Done) -> None:
+        context.between_cells(lambda: bring(context, shown, sent, quiet=options.quiet))
+
+    if options.bg:
+        shown.leave(arrive)
+        return
+    done = shown.wait(arrive)
+    bring(context, shown, sent, quiet=options.quiet)
+    raise_end(context, done)
+
+
+def bring(context: Context, shown: Shown, sent: dict[str, object], *, quiet: bool = False) -> None:
+    """Changed and new names into the notebook; what stayed behind is told."""
+    ended = shown.job.ended
+    if ended is None or ended.result is None:
+        return
+    values = shown.job.value_now() or {}
+    bring_home(context.shell.user_ns, ended.result, values, sent)
+    if not quiet:
+        for left in ended.result.left_behind:
+            shown.relay.note(f"{left.name} ({left.type}) stayed over there: {left.why}")

@@ -1,0 +1,111 @@
+"""Puts a job into the cell that runs now: its outputs, its card, its end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from jupyter_remote.client.failures import raise_for
+from jupyter_remote.client.jobs import Job
+from jupyter_remote.notebook import words
+from jupyter_remote.notebook.card import Card
+from jupyter_remote.notebook.live import Drawn, Live, Route, wait
+from jupyter_remote.notebook.relay import Relay
+from jupyter_remote.notebook.sinks import KernelSink, LocalSink, Sink, kernel_of, sink_for
+from jupyter_remote.notebook.textcard import TextCard
+from jupyter_remote.wire import Done
+
+if TYPE_CHECKING:
+    from jupyter_remote.notebook.context import Context
+
+
+class Shown:
+    """A job in its cell. Made in the cell, before the job's first event is taken.
+
+    Parameters
+    ----------
+    blocking: the cell waits; else the pump shows the job.
+    card: show its state.
+    outputs: show what it prints and draws.
+    after: show only what it stored after this cursor.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        job: Job,
+        *,
+        blocking: bool,
+        card: bool = True,
+        outputs: bool = True,
+        after: int = 0,
+    ) -> None:
+        self.context = context
+        self.job = job
+        self.route = Route(context.pump, after)
+        place = sink_for(context.shell, blocking=blocking)
+        self.relay = Relay(
+            place if outputs else _Silent(),
+            show_errors=not blocking and outputs,
+            cleared=lambda: self.live.redraw(),
+        )
+        self.live = Live(job, self.relay, self._card(place) if card else None)
+
+    def _card(self, sink: Sink) -> Drawn | None:
+        if isinstance(sink, KernelSink):
+            return Card(sink.display, lambda force: self.job.cancel(force=force))
+        if kernel_of(self.context.shell) is None and self.context.shell is not None:
+            return TextCard(lambda line: print(line, file=sys.stderr, flush=True))
+        return None  # captured, or a script: only what the code itself shows
+
+    def wait(self, ended: Callable[[Done], None] = lambda done: None) -> Done:
+        """Shows the job until it ended. Raises KeyboardInterrupt when told to stop waiting; the
+        job's output then still lands in this cell, and ``ended`` is called with its end."""
+        self._follow()
+        done = wait(self.live, self.route.events)
+        if done is not None:
+            return done
+        self.live.stopping("")
+        short = words.short(self.job.id)
+        self.relay.note(f"[no longer waiting for job {short}: %remote attach {short} waits again]")
+        self.relay.show_errors = True
+        self.route.to_background(self.live, lambda live: ended(_done_of(live)))
+        raise KeyboardInterrupt
+
+    def leave(self, ended: Callable[[Done], None]) -> None:
+        """Shows the job in the background; ``ended`` is called on the pump's thread."""
+        self.route.to_background(self.live, lambda live: ended(_done_of(live)))
+        self._follow()
+
+    def _follow(self) -> None:
+        """All events of the job, those that were and those to come, go to the route."""
+        if self.job.done():
+            for event in self.job.events:
+                self.route(event)
+            return
+        self.job.on_event(self.route)
+        self.job.attach(self.route.after)
+
+
+def _done_of(live: Live) -> Done:
+    assert live.done is not None  # the pump calls only when it is there
+    return live.done
+
+
+def raise_end(context: Context, done: Done) -> None:
+    """Raises what the job ended with, if it did not complete."""
+    if (error := raise_for(done, context.namespace)) is not None:
+        raise error
+
+
+class _Silent(LocalSink):
+    """For views of a job that show its card alone."""
+
+    def stream(self, name: str, text: str) -> None: ...
+
+    def display(self, data: Any, metadata: Any, **how: Any) -> None: ...
+
+    def result(self, data: Any, metadata: Any) -> None: ...
+
+    def clear(self, wait: bool) -> None: ...

@@ -1,0 +1,171 @@
+"""Where a job's output goes: the cell of a kernel, or the text of a terminal or script."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+Bundle = dict[str, Any]
+
+
+class Sink(Protocol):
+    """Shows one output after the other."""
+
+    paced: bool  # must messages be kept below what a Jupyter server passes on?
+
+    def stream(self, name: str, text: str) -> None: ...
+
+    def display(
+        self,
+        data: Bundle,
+        metadata: Bundle,
+        *,
+        transient: Bundle | None = None,
+        update: bool = False,
+    ) -> None: ...
+
+    def result(self, data: Bundle, metadata: Bundle) -> None: ...
+
+    def clear(self, wait: bool) -> None: ...
+
+    def error(self, ename: str, evalue: str, traceback: list[str]) -> None: ...
+
+
+class KernelSink:
+    """Sends on the local kernel's IOPub as if the cell of ``parent`` had sent it.
+
+    Works from any thread, while that cell runs and after it. ``execution_count`` is that cell's.
+    """
+
+    paced = True
+
+    def __init__(self, kernel: Any, parent: dict[str, Any], execution_count: int) -> None:
+        self._kernel = kernel
+        self._parent = parent
+        self._execution_count = execution_count
+
+    def _send(self, kind: str, content: dict[str, Any]) -> None:
+        kernel = self._kernel
+        kernel.session.send(
+            kernel.iopub_socket, kind, content, parent=self._parent, ident=kernel._topic(kind)
+        )
+
+    def stream(self, name: str, text: str) -> None:
+        self._send("stream", {"name": name, "text": text})
+
+    def display(
+        self,
+        data: Bundle,
+        metadata: Bundle,
+        *,
+        transient: Bundle | None = None,
+        update: bool = False,
+    ) -> None:
+        kind = "update_display_data" if update else "display_data"
+        self._send(kind, {"data": data, "metadata": metadata, "transient": transient or {}})
+
+    def result(self, data: Bundle, metadata: Bundle) -> None:
+        count = self._execution_count
+        self._send("execute_result", {"data": data, "metadata": metadata, "execution_count": count})
+
+    def clear(self, wait: bool) -> None:
+        self._send("clear_output", {"wait": wait})
+
+    def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
+        self._send("error", {"ename": ename, "evalue": evalue, "traceback": traceback})
+
+
+class Relayed:
+    """A remote value as its MIME bundle, for a display hook that wants an object."""
+
+    def __init__(self, data: Bundle, metadata: Bundle) -> None:
+        self._data = data
+        self._metadata = metadata
+
+    def __repr__(self) -> str:
+        return str(self._data.get("text/plain", ""))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[Bundle, Bundle]:
+        return self._data, self._metadata
+
+
+class LocalSink:
+    """Writes through ``sys.stdout`` and IPython's display publisher, as local code would: into a
+    terminal, ``%%capture`` or ``redirect_stdout``; without IPython, into plain text."""
+
+    paced = False
+
+    def __init__(self, shell: Any = None) -> None:
+        self._shell = shell
+
+    def stream(self, name: str, text: str) -> None:
+        out = sys.stderr if name == "stderr" else sys.stdout
+        out.write(text)
+        out.flush()
+
+    def display(
+        self,
+        data: Bundle,
+        metadata: Bundle,
+        *,
+        transient: Bundle | None = None,
+        update: bool = False,
+    ) -> None:
+        if self._shell is None:
+            self._text(data)
+        else:
+            publish = self._shell.display_pub.publish
+            publish(data, metadata, transient=transient or {}, update=update)
+
+    def result(self, data: Bundle, metadata: Bundle) -> None:
+        hook = getattr(self._shell, "displayhook", None)
+        if self._shell is None or sys.displayhook is hook:
+            self._text(data)
+        else:  # captured: the hook keeps the value
+            sys.displayhook(Relayed(data, metadata))
+
+    def clear(self, wait: bool) -> None:
+        if self._shell is not None:
+            self._shell.display_pub.clear_output(wait)
+
+    def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
+        self.stream("stderr", "\n".join(traceback or [f"{ename}: {evalue}"]) + "\n")
+
+    def _text(self, data: Bundle) -> None:
+        self.stream("stdout", f"{data.get('text/plain', '')}\n")
+
+
+def kernel_of(shell: Any) -> Any:
+    """The ipykernel behind a shell; None in a terminal, in a script and with no shell."""
+    kernel = getattr(shell, "kernel", None)
+    return kernel if getattr(kernel, "iopub_socket", None) is not None else None
+
+
+def is_captured(shell: Any) -> bool:
+    """Is the output of local code caught just now (``%%capture``, ``redirect_stdout``)?"""
+    from ipykernel.iostream import OutStream
+    from IPython.core.displaypub import CapturingDisplayPublisher
+
+    captured = isinstance(shell.display_pub, CapturingDisplayPublisher)
+    return captured or not isinstance(sys.stdout, OutStream)
+
+
+def sink_for(shell: Any, *, blocking: bool) -> Sink:
+    """Where output of a job started now goes. A job in the background is never captured."""
+    kernel = kernel_of(shell)
+    if kernel is None or (blocking and is_captured(shell)):
+        return LocalSink(shell)
+    sys.stdout.flush()  # what local code printed comes first
+    sys.stderr.flush()
+    parent = kernel.get_parent("shell") if _takes_channel(kernel) else kernel.get_parent()
+    return KernelSink(kernel, parent, cell_number(shell))
+
+
+def _takes_channel(kernel: Any) -> bool:
+    return "channel" in type(kernel).get_parent.__code__.co_varnames
+
+
+def cell_number(shell: Any) -> int:
+    """``n`` of the cell that runs now. IPython 9 counts before a cell runs, IPython 8 after it."""
+    inputs = getattr(shell.history_manager, "input_hist_parsed", None) or []
+    return max(1, len(inputs) - 1)

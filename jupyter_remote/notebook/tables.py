@@ -1,0 +1,67 @@
+"""Tables for people: HTML in a front end, text elsewhere. An empty one says so."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from jupyter_remote.notebook.render import plain
+
+
+class Table:
+    """Rows of texts under headings; the last expression of a cell shows it.
+
+    Parameters
+    ----------
+    empty: what to say when there are no rows.
+    note: a line below the table.
+    numbers: indexes of columns to be set to the right.
+    """
+
+    def __init__(
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        empty: str,
+        note: str = "",
+        numbers: Sequence[int] = (),
+    ) -> None:
+        self.headings = list(headings)
+        self.rows = [[plain(cell) for cell in row] for row in rows]
+        self.empty = empty
+        self.note = note
+        self.numbers = set(numbers)
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return self.empty
+        lines = [self.headings, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.headings))]
+        text = [self._line(line, widths) for line in lines]
+        text.insert(1, "  ".join("─" * width for width in widths))
+        return "\n".join([*text, *([self.note] if self.note else [])])
+
+    def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
+        padded = (
+            cell.rjust(width) if i in self.numbers else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join(padded).rstrip()
+
+    def _repr_html_(self) -> str:
+        if not self.rows:
+            return f"<p>{html.escape(self.empty)}</p>"
+        head = "".join(
+            f'<th scope="col"{self._side(i)}>{html.escape(text)}</th>'
+            for i, text in enumerate(self.headings)
+        )
+        body = "".join(f"<tr>{self._cells(row)}</tr>" for row in self.rows)
+        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+
+    def _cells(self, row: Sequence[str]) -> str:
+        return "".join(f"<td{self._side(i)}>{html.escape(c)}</td>" for i, c in enumerate(row))
+
+    def _side(self, column: int) -> str:
+        return f' style="text-align:{"right" if column in self.numbers else "left"}"'

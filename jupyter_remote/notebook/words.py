@@ -1,0 +1,66 @@
+"""Times, sizes, counts and money as people read them. Pure."""
+
+from __future__ import annotations
+
+from jupyter_remote.money.meter import UCREDITS_PER_USD, usd_of
+
+
+def duration(seconds: float) -> str:
+    """``8.4 s``, ``2 min 05 s``, ``3 h 07 min``."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(count_bytes: float) -> str:
+    """``812 B``, ``1.5 MB``; units of 1024."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count_bytes < 1024:
+            return f"{count_bytes:.0f} {unit}" if unit == "B" else f"{count_bytes:.1f} {unit}"
+        count_bytes /= 1024
+    return f"{count_bytes:.1f} TB"
+
+
+def count(value: float) -> str:
+    """``12``, ``1,200``, ``3.5``."""
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1e5 else f"{value:,.2f}"
+
+
+def rate(value: float | None, unit: str) -> str:
+    """``3.2 it/s`` or ``4.0 s/it``; empty when not known."""
+    if not value or value <= 0:
+        return ""
+    return f"{value:,.1f} {unit}/s" if value >= 1 else f"{duration(1 / value)}/{unit}"
+
+
+def money(ucredits: float) -> str:
+    """``$0``, ``$0.0123``, ``$12.30``; a trace of money is never shown as nothing."""
+    usd = usd_of(round(ucredits))
+    if usd == 0:
+        return "$0"
+    if abs(usd) < 0.0001:
+        return "<$0.0001"
+    return f"${usd:,.2f}" if abs(usd) >= 1 else f"${usd:.4f}"
+
+
+def price(ucredits_per_h: float) -> str:
+    """``free`` or ``$1.01/h``."""
+    return f"${ucredits_per_h / UCREDITS_PER_USD:,.4g}/h" if ucredits_per_h else "free"
+
+
+def interval(ucredits: tuple[int, int, int]) -> str:
+    """``$0.42 (0.36–0.51)``: expected, low and high."""
+    low, middle, high = ucredits
+    if low == high:
+        return money(middle)
+    return f"{money(middle)} ({money(low).lstrip('$')}–{money(high).lstrip('$')})"
+
+
+def short(job_id: str) -> str:
+    """Enough of a job's id to name it."""
+    return job_id[:8]
