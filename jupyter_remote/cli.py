@@ -1,0 +1,167 @@
+"""``jupyter remote …``: each command with ``--json``. Heavy imports wait for their command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from jupyter_remote import __version__, errors
+
+if TYPE_CHECKING:
+    from jupyter_remote.settings import Settings
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status. Errors go to stderr, with the next step."""
+    options = parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except errors.JupyterRemoteError as error:
+        _tell(error, options.json)
+        return 1
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _tell(error: errors.JupyterRemoteError, as_json: bool) -> None:
+    if as_json:
+        from jupyter_remote import wire
+
+        sys.stdout.write(wire.encode(wire.problem_of(error)).decode() + "\n")
+    else:
+        sys.stderr.write(f"{error}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="jupyter remote", description="Run notebook cells and functions elsewhere."
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _add_processes(commands)
+    _add_jobs(commands)
+    _add_money(commands)
+    _add_care(commands)
+    return top
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def _add(commands: Commands, name: str, command: Command, help: str) -> argparse.ArgumentParser:
+    one = commands.add_parser(name, help=help, description=help)
+    one.add_argument("--json", action="store_true", help="print JSON")
+    one.set_defaults(command=command)
+    return one
+
+
+def _add_processes(commands: Commands) -> None:
+    serve = _add(commands, "serve", _serve, "run a backend")
+    serve.add_argument("--embedded", action="store_true", help="for this user's notebooks only")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    serve.add_argument("--port", type=int, default=0, help="0: any that is free")
+    serve.add_argument("--name", action="append", default=[], help="a further Host to answer to")
+    serve.add_argument("--behind-proxy", action="store_true", help="a proxy in front has TLS")
+    serve.add_argument("--certificate", default="", help="PEM file")
+    serve.add_argument("--key", default="", help="PEM file")
+    worker = _add(commands, "worker", _worker, "run a worker that dials a backend")
+    worker.add_argument("--config", required=True, help="file with address and token, mode 0600")
+    _add(commands, "status", _lazy("status"), "which backend runs, and how it is")
+    stop = _add(commands, "stop", _lazy("stop"), "end the embedded backend; queued jobs are kept")
+    stop.add_argument("--timeout", type=float, default=30.0, metavar="S", help="then it is killed")
+
+
+def _add_jobs(commands: Commands) -> None:
+    jobs = _add(commands, "jobs", _lazy("jobs"), "list your jobs")
+    jobs.add_argument("--status", help="queued, running, cancelling, completed, failed, cancelled")
+    jobs.add_argument("--limit", type=int, default=20)
+    for name, help in (
+        ("logs", "print all that a job printed"),
+        ("cancel", "cancel a job: free before it started"),
+    ):
+        one = _add(commands, name, _lazy(name), help)
+        one.add_argument("id", help="a job's id, its unique beginning, or `last`")
+        if name == "cancel":
+            one.add_argument("--force", action="store_true", help="kill at once")
+    machines = _add(commands, "machines", _lazy("machines"), "what can be rented, with prices")
+    machines.add_argument("--gpu", help="with this GPU")
+    machines.add_argument("--spot", action="store_true", help="spot only")
+
+
+def _add_money(commands: Commands) -> None:
+    token = commands.add_parser("token", help="make, list and revoke tokens")
+    tokens = token.add_subparsers(metavar="ACTION", required=True)
+    create = _add(tokens, "create", _lazy("token_create"), "make a token; it is shown once")
+    create.add_argument("--scope", action="append", required=True, help="submit, read, admin, …")
+    create.add_argument("--label", default="")
+    create.add_argument("--expires", type=float, metavar="S", help="seconds from now")
+    _add(tokens, "list", _lazy("token_list"), "tokens of this account")
+    revoke = _add(tokens, "revoke", _lazy("token_revoke"), "revoke a token at once")
+    revoke.add_argument("id")
+    credits = commands.add_parser("credits", help="grants and balance")
+    money = credits.add_subparsers(metavar="ACTION", required=True)
+    grant = _add(money, "grant", _lazy("credits_grant"), "give credits to an account")
+    grant.add_argument("amount", type=float, help="credits; 1 credit is 0.01 USD")
+    grant.add_argument("--owner", default="", help="default: yourself")
+    grant.add_argument("--key", default="", help="the same key is granted once")
+    _add(money, "balance", _lazy("credits_balance"), "what is left, held and spent")
+
+
+def _add_care(commands: Commands) -> None:
+    _add(commands, "doctor", _lazy("doctor"), "look for what is wrong, and how to mend it")
+    _add(commands, "reap", _lazy("reap"), "end workers on this computer that nobody needs")
+
+
+def _lazy(name: str) -> Command:
+    """A command of :mod:`jupyter_remote.commands`, imported when it is called."""
+
+    def command(options: argparse.Namespace) -> int:
+        from jupyter_remote import commands
+
+        status: int = getattr(commands, name)(options)
+        return status
+
+    return command
+
+
+def _settings() -> Settings:
+    from jupyter_remote.settings import load
+
+    return load()
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from jupyter_remote.server.serve import Options, serve
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    return serve(
+        Options(
+            embedded=options.embedded,
+            host=options.host,
+            port=options.port,
+            names=tuple(options.name),
+            behind_proxy=options.behind_proxy,
+            certificate=options.certificate,
+            key=options.key,
+        ),
+        _settings(),
+    )
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from jupyter_remote.worker.agent import main as agent_main
+
+    return agent_main(options.config)

@@ -1,0 +1,195 @@
+"""Finds the embedded backend, or starts it. Light: called before the first cell runs."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from jupyter_remote import connection, errors
+from jupyter_remote.connection import Connection
+from jupyter_remote.wire import PROTOCOL, Health
+
+if TYPE_CHECKING:
+    from jupyter_remote.settings import Settings
+
+START_S = 10.0  # a backend must answer within this time
+ANSWER_S = 3.0  # one that runs must answer /health within this time
+LOOK_S = 0.005  # how often to look for what another process writes
+TAIL_LINES = 15
+LOG_NAME = "backend.log"
+LOCK_NAME = "start.lock"
+
+
+def ensure(settings: Settings) -> Connection:
+    """The embedded backend of this user, started if there is none.
+
+    Raises
+    ------
+    BackendUnreachable
+        It cannot be started, or hangs: says why, with the end of its log.
+    ProtocolMismatch
+        One of another version runs, and has to be stopped first.
+    StorageFull
+        A folder that it needs cannot be written.
+    """
+    path = connection.path_of(settings)
+    found = connection.read(path)
+    if found is not None and is_alive(found):
+        return _compatible(found)
+    home = connection.home_of(settings)
+    with _one_starter(home):
+        found = connection.read(path)  # another process may have been quicker
+        if found is not None and is_alive(found):
+            return _compatible(found)
+        _refuse_hung(found)
+        return _compatible(_start(settings, home, path))
+
+
+def is_alive(found: Connection) -> bool:
+    """Does this very server answer, and take the token? Quick when nothing listens there."""
+    parts = urlsplit(found.url)
+    answers = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_S)
+    try:
+        answers.request("GET", "/health")
+        reply = answers.getresponse()
+        health = msgspec.json.decode(reply.read(), type=Health)
+        if health.server_id != found.server_id:
+            return False
+        answers.request("GET", "/v1/workers", headers={"Authorization": f"Bearer {found.token}"})
+        return answers.getresponse().status == 200
+    except (OSError, http.client.HTTPException, msgspec.MsgspecError):
+        return False
+    finally:
+        answers.close()
+
+
+def _compatible(found: Connection) -> Connection:
+    if found.protocol != PROTOCOL:
+        raise errors.ProtocolMismatch(
+            f"A backend of version {found.version} runs (protocol {found.protocol}; "
+            f"this notebook speaks {PROTOCOL}).",
+            hint="Let its jobs end, then run `jupyter remote stop` and try again.",
+        )
+    return found
+
+
+def _refuse_hung(found: Connection | None) -> None:
+    """A process that lives, is a backend and does not answer must not be doubled."""
+    if found is None or not is_backend(found.pid):
+        return
+    if _ends_within(found.pid, ANSWER_S):
+        return
+    raise errors.BackendUnreachable(
+        f"The backend (process {found.pid}) runs but does not answer at {found.url}.",
+        hint="Run `jupyter remote stop`, which ends it; its queued jobs are kept.",
+    )
+
+
+def _ends_within(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while is_backend(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_S)
+    return True
+
+
+def is_backend(pid: int) -> bool:
+    """Is this a live process of ours? The number of a dead one may have been given away."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        command = process.cmdline()
+        return process.status() != psutil.STATUS_ZOMBIE and "jupyter_remote" in " ".join(command)
+    except psutil.Error:
+        return False
+
+
+@contextmanager
+def _one_starter(home: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(home / LOCK_NAME, timeout=START_S + ANSWER_S):
+            yield
+    except Timeout:
+        raise errors.BackendUnreachable(
+            "Another process has been starting the backend for too long.",
+            hint=f"Look into {home / LOG_NAME}, then try again.",
+        ) from None
+    except OSError as error:
+        raise errors.StorageFull(
+            f"The backend's folder {home} cannot be written: {error.strerror or error}.",
+            hint="Make it writable or free space, or set JUPYTER_REMOTE_HOME to another folder.",
+        ) from error
+
+
+def _start(settings: Settings, home: Path, path: Path) -> Connection:
+    log_file = home / LOG_NAME
+    before = connection.read(path)
+    with open(log_file, "ab") as log:
+        begin = log.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyter_remote", "serve", "--embedded"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home,  # not the notebook's folder: that may be unmounted, and shadow modules
+            env=_environment(settings),
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        found = connection.read(path)
+        if found is not None and (before is None or found.server_id != before.server_id):
+            _leave(process)
+            return found
+        if process.poll() is not None:
+            break
+        time.sleep(LOOK_S)
+    raise _not_started(process, log_file, begin)
+
+
+def _leave(process: subprocess.Popen[bytes]) -> None:
+    """It outlives us on purpose; without this Python warns of a child that still runs."""
+    process.returncode = 0
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Settings that did not come from the environment are handed down by it."""
+    environment = dict(os.environ)
+    for name, value in msgspec.structs.asdict(settings).items():
+        if name not in ("url", "token") and value not in ("", None):
+            environment[f"JUPYTER_REMOTE_{name.upper()}"] = str(value)
+    for name in ("URL", "TOKEN"):
+        environment.pop(f"JUPYTER_REMOTE_{name}", None)
+    return environment
+
+
+def _not_started(
+    process: subprocess.Popen[bytes], log_file: Path, begin: int
+) -> errors.BackendUnreachable:
+    status = process.poll()
+    if status is None:
+        process.kill()
+        process.wait()
+    what = f"did not answer within {START_S:g} s" if status is None else f"ended ({status})"
+    with open(log_file, "rb") as log:
+        log.seek(begin)
+        lines = log.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+    told = "\n".join(("The backend was started and " + what + ". Its log ends with:", *lines))
+    return errors.BackendUnreachable(
+        told, hint=f"The whole log is {log_file}. `jupyter remote doctor` looks for the cause."
+    )

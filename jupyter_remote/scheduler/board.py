@@ -1,0 +1,186 @@
+"""The scheduler's view in memory: who waits, which slots are free, what runs. No I/O.
+
+It is kept current by :meth:`Board.note`, called with every job that a transaction returned, so
+that a submit is assigned without the store being read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from jupyter_remote.model import ACTIVE, JobId, JobRecord, JobState, OwnerId, WorkerId
+
+LOCAL = "local"
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A job that may be assigned."""
+
+    job: JobId
+    owner: OwnerId
+    pool: str  # which workers can take it
+
+
+@dataclass(slots=True)
+class Active:
+    """An attempt that a worker has, or is just being given (epoch 0)."""
+
+    job: JobId
+    owner: OwnerId
+    client: str
+    worker: WorkerId
+    epoch: int = 0
+    started: bool = False
+    started_at: float | None = None
+    rate_ucredits_per_h: int = 0
+    hold_ucredits: int = 0
+    cancel: str = ""  # "", "interrupt", "kill"
+    leaving: bool = False  # its worker has said that it ended
+
+
+@dataclass(slots=True)
+class Agent:
+    """A worker that is connected."""
+
+    id: WorkerId
+    instance: str
+    pool: str
+    slots: int
+    python: str = ""
+    draining: bool = False
+    jobs: set[JobId] = field(default_factory=set)
+
+    @property
+    def free(self) -> int:
+        """Slots that can take a job now."""
+        return 0 if self.draining else self.slots - len(self.jobs)
+
+
+@dataclass(slots=True)
+class Instance:
+    """A machine that is meant to be there."""
+
+    id: str
+    launched_at: float
+    looked_at: float
+
+
+def pool_of(job: JobRecord) -> str:
+    """Simulated machines are played by this computer."""
+    return LOCAL if job.simulated else job.machine
+
+
+class Board:
+    """See the module. Queues are by owner and pool, in order of arrival."""
+
+    def __init__(self) -> None:
+        self.queues: dict[tuple[OwnerId, str], dict[JobId, Waiting]] = {}
+        self.agents: dict[WorkerId, Agent] = {}
+        self.active: dict[JobId, Active] = {}
+        self.retry_at: dict[JobId, float] = {}
+        self.instances: dict[str, Instance] = {}
+        self.partial = False  # more is queued in the store than was read
+        self.closing = False
+        self.paused_until = 0.0
+        self.launch_at = 0.0
+        self.launch_failures = 0
+        self.done_at: dict[str, float] = {}  # when each periodic action was last done
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a slot."""
+        return sum(len(queue) for queue in self.queues.values())
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits, runs or is to be tried again."""
+        return not (self.active or self.retry_at or self.partial or self.waiting)
+
+    def note(self, job: JobRecord) -> Active | None:
+        """A job as it is now. Returns an attempt that its worker does not know to be over."""
+        self.retry_at.pop(job.id, None)
+        if job.state in ACTIVE:
+            self._note_active(job)
+            return None
+        gone = self.active.get(job.id)
+        if gone is not None and gone.epoch == 0 and job.state is JobState.QUEUED:
+            return None  # it is being claimed just now
+        self._dequeue(job)
+        if gone is not None:
+            self.drop(job.id)
+        if job.state is JobState.QUEUED and job.ready:
+            self._enqueue(job)
+        elif job.state is JobState.RETRY_WAIT and job.not_before_at is not None:
+            self.retry_at[job.id] = job.not_before_at
+        return gone if gone is not None and gone.epoch and not gone.leaving else None
+
+    def _note_active(self, job: JobRecord) -> None:
+        self._dequeue(job)
+        active = self.active.get(job.id)
+        if active is None or (active.epoch and active.epoch != job.epoch):
+            self.drop(job.id)
+            active = Active(job.id, job.owner, job.client, job.worker or WorkerId(""))
+            self.active[job.id] = active
+        active.epoch = job.epoch
+        active.started = job.state is JobState.RUNNING
+        active.started_at = job.started_at
+        active.rate_ucredits_per_h = job.rate_ucredits_per_h
+        active.hold_ucredits = job.hold_ucredits
+        if job.cancel_requested and not active.cancel:
+            active.cancel = "interrupt"
+        if agent := self.agents.get(active.worker):
+            agent.jobs.add(job.id)
+
+    def _enqueue(self, job: JobRecord) -> None:
+        pool = pool_of(job)
+        queue = self.queues.setdefault((job.owner, pool), {})
+        queue[job.id] = Waiting(job.id, job.owner, pool)
+
+    def _dequeue(self, job: JobRecord) -> None:
+        key = (job.owner, pool_of(job))
+        queue = self.queues.get(key)
+        if queue is not None:
+            queue.pop(job.id, None)
+            if not queue:
+                del self.queues[key]
+
+    def reserve(self, waiting: Waiting, worker: WorkerId) -> None:
+        """A claim is on its way: nothing else may take this job or this slot."""
+        queue = self.queues[waiting.owner, waiting.pool]
+        del queue[waiting.job]
+        if not queue:
+            del self.queues[waiting.owner, waiting.pool]
+        self.active[waiting.job] = Active(waiting.job, waiting.owner, "", worker)
+        self.agents[worker].jobs.add(waiting.job)
+
+    def give_back(self, waiting: Waiting, again: bool) -> None:
+        """The claim came to nothing; ``again``: the job still waits, first in its queue."""
+        active = self.active.get(waiting.job)
+        if active is not None and active.epoch == 0:
+            self.drop(waiting.job)
+        if again:
+            queue = self.queues.get((waiting.owner, waiting.pool), {})
+            first = {waiting.job: waiting}
+            self.queues[waiting.owner, waiting.pool] = first | queue
+
+    def drop(self, job: JobId) -> None:
+        """The job holds no slot any more."""
+        active = self.active.pop(job, None)
+        if active is not None and (agent := self.agents.get(active.worker)):
+            agent.jobs.discard(job)
+
+    def connect(self, agent: Agent) -> None:
+        """A worker said hello; it has what the store says it has."""
+        agent.jobs = {a.job for a in self.active.values() if a.worker == agent.id}
+        self.agents[agent.id] = agent
+        self.launch_failures = 0
+
+    def disconnect(self, worker: WorkerId) -> None:
+        """Its connection closed. Its attempts stay: unknown is not dead."""
+        self.agents.pop(worker, None)
+
+    def held_by(self, worker: WorkerId) -> Iterator[Active]:
+        """Attempts that this worker has."""
+        return (a for a in list(self.active.values()) if a.worker == worker)

@@ -1,0 +1,344 @@
+"""Acts on what :mod:`jupyter_remote.scheduler.plan` decides; woken by events and by time.
+
+Runs on the event loop. Every write goes through ``commit``, which runs a verb of the store and
+then calls :meth:`Scheduler.note` with each job it returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from jupyter_remote import errors, wire
+from jupyter_remote.clock import Clock
+from jupyter_remote.model import (
+    InstanceRecord,
+    InstanceState,
+    JobId,
+    JobRecord,
+    WorkerId,
+)
+from jupyter_remote.providers.base import Launch as LaunchRequest
+from jupyter_remote.providers.base import Provider, Seen
+from jupyter_remote.scheduler import plan as plans
+from jupyter_remote.scheduler.board import LOCAL, Active, Agent, Board, Instance
+from jupyter_remote.store.base import Outcome, Store
+
+log = logging.getLogger("jupyter_remote.scheduler")
+
+REFILL = 1000  # jobs read at a time
+UNSEEN_S = 3.0  # a local instance that its provider does not list for so long is gone
+STORAGE_PAUSE_S = 2.0
+
+
+class Commit(Protocol):
+    """Runs a verb of the store in its own transaction and notes what it returned."""
+
+    async def __call__(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any: ...
+
+
+Send = Callable[[WorkerId, wire.ServerMessage], Awaitable[bool]]
+"""To a connected worker; False when it is not there any more."""
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things are kept after nobody needs them, seconds."""
+
+    jobs_s: float
+    blobs_s: float
+
+
+class Scheduler:
+    """One for each server."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        commit: Commit,
+        send: Send,
+        clock: Clock,
+        limits: plans.Limits,
+        retention: Retention,
+        lease_s: float,
+        grace_s: float,
+        delete_blob: Callable[[str], Awaitable[None]],
+        provider: Provider | None = None,
+        launch: Callable[[str], Awaitable[LaunchRequest]] | None = None,
+    ) -> None:
+        self.board = Board()
+        self._store = store
+        self._commit = commit
+        self._send = send
+        self._clock = clock
+        self._limits = limits
+        self._retention = retention
+        self._lease_s = lease_s
+        self._grace_s = grace_s
+        self._delete_blob = delete_blob
+        self._provider = provider
+        self._launch_request = launch
+        self._woken = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._main: asyncio.Task[None] | None = None
+
+    # -- life
+    async def start(self) -> None:
+        """Read what there is and begin. Tidying waits for its first interval."""
+        now = self._clock.now()
+        self.board.done_at["tidy"] = now
+        snapshot = await self._commit(self._store.snapshot, REFILL)
+        for job in (*snapshot.active, *snapshot.waiting, *snapshot.queued):
+            self.board.note(job)
+        self.board.partial = len(snapshot.queued) >= REFILL
+        for instance in snapshot.instances:
+            self.board.instances[instance.id] = Instance(instance.id, now, now)
+        self._main = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Assign nothing more and end. What was begun is finished first."""
+        self.board.closing = True
+        if self._main is not None:
+            self._main.cancel()
+            await asyncio.gather(self._main, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Something happened: plan again."""
+        self._woken.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            for action in plans.plan(self._clock.now(), self.board, self._limits):
+                self._begin(action)
+            await self._sleep(plans.next_at(self._clock.now(), self.board, self._limits))
+
+    async def _sleep(self, until: float) -> None:
+        delay = max(0.01, until - self._clock.now())
+        timer = asyncio.get_running_loop().call_later(delay, self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            timer.cancel()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- what others tell
+    def note(self, job: JobRecord) -> None:
+        """A transaction returned this job. An attempt that was ended over its worker's head
+        (cancelled while claimed, lost, over its limit) is stopped there."""
+        before = self.board.active.get(job.id)
+        was = before.cancel if before else ""
+        stop = self.board.note(job)
+        if stop is not None:
+            self.tell(stop, "kill")
+        elif before and before.cancel and not was:
+            self.tell(before, "interrupt")
+        self.wake()
+
+    def connected(self, agent: Agent) -> None:
+        """A worker said hello. Cancels that it may have missed are told again."""
+        self.board.connect(agent)
+        for active in self.board.held_by(agent.id):
+            if active.cancel:
+                self.tell(active, active.cancel)
+        self.wake()
+
+    def disconnected(self, worker: WorkerId) -> None:
+        """Its connection closed."""
+        self.board.disconnect(worker)
+        self.wake()
+
+    def tell(self, active: Active, how: str) -> None:
+        """Ask the worker of an attempt to stop it; a harder way replaces a softer one."""
+        active.cancel = how
+        message = wire.Cancel(
+            job=active.job, epoch=active.epoch, how="kill" if how == "kill" else "interrupt"
+        )
+        self._spawn(self._tell(active.worker, message))
+
+    async def _tell(self, worker: WorkerId, message: wire.ServerMessage) -> None:
+        await self._send(worker, message)
+
+    # -- acting
+    def _begin(self, action: plans.Action) -> None:
+        now = self._clock.now()
+        match action:
+            case plans.Assign(waiting, worker):
+                self.board.reserve(waiting, worker)
+                self._spawn(self._assign(action))
+            case plans.ExpireLeases():
+                self.board.done_at["leases"] = now
+                self._spawn(self._expire())
+            case plans.Wake():
+                self.board.retry_at = {j: t for j, t in self.board.retry_at.items() if t > now}
+                self._spawn(self._wake_due())
+            case plans.Refill():
+                self.board.partial = False
+                self._spawn(self._refill())
+            case plans.Tidy():
+                self.board.done_at["tidy"] = now
+                self._spawn(self._tidy())
+            case plans.Launch():
+                id = f"local-{uuid.uuid4().hex[:12]}"
+                self.board.instances[id] = Instance(id, now, now)
+                self._spawn(self._launch(id))
+            case plans.Look(instances):
+                for id in instances:
+                    self.board.instances[id].looked_at = now
+                self._spawn(self._look(instances))
+
+    async def _assign(self, action: plans.Assign) -> None:
+        waiting, worker = action.waiting, action.worker
+        try:
+            claimed = await self._commit(
+                self._store.claim, waiting.job, worker, self._clock.now(), self._lease_s
+            )
+        except errors.JupyterRemoteError as error:
+            log.warning("could not assign %s: %s", waiting.job, error)
+            self.board.paused_until = self._clock.now() + STORAGE_PAUSE_S
+            self.board.give_back(waiting, again=True)
+            return
+        if claimed is None:
+            self.board.give_back(waiting, again=False)
+            self.wake()
+            return
+        job = claimed[0].job
+        if not await self._send(worker, assignment(job, self._lease_s)):
+            why = "its worker went away before it could be sent"
+            await self._commit(self._store.release, job.id, job.epoch, self._clock.now(), why)
+
+    async def _expire(self) -> None:
+        now = self._clock.now()
+        await self._commit(self._store.expire_leases, now)
+        await self._commit(self._store.expire_limits, now, self._grace_s)
+
+    async def _wake_due(self) -> None:
+        await self._commit(self._store.wake, self._clock.now())
+
+    async def _refill(self) -> None:
+        snapshot = await self._commit(self._store.snapshot, REFILL)
+        for job in snapshot.queued:
+            self.board.note(job)
+        self.board.partial = len(snapshot.queued) >= REFILL
+        self.wake()
+
+    async def _tidy(self) -> None:
+        now = self._clock.now()
+        while await self._commit(self._store.forget_jobs, now - self._retention.jobs_s):
+            log.info("forgot old jobs")
+        for digest in await self._commit(self._store.collect, now, self._retention.blobs_s):
+            await self._delete_blob(digest)
+
+    # -- the worker on this computer
+    async def _launch(self, id: str) -> None:
+        assert self._provider is not None
+        assert self._launch_request is not None
+        now = self._clock.now()
+        intent = InstanceRecord(
+            id=id,
+            provider=self._provider.name,
+            machine=LOCAL,
+            state=InstanceState.INTENT,
+            created_at=now,
+            changed_at=now,
+        )
+        try:
+            await self._commit(self._store.put_instance, intent)
+            seen = await self._provider.launch(await self._launch_request(id))
+        except (errors.JupyterRemoteError, OSError) as error:
+            log.error("could not start the local worker: %s", error)
+            await self._instance_gone(id)
+            return
+        await self._moved(seen)
+
+    async def _look(self, instances: tuple[str, ...]) -> None:
+        assert self._provider is not None
+        seen = {s.id: s for s in await self._provider.describe(instances)}
+        for id in instances:
+            found = seen.get(id)
+            if found is not None and found.state is not InstanceState.TERMINATED:
+                await self._moved(found)
+            elif found is not None or self._unseen(id):
+                await self._instance_gone(id, found.detail if found else "")
+
+    def _unseen(self, id: str) -> bool:
+        instance = self.board.instances.get(id)
+        return instance is not None and self._clock.now() > instance.launched_at + UNSEEN_S
+
+    async def _moved(self, seen: Seen) -> None:
+        now = self._clock.now()
+        await self._commit(self._store.move_instance, seen.id, seen.state, now, seen.provider_id)
+
+    async def _instance_gone(self, id: str, detail: str = "") -> None:
+        """It is known to be dead: what its worker had is lost now, not when the lease ends."""
+        now = self._clock.now()
+        self.board.instances.pop(id, None)
+        failures = self.board.launch_failures
+        self.board.launch_failures += 1
+        self.board.launch_at = now + plans.backoff_s(failures, self._limits)
+        log.warning("the local worker %s ended. %s", id, detail)
+        for active in list(self.board.active.values()):
+            if active.epoch and active.worker not in self.board.agents:
+                await self._lost(active, detail)
+        await self._commit(self._store.move_instance, id, InstanceState.TERMINATED, now, None)
+        self.wake()
+
+    async def _lost(self, active: Active, detail: str) -> None:
+        died = Outcome(kind="died", detail=detail or "its worker process died")
+        active.leaving = True
+        try:
+            await self._commit(
+                self._store.finish, active.job, active.epoch, died, self._clock.now()
+            )
+        except errors.Conflict:
+            log.info("%s had ended before its worker was found dead", active.job)
+
+    async def end_instances(self) -> None:
+        """Terminate what this scheduler launched; called when the backend ends."""
+        if self._provider is None:
+            return
+        for id in list(self.board.instances):
+            await self._provider.terminate(id)
+            now = self._clock.now()
+            await self._commit(self._store.move_instance, id, InstanceState.TERMINATED, now, None)
+
+    async def release(self, job: JobId, epoch: int, why: str) -> None:
+        """An assignment never arrived: back to the queue."""
+        try:
+            await self._commit(self._store.release, job, epoch, self._clock.now(), why)
+        except errors.Conflict:
+            log.info("%s was not claimed any more when it was released", job)
+
+
+async def _logged(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except errors.JupyterRemoteError as error:
+        log.warning("%s", error)
+    except Exception:
+        log.exception("a task of the scheduler failed")
+
+
+def assignment(job: JobRecord, lease_s: float) -> wire.Assign:
+    """What is sent to the worker of a claimed job."""
+    return wire.Assign(
+        job=job.id,
+        epoch=job.epoch,
+        spec=msgspec.json.decode(job.spec, type=wire.JobSpec),
+        limits_timeout_s=job.limits.timeout_s,
+        max_run_s=job.limits.max_run_s,
+        memory_bytes=job.limits.memory_bytes,
+        rate_ucredits_per_h=job.rate_ucredits_per_h,
+        hold_ucredits=job.hold_ucredits,
+        lease_s=lease_s,
+    )

@@ -1,0 +1,160 @@
+"""What to do next, decided purely: ``plan(now, board, limits) -> actions``. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+
+import msgspec
+
+from jupyter_remote.model import OwnerId, WorkerId
+from jupyter_remote.scheduler.board import LOCAL, Agent, Board, Waiting
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What bounds the scheduler. Durations in seconds."""
+
+    shared: bool = False  # jobs of several owners on one machine (embedded: there is one owner)
+    local: bool = False  # keep a worker on this computer
+    check_every_s: float = 2.0  # leases and time limits, while something runs
+    look_every_s: float = 1.0  # at a local worker that was launched and is not connected
+    tidy_every_s: float = 600.0  # retention, unused blobs
+    launch_backoff_s: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)
+
+
+class Assign(msgspec.Struct, frozen=True):
+    """Claim this job for this worker and send it."""
+
+    waiting: Waiting
+    worker: WorkerId
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """Start a worker on this computer."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """Ask the provider what became of these instances."""
+
+    instances: tuple[str, ...]
+
+
+class ExpireLeases(msgspec.Struct, frozen=True):
+    """Attempts without a heartbeat are lost; runs past their limit are over."""
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """Jobs whose wait before the next attempt is over."""
+
+
+class Refill(msgspec.Struct, frozen=True):
+    """Read more of the queue from the store."""
+
+
+class Tidy(msgspec.Struct, frozen=True):
+    """Forget old jobs and blobs that nobody needs."""
+
+
+Action = Assign | Launch | Look | ExpireLeases | Wake | Refill | Tidy
+
+
+def plan(now: float, board: Board, limits: Limits) -> list[Action]:
+    """All that is to be done now. The caller acts, notes what came of it, and asks again."""
+    if board.closing:
+        return []
+    actions: list[Action] = []
+    if _due(now, board, "leases", limits.check_every_s) and board.active:
+        actions.append(ExpireLeases())
+    if any(at <= now for at in board.retry_at.values()):
+        actions.append(Wake())
+    if now >= board.paused_until:
+        if board.partial and not board.queues:
+            actions.append(Refill())
+        actions += _assignments(board, limits)
+    if limits.local:
+        actions += _local_worker(now, board, limits)
+    if _due(now, board, "tidy", limits.tidy_every_s):
+        actions.append(Tidy())
+    return actions
+
+
+def _due(now: float, board: Board, name: str, every_s: float) -> bool:
+    return now >= board.done_at.get(name, float("-inf")) + every_s
+
+
+def _assignments(board: Board, limits: Limits) -> Iterator[Assign]:
+    """First in, first out within an owner; the owner with the fewest jobs running goes first."""
+    free = {a.id: a.free for a in board.agents.values() if a.free > 0}
+    running = Counter(a.owner for a in board.active.values())
+    owners = {a.id: {board.active[j].owner for j in a.jobs} for a in board.agents.values()}
+    taken: Counter[tuple[str, str]] = Counter()
+    while free:
+        choice = None
+        for key in sorted(board.queues, key=lambda k: running[k[0]]):
+            waiting = next(islice(board.queues[key].values(), taken[key], None), None)
+            agents = [board.agents[w] for w in free]
+            worker = _worker_for(waiting, agents, free, owners, limits) if waiting else None
+            if waiting and worker:
+                choice = (key, waiting, worker)
+                break
+        if choice is None:
+            return
+        key, waiting, worker = choice
+        taken[key] += 1
+        running[waiting.owner] += 1
+        owners[worker].add(waiting.owner)
+        free[worker] -= 1
+        if not free[worker]:
+            del free[worker]
+        yield Assign(waiting, worker)
+
+
+def _worker_for(
+    waiting: Waiting,
+    agents: list[Agent],
+    free: dict[WorkerId, int],
+    owners: dict[WorkerId, set[OwnerId]],
+    limits: Limits,
+) -> WorkerId | None:
+    """The fitting worker with the most free slots."""
+    fitting = [
+        a.id
+        for a in agents
+        if a.pool == waiting.pool and (limits.shared or owners[a.id] <= {waiting.owner})
+    ]
+    return max(fitting, key=lambda w: (free[w], w), default=None)
+
+
+def _local_worker(now: float, board: Board, limits: Limits) -> Iterator[Action]:
+    """Keep one worker: launch when there is none, look after one that does not connect."""
+    if any(a.pool == LOCAL for a in board.agents.values()):
+        return
+    if not board.instances:
+        if now >= board.launch_at:
+            yield Launch()
+        return
+    overdue = [i.id for i in board.instances.values() if now >= i.looked_at + limits.look_every_s]
+    if overdue:
+        yield Look(tuple(overdue))
+
+
+def next_at(now: float, board: Board, limits: Limits) -> float:
+    """When to plan again if nothing happens before."""
+    times = [board.done_at.get("tidy", now) + limits.tidy_every_s]
+    if board.active:
+        times.append(board.done_at.get("leases", now) + limits.check_every_s)
+    times += board.retry_at.values()
+    if board.queues and board.paused_until > now:
+        times.append(board.paused_until)
+    if limits.local and not board.agents:
+        times += [i.looked_at + limits.look_every_s for i in board.instances.values()]
+        if not board.instances:
+            times.append(board.launch_at)
+    return max(now, min(times))
+
+
+def backoff_s(failures: int, limits: Limits) -> float:
+    """How long to wait before the next launch after so many failures in a row."""
+    steps = limits.launch_backoff_s
+    return steps[min(failures, len(steps) - 1)]

@@ -1,0 +1,126 @@
+"""Routes about this server: health, description, workers, shutdown."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+from jupyter_remote import wire
+from jupyter_remote.server.auth import OPEN, Caller, allow
+from jupyter_remote.server.backend import Backend
+from jupyter_remote.server.problems import Reply
+from jupyter_remote.server.routing import Call, Endpoint, Socket
+
+
+async def health(call: Call) -> wire.Health:
+    facts = call.backend.facts
+    return wire.Health(server_id=facts.server_id, version=facts.version)
+
+
+async def openapi(call: Call) -> ASGIApp:
+    from jupyter_remote.server.openapi import document
+    from jupyter_remote.server.table import ENDPOINTS as ALL
+
+    return Reply(document(ALL, call.backend.facts.version))
+
+
+def worker_views(backend: Backend) -> list[wire.WorkerView]:
+    """Workers that are connected."""
+    now = backend.clock.monotonic()
+    return [
+        wire.WorkerView(
+            id=agent.id,
+            machine=agent.pool,
+            slots=agent.slots,
+            busy=len(agent.jobs),
+            draining=agent.draining,
+            python=agent.python,
+            seen_s=max(0.0, now - backend.fleet.links[agent.id].heard_at),
+        )
+        for agent in backend.scheduler.board.agents.values()
+        if agent.id in backend.fleet.links
+    ]
+
+
+async def server(call: Call) -> wire.ServerInfo:
+    backend, facts = call.backend, call.backend.facts
+    board = backend.scheduler.board
+    running = sum(a.started for a in board.active.values())
+    queued = board.waiting + len(board.retry_at) + len(board.active) - running
+    blobs = backend.blobs
+    return wire.ServerInfo(
+        version=facts.version,
+        protocol=wire.PROTOCOL,
+        embedded=facts.embedded,
+        pid=facts.pid,
+        started_at=facts.started_at,
+        owner=call.caller.owner,
+        scopes=sorted(call.caller.scopes),
+        blobs=str(blobs.folder or "") if facts.embedded else "",
+        spool=str(blobs.spool or "") if facts.embedded else "",
+        workers=worker_views(backend),
+        jobs_queued=queued,
+        jobs_running=running,
+        idle_timeout_s=backend.settings.idle_timeout_s if facts.embedded else None,
+    )
+
+
+async def workers(call: Call) -> wire.WorkerList:
+    return wire.WorkerList(worker_views(call.backend))
+
+
+async def shutdown(call: Call) -> wire.Health:
+    call.backend.stop()
+    return await health(call)
+
+
+async def connect(backend: Backend, caller: Caller, websocket: WebSocket) -> None:
+    await backend.fleet.connect(backend, caller, websocket)
+
+
+READ = allow("read", "submit", "worker")
+
+ENDPOINTS = [
+    Endpoint(
+        method="GET",
+        path="/health",
+        handler=health,
+        summary="Which server answers here",
+        policy=OPEN,
+        reply=wire.Health,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/openapi.json",
+        handler=openapi,
+        summary="This document",
+        policy=READ,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/server",
+        handler=server,
+        summary="What this server is and does",
+        policy=READ,
+        reply=wire.ServerInfo,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/workers",
+        handler=workers,
+        summary="Workers that are connected",
+        policy=READ,
+        reply=wire.WorkerList,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/server/shutdown",
+        handler=shutdown,
+        summary="End this server, in order",
+        policy=allow("admin"),
+        reply=wire.Health,
+        status=202,
+    ),
+]
+
+SOCKETS = [Socket(path="/v1/workers/connect", handler=connect, policy=allow("worker"))]

@@ -1,0 +1,157 @@
+"""The composition root: the only file that names a concrete store, blobs and provider."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from jupyter_remote import __version__
+from jupyter_remote.clock import Clock, SystemClock
+from jupyter_remote.model import OwnerId, TokenRecord
+from jupyter_remote.money.catalog import catalogue, simulated
+from jupyter_remote.money.meter import UCREDITS_PER_CREDIT
+from jupyter_remote.providers.base import Launch, Provider
+from jupyter_remote.scheduler.loop import Retention, Scheduler
+from jupyter_remote.scheduler.plan import Limits
+from jupyter_remote.server.auth import hash_of, new_token
+from jupyter_remote.server.backend import Backend, Facts
+from jupyter_remote.server.gate import Gate, hosts_of
+from jupyter_remote.server.hub import Hub
+from jupyter_remote.server.routing import build
+from jupyter_remote.server.table import ENDPOINTS, SOCKETS
+from jupyter_remote.server.workers import Fleet
+from jupyter_remote.settings import Settings
+
+OWNER_SCOPES = ("submit", "read", "admin")
+LAUNCH_SLOTS = 2
+
+
+def application(backend: Backend, port: int, names: Iterable[str] = ()) -> ASGIApp:
+    """The ASGI application. Raises ValueError when a route has no policy."""
+    return Gate(build(ENDPOINTS, SOCKETS, backend), hosts_of(port, names))
+
+
+def make_backend(
+    settings: Settings,
+    home: Path,
+    *,
+    embedded: bool,
+    stop: Callable[[], None],
+    clock: Clock | None = None,
+    provider: Provider | None = None,
+    url: str = "",
+    connection_file: str = "",
+) -> Backend:
+    """A backend on the state in ``home``. Raises StorageFull when it cannot be opened."""
+    from jupyter_remote.blobs.disk import DiskBlobs
+    from jupyter_remote.store.sqlite import open_sqlite
+    from jupyter_remote.store.writer import Writer
+
+    clock = clock or SystemClock()
+    store = open_sqlite(home / "db.sqlite")
+    facts = Facts(
+        server_id=secrets.token_hex(16),
+        owner=OwnerId(user_name()),
+        embedded=embedded,
+        started_at=clock.now(),
+        pid=os.getpid(),
+        version=__version__,
+    )
+    backend = Backend(
+        settings=settings,
+        facts=facts,
+        clock=clock,
+        store=store,
+        writer=Writer(store),
+        blobs=DiskBlobs(home / "blobs"),
+        hub=Hub(),
+        fleet=Fleet(),
+        machines=simulated(catalogue()) if embedded else catalogue(),
+        stop=stop,
+    )
+    backend.scheduler = _scheduler(backend, provider, _launcher(backend, url, connection_file))
+    return backend
+
+
+def user_name() -> str:
+    """Who runs this; containers may have no name for their user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "user"
+
+
+def _scheduler(
+    backend: Backend,
+    provider: Provider | None,
+    launch: Callable[[str], Awaitable[Launch]],
+) -> Scheduler:
+    settings = backend.settings
+    return Scheduler(
+        store=backend.store,
+        commit=backend.commit,
+        send=backend.fleet.send,
+        clock=backend.clock,
+        limits=Limits(shared=backend.facts.embedded, local=provider is not None),
+        retention=Retention(jobs_s=settings.retention_s, blobs_s=settings.unused_blobs_s),
+        lease_s=settings.lease_s,
+        grace_s=settings.interrupt_grace_s + settings.heartbeat_s,
+        delete_blob=backend.blobs.delete,
+        provider=provider,
+        launch=launch,
+    )
+
+
+def _launcher(
+    backend: Backend, url: str, connection_file: str
+) -> Callable[[str], Awaitable[Launch]]:
+    async def launch(id: str) -> Launch:
+        token = await issue_token(backend, ("worker",), f"worker {id}")
+        return Launch(
+            id=id,
+            machine="local",
+            server_url=url,
+            enrolment_token=token,
+            connection_file=connection_file,
+            slots=backend.settings.slots or max(LAUNCH_SLOTS, os.cpu_count() or 1),
+        )
+
+    return launch
+
+
+async def issue_token(backend: Backend, scopes: tuple[str, ...], label: str) -> str:
+    """A new token of the user who runs this backend."""
+    token = new_token(scopes)
+    record = TokenRecord(
+        id=uuid.uuid4().hex,
+        owner=backend.facts.owner,
+        scopes=scopes,
+        label=label,
+        created_at=backend.clock.now(),
+    )
+    await backend.commit(backend.store.add_token, record, hash_of(token))
+    return token
+
+
+async def open_account(backend: Backend) -> None:
+    """Play credits for simulated machines, once."""
+    amount = round(backend.settings.play_credits * UCREDITS_PER_CREDIT)
+    if amount > 0:
+        now = backend.clock.now()
+        await backend.commit(backend.store.grant, backend.facts.owner, amount, "play", now)
+
+
+async def close_backend(backend: Backend) -> None:
+    """End in order: streams, scheduling, workers, then what was begun in the store."""
+    backend.hub.close()
+    await backend.scheduler.close()
+    await backend.fleet.close()
+    await backend.settled()
+    backend.writer.close()
+    backend.store.close()

@@ -1,0 +1,187 @@
+"""Routes of blobs: bytes named by their digest. They are stored and handed out, never opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from jupyter_remote import errors, wire
+from jupyter_remote.model import JobId, OwnerId
+from jupyter_remote.server.auth import allow
+from jupyter_remote.server.problems import JSON_HEADERS, Reply
+from jupyter_remote.server.routing import BYTES_TYPES, Call, Endpoint
+from jupyter_remote.server.submitting import check_chunks, check_digest
+
+_BARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+BYTES_HEADERS = ((b"content-type", BYTES_TYPES[0].encode()), JSON_HEADERS[2])
+
+
+class BlobQuery(msgspec.Struct, frozen=True):
+    """``job``: an unlisted or public job that has this blob in its result."""
+
+    job: str = ""
+
+
+class Download:
+    """A blob on its way out."""
+
+    def __init__(self, size_bytes: int, content: AsyncIterator[bytes]) -> None:
+        self._size_bytes = size_bytes
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*BYTES_HEADERS, (b"content-length", str(self._size_bytes).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async for part in self._content:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _absent() -> errors.NotFound:
+    return errors.NotFound("There is no such blob.")
+
+
+def _owners(call: Call) -> set[OwnerId]:
+    """Whose blobs the caller may read: its own; a worker also those of whom it works for."""
+    owners = {call.caller.owner}
+    if "worker" in call.caller.scopes:
+        links = call.backend.fleet.links
+        for active in call.backend.scheduler.board.active.values():
+            link = links.get(active.worker)
+            if link is not None and link.token == call.caller.token_id:
+                owners.add(active.owner)
+    return owners
+
+
+async def _require_readable(call: Call, digest: str) -> None:
+    backend = call.backend
+    for owner in _owners(call):
+        if await backend.look(backend.store.may_read_blob, digest, owner):
+            return
+    if not call.query.job or not await _in_open_result(call, digest):
+        raise _absent()
+
+
+async def _in_open_result(call: Call, digest: str) -> bool:
+    try:
+        job = await call.backend.look(call.backend.store.job, JobId(call.query.job))
+    except errors.NotFound:
+        return False
+    if job.visibility == "private" or job.result is None:
+        return False
+    value = msgspec.json.decode(job.result, type=wire.Result).value
+    return value is not None and any(s.digest == digest for s in value.segments)
+
+
+async def _present(call: Call, digest: str, size_bytes: int) -> wire.BlobView:
+    """The bytes are there: jobs that wait for them may become ready."""
+    backend, now = call.backend, call.backend.clock.now()
+    await backend.commit(backend.store.blob_present, digest, size_bytes, now)
+    for owner in _owners(call):
+        await backend.commit(backend.store.note_upload, digest, owner, now)
+    return wire.BlobView(digest, size_bytes)
+
+
+async def put(call: Call) -> wire.BlobView:
+    digest = check_digest(call.path["digest"])
+    spooled = call.header(b"x-spool")
+    if spooled:
+        if not call.backend.facts.embedded or not _BARE_NAME.fullmatch(spooled):
+            raise errors.InvalidRequest("X-Spool is the bare name of a file in the spool folder.")
+        size_bytes = await call.backend.blobs.adopt(digest, spooled)
+    else:
+        limit = call.backend.settings.max_blob_bytes
+        size_bytes = await call.backend.blobs.put(digest, call.stream(), limit)
+    return await _present(call, digest, size_bytes)
+
+
+async def assemble(call: Call) -> wire.BlobView:
+    backend = call.backend
+    digest = check_digest(call.path["digest"])
+    chunks: Sequence[tuple[str, int]] = call.body.chunks
+    check_chunks(chunks, call.body.size_bytes)
+    places = await backend.read(backend.store.chunk_places, [c for c, _ in chunks])
+    pieces = []
+    for chunk, size_bytes in chunks:
+        place = places.get(chunk)
+        if place is None or place[2] != size_bytes:
+            place = (chunk, 0, size_bytes)  # it was uploaded as a blob of its own
+        pieces.append(place)
+    size = await backend.blobs.assemble(digest, pieces)
+    view = await _present(call, digest, size)
+    await backend.commit(backend.store.add_chunks, digest, chunks)
+    return view
+
+
+async def get(call: Call) -> ASGIApp:
+    digest = check_digest(call.path["digest"])
+    await _require_readable(call, digest)
+    return Download(*await call.backend.blobs.open(digest))
+
+
+async def head(call: Call) -> ASGIApp:
+    digest = check_digest(call.path["digest"])
+    await _require_readable(call, digest)
+    size_bytes = await call.backend.blobs.size(digest)
+    if size_bytes is None:
+        raise _absent()
+    return _Head(size_bytes)
+
+
+class _Head(Reply):
+    """No body, but the length that it would have."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(b"", 200, BYTES_HEADERS)
+        self.size_bytes = size_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*self.headers, (b"content-length", str(self.size_bytes).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+READ, WRITE = allow("read", "submit", "worker"), allow("submit", "worker")
+PATH = "/v1/blobs/{digest}"
+
+ENDPOINTS = [
+    Endpoint(
+        method="PUT",
+        path=PATH,
+        handler=put,
+        summary="Upload a segment or a chunk, or hand over a spooled file (X-Spool)",
+        policy=WRITE,
+        takes_bytes=True,
+        reply=wire.BlobView,
+    ),
+    Endpoint(
+        method="POST",
+        path=PATH,
+        handler=assemble,
+        summary="Put a segment together from chunks that are there",
+        policy=WRITE,
+        body=wire.Assemble,
+        reply=wire.BlobView,
+    ),
+    Endpoint(
+        method="GET",
+        path=PATH,
+        handler=get,
+        summary="The bytes",
+        policy=READ,
+        query=BlobQuery,
+        reply_type=BYTES_TYPES[0],
+    ),
+    Endpoint(
+        method="HEAD",
+        path=PATH,
+        handler=head,
+        summary="Is it there, and how large",
+        policy=READ,
+        query=BlobQuery,
+        reply_type=BYTES_TYPES[0],
+    ),
+]

@@ -1,0 +1,227 @@
+"""Routes of jobs and batches: submit, find, look, cancel, result, log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from starlette.types import ASGIApp
+
+from jupyter_remote import errors, wire
+from jupyter_remote.model import TERMINAL, JobId, JobRecord, JobState
+from jupyter_remote.server.auth import allow
+from jupyter_remote.server.logs import log_reply
+from jupyter_remote.server.routing import Call, Endpoint
+from jupyter_remote.server.submitting import new_job, requests_of
+from jupyter_remote.store.views import view_of
+
+SHOWN = 500  # jobs of one page at most
+
+_result = msgspec.json.Decoder(wire.Result)
+_error = msgspec.json.Decoder(wire.RemoteFailure)
+
+STATES: dict[str, tuple[JobState, ...]] = {
+    "queued": (JobState.QUEUED, JobState.CLAIMED, JobState.RETRY_WAIT),
+    "running": (JobState.RUNNING,),
+    "cancelling": (JobState.RUNNING,),
+    "completed": (JobState.SUCCEEDED,),
+    "failed": (JobState.FAILED, JobState.EXPIRED),
+    "cancelled": (JobState.CANCELLED,),
+}
+
+
+class JobsQuery(msgspec.Struct, frozen=True):
+    """Which jobs, newest first."""
+
+    status: (
+        Literal["", "queued", "running", "cancelling", "completed", "failed", "cancelled"] | None
+    ) = None
+    client: str | None = None
+    batch: str | None = None
+    prefix: str | None = None  # of the id
+    before: str = ""  # `next` of the page before
+    limit: Annotated[int, msgspec.Meta(ge=1, le=SHOWN)] = 50
+
+
+def not_found() -> errors.NotFound:
+    """Absent and somebody else's look the same."""
+    return errors.NotFound("There is no such job.", hint="`%remote jobs --all` lists yours.")
+
+
+async def own_job(call: Call) -> JobRecord:
+    """The job of the path, if it is the caller's. Raises NotFound."""
+    try:
+        job: JobRecord = await call.backend.look(
+            call.backend.store.job, JobId(call.path["id"]), call.caller.owner
+        )
+    except errors.NotFound:
+        raise not_found() from None
+    return job
+
+
+async def readable_job(call: Call) -> JobRecord:
+    """The same; unlisted and public ones are readable by whoever knows their whole id."""
+    try:
+        job: JobRecord = await call.backend.look(call.backend.store.job, JobId(call.path["id"]))
+    except errors.NotFound:
+        raise not_found() from None
+    if job.owner != call.caller.owner and job.visibility == "private":
+        raise not_found()
+    return job
+
+
+def view(call: Call, job: JobRecord, cursor: int = 0) -> wire.JobView:
+    """The job as it is shown now."""
+    return view_of(job, now=call.backend.clock.now(), cursor=cursor)
+
+
+async def submit(call: Call) -> wire.Submitted:
+    backend = call.backend
+    new = new_job(call.body, call.caller.owner, backend.machines, backend.settings)
+    [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
+    cursor = written.event.cursor if written.event else 0
+    return wire.Submitted(view(call, written.job, cursor), written.missing)
+
+
+async def submit_batch(call: Call) -> wire.BatchSubmitted:
+    backend = call.backend
+    owner, machines, settings = call.caller.owner, backend.machines, backend.settings
+    new = [new_job(r, owner, machines, settings) for r in requests_of(call.body)]
+    written = await backend.commit(backend.store.submit, new, backend.clock.now())
+    missing = {m.digest: m for w in written for m in w.missing}
+    return wire.BatchSubmitted([w.job.id for w in written], list(missing.values()))
+
+
+async def list_jobs(call: Call) -> wire.JobList:
+    query: JobsQuery = call.query
+    backend, owner = call.backend, call.caller.owner
+    if query.prefix is not None:
+        found = await backend.read(backend.store.find, query.prefix, owner, query.limit)
+        return wire.JobList([view(call, j) for j in found])
+    jobs = await backend.read(
+        backend.store.jobs,
+        owner,
+        states=STATES[query.status] if query.status else None,
+        client=query.client,
+        batch=query.batch,
+        limit=query.limit,
+        before=query.before,
+    )
+    shown = [j for j in jobs if not query.status or j.status.value == query.status]
+    following = jobs[-1].id if len(jobs) == query.limit else ""
+    return wire.JobList([view(call, j) for j in shown], following)
+
+
+async def show(call: Call) -> wire.JobView:
+    cursor = await call.backend.look(call.backend.store.last_cursor)
+    return view(call, await readable_job(call), cursor)
+
+
+async def history(call: Call) -> wire.HistoryReply:
+    job = await own_job(call)
+    return wire.HistoryReply(await call.backend.read(call.backend.store.history, job.id))
+
+
+async def cancel(call: Call) -> wire.JobView:
+    backend = call.backend
+    job = await own_job(call)
+    force: bool = call.body.force
+    changed = await backend.commit(
+        backend.store.cancel, job.id, call.caller.owner, backend.clock.now(), force
+    )
+    active = backend.scheduler.board.active.get(job.id)
+    if force and active is not None:
+        backend.scheduler.tell(active, "kill")
+    return view(call, changed.job)
+
+
+async def result(call: Call) -> wire.Done:
+    job = await readable_job(call)
+    if job.state not in TERMINAL:
+        raise errors.Conflict(
+            f"The job is {job.status.value}: it has no result yet.",
+            hint="Listen to its events; `done` is the last one.",
+        )
+    return wire.Done(
+        job=view(call, job),
+        result=_result.decode(job.result) if job.result else None,
+        error=_error.decode(job.error) if job.error else None,
+    )
+
+
+async def log(call: Call) -> ASGIApp:
+    return await log_reply(call.backend, await own_job(call))
+
+
+READ, SUBMIT = allow("read", "submit"), allow("submit")
+
+ENDPOINTS = [
+    Endpoint(
+        method="POST",
+        path="/v1/jobs",
+        handler=submit,
+        summary="Submit a job; sent again with the same id and body it is the same job",
+        policy=SUBMIT,
+        body=wire.SubmitRequest,
+        reply=wire.Submitted,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs",
+        handler=list_jobs,
+        summary="Your jobs, newest first",
+        policy=READ,
+        query=JobsQuery,
+        reply=wire.JobList,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/batches",
+        handler=submit_batch,
+        summary="Submit many calls of one function at once",
+        policy=SUBMIT,
+        body=wire.BatchRequest,
+        reply=wire.BatchSubmitted,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{id}",
+        handler=show,
+        summary="One job",
+        policy=READ,
+        reply=wire.JobView,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/jobs/{id}/cancel",
+        handler=cancel,
+        summary="Cancel a job: free before it started, else charged for what ran",
+        policy=SUBMIT,
+        body=wire.CancelRequest,
+        reply=wire.JobView,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{id}/history",
+        handler=history,
+        summary="What happened to a job, in plain words",
+        policy=READ,
+        reply=wire.HistoryReply,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{id}/result",
+        handler=result,
+        summary="How a job ended; 409 while it has not",
+        policy=READ,
+        reply=wire.Done,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{id}/log",
+        handler=log,
+        summary="All that a job printed",
+        policy=READ,
+        reply_type="text/plain",
+    ),
+]

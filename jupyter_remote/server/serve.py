@@ -1,0 +1,260 @@
+"""Running the server: bind, answer, tell where, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from filelock import FileLock, Timeout
+
+from jupyter_remote import connection, errors, wire
+from jupyter_remote.connection import Connection
+from jupyter_remote.providers.base import Provider
+from jupyter_remote.server import app as composition
+from jupyter_remote.server.auth import hash_of
+from jupyter_remote.server.backend import Backend
+from jupyter_remote.settings import Settings
+
+log = logging.getLogger("jupyter_remote.serve")
+
+DRAIN_S = 5.0  # running jobs get so long to end when the backend is asked to
+IDLE_CHECK_S = 1.0
+WEBSOCKET_BYTES = 256 * 1024 * 1024
+LOCK_NAME = "server.lock"
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How to serve."""
+
+    embedded: bool = False
+    host: str = "127.0.0.1"
+    port: int = 0
+    names: tuple[str, ...] = ()  # further `Host` headers to answer to
+    behind_proxy: bool = False
+    certificate: str = ""
+    key: str = ""
+
+
+class Server(uvicorn.Server):
+    """uvicorn with our start and end around its own."""
+
+    def __init__(self, config: uvicorn.Config, host: Host) -> None:
+        super().__init__(config)
+        self._host = host
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        await self._host.answering()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._host.ending()
+        await super().shutdown(sockets)
+
+
+class Host:
+    """One run of the server, from a bound socket to the end."""
+
+    def __init__(
+        self, options: Options, settings: Settings, home: Path, provider: Provider | None
+    ) -> None:
+        self.options = options
+        self.settings = settings
+        self.home = home
+        self.file = connection.path_of(settings)
+        self._before = connection.read(self.file) if options.embedded else None
+        self._socket = bind(options, _port_of(self._before))
+        self.port: int = self._socket.getsockname()[1]
+        scheme = "https" if options.certificate else "http"
+        shown = "127.0.0.1" if options.host in ("", "0.0.0.0") else options.host
+        self.url = f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
+        self._provider = provider
+        self._server: Server | None = None
+        self._idle: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Until it is told to stop, or has been idle for long enough."""
+        self.backend = composition.make_backend(
+            self.settings,
+            self.home,
+            embedded=self.options.embedded,
+            stop=self.stop,
+            provider=self._provider,
+            url=self.url,
+            connection_file=str(self.file) if self.options.embedded else "",
+        )
+        self._server = Server(self._config(self.backend), self)
+        try:
+            await self._server.serve([self._socket])
+        finally:
+            if self.options.embedded:
+                connection.remove(self.file, self.backend.facts.server_id)
+
+    def _config(self, backend: Backend) -> uvicorn.Config:
+        options = self.options
+        return uvicorn.Config(
+            composition.application(backend, self.port, options.names),
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            http="httptools",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            ws_max_size=WEBSOCKET_BYTES,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
+            ssl_certfile=options.certificate or None,
+            ssl_keyfile=options.key or None,
+        )
+
+    def stop(self) -> None:
+        """End in order."""
+        if self._server is not None:
+            self._server.should_exit = True
+
+    async def answering(self) -> None:
+        """The socket is served: start what works behind it, and tell where it is."""
+        if self.options.embedded:
+            await composition.open_account(self.backend)
+            await self._announce()
+        await self.backend.scheduler.start()
+        if self.options.embedded:
+            self._idle = asyncio.create_task(self._end_when_idle())
+        log.info("answering at %s (pid %d)", self.url, os.getpid())
+        gc.collect()
+        gc.freeze()  # what was made at the start stays: do not look through it again
+
+    async def _announce(self) -> None:
+        facts = self.backend.facts
+        connection.write(
+            self.file,
+            Connection(
+                url=self.url,
+                token=await self._token(),
+                pid=facts.pid,
+                started_at=facts.started_at,
+                version=facts.version,
+                protocol=wire.PROTOCOL,
+                server_id=facts.server_id,
+            ),
+        )
+
+    async def _token(self) -> str:
+        """The one that clients of a backend before this one still hold, if it is good."""
+        store, owner = self.backend.store, self.backend.facts.owner
+        if self._before is not None:
+            record = store.token(hash_of(self._before.token))
+            if record is not None and record.revoked_at is None and record.owner == owner:
+                return self._before.token
+        return await composition.issue_token(self.backend, composition.OWNER_SCOPES, "embedded")
+
+    async def ending(self) -> None:
+        """Drain, then end what was launched. Queued jobs stay in the database."""
+        if self._idle is not None:
+            self._idle.cancel()
+        if self.options.embedded:
+            connection.remove(self.file, self.backend.facts.server_id)
+        await self._drain()
+        await self.backend.scheduler.end_instances()
+        await composition.close_backend(self.backend)
+        if self._provider is not None:
+            await self._provider.close()
+
+    async def _drain(self) -> None:
+        backend = self.backend
+        backend.scheduler.board.closing = True
+        for worker in list(backend.fleet.links):
+            await backend.fleet.send(worker, wire.Drain("the backend ends"))
+        deadline = backend.clock.monotonic() + DRAIN_S
+        while backend.scheduler.board.active and backend.clock.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+
+    async def _end_when_idle(self) -> None:
+        backend = self.backend
+        while backend.idle_s() < self.settings.idle_timeout_s:
+            await asyncio.sleep(min(IDLE_CHECK_S, self.settings.idle_timeout_s / 4))
+        log.info("idle for %.0f s: ending", self.settings.idle_timeout_s)
+        self.stop()
+
+
+def _port_of(before: Connection | None) -> int:
+    """The port of a backend that died: clients that go on with it find this one there."""
+    text = before.url.rpartition(":")[2] if before else ""
+    return int(text) if text.isdigit() else 0
+
+
+def bind(options: Options, wanted: int = 0) -> socket.socket:
+    """A bound socket. Raises UsageError where the settings would be unsafe or cannot be had."""
+    loopback = options.host in ("127.0.0.1", "localhost", "::1")
+    if not loopback and not options.certificate and not options.behind_proxy:
+        raise errors.UsageError(
+            f"Refusing to listen on {options.host} without TLS.",
+            hint="Give --certificate and --key, or --behind-proxy if a proxy in front has TLS.",
+        )
+    if not loopback and options.embedded:
+        raise errors.UsageError("An embedded backend listens on this computer only.")
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    for port in (options.port,) if options.port or not wanted else (wanted, 0):
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((options.host, port))
+        except OSError as error:
+            bound.close()
+            refused = error
+            continue
+        bound.setblocking(False)
+        return bound
+    raise errors.UsageError(
+        f"Cannot listen on {options.host}:{options.port}: {refused.strerror}.",
+        hint="Choose another --port, or none.",
+    )
+
+
+def serve(options: Options, settings: Settings) -> int:
+    """Serve until the end; the exit status. Raises JupyterRemoteError when it cannot start."""
+    home = connection.home_of(settings)
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(home / LOCK_NAME)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise errors.Conflict(
+            f"Another backend works on {home}.", hint="`jupyter remote status` shows it."
+        ) from None
+    except OSError as error:
+        raise errors.StorageFull(
+            f"The state folder {home} cannot be written: {error.strerror}.",
+            hint="Make it writable, free space, or set JUPYTER_REMOTE_HOME.",
+        ) from error
+    with lock:
+        host = Host(options, settings, home, _provider(options, settings, home))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(host.run())
+    return 0
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.Loop
+
+
+def _provider(options: Options, settings: Settings, home: Path) -> Provider | None:
+    if not options.embedded:
+        return None
+    from jupyter_remote.providers.local import LocalProvider
+
+    return LocalProvider(home, settings)

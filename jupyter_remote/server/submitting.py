@@ -1,0 +1,203 @@
+"""From a submit request to a job for the store: checks, machine, price, hold. Pure."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from blake3 import blake3
+
+from jupyter_remote import errors, wire
+from jupyter_remote.model import JobId, Limits, MachineType, OwnerId
+from jupyter_remote.money.catalog import choose
+from jupyter_remote.money.meter import cost_ucredits, longest_run_s, ucredits_of_usd
+from jupyter_remote.settings import Settings
+from jupyter_remote.store.base import NewJob
+
+BATCH_JOBS = 100_000
+RETRIES = 1000
+TEXT_CHARS = 10_000  # of a description
+SEGMENTS = 100_000
+LONGEST_S = 10 * 365 * 86_400.0
+MOST_UCREDITS = 1 << 60
+MOST_BYTES = 1 << 50
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LABEL = re.compile(r"[\w.:@+-]{0,128}")
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What a run is held for."""
+
+    machine: MachineType
+    rate_ucredits_per_h: int
+    max_run_s: float
+    hold_ucredits: int
+
+
+def check_digest(digest: str) -> str:
+    """The digest. Raises InvalidRequest when it is none."""
+    if not _DIGEST.fullmatch(digest):
+        raise errors.InvalidRequest("A digest is 64 lower-case hex digits (BLAKE3).")
+    return digest
+
+
+def check_job_id(id: str) -> JobId:
+    """A client-made job id, in the one form that is stored. Raises InvalidRequest."""
+    try:
+        canonical = str(uuid.UUID(id))
+    except ValueError:
+        canonical = ""
+    if canonical != id:
+        raise errors.InvalidRequest(f"A job id is a lower-case UUID with dashes, not {id[:50]!r}.")
+    return JobId(id)
+
+
+def check_label(what: str, label: str) -> str:
+    """A name that a client made up. Raises InvalidRequest."""
+    if not _LABEL.fullmatch(label):
+        raise errors.InvalidRequest(f"{what} is up to 128 letters, digits and .:@+-_")
+    return label
+
+
+def _check_range(what: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
+        raise errors.InvalidRequest(f"{what} must be between {low:g} and {high:g}, not {value}.")
+
+
+def check_need(need: wire.Need) -> None:
+    """Raises InvalidRequest for figures that no machine has."""
+    _check_range("cpus", need.cpus, 0, 1e6)
+    _check_range("memory_bytes", need.memory_bytes, 0, MOST_BYTES)
+    _check_range("gpu_count", need.gpu_count, 0, 1000)
+
+
+def check_limits(timeout_s: float | None, max_cost_ucredits: int | None) -> None:
+    """Raises InvalidRequest for limits that mean nothing."""
+    _check_range("timeout_s", timeout_s, 0.001, LONGEST_S)
+    _check_range("max_cost_ucredits", max_cost_ucredits, 0, MOST_UCREDITS)
+
+
+def _check_path(path: str) -> None:
+    parts = path.split("/")
+    bad = path.startswith("/") or "\\" in path or "\0" in path or ":" in parts[0]
+    if bad or not path or any(p in ("", ".", "..") for p in parts):
+        raise errors.InvalidRequest(f"{path[:200]!r} is not a relative path without '..'.")
+
+
+def parcels_of(spec: wire.JobSpec) -> Iterator[wire.Segment]:
+    """All segments that a spec refers to."""
+    for parcel in (spec.function, spec.inputs):
+        if parcel is not None:
+            yield from parcel.segments
+    for file in spec.files:
+        yield file.content
+
+
+def check_segments(segments: Sequence[wire.Segment]) -> None:
+    """Raises InvalidRequest unless digests and sizes are sound and inline bytes fit theirs."""
+    if len(segments) > SEGMENTS:
+        raise errors.TooLarge(f"More than {SEGMENTS} segments.")
+    for segment in segments:
+        check_digest(segment.digest)
+        _check_range("size_bytes", segment.size_bytes, 0, MOST_BYTES)
+        if segment.data is not None and len(segment.data) != segment.size_bytes:
+            raise errors.InvalidRequest("The size of an inline segment is not that of its data.")
+        if segment.chunks:
+            check_chunks(segment.chunks, segment.size_bytes)
+
+
+def check_chunks(chunks: Sequence[tuple[str, int]], size_bytes: int) -> None:
+    """Raises InvalidRequest unless the chunks add up to the segment."""
+    for digest, size in chunks:
+        check_digest(digest)
+        _check_range("chunk size", size, 1, MOST_BYTES)
+    if sum(size for _, size in chunks) != size_bytes:
+        raise errors.InvalidRequest("The chunks do not add up to size_bytes.")
+
+
+def check(request: wire.SubmitRequest) -> None:
+    """Raises InvalidRequest, with the field, for a request that cannot be meant."""
+    check_job_id(request.id)
+    check_label("client", request.client)
+    check_label("batch", request.batch or "")
+    check_need(request.need)
+    check_limits(request.timeout_s, request.max_cost_ucredits)
+    _check_range("retries", request.retries, 0, RETRIES)
+    _check_range("max_attempts", request.max_attempts, 1, RETRIES)
+    if len(request.description) > TEXT_CHARS:
+        raise errors.TooLarge(f"A description has at most {TEXT_CHARS} characters.")
+    for file in request.spec.files:
+        _check_path(file.path)
+        _check_range("mode", file.mode, 0, 0o777)
+    check_segments(list(parcels_of(request.spec)))
+
+
+def price(
+    need: wire.Need,
+    timeout_s: float | None,
+    max_cost_ucredits: int | None,
+    machines: Sequence[MachineType],
+    settings: Settings,
+) -> Price:
+    """Machine, frozen rate, longest run and hold. Raises UnknownMachine."""
+    check_need(need)
+    check_limits(timeout_s, max_cost_ucredits)
+    machine = choose(need, machines)
+    rate = ucredits_of_usd(machine.usd_per_h)
+    run_s = longest_run_s(rate, settings.longest_run_s, timeout_s, max_cost_ucredits)
+    return Price(machine, rate, run_s, cost_ucredits(rate, run_s))
+
+
+def new_job(
+    request: wire.SubmitRequest, owner: OwnerId, machines: Sequence[MachineType], settings: Settings
+) -> NewJob:
+    """The job to write. Raises InvalidRequest, UnknownMachine."""
+    check(request)
+    spec = request.spec
+    timeout_s, max_cost = request.timeout_s, request.max_cost_ucredits
+    priced = price(request.need, timeout_s, max_cost, machines, settings)
+    body = msgspec.json.encode(request)
+    return NewJob(
+        id=check_job_id(request.id),
+        owner=owner,
+        body_digest=blake3(body).hexdigest(),
+        client=request.client,
+        kind=spec.kind,
+        description=request.description,
+        visibility=request.visibility,
+        machine=priced.machine.id,
+        simulated=priced.machine.simulated,
+        spec=msgspec.json.encode(spec),
+        segments=[s for s in parcels_of(spec) if s.data is None],
+        limits=Limits(
+            timeout_s=timeout_s,
+            max_run_s=priced.max_run_s,
+            max_cost_ucredits=max_cost,
+            memory_bytes=request.need.memory_bytes or None,
+        ),
+        max_attempts=request.max_attempts,
+        retries=request.retries,
+        rate_ucredits_per_h=priced.rate_ucredits_per_h,
+        hold_ucredits=priced.hold_ucredits,
+        batch=request.batch,
+    )
+
+
+def requests_of(batch: wire.BatchRequest) -> list[wire.SubmitRequest]:
+    """The jobs of a batch. Raises InvalidRequest when ids and inputs do not pair up."""
+    check_label("batch id", batch.id)
+    if not batch.ids or len(batch.ids) != len(batch.inputs):
+        raise errors.InvalidRequest("A batch has as many inputs as ids, and at least one.")
+    if len(batch.ids) > BATCH_JOBS:
+        raise errors.TooLarge(f"A batch has at most {BATCH_JOBS} jobs.")
+    if len(set(batch.ids)) != len(batch.ids):
+        raise errors.InvalidRequest("The ids of a batch are not all different.")
+    replace = msgspec.structs.replace
+    template = batch.template
+    return [
+        replace(template, id=id, spec=replace(template.spec, inputs=inputs), batch=batch.id)
+        for id, inputs in zip(batch.ids, batch.inputs, strict=True)
+    ]

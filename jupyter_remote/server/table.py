@@ -1,0 +1,16 @@
+"""All routes: the one table that the router, OpenAPI and the table test are made from."""
+
+from __future__ import annotations
+
+from jupyter_remote.server import about, blobs, events, jobs, money, tokens
+
+ENDPOINTS = [
+    *about.ENDPOINTS,
+    *jobs.ENDPOINTS,
+    *events.ENDPOINTS,
+    *blobs.ENDPOINTS,
+    *money.ENDPOINTS,
+    *tokens.ENDPOINTS,
+]
+
+SOCKETS = [*about.SOCKETS]

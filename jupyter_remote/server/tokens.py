@@ -1,0 +1,96 @@
+"""Routes of tokens: made, listed, revoked by an administrator."""
+
+from __future__ import annotations
+
+import uuid
+
+from jupyter_remote import errors, wire
+from jupyter_remote.model import TokenRecord
+from jupyter_remote.server.auth import SCOPES, allow, hash_of, new_token
+from jupyter_remote.server.routing import Call, Endpoint
+
+LONGEST_S = 10 * 365 * 86_400.0
+LABEL_CHARS = 200
+
+
+def token_view(record: TokenRecord, token: str = "") -> wire.TokenView:
+    """As the API shows it; the token itself only in the reply to its creation."""
+    return wire.TokenView(
+        id=record.id,
+        owner=record.owner,
+        scopes=list(record.scopes),
+        label=record.label,
+        created_at=record.created_at,
+        expires_at=record.expires_at,
+        revoked_at=record.revoked_at,
+        token=token,
+    )
+
+
+async def create(call: Call) -> wire.TokenView:
+    request: wire.TokenRequest = call.body
+    unknown = sorted(set(request.scopes) - set(SCOPES))
+    if unknown or not request.scopes:
+        raise errors.InvalidRequest(
+            f"Unknown scope {unknown[0][:50]!r}." if unknown else "A token needs a scope.",
+            hint=f"Scopes are {', '.join(SCOPES)}.",
+        )
+    if request.expires_s is not None and not 0 < request.expires_s <= LONGEST_S:
+        raise errors.InvalidRequest(f"expires_s must be between 0 and {LONGEST_S:g}.")
+    now = call.backend.clock.now()
+    scopes = tuple(dict.fromkeys(request.scopes))
+    token = new_token(scopes)
+    record = TokenRecord(
+        id=uuid.uuid4().hex,
+        owner=call.caller.owner,
+        scopes=scopes,
+        label=request.label[:LABEL_CHARS],
+        created_at=now,
+        expires_at=now + request.expires_s if request.expires_s is not None else None,
+    )
+    await call.backend.commit(call.backend.store.add_token, record, hash_of(token))
+    return token_view(record, token)
+
+
+async def listing(call: Call) -> wire.TokenList:
+    records = await call.backend.read(call.backend.store.tokens, call.caller.owner)
+    return wire.TokenList([token_view(r) for r in records])
+
+
+async def revoke(call: Call) -> wire.TokenList:
+    backend = call.backend
+    now = backend.clock.now()
+    await backend.commit(backend.store.revoke_token, call.path["id"], call.caller.owner, now)
+    backend.tokens.forget()
+    return await listing(call)
+
+
+ADMIN = allow("admin")
+
+ENDPOINTS = [
+    Endpoint(
+        method="GET",
+        path="/v1/tokens",
+        handler=listing,
+        summary="Tokens of this account, without the secrets",
+        policy=ADMIN,
+        reply=wire.TokenList,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/tokens",
+        handler=create,
+        summary="Make a token; it is shown once",
+        policy=ADMIN,
+        body=wire.TokenRequest,
+        reply=wire.TokenView,
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/tokens/{id}",
+        handler=revoke,
+        summary="Revoke a token, at once",
+        policy=ADMIN,
+        reply=wire.TokenList,
+    ),
+]

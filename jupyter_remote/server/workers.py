@@ -1,0 +1,378 @@
+"""Workers: each dials in over a WebSocket and speaks MessagePack of the wire's types.
+
+A worker can write only the attempts that it was given: everything it says about ``(job, epoch)``
+is checked against the board before it reaches the store, and the store fences it once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from jupyter_remote import errors, wire
+from jupyter_remote.model import JobId, Stage, WorkerId, WorkerRecord
+from jupyter_remote.money.meter import cost_ucredits
+from jupyter_remote.scheduler.board import Active, Agent
+from jupyter_remote.server.auth import Caller
+from jupyter_remote.server.submitting import check_label, check_segments
+from jupyter_remote.store.base import AttemptUpdate, Outcome
+
+if TYPE_CHECKING:
+    from jupyter_remote.server.backend import Backend
+
+log = logging.getLogger("jupyter_remote.workers")
+
+LATEST_EVERY_S = 1.0  # how often the latest progress is written to the store
+MOST_SLOTS = 10_000
+OUTSTANDING = 256  # messages of one worker that are being worked on
+REPLACED, REFUSED = 4000, 1008
+
+_decoder = msgspec.msgpack.Decoder(wire.WorkerMessage)
+_encode = msgspec.msgpack.encode
+_bar = msgspec.json.Decoder(wire.Bar)
+_STAGES = {stage.value: stage for stage in Stage}
+
+
+class Latest:
+    """Progress and metrics of one attempt that are not written yet."""
+
+    __slots__ = ("bars", "metrics", "written_at")
+
+    def __init__(self) -> None:
+        self.bars: dict[str, wire.Bar] = {}
+        self.metrics: bytes | None = None
+        self.written_at = float("-inf")
+
+    def add(self, events: Sequence[wire.WorkerEvent]) -> None:
+        """Take over what transient events say. Raises ValidationError for a malformed bar."""
+        for event in events:
+            if event.type == "progress":
+                bar = _bar.decode(event.data)
+                self.bars[bar.id] = bar
+            elif event.type == "metrics":
+                self.metrics = event.data
+
+    def update(
+        self, active: Active, events: list[wire.WorkerEvent], stage: Stage | None
+    ) -> AttemptUpdate:
+        """Everything that is not written yet, to be written."""
+        bars = msgspec.json.encode(list(self.bars.values())) if self.bars else None
+        update = AttemptUpdate(
+            job=active.job,
+            epoch=active.epoch,
+            events=events,
+            stage=stage,
+            progress=bars,
+            metrics=self.metrics,
+        )
+        self.bars, self.metrics = {}, None
+        return update
+
+
+class Link:
+    """One worker's connection."""
+
+    def __init__(self, backend: Backend, websocket: WebSocket, worker: WorkerId, token: str):
+        self.worker = worker
+        self.token = token
+        self.heard_at = backend.clock.monotonic()
+        self._backend = backend
+        self._websocket = websocket
+        self._turns: dict[str, asyncio.Task[None]] = {}
+        self._latest: dict[str, Latest] = {}
+        self._room = asyncio.Semaphore(OUTSTANDING)
+
+    async def send(self, message: wire.ServerMessage) -> bool:
+        """False when the connection is gone."""
+        try:
+            await self._websocket.send_bytes(_encode(message))
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            return False
+        return True
+
+    async def close(self, code: int) -> None:
+        """End the connection from this side."""
+        try:
+            await self._websocket.close(code)
+        except (WebSocketDisconnect, RuntimeError, OSError) as error:
+            log.debug("%s was gone already: %r", self.worker, error)
+
+    async def serve(self) -> None:
+        """Until the worker goes away. Messages about one job are taken in their order; those
+        of different jobs side by side, so that their commits are grouped."""
+        while True:
+            message = _decoder.decode(await self._websocket.receive_bytes())
+            self.heard_at = self._backend.clock.monotonic()
+            if isinstance(message, wire.Hello):
+                raise errors.InvalidRequest("hello was said already")
+            if isinstance(message, wire.Ping):
+                await self.send(wire.Answer(req=message.req, drain=self._draining()))
+                continue
+            await self._room.acquire()
+            before = self._turns.get(message.job)
+            task = asyncio.create_task(self._turn(before, message))
+            self._turns[message.job] = task
+
+    async def _turn(
+        self,
+        before: asyncio.Task[None] | None,
+        message: wire.Start | wire.Beat | wire.Complete | wire.Release,
+    ) -> None:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        try:
+            await self.send(await self._answer(message))
+        finally:
+            self._room.release()
+            if self._turns.get(message.job) is asyncio.current_task():
+                del self._turns[message.job]
+
+    async def _answer(
+        self, message: wire.Start | wire.Beat | wire.Complete | wire.Release
+    ) -> wire.Answer:
+        try:
+            active = self._mine(message.job, message.epoch)
+            match message:
+                case wire.Start():
+                    return await self._start(message, active)
+                case wire.Beat():
+                    return await self._beat(message, active)
+                case wire.Complete():
+                    return await self._complete(message, active)
+                case wire.Release():
+                    return await self._release(message, active)
+        except errors.JupyterRemoteError as error:
+            return wire.Answer(req=message.req, ok=False, code=error.code)
+        except msgspec.MsgspecError as error:
+            log.warning("%s sent something malformed: %s", self.worker, error)
+            return wire.Answer(req=message.req, ok=False, code=errors.InvalidRequest.code)
+        except Exception:
+            log.exception("a message of %s failed", self.worker)
+            return wire.Answer(req=message.req, ok=False, code="internal")
+
+    def _mine(self, job: str, epoch: int) -> Active:
+        active = self._backend.scheduler.board.active.get(JobId(job))
+        if active is None or active.worker != self.worker or active.epoch != epoch:
+            raise errors.Conflict("This attempt is not yours, or not any more.")
+        return active
+
+    def _draining(self) -> bool:
+        agent = self._backend.scheduler.board.agents.get(self.worker)
+        return agent is not None and agent.draining
+
+    def _flags(self, req: int, active: Active, acked_seq: int = 0) -> wire.Answer:
+        left = None
+        if active.rate_ucredits_per_h and active.started_at is not None:
+            elapsed_s = self._backend.clock.now() - active.started_at
+            spent = cost_ucredits(active.rate_ucredits_per_h, elapsed_s)
+            left = max(0, active.hold_ucredits - spent)
+        elif active.rate_ucredits_per_h:
+            left = active.hold_ucredits
+        how = active.cancel
+        return wire.Answer(
+            req=req,
+            cancel="kill" if how == "kill" else "interrupt" if how else "",
+            drain=self._draining(),
+            budget_left_ucredits=left,
+            acked_seq=acked_seq,
+        )
+
+    async def _start(self, message: wire.Start, active: Active) -> wire.Answer:
+        backend = self._backend
+        now = backend.clock.now()
+        await backend.commit(backend.store.start, active.job, active.epoch, now)
+        return self._flags(message.req, active)
+
+    async def _beat(self, message: wire.Beat, active: Active) -> wire.Answer:
+        backend = self._backend
+        events = list(message.events)
+        latest = self._latest.setdefault(active.job, Latest())
+        latest.add(events)
+        self._publish_transient(active, events)
+        stored = [e for e in events if e.seq]
+        now = backend.clock.monotonic()
+        if stored or message.stage or now - latest.written_at >= LATEST_EVERY_S:
+            latest.written_at = now
+            stage = _STAGES.get(message.stage) if message.stage else None
+            update = latest.update(active, stored, stage)
+            lease_s = backend.settings.lease_s
+            await backend.commit(backend.store.beat, update, backend.clock.now(), lease_s)
+        return self._flags(message.req, active, stored[-1].seq if stored else 0)
+
+    def _publish_transient(self, active: Active, events: Sequence[wire.WorkerEvent]) -> None:
+        transient = [
+            wire.Event(
+                job=active.job, type=e.type, data=msgspec.Raw(e.data), epoch=active.epoch, at=e.at
+            )
+            for e in events
+            if not e.seq
+        ]
+        if transient:
+            self._backend.hub.publish(active.owner, active.client, active.job, transient)
+
+    async def _complete(self, message: wire.Complete, active: Active) -> wire.Answer:
+        backend = self._backend
+        now = backend.clock.now()
+        latest = self._latest.pop(active.job, Latest())
+        latest.add(message.events)
+        self._publish_transient(active, message.events)
+        outcome = outcome_of(message)
+        if latest.bars:
+            update = latest.update(active, [], None)
+            await backend.commit(backend.store.beat, update, now, backend.settings.lease_s)
+        active.leaving = True
+        try:
+            await backend.commit(backend.store.finish, active.job, active.epoch, outcome, now)
+        except errors.JupyterRemoteError:
+            active.leaving = False
+            raise
+        last = [e.seq for e in message.events if e.seq]
+        return wire.Answer(req=message.req, acked_seq=last[-1] if last else 0)
+
+    async def _release(self, message: wire.Release, active: Active) -> wire.Answer:
+        backend = self._backend
+        now = backend.clock.now()
+        why = message.reason[:500]
+        active.leaving = True
+        await backend.commit(backend.store.release, active.job, active.epoch, now, why)
+        self._latest.pop(active.job, None)
+        return wire.Answer(req=message.req)
+
+
+def outcome_of(message: wire.Complete) -> Outcome:
+    """What the store is told. Raises InvalidRequest for malformed segments."""
+    value = message.result.value if message.result else None
+    segments = [s for s in value.segments if s.data is None] if value else []
+    check_segments([*segments, *([message.log] if message.log else [])])
+    encode = msgspec.json.encode
+    return Outcome(
+        kind=message.outcome,
+        reason=message.reason,
+        detail=message.detail,
+        signal=message.signal,
+        result=encode(message.result) if message.result else None,
+        error=encode(message.error) if message.error else None,
+        segments=segments,
+        log=message.log,
+        events=[e for e in message.events if e.seq],
+        metrics=encode(message.metrics) if message.metrics else None,
+    )
+
+
+class Fleet:
+    """The workers that are connected."""
+
+    def __init__(self) -> None:
+        self.links: dict[WorkerId, Link] = {}
+
+    async def send(self, worker: WorkerId, message: wire.ServerMessage) -> bool:
+        """To a worker; False when it is not connected."""
+        link = self.links.get(worker)
+        return link is not None and await link.send(message)
+
+    async def close(self) -> None:
+        """The backend ends: all connections too. The workers dial again."""
+        for link in list(self.links.values()):
+            await link.close(1012)
+
+    async def connect(self, backend: Backend, caller: Caller, websocket: WebSocket) -> None:
+        """Serve one worker until its connection closes. The route `/v1/workers/connect`."""
+        await websocket.accept()
+        try:
+            link = await self._greet(backend, caller, websocket)
+        except (WebSocketDisconnect, KeyError):
+            return
+        except (errors.JupyterRemoteError, msgspec.MsgspecError) as error:
+            await websocket.close(REFUSED, str(error).splitlines()[0][:100])
+            return
+        try:
+            await link.serve()
+        except (WebSocketDisconnect, KeyError):  # KeyError: a text frame
+            log.info("worker %s disconnected", link.worker)
+        except (errors.JupyterRemoteError, msgspec.MsgspecError) as error:
+            log.warning("worker %s is cut off: %s", link.worker, error)
+            await link.close(REFUSED)
+        finally:
+            await self._gone(backend, link)
+
+    async def _greet(self, backend: Backend, caller: Caller, websocket: WebSocket) -> Link:
+        hello = _decoder.decode(await websocket.receive_bytes())
+        if not isinstance(hello, wire.Hello):
+            raise errors.InvalidRequest("a worker says hello first")
+        if hello.protocol != wire.PROTOCOL:
+            raise errors.ProtocolMismatch(
+                f"worker speaks protocol {hello.protocol}, backend {wire.PROTOCOL}"
+            )
+        if not 1 <= hello.slots <= MOST_SLOTS:
+            raise errors.InvalidRequest("a worker has between 1 and 10000 slots")
+        worker = WorkerId(check_label("worker", hello.worker))
+        before = self.links.get(worker)
+        if before is not None:
+            if before.token != caller.token_id:
+                raise errors.NotAuthorized("another worker has this id")
+            await before.close(REPLACED)
+        link = Link(backend, websocket, worker, caller.token_id)
+        await backend.commit(backend.store.put_worker, _record(hello, backend.clock.now()))
+        keep = await _resumed(backend, worker, hello.running)
+        self.links[worker] = link
+        await link.send(_welcome(backend, keep))
+        agent = Agent(worker, hello.instance, hello.machine, hello.slots, hello.python)
+        backend.scheduler.connected(agent)
+        log.info("worker %s connected, %d slots", worker, hello.slots)
+        return link
+
+    async def _gone(self, backend: Backend, link: Link) -> None:
+        if self.links.get(link.worker) is not link:
+            return
+        del self.links[link.worker]
+        backend.scheduler.disconnected(link.worker)
+        await backend.commit(backend.store.worker_gone, link.worker, backend.clock.now())
+
+
+def _record(hello: wire.Hello, now: float) -> WorkerRecord:
+    return WorkerRecord(
+        id=WorkerId(hello.worker),
+        instance=hello.instance[:200],
+        machine=hello.machine[:200],
+        slots=hello.slots,
+        connected=True,
+        draining=False,
+        seen_at=now,
+        python=hello.python[:50],
+        platform=hello.platform[:200],
+    )
+
+
+async def _resumed(
+    backend: Backend, worker: WorkerId, running: Sequence[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """Which attempts of a worker still stand. Those it was given and never got go back."""
+    keep = []
+    now, lease_s = backend.clock.now(), backend.settings.lease_s
+    for job, epoch in running:
+        stands = await backend.commit(backend.store.resume, worker, JobId(job), epoch, now, lease_s)
+        if stands:
+            keep.append((job, epoch))
+    held = {(str(a.job), a.epoch) for a in backend.scheduler.board.held_by(worker)}
+    for job, epoch in held - set(running):
+        active = backend.scheduler.board.active.get(JobId(job))
+        if active is not None and not active.started and epoch:
+            await backend.scheduler.release(JobId(job), epoch, "it did not reach its worker")
+    return keep
+
+
+def _welcome(backend: Backend, keep: list[tuple[str, int]]) -> wire.Welcome:
+    settings = backend.settings
+    return wire.Welcome(
+        version=backend.facts.version,
+        heartbeat_s=settings.heartbeat_s,
+        dead_man_s=settings.dead_man_s,
+        keep=keep,
+        blobs=str(backend.blobs.folder or "") if backend.facts.embedded else "",
+        spool=str(backend.blobs.spool or "") if backend.facts.embedded else "",
+    )
