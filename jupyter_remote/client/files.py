@@ -1,0 +1,168 @@
+"""Files that go along with a job: what ``--files`` names, and the sources of local modules."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import mmap
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from jupyter_remote import values
+from jupyter_remote.errors import UsageError
+from jupyter_remote.wire import FileRef
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+MAPPED_BYTES = 1024 * 1024  # larger files are mapped, not read
+INLINE_BYTES = 256 * 1024  # of all files of one job inside its message; the rest are blobs
+FILES = 10_000  # more than this is a mistake in a pattern
+SKIPPED = frozenset({"__pycache__", "node_modules"})
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedFile:
+    """A file to be placed in the job's folder. ``content``: its bytes, by ``ref``'s digest."""
+
+    ref: FileRef
+    content: Buffer
+
+
+@dataclass(slots=True)
+class Inline:
+    """How much may still travel inside the message."""
+
+    left_bytes: int = field(default=INLINE_BYTES)
+
+    def allows(self, size_bytes: int) -> bool:
+        if size_bytes > self.left_bytes:
+            return False
+        self.left_bytes -= size_bytes
+        return True
+
+
+def capture_files(paths: Iterable[str | Path], folder: str | Path | None) -> list[CapturedFile]:
+    """The files that ``--files`` names.
+
+    Parameters
+    ----------
+    paths: files, folders and patterns (``data/**/*.csv``), relative to ``folder``. What a pattern
+        or a folder holds goes along but for hidden files and caches, which must be named.
+    folder: the notebook's; a file keeps its path relative to it. None: the current one.
+
+    Raises UsageError for what is not there, is no plain file, or lies outside of ``folder``: the
+    same relative path could not work over there. A link is followed where it is named itself;
+    links inside a folder must stay inside.
+    """
+    root = Path(folder or ".").absolute()
+    found: dict[str, Path] = {}
+    for given in paths:
+        for path in _expanded(str(given), root):
+            found[_label(path, root, str(given))] = path
+    if len(found) > FILES:
+        raise UsageError(
+            f"--files names {len(found)} files; the limit is {FILES}.",
+            hint="Pack them into one archive, or name a smaller folder.",
+        )
+    inline = Inline()
+    return [captured(path, label, inline) for label, path in found.items()]
+
+
+def captured(path: Path, label: str, inline: Inline, *, module: bool = False) -> CapturedFile:
+    """Raises UsageError when the file cannot be read."""
+    try:
+        content = _content(path)
+        executable = path.stat().st_mode & stat.S_IXUSR
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}.", hint="Mend that, or leave it out."
+        ) from error
+    packed = values.pack_raw(content)
+    segment = packed.parcel.segments[0]
+    if segment.data is not None and not inline.allows(segment.size_bytes):
+        segment = msgspec.structs.replace(segment, data=None)
+    mode = 0o755 if executable else 0o644
+    return CapturedFile(FileRef(label, segment, mode, module), content)
+
+
+def _content(path: Path) -> Buffer:
+    if path.stat().st_size < MAPPED_BYTES:
+        return path.read_bytes()
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _expanded(given: str, root: Path) -> Iterator[Path]:
+    """Plain files that one entry of ``--files`` stands for."""
+    path = root / Path(given).expanduser()
+    if path.is_dir():
+        yield from _below(path)
+    elif os.path.lexists(path):
+        yield _plain(path, given)
+    elif glob.has_magic(given):
+        yield from _matching(given, root)
+    else:
+        raise _missing(given, path)
+
+
+def _matching(pattern: str, root: Path) -> Iterator[Path]:
+    matches = sorted(glob.glob(pattern, root_dir=root, recursive=True))
+    if not matches:
+        raise UsageError(
+            f"--files: nothing matches {pattern!r} in {root}.",
+            hint="Patterns are relative to the notebook's folder; ** goes into folders.",
+        )
+    for match in matches:
+        path = root / match
+        if not path.is_dir() and not SKIPPED.intersection(PurePosixPath(match).parts):
+            yield _plain(path, match)
+
+
+def _below(top: Path) -> Iterator[Path]:
+    inside = top.resolve()
+    for folder, folders, names in os.walk(top):
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in SKIPPED)
+        for name in sorted(names):
+            path = Path(folder, name)
+            if name.startswith("."):
+                continue
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                raise UsageError(
+                    f"--files: {path} is a link that leads out of {top}.",
+                    hint="Name that file itself to send what it leads to.",
+                )
+            yield _plain(path, str(path))
+
+
+def _plain(path: Path, given: str) -> Path:
+    if path.is_symlink() and not path.exists():
+        raise UsageError(f"--files: {given} is a link to nothing.", hint="Mend or remove it.")
+    if not path.is_file():
+        raise UsageError(f"--files: {given} is not a plain file.", hint="Leave it out.")
+    return path
+
+
+def _label(path: Path, root: Path, given: str) -> str:
+    """The path relative to the notebook's folder; links on the way are not resolved."""
+    relative = os.path.relpath(path, root)
+    if relative.startswith("..") or os.path.isabs(relative):
+        raise UsageError(
+            f"--files: {given} lies outside of {root}, so its path would not work over there.",
+            hint="Copy or link it into the notebook's folder.",
+        )
+    return PurePosixPath(*Path(relative).parts).as_posix()
+
+
+def _missing(given: str, path: Path) -> UsageError:
+    parent = path.parent
+    siblings = os.listdir(parent) if parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, 1)
+    hint = f"Did you mean {near[0]}?" if near else "Paths are relative to the notebook's folder."
+    return UsageError(f"--files: there is no {given!r} in {parent}.", hint=hint)
