@@ -120,14 +120,14 @@ def _add_money(commands: Commands) -> None:
 
 def _add_care(commands: Commands) -> None:
     _add(commands, "doctor", _lazy("doctor"), "look for what is wrong, and how to mend it")
-    _add(commands, "reap", _lazy("reap"), "end workers on this computer that nobody needs")
+    _add(commands, "reap", _reap, "end workers on this computer that nobody needs")
 
 
 def _lazy(name: str) -> Command:
-    """A command of :mod:`jupyter_remote.commands`, imported when it is called."""
+    """A command of :mod:`jupyter_remote.client.commands`, imported when it is called."""
 
     def command(options: argparse.Namespace) -> int:
-        from jupyter_remote import commands
+        from jupyter_remote.client import commands
 
         status: int = getattr(commands, name)(options)
         return status
@@ -165,3 +165,22 @@ def _worker(options: argparse.Namespace) -> int:
     from jupyter_remote.worker.agent import main as agent_main
 
     return agent_main(options.config)
+
+
+def _reap(options: argparse.Namespace) -> int:
+    import asyncio
+    import json
+
+    from jupyter_remote import connection
+    from jupyter_remote.client.embedded import is_alive
+    from jupyter_remote.server.app import reap
+
+    settings = _settings()
+    found = connection.read(connection.path_of(settings))
+    if found is not None and is_alive(found):
+        ended = []  # the backend looks after its workers itself
+    else:
+        ended = asyncio.run(reap(connection.home_of(settings), settings))
+    text = json.dumps({"ended": ended}) if options.json else f"{len(ended)} workers ended"
+    sys.stdout.write(text + "\n")
+    return 0

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from jupyter_remote import __version__
 from jupyter_remote.clock import Clock, SystemClock
-from jupyter_remote.model import OwnerId, TokenRecord
+from jupyter_remote.model import InstanceState, OwnerId, TokenRecord
 from jupyter_remote.money.catalog import catalogue, simulated
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT
 from jupyter_remote.providers.base import Launch, Provider
@@ -30,6 +30,7 @@ from jupyter_remote.settings import Settings
 
 OWNER_SCOPES = ("submit", "read", "admin")
 LAUNCH_SLOTS = 2
+MARK = ".process.json"  # of an agent that the local provider started
 
 
 def application(backend: Backend, port: int, names: Iterable[str] = ()) -> ASGIApp:
@@ -77,6 +78,27 @@ def make_backend(
     )
     backend.scheduler = _scheduler(backend, provider, _launcher(backend, url, connection_file))
     return backend
+
+
+def local_provider(home: Path, settings: Settings) -> Provider:
+    """What starts workers on this computer."""
+    from jupyter_remote.providers.local import LocalProvider
+
+    return LocalProvider(home, settings)
+
+
+async def reap(home: Path, settings: Settings) -> list[str]:
+    """End the workers of this computer that no backend looks after; which ones.
+
+    Called by ``jupyter remote reap``, and only while no backend runs on ``home``.
+    """
+    provider = local_provider(home, settings)
+    known = [file.name.removesuffix(MARK) for file in (home / "workers").glob(f"*{MARK}")]
+    seen = await provider.describe(known)
+    alive = [s.id for s in seen if s.state is not InstanceState.TERMINATED]
+    for id in alive:
+        await provider.terminate(id)
+    return alive
 
 
 def user_name() -> str:

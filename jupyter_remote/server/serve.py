@@ -238,7 +238,8 @@ def serve(options: Options, settings: Settings) -> int:
             hint="Make it writable, free space, or set JUPYTER_REMOTE_HOME.",
         ) from error
     with lock:
-        host = Host(options, settings, home, _provider(options, settings, home))
+        provider = composition.local_provider(home, settings) if options.embedded else None
+        host = Host(options, settings, home, provider)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(host.run())
     return 0
@@ -250,11 +251,3 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     import uvloop
 
     return uvloop.Loop
-
-
-def _provider(options: Options, settings: Settings, home: Path) -> Provider | None:
-    if not options.embedded:
-        return None
-    from jupyter_remote.providers.local import LocalProvider
-
-    return LocalProvider(home, settings)

@@ -1,0 +1,213 @@
+"""What ``jupyter remote`` does with a backend. Each command prints text, or JSON if asked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from jupyter_remote import connection, errors, wire
+from jupyter_remote.client import doctor as checks
+from jupyter_remote.client.embedded import is_alive, is_backend
+from jupyter_remote.http import Http
+from jupyter_remote.money.meter import UCREDITS_PER_CREDIT, credits_of, text_of, usd_of
+from jupyter_remote.settings import Settings, load
+
+Options = argparse.Namespace
+
+
+def _print(options: Options, value: Any, lines: Iterable[str]) -> int:
+    """``value`` as JSON, or ``lines`` for people."""
+    text = msgspec.json.encode(value).decode() if options.json else "\n".join(lines)
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> list[str]:
+    texts = [list(map(str, head)), *(list(map(str, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return [
+        "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)).rstrip() for row in texts
+    ]
+
+
+def _found(settings: Settings) -> connection.Connection | None:
+    found = connection.read(connection.path_of(settings))
+    return found if found is not None and is_alive(found) else None
+
+
+def _http() -> Http:
+    """To the backend of the settings, or the embedded one if it runs; none is started."""
+    settings = load()
+    if settings.url:
+        return Http(settings.url, settings.token, trust_env=settings.trust_env)
+    found = _found(settings)
+    if found is None:
+        raise errors.BackendUnreachable(
+            "No backend runs.", hint="It starts with the first job; or set JUPYTER_REMOTE_URL."
+        )
+    return Http(found.url, found.token)
+
+
+def status(options: Options) -> int:
+    http = _http()
+    info = http.call("GET", "/v1/server", reply=wire.ServerInfo)
+    workers = f"{len(info.workers)} workers, {sum(w.busy for w in info.workers)} slots busy"
+    lines = [
+        f"{http.url}  version {info.version}, process {info.pid}",
+        f"{info.jobs_running} jobs running, {info.jobs_queued} queued; {workers}",
+    ]
+    return _print(options, info, lines)
+
+
+def stop(options: Options) -> int:
+    """Ask, wait, and after the timeout kill."""
+    settings = load()
+    found = connection.read(connection.path_of(settings))
+    if found is None or not is_backend(found.pid):
+        return _print(options, {"stopped": False}, ["No embedded backend runs."])
+    if is_alive(found):
+        Http(found.url, found.token).call("POST", "/v1/server/shutdown")
+    else:
+        os.kill(found.pid, signal.SIGTERM)
+    killed = not _gone(found.pid, options.timeout)
+    if killed:
+        os.kill(found.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        _gone(found.pid, 5.0)
+        connection.remove(connection.path_of(settings), found.server_id)
+    how = "killed: it did not end by itself" if killed else "stopped"
+    return _print(options, {"stopped": True, "killed": killed}, [f"The backend was {how}."])
+
+
+def _gone(pid: int, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while is_backend(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def jobs(options: Options) -> int:
+    params = {"limit": options.limit, **({"status": options.status} if options.status else {})}
+    reply = _http().call("GET", "/v1/jobs", reply=wire.JobList, params=params)
+    rows = [
+        (j.id, j.status, j.machine, text_of(j.money.cost_ucredits), j.description or j.kind)
+        for j in reply.jobs
+    ]
+    lines = _table(rows, ("id", "status", "machine", "cost", "what")) if rows else ["No jobs."]
+    return _print(options, reply, lines)
+
+
+def _job(http: Http, id: str) -> str:
+    """The whole id that is meant. Raises NotFound, and UsageError when several begin so."""
+    last = id == "last"
+    params: dict[str, object] = {"limit": 1} if last else {"prefix": id, "limit": 5}
+    found = http.call("GET", "/v1/jobs", reply=wire.JobList, params=params).jobs
+    if not found:
+        raise errors.NotFound(f"No job of yours begins with {id!r}.", hint="jupyter remote jobs")
+    if len(found) > 1:
+        raise errors.UsageError(f"Several jobs begin with {id!r}.", hint="Give more of the id.")
+    return found[0].id
+
+
+def logs(options: Options) -> int:
+    http = _http()
+    id = _job(http, options.id)
+    parts = http.download(f"/v1/jobs/{id}/log")
+    if options.json:
+        text = b"".join(parts).decode(errors="replace")
+        return _print(options, {"id": id, "log": text}, ())
+    for part in parts:
+        sys.stdout.buffer.write(part)
+    sys.stdout.flush()
+    return 0
+
+
+def cancel(options: Options) -> int:
+    http = _http()
+    path = f"/v1/jobs/{_job(http, options.id)}/cancel"
+    view = http.call("POST", path, wire.CancelRequest(options.force), wire.JobView)
+    return _print(options, view, [f"{view.id}: {view.status}"])
+
+
+def machines(options: Options) -> int:
+    params = {"gpu": options.gpu or "", **({"spot": "true"} if options.spot else {})}
+    reply = _http().call("GET", "/v1/machines", reply=wire.MachineList, params=params)
+    rows = [
+        (
+            m.id,
+            f"{m.cpus:g}",
+            f"{m.memory_bytes / 2**30:.0f} GiB",
+            f"{m.gpu_count} x {m.gpu}" if m.gpu else "-",
+            f"${m.usd_per_h:.4g}/h" + (" (simulated)" if m.simulated else ""),
+        )
+        for m in reply.machines
+    ]
+    return _print(options, reply, _table(rows, ("id", "cpus", "memory", "GPU", "price")))
+
+
+def token_create(options: Options) -> int:
+    request = wire.TokenRequest(
+        scopes=options.scope, label=options.label, expires_s=options.expires
+    )
+    view = _http().call("POST", "/v1/tokens", request, wire.TokenView)
+    return _print(options, view, [view.token])
+
+
+def _tokens(options: Options, reply: wire.TokenList) -> int:
+    rows = [
+        (t.id, ",".join(t.scopes), "revoked" if t.revoked_at else "valid", t.label)
+        for t in reply.tokens
+    ]
+    return _print(options, reply, _table(rows, ("id", "scopes", "state", "label")))
+
+
+def token_list(options: Options) -> int:
+    return _tokens(options, _http().call("GET", "/v1/tokens", reply=wire.TokenList))
+
+
+def token_revoke(options: Options) -> int:
+    path = f"/v1/tokens/{options.id}"
+    return _tokens(options, _http().call("DELETE", path, reply=wire.TokenList))
+
+
+def _account(options: Options, reply: wire.AccountReply) -> int:
+    balance = reply.balance
+    line = (
+        f"{reply.owner}: {reply.credits:,.2f} credits (${usd_of(balance.available_ucredits):,.2f})"
+        f" left, {credits_of(balance.held_ucredits):,.2f} held,"
+        f" {credits_of(balance.spent_ucredits):,.2f} spent"
+    )
+    return _print(options, reply, [line])
+
+
+def credits_grant(options: Options) -> int:
+    request = wire.GrantRequest(
+        owner=options.owner,
+        amount_ucredits=round(options.amount * UCREDITS_PER_CREDIT),
+        key=options.key or uuid.uuid4().hex,
+    )
+    return _account(options, _http().call("POST", "/v1/account/grants", request, wire.AccountReply))
+
+
+def credits_balance(options: Options) -> int:
+    return _account(options, _http().call("GET", "/v1/account", reply=wire.AccountReply))
+
+
+def doctor(options: Options) -> int:
+    findings = checks.examine(load())
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.level:5} {finding.text}")
+        if finding.step:
+            lines.append(f"      → {finding.step}")
+    _print(options, findings, lines)
+    return 1 if any(f.level == "error" for f in findings) else 0

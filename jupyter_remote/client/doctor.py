@@ -1,0 +1,136 @@
+"""What could be wrong between this computer and a backend, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from jupyter_remote import __version__, connection, errors
+from jupyter_remote.client.embedded import is_alive, is_backend
+from jupyter_remote.http import Http
+from jupyter_remote.settings import Settings
+from jupyter_remote.wire import PROTOCOL, ServerInfo
+
+LEAST_FREE_BYTES = 512 * 1024 * 1024
+LEAST_PYTHON = (3, 11)
+NEEDED = ("ipykernel", "IPython", "cloudpickle")
+USEFUL = ("anywidget", "ipywidgets")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    level: Literal["ok", "warn", "error"]
+    text: str
+    step: str = ""  # the next step, where something is wrong
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; starts nothing and changes nothing."""
+    found = [_python(), *_packages()]
+    if settings.url:
+        return [*found, *_server(settings.url, settings.token)]
+    home = connection.home_of(settings)
+    file = connection.path_of(settings)
+    found += [_writable("state", home), _writable("runtime", file.parent), _space(home)]
+    return [*found, *_embedded(file)]
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < LEAST_PYTHON:
+        return Finding("error", f"Python {version} is too old.", "Use Python 3.11 or newer.")
+    return Finding("ok", f"Python {version} at {sys.executable}")
+
+
+def _packages() -> Iterator[Finding]:
+    for level, names in (("error", NEEDED), ("warn", USEFUL)):
+        missing = [n for n in names if importlib.util.find_spec(n) is None]
+        if missing:
+            step = f"pip install {' '.join(n.lower() for n in missing)}"
+            yield Finding(
+                "error" if level == "error" else "warn",
+                f"{', '.join(missing)} cannot be imported by this interpreter.",
+                step,
+            )
+    yield Finding("ok", f"jupyter_remote {__version__}, protocol {PROTOCOL}")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(p for p in (folder, *folder.parents) if p.exists())
+
+
+def _writable(what: str, folder: Path) -> Finding:
+    if os.access(_existing(folder), os.W_OK | os.X_OK):
+        return Finding("ok", f"The {what} folder {folder} can be written.")
+    name = "HOME" if what == "state" else "RUNTIME"
+    step = f"Make it writable, or set JUPYTER_REMOTE_{name} to another folder."
+    return Finding("error", f"The {what} folder {folder} cannot be written.", step)
+
+
+def _space(home: Path) -> Finding:
+    free = shutil.disk_usage(_existing(home)).free
+    text = f"{free / 2**30:.1f} GiB are free where the backend keeps its state."
+    if free < LEAST_FREE_BYTES:
+        return Finding("error", text, "Free some space, or set JUPYTER_REMOTE_HOME elsewhere.")
+    return Finding("ok", text)
+
+
+def _embedded(file: Path) -> Iterator[Finding]:
+    if not file.exists():
+        yield Finding("ok", "No embedded backend runs; the first job starts one.")
+        return
+    found = connection.read(file)
+    if found is None:
+        step = "Remove it: the next job writes a new one."
+        yield Finding("error", f"The connection file {file} cannot be read.", step)
+        return
+    if os.name == "posix" and stat.S_IMODE(file.stat().st_mode) & 0o077:
+        step = f"chmod 600 {file}, then `jupyter remote stop`: its token may be known."
+        yield Finding("error", f"Others may read the connection file {file}.", step)
+    if is_alive(found):
+        yield from _server(found.url, found.token)
+    elif is_backend(found.pid):
+        step = "Run `jupyter remote stop`; queued jobs are kept."
+        yield Finding("error", f"The backend (process {found.pid}) does not answer.", step)
+    else:
+        yield Finding("warn", "The backend has died.", "The next job starts another one.")
+
+
+def _server(url: str, token: str) -> Iterator[Finding]:
+    http = Http(url, token)
+    try:
+        info = http.call("GET", "/v1/server", reply=ServerInfo)
+    except errors.JupyterRemoteError as error:
+        yield Finding("error", f"{url}: {error.message}", error.hint)
+        return
+    finally:
+        http.close()
+    if info.protocol != PROTOCOL:
+        step = "Install the same version of jupyter-remote-run on both sides."
+        text = f"{url} speaks protocol {info.protocol} (version {info.version}), we {PROTOCOL}."
+        yield Finding("error", text, step)
+        return
+    yield Finding("ok", f"{url} answers: version {info.version}, {info.jobs_running} jobs running.")
+    if not any(worker.connected for worker in info.workers):
+        step = "Jobs wait until one connects; its log is in the state folder under workers."
+        yield Finding("warn", "No worker is connected.", step)
+    for worker in info.workers:
+        yield _worker_python(worker.id, worker.python)
+
+
+def _worker_python(worker: str, python: str) -> Finding:
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if python and python.rpartition(".")[0] != here:
+        step = "Cells run there, but values do not travel between different Pythons."
+        return Finding("warn", f"Worker {worker} has Python {python}, this is {here}.", step)
+    return Finding("ok", f"Worker {worker} is connected (Python {python or 'unknown'}).")
