@@ -273,19 +273,28 @@ def _pickler() -> type[Any]:
             self._namespace = namespace
             self._known = known
             self._shallow = shallow
+            self._plain: set[type] = set()
 
         def reducer_override(self, obj: Any) -> Any:
+            if type(obj) in self._plain:
+                return NotImplemented
             if obj is sys.stdout or obj is sys.stderr:
                 return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
             reasons.refuse(obj)
-            if self._shallow and isinstance(obj, type | types.FunctionType):
-                return int, (id(obj),)
+            if isinstance(obj, type | types.FunctionType):
+                return (int, (id(obj),)) if self._shallow else self._reduce_definition(obj)
             if (reducer := REDUCERS.get(type(obj))) is not None:
                 return reducer(obj)
+            if reasons.is_array(obj):
+                return reduce_array(obj)
+            self._plain.add(type(obj))  # a hundred thousand more of these ask only once
+            return NotImplemented
+
+        def _reduce_definition(self, obj: Any) -> Any:
             reduced = super().reducer_override(obj)
-            if isinstance(reduced, tuple) and isinstance(obj, type) and len(reduced) == 6:
+            if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
                 return _reduce_class(obj, reduced)
-            return reduce_array(obj) if reduced is NotImplemented else reduced
+            return reduced
 
         def _dynamic_function_reduce(self, func: types.FunctionType) -> Any:
             if func.__globals__ is not self._namespace:
@@ -308,6 +317,7 @@ _as_it_came: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDi
 def _reduce_class(cls: type, reduced: tuple[Any, ...]) -> Any:
     """cloudpickle's way of a class, with ours of looking it up and filling it."""
     maker, arguments, state, _, _, fill = reduced
+    state[0].pop("__slotnames__", None)  # a note of pickle's own, made while pickling
     came = _as_it_came.get(cls)
     changed = None if came is None else _changed(cls, came)
     return _make_class, (maker, *arguments), (fill, state, changed), None, None, _fill_class

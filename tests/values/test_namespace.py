@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import pickle
 from typing import Any
 
 import pytest
@@ -29,8 +30,8 @@ FUNCTIONS = {
         True,
     ),
     "decorated": (
-        "import functools\ndef twice(g):\n  @functools.wraps(g)\n  def inner(*a): return 2 * g(*a)\n"
-        "  return inner\n@twice\ndef f(): return x",
+        "import functools\ndef twice(g):\n  @functools.wraps(g)\n"
+        "  def inner(*a): return 2 * g(*a)\n  return inner\n@twice\ndef f(): return x",
         10,
     ),
     "cached": (
@@ -40,8 +41,8 @@ FUNCTIONS = {
         (55, 7, "fib"),
     ),
     "cached in a function": (
-        "import functools\ndef make():\n  @functools.cache\n  def inner(): return x\n  return inner\n"
-        "f = make()",
+        "import functools\ndef make():\n  @functools.cache\n"
+        "  def inner(): return x\n  return inner\nf = make()",
         5,
     ),
     "single dispatch": (
@@ -58,7 +59,10 @@ FUNCTIONS = {
     ),
     "class body in a function": ("def f():\n  class A:\n    y = x\n  return A.y", 5),
     "comprehension": ("def f(): return [x for _ in range(2)]", [5, 5]),
-    "submodule": ("import xml\nimport xml.dom.minidom\ndef f(): return xml.dom.minidom.Node.TEXT_NODE", 3),
+    "submodule": (
+        "import xml\nimport xml.dom.minidom\ndef f(): return xml.dom.minidom.Node.TEXT_NODE",
+        3,
+    ),
     "exception class": (
         "class Bad(ValueError): pass\ndef f():\n  try: raise Bad(x)\n"
         "  except ValueError as e: return e.args",
@@ -261,8 +265,6 @@ assert type(one) is type(two)
 result = two.lr, two.get(), type(two).get.__globals__ is second
 """
     home = notebook("limit = 1\nclass C:\n  lr = 1\n  def get(self): return limit\nc = C()")
-    import pickle
-
     parcels = [pack(home["c"], namespace=home).parcel]
     home["C"].lr = home["limit"] = 2
     parcels.append(pack(home["c"], namespace=home).parcel)

@@ -1,4 +1,4 @@
-"""Values on a trip: packed in one namespace, unpacked in another, in this process or in a new one."""
+"""Values on a trip: packed in one namespace, unpacked in another, here or in a new process."""
 
 from __future__ import annotations
 
