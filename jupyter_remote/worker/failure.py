@@ -15,7 +15,9 @@ MEMBERS = 50  # of an exception group
 TEXT_CHARS = 100_000  # of one message, argument or attribute
 
 _OURS = str(Path(__file__).parent)
-_HARNESS = ("IPython/core/interactiveshell.py", "IPython/core/async_helpers.py")
+_HARNESS = tuple(
+    f"IPython/core/{name}.py" for name in ("interactiveshell", "async_helpers", "compilerop")
+)
 
 Scalar = str | int | float | bool | None
 Format = Callable[[BaseException], list[str]]
@@ -42,7 +44,7 @@ def user_frames(tb: TracebackType | None) -> TracebackType | None:
 def failure_of(
     error: BaseException, show: Format | None = None, depth: int = DEPTH
 ) -> RemoteFailure:
-    """``error`` and what it comes from. ``show``: how it looks in a notebook (the outermost only)."""
+    """``error`` and what it comes from. ``show`` says how the outermost looks in a notebook."""
     cause, context = error.__cause__, error.__context__
     deeper = depth > 0
     return RemoteFailure(

@@ -78,7 +78,7 @@ def on_checkpoint(function: F) -> F:
     return function
 
 
-class progress(Generic[T]):  # noqa: N801 - used like tqdm, as a function
+class progress(Generic[T]):
     """A progress bar: around an iterable, or moved by ``update``; also a context manager.
 
     Parameters

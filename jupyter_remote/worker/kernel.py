@@ -15,7 +15,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -66,7 +66,8 @@ class Inbox:
             return None
         body = bytes(self._data[start:end])
         del self._data[:end]
-        return _decode(body)
+        message: channel.ToKernel = _decode(body)
+        return message
 
     def fill(self) -> None:
         """Receive what there is; blocks until there is something."""
@@ -85,8 +86,8 @@ class KernelProcess:
     def __init__(self, sock: socket.socket, kernel: shell.JobKernel, tail_fd: int | None) -> None:
         self._pid = os.getpid()
         self._inbox = Inbox(sock)
-        self._kernel = kernel
-        self._shell = kernel.shell
+        self._kernel: Any = kernel
+        self._shell: Any = kernel.shell
         self._interrupts = Interrupts()
         self._interrupts.install()
         self._writer = Writer(sock, _tail(tail_fd))
@@ -239,7 +240,7 @@ class KernelProcess:
             self._writer.drop_deferred()
 
     def _call(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
-        namespace = shell.fresh_main(self._kernel)
+        namespace = shell.fresh_main(self._shell)
         function = open_parcel(run.spec.function, run, namespace)
         args, kwargs = open_parcel(run.spec.inputs, run, namespace) or ((), {})
         value = self._in_shell(lambda: function(*args, **kwargs))
@@ -253,7 +254,7 @@ class KernelProcess:
         return None, sent_home(packed, run)
 
     def _script(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
-        namespace = shell.fresh_main(self._kernel)
+        namespace = shell.fresh_main(self._shell)
         filename = run.spec.filename or run.spec.name or "script.py"
         self._shell.compile.add_source(filename, run.spec.code)
         namespace["__file__"] = filename
@@ -274,7 +275,7 @@ class KernelProcess:
         )
         return error, sent_home(values.pack_raw(executed, chunked=False), run)
 
-    _kinds: dict[str, Callable[..., tuple[BaseException | None, Home | None]]] = {
+    _kinds: ClassVar[dict[str, Callable[..., tuple[BaseException | None, Home | None]]]] = {
         "cell": _cell,
         "call": _call,
         "script": _script,

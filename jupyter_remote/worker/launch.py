@@ -78,7 +78,8 @@ class KernelHandle:
     async def _receive(self) -> channel.FromKernel:
         assert self._reader is not None
         (size,) = channel.LENGTH.unpack(await self._reader.readexactly(channel.LENGTH.size))
-        return _decode(await self._reader.readexactly(size))
+        message: channel.FromKernel = _decode(await self._reader.readexactly(size))
+        return message
 
     def interrupt(self) -> None:
         """KeyboardInterrupt in user code."""
@@ -91,8 +92,7 @@ class KernelHandle:
 
     async def wait(self) -> str:
         """How it ended: ``exit 0``, ``SIGSEGV``, ``SIGKILL``. Its descendants are gone by then."""
-        how = await self._process.wait()
-        return how
+        return await self._process.wait()
 
     def close(self) -> None:
         """Let go of it; called when nothing more is wanted from it."""
@@ -151,7 +151,7 @@ class KernelLauncher:
         self._starting = asyncio.Lock()
 
     async def start(self) -> KernelHandle:
-        """A kernel that said it is ready to be. Raises JobLost when none can be started."""
+        """A new kernel process; it says Ready first. Raises JobLost when none can be started."""
         ours, theirs = socket.socketpair()
         tail_fd = _tail_file()
         try:
@@ -169,10 +169,13 @@ class KernelLauncher:
     async def _process(self, sock: socket.socket, tail_fd: int) -> _Process:
         if not self._fork:
             return await _spawn(self._executable, self._environ, sock, tail_fd)
-        try:
-            return await (await self._alive_zygote()).fork(sock, tail_fd)
-        except ConnectionError:  # it died meanwhile: once more, with a new one
-            return await (await self._alive_zygote()).fork(sock, tail_fd)
+        for _ in range(2):  # a zygote may have died meanwhile: once more, with a new one
+            with contextlib.suppress(ConnectionError):
+                return await (await self._alive_zygote()).fork(sock, tail_fd)
+        raise JobLost(
+            f"No kernel process could be started with {self._executable}.",
+            hint="Check that `import jupyter_remote, ipykernel` works in that interpreter.",
+        )
 
     async def _alive_zygote(self) -> _ZygoteProcess:
         async with self._starting:
@@ -253,6 +256,7 @@ class _ZygoteProcess:
             end.set_result("SIGKILL")
         self._ends.clear()
         self._process.kill()
+        self._process.wait()
 
     async def close(self) -> None:
         """It kills what it started, then it ends."""

@@ -39,7 +39,7 @@ class NotebookError(Exception):
         return self._traceback
 
 
-class _Live(NotebookClient):  # type: ignore[misc]
+class _Live(NotebookClient):
     """Passes outputs on as they come."""
 
     writer: Writer
@@ -107,7 +107,7 @@ def execute(
     data: bytes, writer: Writer, interrupts: Interrupts, name: str = ""
 ) -> tuple[bytes, BaseException | None]:
     """Run the notebook in ``data``; returns it executed, and what stopped it, if anything did."""
-    notebook = nbformat.reads(data.decode(), as_version=4)
+    notebook = nbformat.reads(data.decode(), as_version=4)  # type: ignore[no-untyped-call]
     manager = _manager()
     client = _Live(
         notebook, km=manager, timeout=None, resources={"metadata": {"path": os.getcwd()}}
@@ -125,7 +125,8 @@ def execute(
     finally:
         bar.say("close")
         _end(manager)
-    return nbformat.writes(notebook).encode(), error
+    text: str = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+    return text.encode(), error
 
 
 def _run_cells(client: _Live, notebook: Any, bar: _Progress) -> BaseException | None:

@@ -22,7 +22,8 @@ import msgspec
 
 from jupyter_remote.worker import channel
 
-GATHER_S = 0.005
+GATHER_S = 0.005  # between two sends
+LEAD_S = 0.0004  # before the first: print() writes its text and its newline separately
 PIECE_CHARS = 64 * 1024  # of a Text message
 PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is unsent
 TAIL_BYTES = 64 * 1024
@@ -174,9 +175,7 @@ class Writer:
         sent_at = 0.0
         while True:
             self._some.wait()
-            rest_s = sent_at + GATHER_S - time.monotonic()
-            if rest_s > 0:
-                self._urgent.wait(rest_s)
+            self._urgent.wait(max(LEAD_S, sent_at + GATHER_S - time.monotonic()))
             try:
                 self._sock.sendall(self._take())
             except OSError:
@@ -256,7 +255,9 @@ class Stream(io.TextIOBase):
         return self._fd
 
     def flush(self) -> None:
-        """Nothing is held back: what was written is on its way."""
+        """What was written is on its way; what others wrote before now comes before the next."""
+        if not self._writer.forked:
+            self._before()
 
     def close(self) -> None:
         """User code cannot close the kernel's own streams."""

@@ -305,7 +305,7 @@ def _patch_keras(module: ModuleType, hooks: Hooks) -> None:
             hooks.moved(self._jr_id, lambda: _keras_bar(self, current))
         return result
 
-    module.Progbar.update = update  # type: ignore[attr-defined]
+    module.Progbar.update = update
 
 
 PATCHES: dict[str, Callable[[ModuleType, Hooks], None]] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import importlib
 import linecache
 import logging
 import os
@@ -17,6 +18,9 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from ipykernel import zmqshell
+from ipykernel.compiler import XCachingCompiler
+from ipykernel.ipkernel import IPythonKernel
 from jupyter_client.session import Session
 from traitlets.config import Config
 
@@ -24,19 +28,17 @@ from jupyter_remote.worker import channel
 from jupyter_remote.worker.interrupts import Interruptible, Interrupts
 from jupyter_remote.worker.outputs import Writer, to_json
 
-if "ipykernel.debugger" not in sys.modules:
-    # debugpy is heavy, starts threads, and no front end reaches a debugger here.
-    _absent = "debugpy" not in sys.modules
-    if _absent:
-        sys.modules["debugpy"] = None  # type: ignore[assignment]
-    import ipykernel.debugger
 
-    if _absent:
+def _without_debugger() -> None:
+    """Let ipykernel find no debugpy: it is heavy, and no front end reaches a debugger here."""
+    if "debugpy" in sys.modules:
+        return
+    sys.modules["debugpy"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("ipykernel.debugger")
+    finally:
         del sys.modules["debugpy"]
 
-from ipykernel import zmqshell
-from ipykernel.compiler import XCachingCompiler
-from ipykernel.ipkernel import IPythonKernel
 
 IOPUB = frozenset(
     (
@@ -51,7 +53,7 @@ class OurSession(Session):
 
     writer: Writer | None = None
 
-    def send(  # type: ignore[override]
+    def send(
         self,
         stream: Any,
         msg_or_type: Any,
@@ -85,17 +87,19 @@ def out(msg_type: str, content: Any, metadata: Any = None, buffers: Any = None) 
     )
 
 
-class Compiler(XCachingCompiler):  # type: ignore[misc]
+class Compiler(XCachingCompiler):
     """Compiles a cell under the filename that it has in the notebook, shown by its name there."""
 
     filename = ""  # of the cell that runs now
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         self.names: dict[str, str] = {}
 
     def get_code_name(self, raw_code: str, code: str, number: int) -> str:
-        name: str = self.filename or super().get_code_name(raw_code, code, number)
+        if self.filename:
+            return self.filename
+        name: str = super().get_code_name(raw_code, code, number)  # type: ignore[no-untyped-call]
         return name
 
     def format_code_name(self, name: str) -> tuple[str, str] | None:
@@ -113,7 +117,7 @@ class Compiler(XCachingCompiler):  # type: ignore[misc]
 
 
 # Libraries ask for this class by its name to know that they run in Jupyter.
-class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):  # type: ignore[misc]
+class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
     """The shell that user code sees as ``get_ipython()``."""
 
     interrupts: Interrupts | None = None
@@ -150,7 +154,7 @@ def _text_of(value: Any) -> str:
         return f"<{type(value).__name__} without a readable message>"
 
 
-class JobKernel(IPythonKernel):  # type: ignore[misc]
+class JobKernel(IPythonKernel):
     """ipykernel's own execution of cells, without its sockets."""
 
     shell_class = ZMQInteractiveShell
@@ -173,11 +177,11 @@ class JobKernel(IPythonKernel):  # type: ignore[misc]
     @contextmanager
     def asking(self) -> Iterator[None]:
         """``input()`` asks the notebook inside the block."""
-        self._forward_input(allow_stdin=True)
+        self._forward_input(allow_stdin=True)  # type: ignore[no-untyped-call]
         try:
             yield
         finally:
-            self._restore_input()
+            self._restore_input()  # type: ignore[no-untyped-call]
 
 
 def build() -> JobKernel:
@@ -185,6 +189,7 @@ def build() -> JobKernel:
 
     ``IPKernelApp`` is in its configuration because libraries (tqdm.auto) look for it there.
     """
+    _without_debugger()
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     config = Config()
     config.IPKernelApp = Config()
@@ -201,13 +206,13 @@ def build() -> JobKernel:
     return kernel
 
 
-def fresh_main(kernel: JobKernel) -> dict[str, Any]:
+def fresh_main(shell: Any) -> dict[str, Any]:
     """A new ``__main__`` as the shell's namespace; returns the namespace."""
     module = ModuleType(
         "__main__", "Automatically created module for IPython interactive environment"
     )
     module.__dict__.update(__builtin__=builtins, __builtins__=builtins)
     sys.modules["__main__"] = module
-    kernel.shell.user_module = module
-    kernel.shell.user_ns = module.__dict__
+    shell.user_module = module
+    shell.user_ns = module.__dict__
     return module.__dict__

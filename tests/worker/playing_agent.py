@@ -97,6 +97,11 @@ class PlayingAgent:
         self.handle = handle
         self.folder = folder
         self.now = Transcript()
+        self._files: dict[str, str] = {}
+
+    def place(self, files: dict[str, str]) -> None:
+        """Files that are in the folder of the next job."""
+        self._files = files
 
     async def send(
         self, spec: JobSpec, contents: dict[str, Any] | None = None, **more: Any
@@ -107,6 +112,10 @@ class PlayingAgent:
         self.now.folder = self.folder / f"job{number}"
         (self.now.folder / "spool").mkdir(parents=True)
         (self.now.folder / "cwd").mkdir()
+        for path, text in self._files.items():
+            target = self.now.folder / "cwd" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
         run = channel.Run(
             job=f"job-{number}",
             epoch=1,

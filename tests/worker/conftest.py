@@ -1,0 +1,30 @@
+"""A zygote for each module, a kernel for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+from playing_agent import PlayingAgent, started
+
+from jupyter_remote.worker.launch import KernelLauncher
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def launcher() -> AsyncIterator[KernelLauncher]:
+    launcher = KernelLauncher()
+    yield launcher
+    await launcher.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def agent(launcher: KernelLauncher, tmp_path: Path) -> AsyncIterator[PlayingAgent]:
+    agent = await started(launcher, tmp_path)
+    yield agent
+    agent.handle.kill()
+    with contextlib.suppress(asyncio.CancelledError):
+        await agent.handle.wait()
+    agent.handle.close()

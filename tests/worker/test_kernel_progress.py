@@ -1,0 +1,177 @@
+"""Bars of unmodified libraries arrive as data and print nothing."""
+
+from __future__ import annotations
+
+import pytest
+from playing_agent import PlayingAgent, Transcript
+
+from jupyter_remote.wire import Bar
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def silent(seen: Transcript) -> bool:
+    return not seen.text("stdout") and not seen.text("stderr") and not seen.order
+
+
+def closed(seen: Transcript) -> list[Bar]:
+    return [b for b in seen.bars if b.state == "close"]
+
+
+@pytest.mark.parametrize(
+    "module", ["tqdm", "tqdm.std", "tqdm.auto", "tqdm.notebook", "tqdm.asyncio"]
+)
+async def test_tqdm_is_bars_and_no_text(agent: PlayingAgent, module: str) -> None:
+    code = f"from {module} import tqdm\nfor i in tqdm(range(200), desc='train'): pass"
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.done.ok, seen.error
+    assert silent(seen)
+    assert [b.state for b in seen.bars if b.state != "update"] == ["open", "close"]
+    assert (seen.bars[0].n, seen.bars[0].total, seen.bars[0].description) == (0, 200, "train")
+    assert seen.bars[-1].n == 200
+
+
+async def test_nested_bars_know_their_parent(agent: PlayingAgent) -> None:
+    code = """
+from tqdm.auto import tqdm, trange
+for epoch in trange(2, desc="epoch"):
+    for batch in tqdm(range(3), desc="batch", leave=False):
+        pass
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert silent(seen)
+    inner, inner_2, outer = closed(seen)
+    assert inner.parent == inner_2.parent == outer.id
+    assert outer.parent == ""
+    assert not inner.leave
+    assert outer.leave
+
+
+async def test_a_bar_moved_by_hand_with_unknown_total(agent: PlayingAgent) -> None:
+    code = """
+from tqdm import tqdm
+bar = tqdm(unit="file")
+bar.set_description("reading"); bar.set_postfix(loss=0.5)
+bar.update(3); bar.update(4)
+bar.close()
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert silent(seen)
+    (last,) = closed(seen)
+    assert (last.n, last.total, last.unit) == (7, None, "file")
+    assert (last.description, last.postfix) == ("reading", "loss=0.5")
+
+
+async def test_pandas_apply_has_a_bar(agent: PlayingAgent) -> None:
+    code = """
+import pandas as pd
+from tqdm.auto import tqdm
+tqdm.pandas(desc="rows")
+s = pd.Series(range(10)).progress_apply(lambda x: x + 1)
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert silent(seen)
+    assert closed(seen)[0].n == 10
+
+
+async def test_a_bar_left_open_is_closed_with_the_job(agent: PlayingAgent) -> None:
+    code = "from tqdm import tqdm\nbar = tqdm(total=10)\nbar.update(4)"
+    seen = await agent.cell(code, {}, outputs=[])
+    assert len(closed(seen)) == 1
+
+
+async def test_tqdm_write_and_own_files_still_print(agent: PlayingAgent) -> None:
+    code = """
+import io
+from tqdm import tqdm
+mine = io.StringIO()
+for i in tqdm(range(2)):
+    tqdm.write("line")
+for i in tqdm(range(2), file=mine): pass
+kept = "2/2" in mine.getvalue()
+"""
+    seen = await agent.cell(code, {}, outputs=["kept"])
+    assert seen.text() == "line\nline\n"
+    assert seen.value() == {"kept": True}
+
+
+async def test_updates_are_at_most_ten_a_second_a_bar(agent: PlayingAgent) -> None:
+    code = """
+import time
+from tqdm import tqdm
+end = time.monotonic() + 0.55
+with tqdm(mininterval=0, miniters=1) as bar:
+    while time.monotonic() < end: bar.update()
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert 1 <= len([b for b in seen.bars if b.state == "update"]) <= 6
+
+
+async def test_a_bar_of_a_disabled_tqdm_is_none(agent: PlayingAgent) -> None:
+    code = "from tqdm import tqdm\nfor i in tqdm(range(2), disable=True): pass"
+    assert (await agent.cell(code, {}, outputs=[])).bars == []
+
+
+async def test_without_native_bars_they_print_as_they_would(agent: PlayingAgent) -> None:
+    code = "from tqdm import tqdm\nfor i in tqdm(range(2)): pass"
+    seen = await agent.cell(code, {}, outputs=[], quiet_progress=False)
+    assert "2/2" in seen.text("stderr")
+    assert seen.bars == []
+
+
+async def test_rich_tasks_are_bars_and_no_text(agent: PlayingAgent) -> None:
+    code = """
+from rich.progress import Progress, track
+with Progress() as p:
+    a = p.add_task("down", total=10)
+    b = p.add_task("up", total=None)
+    p.update(a, advance=4); p.advance(a, 6); p.update(b, completed=2)
+for x in track(range(5), description="track"): pass
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert silent(seen), seen.order
+    found = {b.description: (b.n, b.total) for b in closed(seen)}
+    assert found == {"down": (10, 10), "up": (2, None), "track": (5, 5)}
+
+
+async def test_our_own_progress(agent: PlayingAgent) -> None:
+    code = """
+import jupyter_remote as jr
+for x in jr.progress(range(4), desc="mine"): pass
+with jr.progress(total=10) as bar:
+    bar.update(5)
+name, attempt, left = jr.job.id, jr.job.attempt, jr.job.budget_left
+"""
+    seen = await agent.cell(code, {}, outputs=["name", "attempt", "left"])
+    assert silent(seen)
+    assert [(b.n, b.total) for b in closed(seen)] == [(4, 4), (5, 10)]
+    home = seen.value()
+    assert home["name"].startswith("job-")
+    assert (home["attempt"], home["left"]) == (1, None)
+
+
+async def test_keras_bars_are_data(agent: PlayingAgent) -> None:
+    """Keras is not installed here: a module of its name with the same interface stands in."""
+    code = '''
+import os, sys, time
+os.makedirs("keras/src/utils")
+for d in ("keras", "keras/src", "keras/src/utils"): open(d + "/__init__.py", "w").close()
+open("keras/src/utils/progbar.py", "w").write("""
+import time
+class Progbar:
+    def __init__(self, target, verbose=1, unit_name="step"):
+        self.target, self.verbose, self.unit_name = target, verbose, unit_name
+        self._values, self._start = {}, time.time()
+    def update(self, current, values=None, finalize=None):
+        for k, v in values or []: self._values[k] = [v * current, current]
+        if self.verbose == 1: print("drawn")
+""")
+from keras.src.utils.progbar import Progbar
+bar = Progbar(3)
+for i in range(1, 4): bar.update(i, [("loss", 0.5)])
+'''
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.done.ok, seen.error
+    assert silent(seen)
+    (last,) = closed(seen)
+    assert (last.n, last.total, last.unit, last.postfix) == (3, 3, "step", "loss=0.5")
