@@ -17,7 +17,7 @@ from jupyter_remote.model import Reason, Stage
 from jupyter_remote.wire import Answer, Assign, Complete, Release, Result, Segment, Start, encode
 from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.folding import Bounds, Folding, Shown, notice
-from jupyter_remote.worker.link import Link, Make
+from jupyter_remote.worker.link import Link, Make, OnAnswer
 from jupyter_remote.worker.metrics import Gpus, Meter, Process, oom_kills, own_bytes, use_of
 from jupyter_remote.worker.outbox import Outbox
 from jupyter_remote.worker.slots import Kernel, Kernels, KernelUnavailable, Shelf
@@ -104,6 +104,7 @@ class Attempt:
     def abandon(self) -> None:
         """Kill, discard, tell nobody: the attempt does not stand any more."""
         self._supervisor.abandon()
+        self.freed = True
         if self._kernel is not None:
             self._kernel.kill()
         self.task.cancel()
@@ -183,7 +184,9 @@ class Attempt:
         self._asked = True
         job, epoch = self.key
         sent_at = self._clock.monotonic()
-        answer = await self._settle(lambda req: Start(req=req, job=job, epoch=epoch))
+        answer = await self._settle(
+            None, lambda req: Start(req=req, job=job, epoch=epoch), self._start_answered
+        )
         if not answer.ok:
             return False
         assign = self._assign
@@ -199,6 +202,10 @@ class Attempt:
         if answer.cancel:
             self.cancel(answer.cancel)
         return True
+
+    def _start_answered(self, answer: Answer | None) -> None:
+        # At once, because the next message may be an assignment for this slot.
+        self.freed = answer is not None and not answer.ok and answer.code not in AGAIN_CODES
 
     async def _run(self, run: channel.Run) -> channel.Finished | str:
         kernel = self._kernel
@@ -359,24 +366,20 @@ class Attempt:
         first = self._link.ask(complete)
         self.freed = True
         self._retire_kernel()
-        answer = await self._settle(complete, first)
+        answer = await self._settle(await first, complete, lambda _: None)
         if not answer.ok and answer.code not in ("conflict", "not_found"):
             why = f"the server did not take the result ({answer.code})"
             log_failed = _unprepared(why)
             if end != log_failed:
                 await self._deliver(log_failed)
 
-    async def _settle(
-        self, make: Make, first: asyncio.Future[Answer | None] | None = None
-    ) -> Answer:
+    async def _settle(self, answer: Answer | None, make: Make, at_once: OnAnswer) -> Answer:
         """Ask until it is granted, or refused for good."""
-        answer = await first if first is not None else None
-        while True:
-            answer = answer or await self._link.answer(make)
-            if answer.ok or answer.code not in AGAIN_CODES:
-                return answer
-            await asyncio.sleep(AGAIN_S)
-            answer = None
+        while answer is None or (not answer.ok and answer.code in AGAIN_CODES):
+            if answer is not None:
+                await asyncio.sleep(AGAIN_S)
+            answer = await self._link.answer(make, at_once)
+        return answer
 
     def _shelf(self) -> Shelf:
         spec = self._assign.spec

@@ -37,6 +37,12 @@ class Courier:
             "Content-Type": "application/octet-stream",
         }
         self._local = threading.local()
+        self._open: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Called when no thread uses it any more."""
+        for connection in self._open:
+            connection.close()
 
     def adopt(self, digest: str, name: str) -> None:
         """Let the server take over a file in its spool folder."""
@@ -97,6 +103,7 @@ class Courier:
         known: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if known is None:
             known = self._local.connection = self._new()
+            self._open.append(known)
         return known
 
     def _new(self) -> http.client.HTTPConnection:
@@ -108,6 +115,7 @@ class Courier:
 
     def _forget(self) -> None:
         self._local.connection.close()
+        self._open.remove(self._local.connection)
         self._local.connection = None
 
 

@@ -85,20 +85,25 @@ class Link:
         self._queue.append(_encode(make(self._req)))
         self._queued.set()
 
-    def ask(self, make: Make) -> asyncio.Future[Answer | None]:
-        """Send a request at once; the answer comes later, None if the connection was lost."""
+    def ask(self, make: Make, at_once: OnAnswer | None = None) -> asyncio.Future[Answer | None]:
+        """Send a request; the answer comes later, None if the connection was lost.
+
+        ``at_once`` gets it before the next message of the server is looked at.
+        """
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
 
         def settle(answer: Answer | None) -> None:
+            if at_once is not None:
+                at_once(answer)
             if not future.done():
                 future.set_result(answer)
 
         self.post(make, settle)
         return future
 
-    async def answer(self, make: Make) -> Answer:
+    async def answer(self, make: Make, at_once: OnAnswer | None = None) -> Answer:
         """Ask until there is an answer, over as many connections as it takes."""
-        while (answer := await self.ask(make)) is None:
+        while (answer := await self.ask(make, at_once)) is None:
             await self._up.wait()
         return answer
 

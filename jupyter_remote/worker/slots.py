@@ -34,6 +34,8 @@ class Handle(Protocol):
 
     async def wait(self) -> str: ...
 
+    def close(self) -> None: ...
+
 
 class Launcher(Protocol):
     """Starts kernel processes of one interpreter."""
@@ -99,6 +101,7 @@ class Kernel:
         how = await exit
         await asyncio.wait({self._reader}, timeout=LINGER_S)
         self._reader.cancel()
+        self._handle.close()
         if not self.ended.done():
             self.ended.set_result(how)
 

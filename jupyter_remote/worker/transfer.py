@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,7 @@ class Transfer:
         self._spool: Path | None = None
         self._threads = ThreadPoolExecutor(4, "transfer")
         self._courier: Courier | None = None
+        self._lock = threading.Lock()
 
     def connected(self, url: str, blobs: str, spool: str) -> None:
         """The server is at ``url``; the folders are given if it shares this machine's disk."""
@@ -58,7 +60,9 @@ class Transfer:
         return self._spool or self._own_spool
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
+        if self._courier is not None:
+            self._courier.close()
 
     # -- inputs
     def find(self, digest: str) -> str | None:
@@ -131,9 +135,10 @@ class Transfer:
     def _carrier(self) -> Courier:
         from jupyter_remote.worker.courier import Courier  # most jobs need no HTTP at all
 
-        if self._courier is None or self._courier.url != self._url:
-            self._courier = Courier(self._url, self._token)
-        return self._courier
+        with self._lock:
+            if self._courier is None or self._courier.url != self._url:
+                self._courier = Courier(self._url, self._token)
+            return self._courier
 
     async def _patiently(self, work: Callable[[], T]) -> T:
         while True:

@@ -1,0 +1,152 @@
+"""A kernel process without IPython: speaks the channel, runs plain code. Quick to start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+
+from jupyter_remote.wire import RemoteFailure, encode
+from jupyter_remote.worker import channel
+
+
+class FakeHandle:
+    """The agent's end of a fake kernel."""
+
+    def __init__(self, process: asyncio.subprocess.Process, sock: socket.socket) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._sock = sock
+
+    async def open(self) -> FakeHandle:
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=self._sock)
+        return self
+
+    async def send(self, message: channel.ToKernel) -> None:
+        self._writer.write(channel.pack(message))
+        await self._writer.drain()
+
+    async def receive(self) -> channel.FromKernel:
+        size = channel.LENGTH.unpack(await self._reader.readexactly(4))[0]
+        body = await self._reader.readexactly(size)
+        message: channel.FromKernel = msgspec.msgpack.decode(body, type=channel.FromKernel)
+        return message
+
+    def interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def wait(self) -> str:
+        code = await self._process.wait()
+        return f"exit {code}" if code >= 0 else signal.Signals(-code).name
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class FakeLauncher:
+    """Starts fake kernels; counts them."""
+
+    def __init__(self, executable: str = "") -> None:
+        self.handles: list[FakeHandle] = []
+        self.problem = "" if executable in ("", sys.executable) else f"no such file: {executable}"
+
+    async def start(self) -> FakeHandle:
+        if self.problem:
+            raise OSError(self.problem)
+        ours, theirs = socket.socketpair()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, __file__, str(theirs.fileno())),
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        self.handles.append(await FakeHandle(process, ours).open())
+        return self.handles[-1]
+
+    async def close(self) -> None:
+        pass
+
+
+# --- in the process --------------------------------------------------------------------------
+class Mouth:
+    """What the code of a job sees as ``kernel``."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def say(self, message: channel.FromKernel) -> None:
+        self._sock.sendall(channel.pack(message))
+
+    def print(self, text: str, name: str = "stdout") -> None:
+        self.say(channel.Text(name, text))
+
+    def display(self, text: str) -> None:
+        content = encode({"data": {"text/plain": text}, "metadata": {}, "transient": {}})
+        self.say(channel.Out(msg_type="display_data", content=content))
+
+    def spool(self, run: channel.Run, data: bytes) -> Any:
+        """A result in a file, as a kernel writes large ones."""
+        from blake3 import blake3
+
+        from jupyter_remote.wire import Parcel, Result, Segment
+
+        segment = Segment(blake3(data).hexdigest(), len(data))
+        name = f"spooled-{segment.digest[:8]}"
+        with open(os.path.join(run.spool, name), "wb") as file:
+            file.write(data)
+        self.spooled = [channel.Spooled(segment, name)]
+        self.result = encode(Result(value=Parcel([segment])))
+
+    spooled: list[channel.Spooled] = []  # noqa: RUF012
+    result: bytes | None = None
+
+
+def _run(mouth: Mouth, run: channel.Run) -> channel.Finished:
+    os.chdir(run.folder)
+    mouth.spooled, mouth.result = [], None
+    error, interrupted = None, False
+    try:
+        exec(run.spec.code, {"kernel": mouth, "run": run})
+    except BaseException as raised:
+        interrupted = isinstance(raised, KeyboardInterrupt)
+        error = RemoteFailure(ename=type(raised).__name__, evalue=str(raised))
+    return channel.Finished(
+        job=run.job,
+        epoch=run.epoch,
+        ok=error is None,
+        error=error,
+        interrupted=interrupted,
+        spooled=mouth.spooled,
+        result=mouth.result,
+    )
+
+
+def serve(fd: int) -> None:
+    """The life of the process."""
+    sock = socket.socket(fileno=fd)
+    mouth = Mouth(sock)
+    mouth.say(channel.Ready(pid=os.getpid()))
+    while True:
+        try:
+            size = channel.LENGTH.unpack(channel.receive_exactly(sock, 4))[0]
+        except EOFError:
+            return
+        message = msgspec.msgpack.decode(channel.receive_exactly(sock, size), type=channel.ToKernel)
+        if isinstance(message, channel.Run):
+            mouth.say(_run(mouth, message))
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))
