@@ -61,10 +61,12 @@ def use(context: Context, given: Given, words: list[str]) -> None:
     if not context.defaults:
         print("no defaults: cells run on the local machine type unless they say otherwise")
     for field, value in sorted(context.defaults.items()):
-        print(f"--{field.replace('_', '-')} {_shown(value)}")
+        print(f"--{field.replace('_', '-')} {_shown(field, value)}")
 
 
-def _shown(value: Any) -> str:
+def _shown(field: str, value: Any) -> str:
+    if field in ("timeout", "memory"):
+        return say.duration(value) if field == "timeout" else say.size(value)
     if isinstance(value, tuple):
         return ":".join(str(part) for part in value)
     return ",".join(value) if isinstance(value, list) else str(value)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from jupyter_remote.client.plan import Plan
     from jupyter_remote.notebook.context import Context
 
-VALUE = "_jupyter_remote_value"  # the name under which the value of an expression comes home
 _OPTIONS = tuple(
     option
     for option in RUN_OPTIONS
@@ -52,7 +51,7 @@ def run_line(context: Context, given: Given, words: list[str]) -> Any:
     else:
         options, prepared = _prepared(context, given, words[0])
         run.run_prepared(context, options, prepared)
-    return context.shell.user_ns.pop(VALUE, None)
+    return context.shell.user_ns.pop(run.VALUE, None)
 
 
 def _prepared(context: Context, given: Given, code: str) -> tuple[RunOptions, run.Prepared]:
@@ -72,7 +71,7 @@ def _source(context: Context, code: str) -> str:
     if not tree.body:
         raise UsageError("there is no expression", hint="write %remote run train(3)")
     if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
-        return f"{VALUE} = (\n{code}\n)"
+        return f"{run.VALUE} = (\n{code}\n)"
     return code
 
 

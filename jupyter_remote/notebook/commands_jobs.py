@@ -12,7 +12,7 @@ from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
 from jupyter_remote.notebook.options import Option, no_such
 from jupyter_remote.notebook.render import machine_of, status_line
-from jupyter_remote.notebook.run import bring
+from jupyter_remote.notebook.run import VALUE, bring
 from jupyter_remote.notebook.show import Shown, raise_end
 from jupyter_remote.notebook.state import CardState, cost_now, elapsed_s, state_of
 from jupyter_remote.notebook.tables import Table
@@ -92,10 +92,9 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
     if done.job.kind not in ("cell", "script"):
         raise_end(context, done)
         return job.result()
-    if context.shell is not None:
-        bring(context, shown, {})
+    bring(context, shown, {})
     raise_end(context, done)
-    return None
+    return context.shell.user_ns.pop(VALUE, None)
 
 
 def result(context: Context, given: Given, words: list[str]) -> Any:
@@ -105,7 +104,9 @@ def result(context: Context, given: Given, words: list[str]) -> Any:
             f"job {say.short(job.id)} is {job.status}",
             hint=f"%remote attach {say.short(job.id)} waits for it",
         )
-    return job.result()
+    value = job.result()
+    is_expression = isinstance(value, dict) and VALUE in value
+    return value[VALUE] if is_expression else value
 
 
 def cancel(context: Context, given: Given, words: list[str]) -> None:

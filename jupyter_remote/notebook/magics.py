@@ -12,6 +12,7 @@ from jupyter_remote.notebook.completion import complete_cell, complete_line
 from jupyter_remote.notebook.control import Canceller, install, uninstall
 from jupyter_remote.notebook.options import HelpAsked
 
+EMPTY = "#\n"  # body of a cell that has none, so that ``%%remote_run -h`` alone is answered
 JOB = ("jupyter_remote.client.job", "Job")
 
 
@@ -28,6 +29,13 @@ def remote(line: str) -> Any:
     from jupyter_remote.notebook.commands import run
 
     return _told(lambda: run(contexts.current(), line))
+
+
+def _with_body(lines: list[str]) -> list[str]:
+    """IPython refuses a cell magic without a body."""
+    if len(lines) == 1 and lines[0].startswith("%%remote_run"):
+        return [lines[0].rstrip("\n") + "\n", EMPTY]
+    return lines
 
 
 def _told(action: Any) -> Any:
@@ -56,6 +64,8 @@ def load(ipython: Any) -> None:
     ipython.register_magic_function(remote, "line", "remote")
     ipython.set_hook("complete_command", complete_line, str_key="%remote")
     ipython.set_hook("complete_command", complete_cell, str_key="%%remote_run")
+    if _with_body not in ipython.input_transformers_cleanup:
+        ipython.input_transformers_cleanup.append(_with_body)
     ipython.events.register("post_run_cell", _arrive)
     ipython.display_formatter.ipython_display_formatter.for_type_by_name(*JOB, _display_job)
     if getattr(ipython, "kernel", None) is not None:
@@ -67,6 +77,7 @@ def unload(ipython: Any) -> None:
     """Called by ``%unload_ext``. Jobs that run go on."""
     for kind, name in (("cell", "remote_run"), ("line", "remote")):
         ipython.magics_manager.magics[kind].pop(name, None)
+    ipython.input_transformers_cleanup.remove(_with_body)
     ipython.events.unregister("post_run_cell", _arrive)
     ipython.display_formatter.ipython_display_formatter.pop(".".join(JOB), None)
     if getattr(ipython, "kernel", None) is not None:

@@ -91,6 +91,7 @@ class Relay:
         self._texts: list[str] = []
         self._length = 0
         self._sent_at = 0.0
+        self._began_at = 0.0  # of the text that waits
         self._clear_waits = False
 
     def event(self, event: Event) -> None:
@@ -111,7 +112,11 @@ class Relay:
         """Seconds until :meth:`flush` should be called; None: nothing waits."""
         if not self._texts:
             return None
-        return max(0.0, self._sent_at + JOIN_S - self._clock())
+        since = max(self._sent_at, self._began_at if self._half() else 0.0)
+        return max(0.0, since + JOIN_S - self._clock())
+
+    def _half(self) -> bool:
+        return not self._texts[-1].endswith("\n")
 
     def flush(self) -> None:
         """Sends the text that waits to be joined."""
@@ -134,8 +139,11 @@ class Relay:
         if name != self._name:
             self.flush()
         self._name = name
+        if not self._texts:
+            self._began_at = self._clock()
         self._texts.append(text)
         self._length += len(text)
+        # half a line waits for its other half: print() writes the text and the end apart
         if self._length >= MAX_TEXT or self.due() == 0.0:
             self.flush()
 

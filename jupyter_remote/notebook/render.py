@@ -41,7 +41,7 @@ _TRACK = (
     "height:6px;border-radius:3px;overflow:hidden;margin:2px 0;"
     "background:var(--jp-layout-color3, #bdbdbd)"
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 MAX_TEXT = 400  # characters of one text of the user
 
 
@@ -87,7 +87,7 @@ def _bar_json(state: CardState, bar: Bar) -> dict[str, Any]:
 
 def plain(text: str) -> str:
     """One line of a user's text without control and direction characters, cut to a length."""
-    line = _CONTROL.sub("", " ".join(text.split()))
+    line = " ".join(_CONTROL.sub("", text).split())
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
@@ -107,7 +107,7 @@ def status_line(state: CardState) -> str:
         return f"{state.status}: {state.stopping}"
     if state.final:
         why = plain(state.detail) or _WHY.get(state.reason, "")
-        return f"{state.status}: {why}" if why else state.status
+        return f"{state.status}: {why}" if why and why != state.status else state.status
     return f"{state.status}: {state.stage}" if state.stage else state.status
 
 

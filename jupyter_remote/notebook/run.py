@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jupyter_remote.client.plan import Plan
     from jupyter_remote.notebook.context import Context
 
+VALUE = "_jupyter_remote_value"  # the name under which the value of an expression comes home
 TITLE = 60  # characters of the cell's first line in a job's description
 
 
@@ -96,8 +97,11 @@ def _spec(
 
 
 def _title(shell: Any, source: str) -> str:
-    lines = (line.strip() for line in source.splitlines())
-    first = next((line for line in lines if line and not line.startswith("#")), "")
+    """The cell by its first line that does something."""
+    lines = [line.strip() for line in source.splitlines()]
+    dull = ("#", "import ", "from ", "try:")
+    telling = [line for line in lines if line and not line.startswith(dull)]
+    first = next(iter([*telling, *lines]), "")
     first = first if len(first) <= TITLE else first[: TITLE - 1] + "…"
     return f"In [{cell_number(shell)}]: {first}"
 

@@ -44,10 +44,16 @@ class KernelSink:
         self._parent = parent
         self._execution_count = execution_count
 
-    def _send(self, kind: str, content: dict[str, Any]) -> None:
+    def _send(
+        self, kind: str, content: dict[str, Any], parent: dict[str, Any] | None = None
+    ) -> None:
         kernel = self._kernel
         kernel.session.send(
-            kernel.iopub_socket, kind, content, parent=self._parent, ident=kernel._topic(kind)
+            kernel.iopub_socket,
+            kind,
+            content,
+            parent=parent or self._parent,
+            ident=kernel._topic(kind),
         )
 
     def stream(self, name: str, text: str) -> None:
@@ -61,8 +67,11 @@ class KernelSink:
         transient: Bundle | None = None,
         update: bool = False,
     ) -> None:
-        kind = "update_display_data" if update else "display_data"
-        self._send(kind, {"data": data, "metadata": metadata, "transient": transient or {}})
+        content = {"data": data, "metadata": metadata, "transient": transient or {}}
+        if update:  # finds its place by its id; nbclient reads only what the present cell sends
+            self._send("update_display_data", content, parent_of(self._kernel))
+        else:
+            self._send("display_data", content)
 
     def result(self, data: Bundle, metadata: Bundle) -> None:
         count = self._execution_count
@@ -157,12 +166,13 @@ def sink_for(shell: Any, *, blocking: bool) -> Sink:
         return LocalSink(shell)
     sys.stdout.flush()  # what local code printed comes first
     sys.stderr.flush()
-    parent = kernel.get_parent("shell") if _takes_channel(kernel) else kernel.get_parent()
-    return KernelSink(kernel, parent, cell_number(shell))
+    return KernelSink(kernel, parent_of(kernel), cell_number(shell))
 
 
-def _takes_channel(kernel: Any) -> bool:
-    return "channel" in type(kernel).get_parent.__code__.co_varnames
+def parent_of(kernel: Any) -> dict[str, Any]:
+    """The request that the kernel answers now, or answered last; from any thread."""
+    parent: dict[str, Any] = kernel.get_parent("shell")
+    return parent
 
 
 def cell_number(shell: Any) -> int:

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+
+from jupyter_remote.errors import UsageError
+from jupyter_remote.notebook import quantities
+from jupyter_remote.notebook.options import RUN_OPTIONS, RUN_PARSER, HelpAsked, run_options
+
+
+def read(line: str, **defaults: object):
+    given, _ = RUN_PARSER.parse(line)
+    return run_options(given, defaults)
+
+
+def test_a_line_with_every_option_is_read():
+    options = read(
+        "-m g5.xlarge.od --memory 16GB -i a,b -o c --bg -n job --max-cost 0.50 --timeout 1.5h "
+        "--retries 2 -d 'a first cell' --visibility unlisted --files a.csv b.csv -q -y --env none"
+    )
+    assert options.machine == "g5.xlarge.od"
+    assert options.memory == 16 * 1024**3
+    assert (options.inputs, options.outputs) == (["a", "b"], ["c"])
+    assert (options.bg, options.name, options.quiet, options.yes) == (True, "job", True, True)
+    assert (options.max_cost, options.timeout, options.retries) == (0.5, 5400.0, 2)
+    assert options.description == "a first cell"
+    assert options.files == ["a.csv", "b.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1.5h", 5400), ("2h30m", 9000)],
+)
+def test_times_are_read(text, seconds):
+    assert quantities.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-3s", "0", "2x", "h", "1h x", "inf", "nan"])
+def test_what_is_not_a_time_is_refused(text):
+    with pytest.raises(UsageError):
+        quantities.seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("16GB", 16 << 30), ("512MB", 512 << 20), ("1.5GiB", 3 << 29), ("100", 100), ("4g", 4 << 30)],
+)
+def test_memory_is_read(text, size):
+    assert quantities.memory_bytes(text) == size
+
+
+def test_a_gpu_has_a_name_and_a_count():
+    assert read("--gpu A10G:2").gpu == ("A10G", 2)
+    assert read("--gpu T4").gpu == ("T4", 1)
+    for wrong in ("A10G:", "A10G:0", "A10G:x", ":2"):
+        with pytest.raises(UsageError, match="--gpu"):
+            read(f"--gpu {wrong}")
+
+
+def test_a_wrong_option_names_the_nearest_and_all_that_are_valid():
+    with pytest.raises(UsageError) as raised:
+        read("--machin g5.xlarge")
+    text = str(raised.value)
+    assert "did you mean --machine?" in text
+    assert all(flag in text for option in RUN_OPTIONS for flag in option.flags)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--timeout",
+        "--timeout soon",
+        "--memory much",
+        "--max-cost nothing",
+        "--max-cost -1",
+        "--retries -1",
+        "--retries 1.5",
+        "--visibility secret",
+        "--bg=1",
+        "-i a-b",
+        "-n a,b",
+        "-d 'open",
+        "word",
+    ],
+)
+def test_wrong_values_are_refused(line):
+    with pytest.raises(UsageError):
+        read(line)
+
+
+@pytest.mark.parametrize("line", ["-s main", "--compare a,b", "--resume last", "--cache"])
+def test_what_no_backend_can_do_yet_is_said(line):
+    with pytest.raises(UsageError, match="not available on this backend yet"):
+        read(line)
+
+
+def test_an_environment_file_is_not_available_yet():
+    with pytest.raises(UsageError, match="not available on this backend yet"):
+        read("--env requirements.txt")
+
+
+def test_no_cache_is_what_happens_anyway():
+    assert read("--no-cache") == read("")
+
+
+def test_out_none_brings_nothing_home():
+    assert read("--out none").outputs == []
+    assert read("").outputs is None
+
+
+def test_an_explicit_option_wins_over_the_defaults_of_the_notebook():
+    assert read("--timeout 1h", timeout=60.0, machine="g5.xlarge").timeout == 3600
+    assert read("--timeout 1h", timeout=60.0, machine="g5.xlarge").machine == "g5.xlarge"
+
+
+def test_saying_where_to_run_drops_the_default_of_another_kind():
+    assert read("--gpu T4", machine="g5.xlarge").machine is None
+    assert read("-m local", gpu=("T4", 1)).gpu is None
+
+
+def test_help_lists_every_option():
+    with pytest.raises(HelpAsked) as asked:
+        read("-m local -h")
+    assert all(option.flags[-1] in str(asked.value) for option in RUN_OPTIONS)
+
+
+def test_code_after_leading_options_stays_as_it_is():
+    given, code = RUN_PARSER.parse_leading("-m local --timeout 5m f({'a': \"it's\"},  [1])")
+    assert given == {"machine": "local", "timeout": 300.0}
+    assert code == "f({'a': \"it's\"},  [1])"
+
+
+def test_code_that_begins_with_a_minus_needs_two_dashes():
+    assert RUN_PARSER.parse_leading("-3 + x") == ({}, "-3 + x")
+    assert RUN_PARSER.parse_leading("-q -- -x") == ({"quiet": True}, "-x")
+
+
+def test_code_with_an_open_quotation_mark_is_left_to_python():
+    assert RUN_PARSER.parse_leading("-q it's") == ({"quiet": True}, "it's")
