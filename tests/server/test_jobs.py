@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from jupyter_remote import errors, wire
+from jupyter_remote.http import Http
+
+from .conftest import Running, Worker, request, submit, until
+
+
+def show(server: Running, id: str) -> wire.JobView:
+    return server.http.call("GET", f"/v1/jobs/{id}", reply=wire.JobView)
+
+
+def test_a_submit_is_answered_at_once_with_the_job(server: Running) -> None:
+    job = submit(server, description="a test", visibility="unlisted").job
+    assert (job.status, job.description, job.visibility) == ("queued", "a test", "unlisted")
+    assert job.version
+    assert job.money.cost_ucredits == 0
+
+
+def test_submitting_twice_is_submitting_once(server: Running) -> None:
+    once = request(client="notebook")
+    replies = [server.http.call("POST", "/v1/jobs", once, wire.Submitted) for _ in range(3)]
+    assert {r.job.id for r in replies} == {once.id}
+    assert len(server.http.call("GET", "/v1/jobs", reply=wire.JobList).jobs) == 1
+
+
+def test_the_same_id_with_another_body_is_refused(server: Running) -> None:
+    job = submit(server).job
+    with pytest.raises(errors.KeyReused):
+        submit(server, "2 + 2", id=job.id)
+
+
+def test_a_job_runs_on_a_worker_and_has_a_result(server: Running, worker: Worker) -> None:
+    id = submit(server).job.id
+    with pytest.raises(errors.Conflict):
+        server.http.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done)
+    assign = worker.pull(wire.Assign)
+    assert (assign.job, assign.epoch, assign.spec.code) == (id, 1, "1 + 1")
+    assert worker.start(assign).ok
+    assert show(server, id).status == "running"
+    assert worker.print(assign, 1, "héllo\n").acked_seq == 1
+    assert worker.complete(assign).ok
+    done = server.http.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done)
+    assert (done.job.status, done.error) == ("completed", None)
+    assert b"".join(server.http.download(f"/v1/jobs/{id}/log")).decode() == "héllo\n"
+    history = server.http.call("GET", f"/v1/jobs/{id}/history", reply=wire.HistoryReply).history
+    assert [h.event for h in history] == ["submit", "claim", "start", "complete"]
+
+
+def test_a_batch_is_one_request_and_many_jobs(server: Running, worker: Worker) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(5)]
+    inputs = [wire.Parcel([wire.Segment("0" * 64, 1, b"x")]) for _ in ids]
+    batch = wire.BatchRequest(id="b1", template=request(), ids=ids, inputs=inputs)
+    reply = server.http.call("POST", "/v1/batches", batch, wire.BatchSubmitted)
+    assert reply.ids == ids
+    assert [worker.run().job for _ in ids] == ids
+    listed = server.http.call("GET", "/v1/jobs", reply=wire.JobList, params={"batch": "b1"})
+    assert {j.status for j in listed.jobs} == {"completed"}
+
+
+def test_a_cancel_before_the_start_is_free_and_final(server: Running) -> None:
+    id = submit(server, need=wire.Need(machine="g5.xlarge.od")).job.id
+    view = server.http.call("POST", f"/v1/jobs/{id}/cancel", wire.CancelRequest(), wire.JobView)
+    assert (view.status, view.money.cost_ucredits) == ("cancelled", 0)
+    with pytest.raises(errors.Conflict):
+        server.http.call("POST", f"/v1/jobs/{id}/cancel", wire.CancelRequest(), wire.JobView)
+    account = server.http.call("GET", "/v1/account", reply=wire.AccountReply)
+    assert account.balance.held_ucredits == 0
+
+
+def test_a_cancel_reaches_the_worker_at_once(server: Running, worker: Worker) -> None:
+    id = submit(server).job.id
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+    path = f"/v1/jobs/{id}/cancel"
+    assert server.http.call("POST", path, wire.CancelRequest(), wire.JobView).status == "cancelling"
+    assert worker.pull(wire.Cancel).how == "interrupt"
+    server.http.call("POST", path, wire.CancelRequest(force=True), wire.JobView)
+    assert worker.pull(wire.Cancel).how == "kill"
+    assert worker.print(assign, 1, "still here").cancel == "kill"
+    assert worker.complete(assign, outcome="cancelled", result=None).ok
+    assert show(server, id).status == "cancelled"
+
+
+def test_a_job_cancelled_between_claim_and_start_does_not_start(
+    server: Running, worker: Worker
+) -> None:
+    id = submit(server).job.id
+    assign = worker.pull(wire.Assign)
+    server.http.call("POST", f"/v1/jobs/{id}/cancel", wire.CancelRequest(), wire.JobView)
+    assert worker.pull(wire.Cancel).how == "kill"
+    answer = worker.start(assign)
+    assert (answer.ok, answer.code) == (False, "conflict")
+
+
+def test_jobs_are_found_by_the_beginning_of_their_id(server: Running) -> None:
+    job = submit(server).job
+    found = server.http.call("GET", "/v1/jobs", reply=wire.JobList, params={"prefix": job.id[:8]})
+    assert [j.id for j in found.jobs] == [job.id]
+
+
+def test_pages_of_jobs_are_newest_first_without_gap(server: Running) -> None:
+    ids = [submit(server).job.id for _ in range(5)]
+    seen, before = [], ""
+    while True:
+        page = server.http.call(
+            "GET", "/v1/jobs", reply=wire.JobList, params={"limit": 2, "before": before}
+        )
+        seen += [j.id for j in page.jobs]
+        if not (before := page.next):
+            break
+    assert seen == ids[::-1]
+
+
+@pytest.mark.parametrize("visibility", ["unlisted", "public"])
+def test_an_open_result_is_readable_by_its_exact_id(
+    server: Running, worker: Worker, visibility: str
+) -> None:
+    digest = "ab" * 32
+    id = submit(server, visibility=visibility).job.id
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+    worker.complete(assign)
+    stranger = Http(server.url, server.make_token("read", owner="mallory"))
+    assert stranger.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done).job.id == id
+    assert stranger.call("GET", f"/v1/jobs/{id}", reply=wire.JobView).status == "completed"
+    for closed in (f"/v1/jobs/{id}/events", f"/v1/jobs/{id}/log", f"/v1/blobs/{digest}"):
+        with pytest.raises(errors.NotFound):
+            list(stranger.download(closed))
+    assert stranger.call("GET", "/v1/jobs", reply=wire.JobList, params={"prefix": id}).jobs == []
+    stranger.close()
+
+
+def test_a_simulated_machine_is_priced_and_held(server: Running, worker: Worker) -> None:
+    job = submit(server, need=wire.Need(machine="g5.xlarge.od"), timeout_s=3600.0).job
+    assert job.money.simulated
+    assert job.money.hold_ucredits == job.money.rate_ucredits_per_h == 100_600_000
+    assert worker.run().job == job.id
+    until(lambda: show(server, job.id).status == "completed")
+    account = server.http.call("GET", "/v1/account", reply=wire.AccountReply)
+    assert account.balance.held_ucredits == 0
+    assert account.balance.spent_ucredits > 0
+
+
+def test_a_balance_too_small_refuses_before_anything_runs(server: Running) -> None:
+    with pytest.raises(errors.InsufficientFunds, match="credits"):
+        submit(server, need=wire.Need(machine="p5.48xlarge.od"), timeout_s=86_400.0 * 9)
+        for _ in range(100):
+            submit(server, need=wire.Need(machine="p5.48xlarge.od"))
+
+
+def test_an_unknown_machine_names_the_nearest(server: Running) -> None:
+    with pytest.raises(errors.UnknownMachine, match=r"g5\.xlarge"):
+        submit(server, need=wire.Need(machine="g5.xlrge"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "1"},
+        {"id": "../../../etc/passwd"},
+        {"timeout_s": -1.0},
+        {"max_cost_ucredits": 10**30},
+        {"retries": 10**400},
+        {"max_attempts": 0},
+        {"client": "a b"},
+        {"spec": wire.JobSpec(kind="call", inputs=wire.Parcel([wire.Segment("xyz", 1)]))},
+        {"spec": wire.JobSpec(kind="call", inputs=wire.Parcel([wire.Segment("a" * 64, -1)]))},
+        {
+            "spec": wire.JobSpec(
+                kind="cell", files=[wire.FileRef("../x", wire.Segment("a" * 64, 1))]
+            )
+        },
+        {"spec": wire.JobSpec(kind="cell", files=[wire.FileRef("/x", wire.Segment("a" * 64, 1))])},
+    ],
+)
+def test_nonsense_is_refused_by_name(server: Running, changes: dict[str, object]) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        submit(server, **changes)
