@@ -44,6 +44,7 @@ class LocalProvider:
         self._folder = home / "workers"
         self._settings = settings or Settings()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._known: set[str] = set()
 
     def machines(self) -> list[MachineType]:
         """This computer, free of charge."""
@@ -84,8 +85,8 @@ class LocalProvider:
             _signal(mark.pid, signal.SIGKILL)
 
     async def close(self) -> None:
-        """End every agent that was started here."""
-        await asyncio.gather(*(self.terminate(id) for id in self._children))
+        """End every agent that was started here, or was found running."""
+        await asyncio.gather(*(self.terminate(id) for id in self._known))
         for child in self._children.values():
             child.wait(timeout=STOP_S)
 
@@ -153,6 +154,7 @@ class LocalProvider:
             return False
 
     def _seen(self, id: str, mark: Mark) -> Seen:
+        self._known.add(id)
         if self._alive(id, mark):
             return Seen(id=id, provider_id=str(mark.pid), state=InstanceState.READY)
         detail = f"its log: {self._path(id, 'log')}"

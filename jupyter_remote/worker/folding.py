@@ -165,7 +165,9 @@ class Folding:
         """Time has passed: the last lines of a flood that ebbed, and counts."""
         if not self._folding or self._text.level(now) < self._resume_at:
             return self._report(now)
-        return [*self._report(now, at_once=True), *self._resume(now)]
+        shown = [*self._report(now), *self._resume(now)]
+        self._report_at = min(self._report_at, now + self._bounds.report_s)
+        return shown
 
     def end(self, now: float) -> list[Shown]:
         """The job ended: the last lines, whatever the budget, and the final counts."""

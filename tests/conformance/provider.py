@@ -1,0 +1,72 @@
+"""What every provider does. A suite derives from :class:`ProviderConformance`."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+
+from jupyter_remote.model import InstanceState
+from jupyter_remote.providers.base import Launch, Provider, Seen
+
+LIMIT_S = 20.0
+
+
+async def seen(provider: Provider, id: str, state: InstanceState) -> Seen:
+    """Wait until the provider says that instance ``id`` is in ``state``."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            found = [s for s in await provider.describe([id]) if s.state is state]
+            if found:
+                return found[0]
+            await asyncio.sleep(0.02)
+
+
+class ProviderConformance:
+    """Fixtures to give: ``provider``, ``launch`` (an intent that can be launched)."""
+
+    @pytest.fixture
+    def launch(self) -> Launch:
+        raise NotImplementedError
+
+    def test_machines_have_ids_and_sizes(self, provider: Provider):
+        machines = provider.machines()
+        assert machines
+        assert len({m.id for m in machines}) == len(machines)
+        assert all(m.cpus > 0 and m.memory_bytes > 0 for m in machines)
+
+    async def test_an_intent_launches_one_instance(self, provider: Provider, launch: Launch):
+        first = await provider.launch(launch)
+        again = await provider.launch(launch)
+        assert first.id == again.id == launch.id
+        assert first.provider_id == again.provider_id
+
+    async def test_a_launched_instance_is_described(self, provider: Provider, launch: Launch):
+        started = await provider.launch(launch)
+        ready = await seen(provider, launch.id, InstanceState.READY)
+        assert ready.provider_id == started.provider_id
+
+    async def test_an_unknown_id_is_left_out_and_proves_nothing(
+        self, provider: Provider, launch: Launch
+    ):
+        await provider.launch(launch)
+        found = await provider.describe([launch.id, uuid.uuid4().hex])
+        assert [s.id for s in found] == [launch.id]
+
+    async def test_terminate_is_done_when_described_so(self, provider: Provider, launch: Launch):
+        await provider.launch(launch)
+        await provider.terminate(launch.id)
+        await seen(provider, launch.id, InstanceState.TERMINATED)
+        await provider.terminate(launch.id)
+
+    async def test_terminating_what_is_absent_is_fine(self, provider: Provider):
+        await provider.terminate(uuid.uuid4().hex)
+
+    async def test_a_terminated_instance_is_not_launched_again(
+        self, provider: Provider, launch: Launch
+    ):
+        await provider.launch(launch)
+        await provider.terminate(launch.id)
+        await seen(provider, launch.id, InstanceState.TERMINATED)
+        assert (await provider.launch(launch)).state is InstanceState.TERMINATED

@@ -1,0 +1,159 @@
+"""What is shown live of too much output: nothing is lost unsaid, and it stays bounded."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_remote.worker.folding import Bounds, Folding, Shown, collapse, size_text
+from jupyter_remote.worker.spill import Spill
+
+SMALL = Bounds(
+    total_bytes=10_000, bytes_per_s=1000, trickle_bytes_per_s=10, line_bytes=500, tail_bytes=200
+)
+
+
+def texts(shown: list[Shown]) -> str:
+    return "".join(msgspec.json.decode(s.data)["text"] for s in shown if s.type == "stream")
+
+
+def folded(shown: list[Shown]) -> dict[str, tuple[int, int]]:
+    counts = [msgspec.json.decode(s.data) for s in shown if s.type == "folded"]
+    return {c["name"]: (c["bytes"], c["lines"]) for c in counts}
+
+
+def test_ordinary_output_passes_as_it_is():
+    folding = Folding(Bounds())
+    assert texts(folding.text("stdout", "hello\n", 0.0)) == "hello\n"
+    assert folding.end(1.0) == []
+    assert not folding.folded
+
+
+def test_a_burst_is_folded_and_its_last_lines_are_shown_at_the_end():
+    folding = Folding(SMALL)
+    flood = "".join(f"line {i}\n" for i in range(2000))
+    shown = folding.text("stdout", flood, 0.0) + folding.end(0.1)
+    live = texts(shown)
+    assert live.startswith("line 0\n")
+    assert live.endswith("line 1999\n")
+    assert len(live) < 2300
+    lines = live.splitlines()
+    assert all(line in flood for line in lines)
+    assert folded(shown)["stdout"] == (len(flood) - len(live), 2000 - len(lines))
+
+
+def test_output_is_live_again_when_a_flood_ebbs():
+    folding = Folding(SMALL)
+    folding.text("stdout", "x\n" * 5000, 0.0)
+    assert texts(folding.tick(0.1)) == ""
+    assert texts(folding.tick(5.0)).endswith("x\n")
+    assert texts(folding.text("stdout", "quiet\n", 5.1)) == "quiet\n"
+
+
+def test_counts_are_told_once_a_second_at_most():
+    folding = Folding(SMALL)
+    shown = []
+    for i in range(1000):
+        shown += folding.text("stdout", "x" * 99 + "\n", i / 200)
+    assert 2 <= sum(s.type == "folded" for s in shown) <= 6
+
+
+def test_after_the_total_only_a_trickle_is_shown_however_long_it_lasts():
+    folding = Folding(SMALL)
+    shown = []
+    for i in range(20_000):
+        shown += folding.text("stdout", "x" * 99 + "\n", i / 10)
+    shown += folding.end(2000.0)
+    assert len(texts(shown)) < 10_000 + 2000 * 10 + 3000
+    assert sum(s.type == "folded" for s in shown) < 300
+
+
+def test_a_line_without_end_is_cut_and_counted():
+    folding = Folding(SMALL)
+    shown = folding.text("stdout", "y" * 100_000, 0.0)
+    shown += folding.text("stdout", "y" * 100_000, 0.1)
+    shown += folding.text("stdout", "\nnext\n", 0.2)
+    shown += folding.end(0.3)
+    live = texts(shown)
+    assert live == "y" * 500 + "…" + "\nnext\n"
+    assert folded(shown)["stdout"] == (200_000 - 500, 0)
+
+
+def test_a_huge_display_is_named_and_left_out():
+    folding = Folding(Bounds())
+    (shown,) = folding.display("display_data", b"x" * 21 * 1024 * 1024, 0.0)
+    assert shown.type == "notice"
+    assert b"display_data of 22.0 MB is not shown: the limit is 21.0 MB" in shown.data
+
+
+def test_displays_above_their_rate_are_counted():
+    folding = Folding(Bounds())
+    shown = [s for _ in range(60) for s in folding.display("display_data", b"x" * 1024**2, 0.0)]
+    shown += folding.end(0.0)
+    assert 0 < folded(shown)["display_data"][1] < 60
+    assert sum(s.type == "display_data" for s in shown) + folded(shown)["display_data"][1] == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("a\n", "a\n"),
+        ("a\r\nb\r\n", "a\nb\n"),
+        ("\r 1%\r 2%\r 3%", "\r 3%"),
+        ("x\n 1%\r 2%\n", "x\n 2%\n"),
+        ("begun\r10\r20", "begun\r20"),
+        ("\n100%\r99%\n", "\n99%%\n"),
+        ("\n\x1b[2K100%\r\x1b[2K9%\n", "\n\x1b[2K9%\n"),
+        ("\n1%\r2%\r", "\n2%\r"),
+    ],
+)
+def test_what_carriage_returns_overwrite_is_left_out(text: str, seen: str):
+    assert collapse(text) == seen
+
+
+def test_a_million_carriage_returns_are_one_line():
+    folding = Folding(Bounds())
+    text = "".join(f"\r{i}" for i in range(1_000_000))
+    assert texts(folding.text("stdout", text, 0.0)) == "\r999999"
+    assert not folding.folded
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["stdout", "stderr"]),
+            st.text(alphabet="ab\n é", max_size=3000),
+            st.floats(0, 3),
+        ),
+        max_size=30,
+    )
+)
+def test_every_byte_is_either_shown_or_counted(chunks: list[tuple[str, str, float]]):
+    folding = Folding(SMALL)
+    now, shown = 0.0, []
+    for name, text, pause_s in chunks:
+        now += pause_s
+        shown += folding.text(name, text, now) + folding.tick(now)
+    shown += folding.end(now)
+    cuts = texts(shown).count("…") * len("…".encode())
+    total = sum(len(text.encode()) for _, text, _ in chunks)
+    counted = sum(size for size, _ in folded(shown).values())
+    assert len(texts(shown).encode()) - cuts + counted == total
+
+
+def test_a_log_is_whole_and_ends_at_its_limit_with_a_word(tmp_path):
+    spill = Spill(tmp_path / "log", limit_bytes=10, memory_bytes=4)
+    assert spill.write("abc")
+    assert not (tmp_path / "log").exists()
+    assert spill.write("défg")
+    assert not spill.write("hijk")
+    assert spill.write("lmno")
+    assert spill.close().read_bytes() == "abcdéfghi".encode()[:10]
+    assert "limit of 10 bytes" in spill.problem
+    assert spill.cut_bytes == 6
+
+
+def test_sizes_are_written_for_people():
+    assert [size_text(n) for n in (3, 2100, 2_100_000_000)] == ["3 bytes", "2.1 kB", "2.1 GB"]
