@@ -92,7 +92,7 @@ def map_blob(path: str | Path, digest: str, size_bytes: int) -> memoryview:
 
     Raises DigestMismatch when the file is not what its name says, FileNotFoundError.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY)
     try:
         found = os.fstat(fd)
         if found.st_size != size_bytes:
@@ -154,7 +154,7 @@ _OF_THE_FILE = bytes(b for b in range(256) if b & 0x20 or not b & 0xC0)
 def _untouched(address: int, size_bytes: int) -> bool:
     first, last = address // mmap.PAGESIZE, (address + size_bytes - 1) // mmap.PAGESIZE
     try:
-        fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open("/proc/self/pagemap", os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -195,7 +195,7 @@ def spool(contents: Mapping[str, Buffer], folder: str | Path) -> dict[str, str]:
 
 
 def _write_file(path: Path, view: memoryview) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         position = 0
         while position < view.nbytes:

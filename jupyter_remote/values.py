@@ -32,7 +32,8 @@ from jupyter_remote.pickling.arrival import arriving, current, fill_function, ma
 from jupyter_remote.pickling.reducers import (
     OUT_OF_BAND_BYTES,
     REDUCERS,
-    globals_used,
+    Everything,
+    function_state,
     reduce_array,
 )
 from jupyter_remote.pickling.versions import (
@@ -182,13 +183,6 @@ def _writable(buffers: list[memoryview]) -> Iterator[memoryview]:
 
 
 # --- change detection and reasons ------------------------------------------------------------
-class _Everything:
-    """Contains every name."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
 class _HashFile:
     """A file that only hashes what is written to it."""
 
@@ -223,7 +217,7 @@ def _fingerprint(
     """``shallow``: functions and classes count by identity."""
     file, buffers = _HashFile(), list[memoryview]()
     try:
-        _pickler()(file, namespace, _Everything(), _keep(buffers), shallow).dump(value)
+        _pickler()(file, namespace, Everything(), _keep(buffers), shallow).dump(value)
     except MemoryError:
         raise
     except Exception:  # whatever a type's own __reduce__ raises: its content cannot be told
@@ -300,11 +294,9 @@ def _pickler() -> type[Any]:
             if func.__globals__ is not self._namespace:
                 return super()._dynamic_function_reduce(func)
             code, _, _, _, closure = self._function_getnewargs(func)
-            state, slots = cloudpickle._function_getstate(func)
-            slots["__globals__"] = globals_used(func, slots["__globals__"], self._known)
-            if isinstance(self._known, _Everything):
-                del slots["_cloudpickle_submodules"]  # changes with what else is imported
-            return make_function, (code, closure), (state, slots), None, None, fill_function
+            names = cloudpickle._extract_code_globals(func.__code__)
+            state = function_state(func, names, self._known)
+            return make_function, (code, closure), state, None, None, fill_function
 
     return NotebookPickler
 

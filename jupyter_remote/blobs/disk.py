@@ -84,7 +84,7 @@ class DiskBlobs:
             raise InvalidRequest("The name of a spooled file has no folders and no leading dot.")
         path = self._spool / spooled
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return await self._adopted_before(digest)
         except OSError as error:
@@ -146,7 +146,7 @@ class DiskBlobs:
         """A file that is removed at the end unless it was published."""
         path = self._spool / f"new-{uuid.uuid4().hex}"
         with _disk_errors():
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 yield path, fd
             finally:
@@ -226,7 +226,7 @@ def _publish(path: Path, fd: int, target: Path) -> None:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY)
     except FileNotFoundError as error:
         raise NotFound(f"There is no blob {path.name[:12]}….") from error
     try:

@@ -40,7 +40,7 @@ def make_function(code: types.CodeType, closure: Any) -> types.FunctionType:
 def fill_function(func: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
     attributes, slots = state
     func.__dict__.update(attributes)
-    slots.pop("_cloudpickle_submodules")  # being unpickled has imported them
+    slots.pop("submodules")  # being unpickled has imported them
     namespace = func.__globals__
     for name, value in slots.pop("__globals__").items():
         if name not in namespace or of_the_shell(name, namespace[name]):

@@ -11,7 +11,7 @@ import re
 import sys
 import types
 from collections.abc import Hashable, Iterator
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 HINT = "Make it in the remote code, or leave it out with `--in`."
 SEARCHED_OBJECTS = 20_000  # how far the search for the culprit goes
@@ -82,10 +82,20 @@ def _words(obj: object) -> str:
     if words := _kind(cast(Hashable, type(obj))):
         name = getattr(obj, "name", "")
         return f"{words} ({name})" if words is _FILE and isinstance(name, str) and name else words
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(obj, torch.Tensor) and obj.device.type != "cpu":
+    if _is_tensor(obj) and obj.device.type != "cpu":
         return f"a tensor on {obj.device} (move it with `.cpu()`)"
     return ""
+
+
+def _is_tensor(obj: Any) -> TypeGuard[Any]:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(obj, torch.Tensor)
+
+
+def is_array(obj: object) -> bool:
+    """Whether each object of this type needs a look of its own."""
+    numpy = sys.modules.get("numpy")
+    return (numpy is not None and isinstance(obj, numpy.ndarray)) or _is_tensor(obj)
 
 
 def refuse(obj: object) -> None:
@@ -173,7 +183,7 @@ def _of_function(
     func: types.FunctionType, namespace: dict[str, Any] | None
 ) -> Iterator[tuple[str, Any]]:
     cells = zip(func.__code__.co_freevars, func.__closure__ or (), strict=True)
-    yield from ((f".variable {n}", c.cell_contents) for n, c in cells if _filled(c))
+    yield from ((f".variable {n}", c.cell_contents) for n, c in cells if is_filled(c))
     yield from ((f".default {v!r:.40}", v) for v in func.__defaults__ or ())
     yield from ((f".{n}", v) for n, v in vars(func).items())
     if func.__globals__ is namespace or func.__module__ == "__main__":
@@ -182,11 +192,13 @@ def _of_function(
                 yield f".global {name}", func.__globals__[name]
 
 
-def _filled(cell: types.CellType) -> bool:
+def is_filled(cell: types.CellType) -> bool:
+    """Whether a closure's variable has a value yet."""
     try:
-        return cell.cell_contents is cell.cell_contents
+        _ = cell.cell_contents
     except ValueError:
         return False
+    return True
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

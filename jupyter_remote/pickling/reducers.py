@@ -7,21 +7,64 @@ import sys
 import types
 import typing
 import weakref
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
-from jupyter_remote.pickling.reasons import of_the_shell
+from jupyter_remote.pickling.reasons import is_filled, of_the_shell
 
 OUT_OF_BAND_BYTES = 64 * 1024  # buffers from this size on travel beside the pickle
 
 
-def globals_used(
-    func: types.FunctionType, found: dict[str, Any], known: Container[str]
-) -> dict[str, Any]:
-    """The globals that travel with a function: no names that the receiver or its shell has."""
-    names = [*found, *_class_body_names(func.__code__)]
+class Everything:
+    """Contains every name: functions are looked at without their globals."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def function_state(
+    func: types.FunctionType, global_names: Iterable[str], known: Container[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What :func:`~jupyter_remote.pickling.arrival.fill_function` puts into a new function."""
+    names = [*global_names, *_class_body_names(func.__code__)]
     there = {n: func.__globals__[n] for n in names if n in func.__globals__ and n not in known}
-    return {n: v for n, v in there.items() if not of_the_shell(n, v)}
+    used = {n: v for n, v in there.items() if not of_the_shell(n, v)}
+    slots: dict[str, Any] = {
+        "__name__": func.__name__,
+        "__qualname__": func.__qualname__,
+        "__annotations__": func.__annotations__,
+        "__kwdefaults__": func.__kwdefaults__,
+        "__defaults__": func.__defaults__,
+        "__module__": func.__module__,
+        "__doc__": func.__doc__,
+        "__closure__": func.__closure__,
+        "__globals__": used,
+    }
+    if not isinstance(known, Everything):  # a fingerprint must not change with other imports
+        slots["submodules"] = _submodules(func, used.values())
+    return func.__dict__, slots
+
+
+def _submodules(func: types.FunctionType, values: Iterable[Any]) -> list[types.ModuleType]:
+    """Submodules that a function reaches as attributes of a package: unpickling imports them."""
+    names = set(_all_names(func.__code__))
+    cells = (c.cell_contents for c in func.__closure__ or () if is_filled(c))
+    packages = {v.__name__ for v in (*values, *cells) if isinstance(v, types.ModuleType)}
+    return [sys.modules[n] for package in packages for n in _loaded(package, names)]
+
+
+def _loaded(package: str, names: set[str]) -> Iterator[str]:
+    for name in names:
+        if (full := f"{package}.{name}") in sys.modules:
+            yield full
+            yield from _loaded(full, names)
+
+
+def _all_names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _all_names(inner)
 
 
 def _class_body_names(code: types.CodeType) -> Iterator[str]:
@@ -73,6 +116,20 @@ def _reduce_newtype(new: Any) -> Any:
     return typing.NewType, (new.__name__, new.__supertype__), {"__module__": "__main__"}
 
 
+def _reduce_parameters(parameters: Any) -> Any:
+    """``typing.ParamSpec`` and ``TypeVarTuple`` of a notebook."""
+    found = getattr(sys.modules.get(parameters.__module__), parameters.__name__, None)
+    if found is parameters and parameters.__module__ != "__main__":
+        return NotImplemented
+    return type(parameters), (parameters.__name__,), {"__module__": parameters.__module__}
+
+
+def _reduce_cached_property(cached: Any) -> Any:
+    """Before Python 3.12 it holds a lock, which its class would otherwise stumble over."""
+    attributes = {k: v for k, v in vars(cached).items() if k not in ("func", "lock")}
+    return type(cached), (cached.func,), attributes
+
+
 def _reduce_weak(weak: Any) -> Any:
     """Dictionaries with weak references (``functools.singledispatch`` has one)."""
     return type(weak), (dict(weak),)
@@ -81,6 +138,9 @@ def _reduce_weak(weak: Any) -> Any:
 REDUCERS: dict[type, Callable[[Any], Any]] = {
     type(functools.lru_cache(len)): _reduce_cached,
     typing.NewType: _reduce_newtype,
+    typing.ParamSpec: _reduce_parameters,
+    typing.TypeVarTuple: _reduce_parameters,
+    functools.cached_property: _reduce_cached_property,
     weakref.WeakKeyDictionary: _reduce_weak,
     weakref.WeakValueDictionary: _reduce_weak,
 }

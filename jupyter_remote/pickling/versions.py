@@ -5,7 +5,6 @@ A pickle of another Python loads and then crashes: the bytecode in it is not che
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import sys
 
@@ -53,6 +52,8 @@ def _version_of(package: str) -> str:
     """Installed version, ``""`` if it is not installed. Does not import it."""
     if version := getattr(sys.modules.get(package), "__version__", None):
         return str(version)
+    import importlib.metadata  # 20 ms
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
