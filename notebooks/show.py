@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -22,15 +23,20 @@ def text_of(output: nbformat.NotebookNode) -> str:
     return str(data.get("text/plain", "")) + "\n"
 
 
-def run(path: Path) -> nbformat.NotebookNode:
+def run(path: Path, *, timeout_s: int = 300, allow_errors: bool = False) -> nbformat.NotebookNode:
     """The executed notebook; its kernel is this interpreter."""
     notebook = nbformat.read(path, as_version=4)
-    manager = AsyncKernelManager()
-    manager.kernel_spec.argv[0] = sys.executable
-    client = NotebookClient(
-        notebook, km=manager, timeout=300, resources={"metadata": {"path": str(path.parent)}}
-    )
-    client.execute()
+    with tempfile.TemporaryDirectory() as sockets:
+        # over TCP a kernel prints a warning about encryption into the first output
+        manager = AsyncKernelManager(transport="ipc", ip=f"{sockets}/kernel")
+        manager.kernel_spec.argv[0] = sys.executable
+        NotebookClient(
+            notebook,
+            km=manager,
+            timeout=timeout_s,
+            allow_errors=allow_errors,
+            resources={"metadata": {"path": str(path.parent)}},
+        ).execute(cleanup_kc=True)
     return notebook
 
 

@@ -10,8 +10,7 @@ import psutil
 import pytest
 
 import jupyter_remote as jr
-
-from .conftest import gone, until
+from tests.e2e.waiting import gone, until
 
 
 def wait_for_gate(journal: str, gate: str, i: int) -> int:

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+
+from notebooks.show import run
 
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 CARD = "application/vnd.jupyter-remote.job+json"
-
-
-def execute(path: Path, **options: object) -> nbformat.NotebookNode:
-    from jupyter_client.manager import AsyncKernelManager
-
-    notebook = nbformat.read(path, as_version=4)
-    manager = AsyncKernelManager()
-    manager.kernel_spec.argv[0] = sys.executable
-    NotebookClient(
-        notebook,
-        km=manager,
-        timeout=120,
-        resources={"metadata": {"path": str(path.parent)}},
-        **options,
-    ).execute()
-    return notebook
 
 
 def texts(notebook: nbformat.NotebookNode) -> list[str]:
@@ -47,7 +31,7 @@ def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 @pytest.fixture(scope="module")
 def quickstart() -> nbformat.NotebookNode:
-    return execute(NOTEBOOKS / "quickstart.ipynb")
+    return run(NOTEBOOKS / "quickstart.ipynb")
 
 
 def test_quickstart_runs_its_cell_in_another_process_and_brings_the_values_home(quickstart):
@@ -86,7 +70,7 @@ def test_quickstart_ends_with_a_list_of_its_jobs(quickstart):
 
 
 def test_progress_bars_are_native_and_not_printed_as_well():
-    notebook = execute(NOTEBOOKS / "progress.ipynb")
+    notebook = run(NOTEBOOKS / "progress.ipynb")
     assert texts(notebook)[-1].strip() == "3 20 20"
     streams = "".join(o.text for o in outputs(notebook) if o.output_type == "stream")
     assert "it/s" not in streams
@@ -95,7 +79,7 @@ def test_progress_bars_are_native_and_not_printed_as_well():
 
 
 def test_functions_trains_a_model_and_catches_the_remote_error():
-    notebook = execute(NOTEBOOKS / "functions.ipynb")
+    notebook = run(NOTEBOOKS / "functions.ipynb")
     said = "".join(texts(notebook))
     assert float(re.search(r"here: accuracy ([\d.]+)", said)[1]) > 0.85
     assert "3 models" in said

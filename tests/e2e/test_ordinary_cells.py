@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
+from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+
+from notebooks.show import run
 
 CARD = "application/vnd.jupyter-remote.job+json"
 CELLS = [
@@ -88,17 +89,10 @@ print(_j.dumps({k: _show(v) for k, v in sorted(globals().items())
 """
 
 
-def run(cells: list[str], folder: object) -> list[nbformat.NotebookNode]:
-    from jupyter_client.manager import AsyncKernelManager
-
+def run_cells(cells: list[str], folder: Path) -> list[nbformat.NotebookNode]:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    manager = AsyncKernelManager()
-    manager.kernel_spec.argv[0] = sys.executable
-    resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(
-        notebook, km=manager, timeout=120, resources=resources, allow_errors=True
-    ).execute()
-    return notebook.cells
+    nbformat.write(notebook, folder / "cells.ipynb")
+    return run(folder / "cells.ipynb", allow_errors=True).cells
 
 
 def shown(cell: nbformat.NotebookNode) -> list[str]:
@@ -117,9 +111,9 @@ def shown(cell: nbformat.NotebookNode) -> list[str]:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    here = run([*CELLS, DUMP], tmp_path_factory.mktemp("here"))
+    here = run_cells([*CELLS, DUMP], tmp_path_factory.mktemp("here"))
     remote = ["%load_ext jupyter_remote", *(f"%%remote_run\n{c}" for c in CELLS), DUMP]
-    there = run(remote, tmp_path_factory.mktemp("there"))
+    there = run_cells(remote, tmp_path_factory.mktemp("there"))
     return here, there[1:]
 
 
