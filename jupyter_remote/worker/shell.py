@@ -21,6 +21,7 @@ from typing import Any
 from ipykernel import zmqshell
 from ipykernel.compiler import XCachingCompiler
 from ipykernel.ipkernel import IPythonKernel
+from IPython.core.error import UsageError
 from jupyter_client.session import Session
 from traitlets.config import Config
 
@@ -141,6 +142,14 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         if self.kernel.session.writer is not None:
             self.kernel.session.writer.defer(out("error", content))
         self._last_traceback = stb
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Called by ``%matplotlib``. ipykernel's own looks for the kernel in its application."""
+        from ipykernel.eventloops import loop_map
+
+        if gui not in loop_map or loop_map[gui] is not None:
+            raise UsageError(f"there is no screen here for {gui!r}: use `%matplotlib inline`")
+        self.active_eventloop = gui
 
     def ask_exit(self) -> None:
         """``exit`` and ``quit`` in a job end it as ``sys.exit()`` does."""
