@@ -75,6 +75,7 @@ class Shown:
 
     def leave(self, ended: Callable[[Done], None]) -> None:
         """Shows the job in the background; ``ended`` is called on the pump's thread."""
+        self.live.tick()  # the card is shown while its cell still runs
         self.route.to_background(self.live, lambda live: ended(_done_of(live)))
         self._follow()
 

@@ -26,7 +26,7 @@ def run(folder: Path, *cells: str) -> list[nbformat.NotebookNode]:
     client = NotebookClient(
         notebook, km=manager, timeout=60, resources=resources, allow_errors=True
     )
-    asyncio.run(client.async_execute())
+    asyncio.run(client.async_execute(cleanup_kc=True))
     return notebook.cells[1:]
 
 
@@ -186,7 +186,7 @@ def test_captured_cells_keep_their_output(tmp_path):
     cells = run(
         tmp_path,
         "%%capture cap\n%%remote_run\nprint('caught'); 5",
-        "(cap.stdout, str(cap.outputs[0]), len(cap.outputs))",
+        "(cap.stdout, cap.outputs[0].data['text/plain'], len(cap.outputs))",
         "import io, contextlib\nbuffer = io.StringIO()\nwith contextlib.redirect_stdout(buffer):\n"
         "    get_ipython().run_cell_magic('remote_run', '', 'print(6)')\nbuffer.getvalue()",
     )
@@ -221,7 +221,7 @@ def test_magic_lines_expand_variables(tmp_path):
     cells = run(
         tmp_path,
         "machine, name = 'g5.xlarge', 'my job'",
-        "%%remote_run -m {machine} -d '$name'\n1",
+        "%%remote_run -m {machine} -d \"$name\"\n1",
         "%remote jobs --status completed",
     )
     assert "my job · g5.xlarge (simulated)" in cards(cells[1])[0]["text/plain"]
