@@ -44,8 +44,25 @@ def flat(buffer: Buffer) -> memoryview:
 def digest_of(buffer: Buffer) -> str:
     """BLAKE3 of the raw bytes, 64 hex digits. Large buffers are hashed by all cores."""
     view = flat(buffer)
-    threads = blake3.AUTO if view.nbytes >= THREADED_BYTES else 1
-    return blake3(view, max_threads=threads).hexdigest()
+    if view.nbytes < THREADED_BYTES or _pool.lost:
+        return blake3(view).hexdigest()
+    _pool.started = True
+    return blake3(view, max_threads=blake3.AUTO).hexdigest()
+
+
+class _Pool:
+    """BLAKE3's threads do not survive a fork, and it would wait for them for ever."""
+
+    started = False
+    lost = False
+
+    def forked(self) -> None:
+        self.lost = self.lost or self.started
+
+
+_pool = _Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.forked)
 
 
 def cut(buffer: Buffer) -> list[tuple[str, int]]:

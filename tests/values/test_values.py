@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pickle
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from jupyter_remote import mapping, wire
 from jupyter_remote.errors import CaptureError, DigestMismatch, EnvironmentMismatch
 from jupyter_remote.mapping import blob_path, clean_digest, cut, digest_of, flat, map_blob, spool
 from jupyter_remote.pickling import versions
-from jupyter_remote.values import differences, pack, pack_raw, unpack
+from jupyter_remote.values import differences, fingerprints, pack, pack_raw, unpack, with_chunks
 
 MIB = 1 << 20
 
@@ -47,6 +48,14 @@ def test_large_arrays_are_views_of_the_values_own_memory() -> None:
 
 def test_chunks_are_left_out_when_asked() -> None:
     assert pack(np.zeros(MIB), chunked=False).parcel.segments[1].chunks == []
+
+
+def test_chunks_can_be_cut_later() -> None:
+    value = [np.arange(MIB), "small"]
+    assert with_chunks(pack(value, chunked=False)) == pack(value)
+    data = bytes(3 * MIB)
+    assert with_chunks(pack_raw(data, chunked=False)) == pack_raw(data)
+    assert with_chunks(pack(1)) == pack(1)
 
 
 def test_a_parcel_survives_the_wire() -> None:
@@ -126,6 +135,13 @@ def test_nested_containers_with_arrays_come_back_equal(value: Any, far_apart: bo
     everything_beside = pack([value, np.zeros(MIB // 8)] if far_apart else value)
     back = open_up(everything_beside)
     assert same(back[0] if far_apart else back, value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(NESTED)
+def test_fingerprints_are_the_same_again_also_after_a_trip(value: Any) -> None:
+    values = {"v": value, "w": [value, value], "x": open_up(pack(value))}
+    assert fingerprints(values) == fingerprints(values)
 
 
 BASE = np.arange(240_000.0).reshape(20, 100, 120)
@@ -442,6 +458,15 @@ def test_a_child_process_knows_what_it_changed(stored: Any) -> None:
     assert clean_digest(back) is not None
     os.close(read_end)
     os.close(write_end)
+
+
+def test_a_child_process_can_hash_after_its_parent_did() -> None:
+    data = bytes(8 * MIB)
+    digest = digest_of(data)
+    if (child := os.fork()) == 0:
+        signal.alarm(10)  # a hash that waits for its parent's threads would never end
+        os._exit(0 if digest_of(data) == digest else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_spool_that_fails_leaves_nothing(tmp_path: Path) -> None:
