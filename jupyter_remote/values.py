@@ -340,8 +340,13 @@ def _marks(cls: type) -> dict[str, Any]:
 
 
 def _mark(value: object) -> Any:
-    """What tells an attribute apart from its later self: descriptors by identity."""
-    if hasattr(type(value), "__get__") or isinstance(value, type):
+    """What tells an attribute apart from its later self: code by identity, data by content."""
+    if isinstance(value, property):
+        return [_mark(function) for function in (value.fget, value.fset, value.fdel)]
+    value = getattr(value, "__func__", value)  # of a class method or static method
+    if isinstance(value, types.FunctionType | type):
+        return weakref.ref(value)  # not its id: a later function may get the same
+    if hasattr(type(value), "__get__"):
         return id(value)
     return _fingerprint(value, None, {}, shallow=True) or id(value)
 

@@ -242,6 +242,21 @@ def test_class_attributes_that_were_changed_over_there_come_home() -> None:
     assert config.layers is layers
 
 
+def test_methods_that_were_replaced_over_there_come_home() -> None:
+    home = notebook(CLASSES)
+    kept = home["Base"].make.__func__
+    source = """
+for n in range(5):
+    Base.capped = eval(f"lambda self: {n}")
+Base.double = property(lambda self: 'twice')
+Base.top = staticmethod(lambda: 'top')
+"""
+    run_far(home, "Base", source, "Base")
+    base = home["Base"]
+    assert (base().capped(), base().double, base.top()) == (4, "twice", "top")
+    assert base.make.__func__ is kept
+
+
 def test_a_class_defined_over_there_comes_home_and_goes_out_again() -> None:
     home = notebook("k = 2")
     source = "class New:\n  def get(self): return k\nnew = New()"
