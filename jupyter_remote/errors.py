@@ -18,8 +18,12 @@ class JupyterRemoteError(Exception):
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
         self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """What happened, without the hint."""
+        return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
