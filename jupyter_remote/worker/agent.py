@@ -8,8 +8,10 @@ import argparse
 import asyncio
 import logging
 import platform
+import shutil
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +33,10 @@ from jupyter_remote.wire import (
     ServerMessage,
     Welcome,
 )
-from jupyter_remote.worker.attempt import Attempt, Means
+from jupyter_remote.worker.attempt import Attempt
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.link import Link
+from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Gpus, processes
 from jupyter_remote.worker.slots import Kernels, Launcher
 from jupyter_remote.worker.spill import GIB
@@ -91,8 +94,7 @@ class Agent:
 
     def _gather(self, launcher: Callable[[str], Launcher]) -> Means:
         config, home = self._config, Path(self._config.home)
-        work = home / "work"
-        work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
         return Means(
             link=self._link,
             kernels=Kernels(launcher, config.executable or sys.executable),
@@ -102,7 +104,7 @@ class Agent:
             bounds=Bounds(
                 total_bytes=config.live_output_bytes, bytes_per_s=config.live_output_bytes_per_s
             ),
-            work=work,
+            work=Path(tempfile.mkdtemp(prefix="work-", dir=home)),
             log_bytes=config.log_bytes,
             grace_s=config.interrupt_grace_s,
         )
@@ -141,6 +143,7 @@ class Agent:
         await self._link.close()
         await self._means.kernels.close()
         self._means.transfer.close()
+        shutil.rmtree(self._means.work, ignore_errors=True)
 
     # -- Peer of the link
     def address(self) -> str:

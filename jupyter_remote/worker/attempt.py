@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import logging
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import msgspec
 
-from jupyter_remote.clock import Clock
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.wire import Answer, Assign, Complete, Release, Result, Segment, Start, encode
 from jupyter_remote.worker import channel, verdict
-from jupyter_remote.worker.folding import Bounds, Folding, Shown, notice
-from jupyter_remote.worker.link import Link, Make, OnAnswer
-from jupyter_remote.worker.metrics import Gpus, Meter, Process, oom_kills, own_bytes, use_of
+from jupyter_remote.worker.folding import Folding, Shown, notice
+from jupyter_remote.worker.link import Make, OnAnswer
+from jupyter_remote.worker.means import Means
+from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, use_of
 from jupyter_remote.worker.outbox import Outbox
-from jupyter_remote.worker.slots import Kernel, Kernels, KernelUnavailable, Shelf
+from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
 from jupyter_remote.worker.spill import Spill
 from jupyter_remote.worker.supervise import Action, Stop, Supervisor
-from jupyter_remote.worker.transfer import BadInput, Transfer
+from jupyter_remote.worker.transfer import BadInput
 from jupyter_remote.worker.verdict import Verdict
 
 FIRST_SAMPLE_S = 0.5  # of figures, after user code began
@@ -36,22 +35,7 @@ AS_THEY_ARE = frozenset(
 STOPPED = Stop("died", Reason.LOST, "the worker was told to stop")
 
 log = logging.getLogger(__name__)
-
-
-class Means(msgspec.Struct, kw_only=True):
-    """What the attempts of one agent share."""
-
-    link: Link
-    kernels: Kernels
-    transfer: Transfer
-    clock: Clock
-    gpus: Gpus
-    bounds: Bounds
-    work: Path  # folders of jobs are made here
-    log_bytes: int  # of the log of one job
-    grace_s: float  # between interrupt and kill
-    heartbeat_s: float = 5.0
-    dead_man_s: float = 30.0
+_numbers = itertools.count(1)
 
 
 class Attempt:
@@ -69,8 +53,8 @@ class Attempt:
         self._outbox = Outbox(means.link, assign.job, assign.epoch, means.clock, self._answered)
         self._outbox.sent_at = now
         self._folding = Folding(means.bounds)
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{assign.job[:8]}-", dir=means.work))
-        self._spill = Spill(self._folder.with_suffix(".log"), means.log_bytes)
+        self._folder = means.work / f"{assign.job[:8]}-{next(_numbers)}"
+        self._spill = Spill(Path(f"{self._folder}.log"), means.log_bytes)
         self._meter = Meter(assign.memory_bytes)
         self._sample_at = float("inf")
         self._oom_kills = 0
@@ -127,7 +111,7 @@ class Attempt:
         try:
             await self._from_start_to_end()
         except (BadInput, KernelUnavailable) as error:
-            await self._deliver(_unprepared(str(error)))
+            await self._deliver(verdict.unprepared(str(error)))
         except Exception as error:
             log.exception("attempt %s failed", self.key)
             await self._deliver(
@@ -151,6 +135,10 @@ class Attempt:
         spec = self._assign.spec
         shelf = self._means.kernels.shelf(spec.executable, self._clock.monotonic())
         shelf.ensure()  # starts meanwhile, if there is none
+        try:
+            self._folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise BadInput(f"the job gets no folder: {error.strerror}") from error
         for file in spec.files:
             if file.content.data is None:
                 self._outbox.set_stage(Stage.SENDING_INPUTS)
@@ -238,7 +226,9 @@ class Attempt:
             self._hear_out(message, now)
         elif isinstance(message, channel.Progress):
             bar = message.bar
-            self._outbox.add_latest(f"bar {bar.id}", "progress", encode(bar), at_once=True)
+            last = bar.state == "close"
+            key = f"bar {bar.id}"
+            self._outbox.add_latest(key, "progress", encode(bar), at_once=True, last=last)
         elif isinstance(message, channel.Stage):
             self._outbox.set_stage(message.stage)
         elif isinstance(message, channel.Ask):
@@ -327,7 +317,7 @@ class Attempt:
                 self._outbox.set_stage(Stage.SAVING_RESULT)
                 await self._means.transfer.give(spooled)
         except BadInput as error:
-            return None, _unprepared(f"the result could not be saved: {error}")
+            return None, verdict.unprepared(f"the result could not be saved: {error}")
         return msgspec.json.decode(finished.result, type=Result), end
 
     async def _save_log(self) -> Segment | None:
@@ -368,10 +358,9 @@ class Attempt:
         self._retire_kernel()
         answer = await self._settle(await first, complete, lambda _: None)
         if not answer.ok and answer.code not in ("conflict", "not_found"):
-            why = f"the server did not take the result ({answer.code})"
-            log_failed = _unprepared(why)
-            if end != log_failed:
-                await self._deliver(log_failed)
+            refused = verdict.unprepared(f"the server did not take the result ({answer.code})")
+            if end != refused:
+                await self._deliver(refused)
 
     async def _settle(self, answer: Answer | None, make: Make, at_once: OnAnswer) -> Answer:
         """Ask until it is granted, or refused for good."""
@@ -406,11 +395,9 @@ class Attempt:
         self._retire_kernel()
         self._spill.discard()
         try:
-            os.rmdir(self._folder)
+            self._folder.rmdir()
+        except FileNotFoundError:  # it came to nothing
+            pass
         except OSError:  # there is something in it
             remove = asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
             await asyncio.shield(asyncio.create_task(remove))
-
-
-def _unprepared(why: str) -> Verdict:
-    return Verdict(outcome="failed", reason=Reason.ENVIRONMENT, detail=why)

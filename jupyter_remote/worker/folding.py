@@ -25,6 +25,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     tail_bytes: int = 4096  # of folded text: shown when the flood stops
     display_bytes: int = 20 * MIB  # one display_data or execute_result
     displays_bytes_per_s: int = 8 * MIB
+    display_cost_bytes: int = 16 * 1024  # a small one counts as this much
     report_s: float = 1.0  # between two counts of what was folded
     slowest_report_s: float = 30.0
 
@@ -118,6 +119,7 @@ class Folding:
         self._displays = Bucket(
             bounds.displays_bytes_per_s, 2 * bounds.displays_bytes_per_s + bounds.display_bytes
         )
+        self._held: dict[str, Shown] = {}
         self._left = bounds.total_bytes
         self._folding = False
         self._columns: dict[str, int] = {}
@@ -155,27 +157,48 @@ class Folding:
             limit = size_text(self._bounds.display_bytes)
             text = f"{msg_type} of {size_text(size)} is not shown: the limit is {limit}"
             return [notice(text)]
-        if size > self._displays.level(now):
-            self._count("display_data").add(size, 1)
+        cost = max(size, self._bounds.display_cost_bytes)
+        if cost > self._displays.level(now):
+            self._hold(Shown(msg_type, content))
             return self._report(now)
-        self._displays.spend(size, now)
+        self._displays.spend(cost, now)
+        if (old := self._held.pop(_display_id(msg_type, content), None)) is not None:
+            self._count("display_data").add(len(old.data), 1)
         return [Shown(msg_type, content)]
 
     def tick(self, now: float) -> list[Shown]:
         """Time has passed: the last lines of a flood that ebbed, and counts."""
+        held = self._release(now)
         if not self._folding or self._text.level(now) < self._resume_at:
-            return self._report(now)
-        shown = [*self._report(now), *self._resume(now)]
+            return [*held, *self._report(now)]
+        shown = [*held, *self._report(now), *self._resume(now)]
         self._report_at = min(self._report_at, now + self._bounds.report_s)
         return shown
 
     def end(self, now: float) -> list[Shown]:
         """The job ended: the last lines, whatever the budget, and the final counts."""
-        return [*self._report(now, at_once=True), *self._resume(now)]
+        held = list(self._held.values())
+        return [*held, *self._report(now, at_once=True), *self._resume(now)]
 
-    def last_text(self) -> str:
-        """Folded text that is not shown yet: the newest lines."""
-        return "".join(text for _, text in self._tail)
+    # -- displays
+    def _hold(self, shown: Shown) -> None:
+        """Updates of one display replace each other: the newest is shown when there is room."""
+        display_id = _display_id(shown.type, shown.data)
+        old = self._held.pop(display_id, None) if display_id else shown
+        if old is not None:
+            self._count("display_data").add(len(old.data), 1)
+        if display_id:
+            self._held[display_id] = shown
+
+    def _release(self, now: float) -> list[Shown]:
+        released = []
+        for display_id, shown in list(self._held.items()):
+            cost = max(len(shown.data), self._bounds.display_cost_bytes)
+            if cost > self._displays.level(now):
+                break
+            self._displays.spend(cost, now)
+            released.append(self._held.pop(display_id))
+        return released
 
     # -- text
     def _show(self, name: str, text: str, size: int, now: float) -> Shown:
@@ -243,6 +266,22 @@ class Folding:
             Shown("folded", encode({"name": n, "bytes": c.bytes, "lines": c.lines}))
             for n, c in news
         ]
+
+
+class _Transient(msgspec.Struct, frozen=True):
+    display_id: str = ""
+
+
+class _Content(msgspec.Struct, frozen=True):
+    transient: _Transient = _Transient()
+
+
+_content = msgspec.json.Decoder(_Content)
+
+
+def _display_id(msg_type: str, content: bytes) -> str:
+    """Of an update, which others may replace; empty for everything else."""
+    return _content.decode(content).transient.display_id if msg_type.startswith("update") else ""
 
 
 def _size(text: str) -> int:

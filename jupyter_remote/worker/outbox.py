@@ -43,6 +43,7 @@ class Outbox:
         self._flying: deque[WorkerEvent] = deque()
         self._latest: dict[str, WorkerEvent] = {}
         self._unsent: set[str] = set()
+        self._last: set[str] = set()
         self._stage = ""
         self._under_way = False
         self._closed = False
@@ -60,10 +61,17 @@ class Outbox:
             self._roomy.clear()
         self._send_by(self.sent_at + GATHER_S)
 
-    def add_latest(self, key: str, type: str, data: bytes, at_once: bool = False) -> None:
-        """An event of which only the newest of each ``key`` matters; not stored."""
+    def add_latest(
+        self, key: str, type: str, data: bytes, *, at_once: bool = False, last: bool = False
+    ) -> None:
+        """An event of which only the newest of each ``key`` matters; not stored.
+
+        ``last``: there will be none after it, so that it is forgotten when it has arrived.
+        """
         self._latest[key] = WorkerEvent(type, data, 0, self._clock.now())
         self._unsent.add(key)
+        if last:
+            self._last.add(key)
         now = self._clock.monotonic()
         self._send_by(self.sent_at + GATHER_S if at_once else now + PATIENCE_S)
 
@@ -135,7 +143,7 @@ class Outbox:
         if self._closed:
             return
         if answer is not None and answer.ok:
-            self._acknowledged()
+            self._acknowledged(keys)
         else:
             self._take_back()
             self._unsent |= keys
@@ -146,7 +154,10 @@ class Outbox:
                 urgent = GATHER_S if self._waiting else PATIENCE_S
                 self._send_by(sent_at + (urgent if answer.ok else REFUSED_S))
 
-    def _acknowledged(self) -> None:
+    def _acknowledged(self, keys: set[str]) -> None:
+        for key in (keys & self._last) - self._unsent:
+            self._last.remove(key)
+            del self._latest[key]
         self._bytes -= sum(len(event.data) for event in self._flying)
         self._flying.clear()
         if self._bytes <= FULL_BYTES:

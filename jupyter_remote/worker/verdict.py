@@ -59,3 +59,8 @@ def of_death(how: str, stop: Stop | None, out_of_memory: bool, last_output: str)
         )
     detail = f"killed by {how}" if how.startswith("SIG") else f"the process ended itself ({how})"
     return Verdict(outcome="died", reason=Reason.KERNEL_DIED, detail=detail + ending, signal=how)
+
+
+def unprepared(why: str) -> Verdict:
+    """The user's code could not be run, or what it left could not be kept."""
+    return Verdict(outcome="failed", reason=Reason.ENVIRONMENT, detail=why)

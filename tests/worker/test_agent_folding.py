@@ -96,6 +96,19 @@ def test_displays_above_their_rate_are_counted():
     assert sum(s.type == "display_data" for s in shown) + folded(shown)["display_data"][1] == 60
 
 
+def test_of_too_many_updates_of_a_display_the_last_is_shown():
+    folding = Folding(Bounds())
+    shown = []
+    for i in range(5000):
+        data = {"data": {"text/plain": str(i)}, "transient": {"display_id": "a"}}
+        shown += folding.display("update_display_data", msgspec.json.encode(data), i / 5000)
+    shown += folding.end(1.0)
+    updates = [s for s in shown if s.type == "update_display_data"]
+    assert len(updates) < 4500
+    assert b"4999" in updates[-1].data
+    assert folded(shown)["display_data"][1] == 5000 - len(updates)
+
+
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
