@@ -29,4 +29,4 @@ def display_job(context: Context, job: Job) -> None:
         context.shell.display_pub.publish(bundle(state_of(job.view), time.time()))
         return
     job.attach(job.view.cursor)
-    shown.leave(lambda done: None)
+    shown.leave()

@@ -13,6 +13,7 @@ from jupyter_remote.notebook.options import RUN_PARSER, RunOptions, run_options
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
+    from jupyter_remote.client.jobs import Job
     from jupyter_remote.notebook.live import Pump
 
 
@@ -27,7 +28,7 @@ class Context:
         self._client: Client | None = None
         self._pump: Pump | None = None
         self._lock = threading.Lock()
-        self._arrivals: list[Callable[[], None]] = []
+        self._expected: list[tuple[Job, Callable[[], None]]] = []
 
     @property
     def namespace(self) -> dict[str, Any] | None:
@@ -73,17 +74,22 @@ class Context:
         return run_options(given, self.defaults)
 
     # --- what jobs in the background bring home ------------------------------------------------
-    def between_cells(self, action: Callable[[], None]) -> None:
-        """Has the main thread do ``action`` when no cell runs: at once, or after this one."""
-        self._arrivals.append(action)
+    def expect(self, job: Job, bring: Callable[[], None]) -> None:
+        """Has the main thread call ``bring`` between two cells, once the job has ended."""
+        self._expected.append((job, bring))
+
+    def arrived(self) -> None:
+        """A job ended, perhaps while no cell runs. From any thread."""
         loop = getattr(getattr(self.shell, "kernel", None), "io_loop", None)
         if loop is not None:
             loop.add_callback(self.arrive)
 
     def arrive(self) -> None:
-        """Does what waits; on the main thread, between cells."""
-        while self._arrivals:
-            self._arrivals.pop(0)()
+        """Brings home what ended; on the main thread, between cells."""
+        ended = [one for one in self._expected if one[0].done()]
+        self._expected = [one for one in self._expected if one not in ended]
+        for _, bring in ended:
+            bring()
 
 
 _current: Context | None = None

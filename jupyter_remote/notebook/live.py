@@ -124,11 +124,11 @@ class Pump:
 
     def __init__(self) -> None:
         self._inbox: queue.SimpleQueue[tuple[Live, Event | None]] = queue.SimpleQueue()
-        self._lives: dict[int, tuple[Live, Callable[[Live], None]]] = {}
+        self._lives: dict[int, tuple[Live, Callable[[], None]]] = {}
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def add(self, live: Live, ended: Callable[[Live], None]) -> None:
+    def add(self, live: Live, ended: Callable[[], None]) -> None:
         """Shows ``live`` from now on; ``ended`` is called on the pump's thread."""
         self._lives[id(live)] = (live, ended)
         self._inbox.put((live, None))
@@ -163,7 +163,7 @@ class Pump:
         if live.done is not None:
             live.tick()
             _, ended = self._lives.pop(id(live))
-            ended(live)
+            ended()
         return 0.0
 
     def _step(self, live: Live, action: Callable[[], float]) -> float:
@@ -195,7 +195,7 @@ class Route:
             else:
                 self._pump.put(self._live, event)
 
-    def to_background(self, live: Live, ended: Callable[[Live], None]) -> None:
+    def to_background(self, live: Live, ended: Callable[[], None]) -> None:
         """From now on the pump shows the job; what waits in the queue goes first."""
         with self._lock:
             self._pump.add(live, ended)

@@ -13,6 +13,7 @@ from jupyter_remote.notebook.control import Canceller, install, uninstall
 from jupyter_remote.notebook.options import HelpAsked
 
 EMPTY = "#\n"  # body of a cell that has none, so that ``%%remote_run -h`` alone is answered
+EVENTS = ("pre_run_cell", "post_run_cell")
 JOB = ("jupyter_remote.client.job", "Job")
 
 
@@ -66,7 +67,8 @@ def load(ipython: Any) -> None:
     ipython.set_hook("complete_command", complete_cell, str_key="%%remote_run")
     if _with_body not in ipython.input_transformers_cleanup:
         ipython.input_transformers_cleanup.append(_with_body)
-    ipython.events.register("post_run_cell", _arrive)
+    for event in EVENTS:
+        ipython.events.register(event, _arrive)
     ipython.display_formatter.ipython_display_formatter.for_type_by_name(*JOB, _display_job)
     if getattr(ipython, "kernel", None) is not None:
         install(ipython.kernel, Canceller(lambda job, force: _cancel(job, force)))
@@ -78,13 +80,14 @@ def unload(ipython: Any) -> None:
     for kind, name in (("cell", "remote_run"), ("line", "remote")):
         ipython.magics_manager.magics[kind].pop(name, None)
     ipython.input_transformers_cleanup.remove(_with_body)
-    ipython.events.unregister("post_run_cell", _arrive)
+    for event in EVENTS:
+        ipython.events.unregister(event, _arrive)
     ipython.display_formatter.ipython_display_formatter.pop(".".join(JOB), None)
     if getattr(ipython, "kernel", None) is not None:
         uninstall(ipython.kernel)
 
 
-def _arrive(result: Any) -> None:
+def _arrive(cell: Any) -> None:
     contexts.current().arrive()
 
 

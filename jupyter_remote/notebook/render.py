@@ -41,7 +41,9 @@ _TRACK = (
     "height:6px;border-radius:3px;overflow:hidden;margin:2px 0;"
     "background:var(--jp-layout-color3, #bdbdbd)"
 )
-_CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 MAX_TEXT = 400  # characters of one text of the user
 
 

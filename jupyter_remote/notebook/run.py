@@ -16,7 +16,7 @@ from jupyter_remote.notebook import here
 from jupyter_remote.notebook.options import RunOptions
 from jupyter_remote.notebook.show import Shown, raise_end
 from jupyter_remote.notebook.sinks import cell_number
-from jupyter_remote.wire import Done, JobSpec
+from jupyter_remote.wire import JobSpec
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
@@ -167,14 +167,19 @@ def _show(context: Context, options: RunOptions, prepared: Prepared, job: Job) -
     shown = Shown(context, job, blocking=not options.bg, card=not options.quiet)
     sent = prepared.captured.sent
 
-    def arrive(done: Done) -> None:
-        context.between_cells(lambda: bring(context, shown, sent, quiet=options.quiet))
+    def home() -> None:
+        bring(context, shown, sent, quiet=options.quiet)
 
     if options.bg:
-        shown.leave(arrive)
+        context.expect(job, home)
+        shown.leave()
         return
-    done = shown.wait(arrive)
-    bring(context, shown, sent, quiet=options.quiet)
+    try:
+        done = shown.wait()
+    except KeyboardInterrupt:
+        context.expect(job, home)
+        raise
+    home()
     raise_end(context, done)
 
 

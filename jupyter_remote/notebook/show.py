@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.client.failures import raise_for
@@ -59,9 +58,9 @@ class Shown:
             return TextCard(lambda line: print(line, file=sys.stderr, flush=True))
         return None  # captured, or a script: only what the code itself shows
 
-    def wait(self, ended: Callable[[Done], None] = lambda done: None) -> Done:
+    def wait(self) -> Done:
         """Shows the job until it ended. Raises KeyboardInterrupt when told to stop waiting; the
-        job's output then still lands in this cell, and ``ended`` is called with its end."""
+        job's output then still lands in this cell."""
         self._follow()
         done = wait(self.live, self.route.events)
         if done is not None:
@@ -70,13 +69,13 @@ class Shown:
         short = words.short(self.job.id)
         self.relay.note(f"[no longer waiting for job {short}: %remote attach {short} waits again]")
         self.relay.show_errors = True
-        self.route.to_background(self.live, lambda live: ended(_done_of(live)))
+        self.route.to_background(self.live, self.context.arrived)
         raise KeyboardInterrupt
 
-    def leave(self, ended: Callable[[Done], None]) -> None:
-        """Shows the job in the background; ``ended`` is called on the pump's thread."""
+    def leave(self) -> None:
+        """Shows the job in the background."""
         self.live.tick()  # the card is shown while its cell still runs
-        self.route.to_background(self.live, lambda live: ended(_done_of(live)))
+        self.route.to_background(self.live, self.context.arrived)
         self._follow()
 
     def _follow(self) -> None:
@@ -87,11 +86,6 @@ class Shown:
             return
         self.job.on_event(self.route)
         self.job.attach(self.route.after)
-
-
-def _done_of(live: Live) -> Done:
-    assert live.done is not None  # the pump calls only when it is there
-    return live.done
 
 
 def raise_end(context: Context, done: Done) -> None:

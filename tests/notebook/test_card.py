@@ -100,9 +100,9 @@ def test_text_of_users_stays_text(text):
         machine=text,
         detail=text,
     )
-    for state in (state, msgspec.structs.replace(state, status="failed")):
+    for drawn in (state, msgspec.structs.replace(state, status="failed")):
         page = Tags()
-        page.feed(html_of(state, 1010.0))
+        page.feed(html_of(drawn, 1010.0))
         assert set(page.tags) <= {"div", "span", "b", "code"}
         assert page.attributes <= {
             "class",
@@ -114,7 +114,7 @@ def test_text_of_users_stays_text(text):
             "aria-valuenow",
         }
         assert page.depth == 0
-        shown = text_of(state, 1010.0)
+        shown = text_of(drawn, 1010.0)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", shown)
         assert len(shown) < 5000
 

@@ -19,7 +19,9 @@ LOAD = "%load_ext jupyter_remote\nimport jupyter_remote as jr"
 
 def run(folder: Path, *cells: str) -> list[nbformat.NotebookNode]:
     """The executed cells after the one that loads the extension."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (LOAD, *cells)])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(c) for c in (LOAD, *cells)]
+    )
     manager = AsyncKernelManager()
     manager.kernel_spec.argv[0] = sys.executable
     resources = {"metadata": {"path": str(folder)}}
@@ -221,7 +223,7 @@ def test_magic_lines_expand_variables(tmp_path):
     cells = run(
         tmp_path,
         "machine, name = 'g5.xlarge', 'my job'",
-        "%%remote_run -m {machine} -d \"$name\"\n1",
+        '%%remote_run -m {machine} -d "$name"\n1',
         "%remote jobs --status completed",
     )
     assert "my job · g5.xlarge (simulated)" in cards(cells[1])[0]["text/plain"]
@@ -276,7 +278,7 @@ def test_jobs_are_listed_shown_and_attached_to(tmp_path):
 
 
 def test_a_kernel_that_starts_later_attaches_from_the_beginning(tmp_path):
-    (started,) = run(
+    run(
         tmp_path,
         "%%remote_run --bg\nimport time\nfor i in range(12):\n    print('tick', i)\n"
         "    time.sleep(0.1)\nticks = i",
