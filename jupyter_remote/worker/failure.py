@@ -132,7 +132,7 @@ def _shown(error: BaseException, show: Format) -> list[str]:
         lines = show(error)
     except Exception:
         lines = _plain(error)
-    return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
+    return [_text(line) for line in lines]
 
 
 def _plain(error: BaseException) -> list[str]:

@@ -20,6 +20,7 @@ class Capture:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._lock = threading.RLock()
+        self._reading = False
         self._names: dict[int, str] = {}
         self._decoders: dict[int, codecs.IncrementalDecoder] = {}
         self._poll = select.poll()
@@ -46,11 +47,16 @@ class Capture:
 
     def drain(self) -> None:
         """Pass on what is in the pipes now."""
-        if self._writer.forked:
+        # Asked in this order: what is no longer in a pipe is being read, or was passed on.
+        if self._writer.forked or not (self._poll.poll(0) or self._reading):
             return
         with self._lock:
-            for fd, _ in self._poll.poll(0):
-                self._pass_on(fd)
+            self._reading = True
+            try:
+                for fd, _ in self._poll.poll(0):
+                    self._pass_on(fd)
+            finally:
+                self._reading = False
 
     def _pass_on(self, fd: int) -> None:
         while True:

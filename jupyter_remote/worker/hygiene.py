@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -42,19 +43,22 @@ class Surroundings:
     def __init__(self) -> None:
         self._environ = dict(os.environ)
         self._path = list(sys.path)
-        self._argv = list(sys.argv)
+        self._argv = sys.argv[:] = [""]
         self._filters = list(warnings.filters)
-        self._folder = ""
         self._modules: frozenset[tuple[str, str]] = frozenset()
+        self._imported_from: set[str] = set()  # folders of jobs, since modules were last forgotten
 
     def enter(self, folder: str, files: list[FileRef]) -> None:
         """Before a job: its folder is the working folder and its modules can be imported."""
         modules = frozenset((f.path, f.content.digest) for f in files if f.module)
-        if self._folder and (modules != self._modules or folder != self._folder):
-            if modules != self._modules:
-                forget_modules_below(self._folder)
+        if modules != self._modules:
+            for earlier in self._imported_from:
+                forget_modules_below(earlier)
+            self._imported_from.clear()
+        if files:
             importlib.invalidate_caches()
-        self._folder, self._modules = folder, modules
+        self._modules = modules
+        self._imported_from.add(folder)
         os.chdir(folder)
         roots = [str(Path(folder, root)) for root in module_roots(files)]
         sys.path[:] = [*dict.fromkeys([folder, *roots]), *(p for p in self._path if p)]
@@ -95,18 +99,22 @@ def children() -> list[int]:
         return [child.pid for child in psutil.Process().children()]
 
 
-def kill_children(keep: Iterable[int] = ()) -> None:
+def kill_children(keep: Iterable[int] = (), limit_s: float = 5.0) -> None:
     """End every descendant but the children in ``keep``.
 
     What a killed process leaves behind becomes a child of this process (a subreaper), so this
-    goes on until there is none. Zombies are reaped here, not waited for by whoever made them.
+    goes on until there is none. One that cannot die (in a system call that hangs) is left after
+    ``limit_s``.
     """
-    kept = set(keep)
+    kept, end = set(keep), time.monotonic() + limit_s
     while found := [pid for pid in children() if pid not in kept]:
         for pid in found:
             _kill(pid)
-        for pid in found:
-            _reap(pid)
+        reaped = [_reap(pid) for pid in found]
+        if not all(reaped):
+            if time.monotonic() > end:
+                return
+            time.sleep(0.001)
 
 
 def _kill(pid: int) -> None:
@@ -116,11 +124,11 @@ def _kill(pid: int) -> None:
         return
 
 
-def _reap(pid: int) -> None:
+def _reap(pid: int) -> bool:
     try:
-        os.waitpid(pid, 0)
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
-        return
+        return True
 
 
 def become_subreaper() -> None:

@@ -51,12 +51,12 @@ class RunningJob:
         self,
         id: str,
         attempt: int,
-        send_bar: Callable[[Bar], None],
+        send_bar: Callable[[Bar], None] | None,
         *,
         budget_usd: float | None = None,
         usd_per_h: float = 0.0,
     ) -> None:
-        """Called by the kernel process before user code runs."""
+        """Called by the kernel process before user code runs. No ``send_bar``: bars are text."""
         self.id, self.attempt, self.send_bar = id, attempt, send_bar
         self._budget_usd, self._usd_per_h, self._started_at = budget_usd, usd_per_h, time.time()
         checkpoints.clear()
@@ -123,7 +123,7 @@ class progress(Generic[T]):
         """Move the bar by ``n``."""
         self.n += n
         now = time.monotonic()
-        if now - self._said >= (PERIOD_S if job else PLAIN_PERIOD_S):
+        if now - self._said >= (PERIOD_S if job.send_bar else PLAIN_PERIOD_S):
             self._say("update")
 
     def set_description(self, desc: str) -> None:

@@ -10,14 +10,11 @@ import contextlib
 import faulthandler
 import inspect
 import os
-import select
 import socket
 import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
-
-import msgspec
 
 from jupyter_remote import values, wire
 from jupyter_remote.errors import CaptureError, EnvironmentMismatch
@@ -26,6 +23,7 @@ from jupyter_remote.money import meter
 from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell
 from jupyter_remote.worker.fds import Capture
+from jupyter_remote.worker.inbox import Inbox
 from jupyter_remote.worker.interrupts import Interruptible, Interrupts
 from jupyter_remote.worker.namespace import (
     CellNamespace,
@@ -37,47 +35,7 @@ from jupyter_remote.worker.namespace import (
 )
 from jupyter_remote.worker.outputs import Stream, Tail, Writer
 
-_decode = msgspec.msgpack.Decoder(channel.ToKernel).decode
-
-
-class Inbox:
-    """Messages from the agent, whole ones only."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._data = bytearray()
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def read(self) -> channel.ToKernel:
-        """The next message. Raises EOFError when the agent is gone."""
-        while (message := self.take()) is None:
-            self.fill()
-        return message
-
-    def take(self) -> channel.ToKernel | None:
-        """The next message if it is here already."""
-        start = channel.LENGTH.size
-        if len(self._data) < start:
-            return None
-        end = start + channel.LENGTH.unpack_from(self._data)[0]
-        if len(self._data) < end:
-            return None
-        body = bytes(self._data[start:end])
-        del self._data[:end]
-        message: channel.ToKernel = _decode(body)
-        return message
-
-    def fill(self) -> None:
-        """Receive what there is; blocks until there is something."""
-        part = self._sock.recv(1 << 20)
-        if not part:
-            raise EOFError("the agent is gone")
-        self._data += part
-
-    def waiting(self, timeout_s: float) -> bool:
-        return bool(select.select([self._sock], [], [], timeout_s)[0])
+CANCEL_S = 0.2  # for asyncio tasks that a job left behind
 
 
 class KernelProcess:
@@ -129,6 +87,7 @@ class KernelProcess:
         finished = self._run(run)
         if os.getpid() != self._pid:  # user code forked, and its child came back from the job
             os._exit(0)
+        self._close_loop()
         self._bars.close_all()
         self._capture.finish()
         self._settle_deferred(None)
@@ -140,6 +99,18 @@ class KernelProcess:
         inside.job.end()
         self._interrupts.install()
         self._surroundings.leave()
+
+    def _close_loop(self) -> None:
+        """Tasks that a job left behind do not go on in the next one."""
+        if self._loop is None or self._loop.is_running():
+            return
+        if tasks := asyncio.all_tasks(self._loop):
+            for task in tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_S))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+        self._loop = None
 
     def _run(self, run: channel.Run) -> channel.Finished:
         """Run a job. Whatever happens in it, the answer says it."""
@@ -183,7 +154,7 @@ class KernelProcess:
         inside.job.begin(
             run.job,
             run.epoch,
-            lambda bar: self._writer.send(channel.Progress(bar)),
+            self._bars.relay if run.spec.quiet_progress else None,
             budget_usd=None if left is None else meter.usd_of(left),
             usd_per_h=meter.usd_of(run.rate_ucredits_per_h),
         )
@@ -315,10 +286,16 @@ class KernelProcess:
             self._loop.remove_reader(self._inbox.fileno())
 
     def _read_comms(self) -> None:
+        came: list[channel.Comm] = []
         with self._interrupts.held():
-            self._inbox.fill()
+            try:
+                self._inbox.fill()
+            except EOFError:  # nobody is left to run for
+                os._exit(1)
             while isinstance(message := self._inbox.take(), channel.Comm):
-                self._serve_comm(message)
+                came.append(message)
+        for comm in came:
+            self._serve_comm(comm)
 
     def _serve_comm(self, message: channel.Comm) -> None:
         """A comm message from the notebook, to whoever has that comm."""

@@ -21,6 +21,7 @@ from jupyter_remote.worker import channel, hygiene
 from jupyter_remote.worker.outputs import read_tail
 
 START_S = 60.0  # a machine under load may take long to import IPython
+CLOSE_S = 10.0
 READ_BYTES = 1 << 20
 
 _decode = msgspec.msgpack.Decoder(channel.FromKernel).decode
@@ -48,6 +49,7 @@ class KernelHandle:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._last_words: deque[channel.FromKernel] | None = None
+        self._size: int | None = None  # of the message whose length was read already
 
     async def open(self) -> None:
         self._reader, self._writer = await asyncio.open_unix_connection(
@@ -63,7 +65,7 @@ class KernelHandle:
     async def receive(self) -> channel.FromKernel:
         """The next message; after a crash also what the kernel had no time to send.
 
-        Raises EOFError when there is no more.
+        May be cancelled and called again. Raises EOFError when there is no more.
         """
         if self._last_words is None:
             try:
@@ -77,8 +79,12 @@ class KernelHandle:
 
     async def _receive(self) -> channel.FromKernel:
         assert self._reader is not None
-        (size,) = channel.LENGTH.unpack(await self._reader.readexactly(channel.LENGTH.size))
-        message: channel.FromKernel = _decode(await self._reader.readexactly(size))
+        if self._size is None:
+            head = await self._reader.readexactly(channel.LENGTH.size)
+            (self._size,) = channel.LENGTH.unpack(head)
+        body = await self._reader.readexactly(self._size)
+        self._size = None
+        message: channel.FromKernel = _decode(body)
         return message
 
     def interrupt(self) -> None:
@@ -263,7 +269,8 @@ class _ZygoteProcess:
         if self.alive:
             self._loop.remove_reader(self._control)
             self._control.shutdown(socket.SHUT_WR)
-        await asyncio.to_thread(self._process.wait)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self._process.wait, CLOSE_S)
         self._lost()
 
 
@@ -279,8 +286,9 @@ class _Forked:
 
     def kill(self) -> None:
         if not self._end.done():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+            for kill in (os.killpg, os.kill):  # the second if it has no group of its own yet
+                with contextlib.suppress(ProcessLookupError):
+                    kill(self.pid, signal.SIGKILL)
 
 
 async def _spawn(

@@ -17,6 +17,7 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from jupyter_remote.errors import UsageError
 from jupyter_remote.wire import Bar
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.interrupts import Interrupts
@@ -107,12 +108,13 @@ def execute(
     data: bytes, writer: Writer, interrupts: Interrupts, name: str = ""
 ) -> tuple[bytes, BaseException | None]:
     """Run the notebook in ``data``; returns it executed, and what stopped it, if anything did."""
-    notebook = nbformat.reads(data.decode(), as_version=4)  # type: ignore[no-untyped-call]
+    notebook = _read(data, name)
     manager = _manager()
     client = _Live(
         notebook, km=manager, timeout=None, resources={"metadata": {"path": os.getcwd()}}
     )
     client.owns_km = True
+    client.shutdown_kernel = "immediate"
     client.writer = writer
     bar = _Progress(writer, notebook, name)
     bar.say("open")
@@ -127,6 +129,13 @@ def execute(
         _end(manager)
     text: str = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
     return text.encode(), error
+
+
+def _read(data: bytes, name: str) -> Any:
+    try:
+        return nbformat.reads(data.decode(), as_version=4)  # type: ignore[no-untyped-call]
+    except (ValueError, nbformat.ValidationError) as error:
+        raise UsageError(f"{name or 'This file'} is not a notebook: {error}") from None
 
 
 def _run_cells(client: _Live, notebook: Any, bar: _Progress) -> BaseException | None:

@@ -29,6 +29,7 @@ PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is 
 TAIL_BYTES = 64 * 1024
 
 _USED = struct.Struct("!I")
+_ENTRY = struct.Struct("!?I")  # stderr or stdout, size in bytes
 
 Item = channel.FromKernel | tuple[str, str]
 
@@ -45,8 +46,8 @@ def to_json(value: Any) -> bytes:
 class Tail:
     """A file shared with the launcher: text that is not sent yet survives a crash in it.
 
-    The first ``TAIL_BYTES`` are packed :class:`channel.Text` messages, length first; behind them
-    faulthandler writes where the process was when a fatal signal came.
+    The first ``TAIL_BYTES`` are that text, behind them faulthandler writes where the process was
+    when a fatal signal came.
     """
 
     def __init__(self, fd: int) -> None:
@@ -57,11 +58,14 @@ class Tail:
 
     def add(self, name: str, text: str) -> None:
         """Called with the writer's lock held."""
-        data = channel.pack(channel.Text(name, text))
+        data = text.encode()
         start = _USED.size + self._used
-        if start + len(data) <= TAIL_BYTES:
-            self._memory[start : start + len(data)] = data
-            self._use(self._used + len(data))
+        end = start + _ENTRY.size + len(data)
+        if end > TAIL_BYTES:
+            return
+        _ENTRY.pack_into(self._memory, start, name == "stderr", len(data))
+        self._memory[start + _ENTRY.size : end] = data
+        self._use(end - _USED.size)
 
     def clear(self) -> None:
         if self._used:
@@ -69,7 +73,7 @@ class Tail:
 
     def _use(self, used: int) -> None:
         self._used = used
-        self._memory[: _USED.size] = _USED.pack(used)
+        _USED.pack_into(self._memory, 0, used)
 
 
 def read_tail(fd: int) -> tuple[list[channel.Text], str]:
@@ -79,13 +83,13 @@ def read_tail(fd: int) -> tuple[list[channel.Text], str]:
     if len(data) < _USED.size:
         return [], said
     (used,) = _USED.unpack_from(data)
-    texts, at = [], _USED.size
-    while at + 4 <= _USED.size + used:
-        (size,) = channel.LENGTH.unpack_from(data, at)
-        body = data[at + 4 : at + 4 + size]
-        texts.append(msgspec.msgpack.decode(body, type=channel.Text))
-        at += 4 + size
-    return texts, said
+    texts, at = list[Item](), _USED.size
+    while at < _USED.size + used:
+        is_stderr, size = _ENTRY.unpack_from(data, at)
+        at += _ENTRY.size + size
+        text = data[at - size : at].decode("utf-8", "replace")
+        texts.append(("stderr" if is_stderr else "stdout", text))
+    return [t for t in gathered(texts) if isinstance(t, channel.Text)], said
 
 
 class Writer:

@@ -55,6 +55,13 @@ class Hooks:
         if self._open.pop(bar.id, None) is not None:
             self._sink(msgspec.structs.replace(bar, state="close"))
 
+    def relay(self, bar: Bar) -> None:
+        """A bar of :mod:`inside`, which keeps the pace itself."""
+        if bar.state == "close":
+            self.closed(bar)
+        else:
+            self._say(bar, bar.state)
+
     def close_all(self) -> None:
         """At the end of a job: bars that its code left open."""
         for bar in list(self._open.values()):
@@ -175,7 +182,7 @@ def _patch_tqdm_notebook(module: ModuleType, hooks: Hooks) -> None:
             init(self, *args, **kwargs)
             return
         kwargs.pop("display", None)
-        self.displayed, self.container = True, None
+        self.displayed = True
         self.status_printer = plain.status_printer
         plain.__init__(self, *args, **kwargs)
 

@@ -150,6 +150,25 @@ name, attempt, left = jr.job.id, jr.job.attempt, jr.job.budget_left
     assert (home["attempt"], home["left"]) == (1, None)
 
 
+async def test_our_own_bar_left_open_is_closed_with_the_job(agent: PlayingAgent) -> None:
+    code = "import jupyter_remote as jr\nbar = jr.progress(total=3)\nbar.update()"
+    assert len(closed(await agent.cell(code, {}, outputs=[]))) == 1
+
+
+async def test_tqdm_imported_before_is_hooked_too(agent: PlayingAgent) -> None:
+    def imports() -> None:
+        import tqdm.auto  # noqa: F401
+
+    def loops() -> None:
+        from tqdm.auto import tqdm
+
+        for _ in tqdm(range(3)):
+            pass
+
+    await agent.call(imports)
+    assert closed(await agent.call(loops))[0].n == 3
+
+
 async def test_keras_bars_are_data(agent: PlayingAgent) -> None:
     """Keras is not installed here: a module of its name with the same interface stands in."""
     code = '''

@@ -1,0 +1,52 @@
+"""The kernel's reading end of its socket."""
+
+from __future__ import annotations
+
+import select
+import socket
+
+import msgspec
+
+from jupyter_remote.worker import channel
+
+_decode = msgspec.msgpack.Decoder(channel.ToKernel).decode
+
+
+class Inbox:
+    """Messages from the agent, whole ones only."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._data = bytearray()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def read(self) -> channel.ToKernel:
+        """The next message. Raises EOFError when the agent is gone."""
+        while (message := self.take()) is None:
+            self.fill()
+        return message
+
+    def take(self) -> channel.ToKernel | None:
+        """The next message if it is here already."""
+        start = channel.LENGTH.size
+        if len(self._data) < start:
+            return None
+        end = start + channel.LENGTH.unpack_from(self._data)[0]
+        if len(self._data) < end:
+            return None
+        body = bytes(self._data[start:end])
+        del self._data[:end]
+        message: channel.ToKernel = _decode(body)
+        return message
+
+    def fill(self) -> None:
+        """Receive what there is; blocks until there is something."""
+        part = self._sock.recv(1 << 20)
+        if not part:
+            raise EOFError("the agent is gone")
+        self._data += part
+
+    def waiting(self, timeout_s: float) -> bool:
+        return bool(select.select([self._sock], [], [], timeout_s)[0])
