@@ -69,7 +69,7 @@ class Http:
             )
         netloc = parts.netloc
         self.url = f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
-        self._timeout_s = timeout_s
+        self._closed = False
         self._transport = transport or _transport(url, trust_env)
         self._base = httpx.URL(self.url)
         self._headers: list[tuple[bytes, bytes]] = [
@@ -156,6 +156,7 @@ class Http:
 
     def close(self) -> None:
         """Close the kept connections. Calls still under way fail as unreachable."""
+        self._closed = True
         self._transport.close()
 
     # -- below this line: one request
@@ -176,6 +177,8 @@ class Http:
             raise self._unreachable(error) from None
         finally:
             response.stream.close()  # type: ignore[union-attr]
+            if self._closed:  # meanwhile: this connection went back to nobody
+                self._transport.close()
 
     def _open(
         self,
@@ -188,6 +191,8 @@ class Http:
         read_s: float | None = None,
     ) -> httpx.Response:
         """Send, read the reply's head, and raise if it is an error."""
+        if self._closed:
+            raise self._unreachable(RuntimeError("this connection was closed"))
         lines = [*self._headers, *((k.encode(), v.encode()) for k, v in headers.items())]
         if method not in ("GET", "HEAD"):
             length = len(content) if isinstance(content, bytes) else size
@@ -259,7 +264,11 @@ class Events:
             if not self._closed:
                 raise self._http._unreachable(error) from None
         finally:
-            self._response.stream.close()  # type: ignore[union-attr]
+            self.release()
+
+    def release(self) -> None:
+        """Give the connection back; for the thread that iterates."""
+        self._response.stream.close()  # type: ignore[union-attr]
 
     def close(self) -> None:
         """Wake whoever waits for the next event; the iteration ends."""

@@ -143,9 +143,13 @@ class Client:
             return Batch(batch, [])
         spec, captured = self._call_spec(function, items[0], {})
         bare = msgspec.structs.replace(spec, inputs=None)
+        bare, function = submitting.with_chunks(self._context, bare, [captured.function])
         template = submitting.request_of(self._context, batch, bare, self._named(spec))
-        outgoing = submitting.outgoing_of([captured.function], captured.files)
-        inputs = (values.pack((item, {}), namespace=self.namespace) for item in items)
+        outgoing = submitting.outgoing_of(function, captured.files)
+        chunked = submitting.transfer.spool_of(self._context.link) is None
+        inputs = (
+            values.pack((item, {}), namespace=self.namespace, chunked=chunked) for item in items
+        )
         jobs = submitting.submit_many(
             self._context, template, inputs, outgoing, namespace=self.namespace
         )
@@ -159,7 +163,7 @@ class Client:
         client = self.with_options(**options)
         file = Path(path)
         try:
-            packed = values.pack_raw(file.read_bytes())
+            packed = values.pack_raw(file.read_bytes(), chunked=False)
         except OSError as error:
             raise errors.UsageError(
                 f"{str(file)!r} cannot be read: {error.strerror}", hint="check the path"
@@ -203,6 +207,7 @@ class Client:
         }
         chosen = {k: v for k, v in given.items() if v is not None}
         options = msgspec.structs.replace(self.options, **chosen)
+        spec, packed = submitting.with_chunks(self._context, spec, packed)
         request = submitting.request_of(self._context, str(uuid.uuid4()), spec, options)
         return submitting.submit(
             self._context,
@@ -260,6 +265,7 @@ class Client:
             name=getattr(function, "__name__", type(function).__name__),
             executable=sys.executable,
             quiet_progress=self.options.quiet_progress,
+            sources=captured.sources,
         )
         return spec, captured
 

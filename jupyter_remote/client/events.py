@@ -134,18 +134,17 @@ class Stream:
         try:
             self._trouble = None
             if self._closed.is_set():
-                return stream.close()
+                return
             if self._failures and self._reconnected is not None:
                 self._reconnected()
             for event in stream:
                 self._failures = 0
                 self._take(event)
                 if self._closed.is_set():
-                    return None
+                    return
         finally:
             self._open = None
-            stream.close()
-        return None
+            stream.release()
 
     def _take(self, event: Event) -> None:
         if event.cursor:

@@ -90,6 +90,10 @@ class Link:
             self._info = info
         return info
 
+    def check(self) -> None:
+        """Raises ProtocolMismatch. Costs nothing after the first time."""
+        _ = self.info
+
     def call(
         self,
         method: str,

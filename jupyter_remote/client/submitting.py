@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from jupyter_remote import errors
 from jupyter_remote.client import transfer
 from jupyter_remote.client.context import Context
@@ -14,6 +16,7 @@ from jupyter_remote.client.job import EventCallback, Job, provisional
 from jupyter_remote.client.options import Options
 from jupyter_remote.model import Stage
 from jupyter_remote.wire import (
+    CHUNKED_BYTES,
     Bar,
     BatchRequest,
     BatchSubmitted,
@@ -59,6 +62,28 @@ def request_of(context: Context, id: str, spec: JobSpec, options: Options) -> Su
     )
 
 
+def with_chunks(
+    context: Context, spec: JobSpec, packed: Sequence[Packed]
+) -> tuple[JobSpec, Sequence[Packed]]:
+    """Large values cut into chunks, so that only new ones travel; needless on one machine."""
+    if not any(large(p.parcel) for p in packed) or transfer.spool_of(context.link) is not None:
+        return spec, packed
+    from jupyter_remote import values
+
+    cut = {id(p.parcel): values.with_chunks(p) for p in packed}
+    changes = {
+        name: cut[id(parcel)].parcel
+        for name in ("function", "inputs")
+        if (parcel := getattr(spec, name)) is not None and id(parcel) in cut
+    }
+    return msgspec.structs.replace(spec, **changes), list(cut.values())
+
+
+def large(parcel: Parcel) -> bool:
+    """Is it worth cutting?"""
+    return any(s.data is None and s.size_bytes > CHUNKED_BYTES for s in parcel.segments)
+
+
 def outgoing_of(packed: Iterable[Packed], files: Iterable[File]) -> transfer.Outgoing:
     """What the backend may ask for."""
     outgoing = transfer.Outgoing()
@@ -85,6 +110,7 @@ def submit(
         job.on_event(callback)
     for notice in notices:
         job.say("notice", {"text": notice})
+    context.link.check()
     context.listener.watch(job)
     try:
         reply = context.link.call("POST", "/v1/jobs", request, reply=Submitted)
@@ -124,6 +150,7 @@ def _submit_group(
 ) -> list[Job]:
     ids = [str(uuid.uuid4()) for _ in parcels]
     jobs = [_handle(context, template, id, namespace) for id in ids]
+    context.link.check()
     for job in jobs:
         context.listener.watch(job)
     request = BatchRequest(id=template.id, template=template, ids=ids, inputs=parcels)
