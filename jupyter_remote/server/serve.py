@@ -24,7 +24,6 @@ from jupyter_remote.settings import Settings
 
 log = logging.getLogger("jupyter_remote.serve")
 
-DRAIN_S = 5.0  # running jobs get so long to end when the backend is asked to
 IDLE_CHECK_S = 1.0
 WEBSOCKET_BYTES = 256 * 1024 * 1024
 LOCK_NAME = "server.lock"
@@ -40,6 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     behind_proxy: bool = False
     certificate: str = ""
     key: str = ""
+    drain_s: float = 5.0  # running jobs get so long to end when the server is asked to
 
 
 class Server(uvicorn.Server):
@@ -175,9 +175,12 @@ class Host:
         backend.scheduler.board.closing = True
         for worker in list(backend.fleet.links):
             await backend.fleet.send(worker, wire.Drain("the backend ends"))
-        deadline = backend.clock.monotonic() + DRAIN_S
-        while backend.scheduler.board.active and backend.clock.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+        deadline = backend.clock.monotonic() + self.options.drain_s
+        board = backend.scheduler.board
+        while any(agent.jobs for agent in board.agents.values()):
+            if backend.clock.monotonic() >= deadline:
+                return
+            await asyncio.sleep(0.02)
 
     async def _end_when_idle(self) -> None:
         backend = self.backend

@@ -44,7 +44,7 @@ class Running:
         self.settings = Settings(home=str(home / "state"), runtime=str(home / "run"), **changes)
         state = connection.home_of(self.settings)
         state.mkdir(parents=True, exist_ok=True)
-        self.host = Host(Options(embedded=True), self.settings, state, None)
+        self.host = Host(Options(embedded=True, drain_s=0.0), self.settings, state, None)
         self.thread = threading.Thread(target=asyncio.run, args=(self.host.run(),), daemon=True)
         self.thread.start()
         found = until(lambda: connection.read(self.host.file))

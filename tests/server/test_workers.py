@@ -118,12 +118,9 @@ def test_a_hello_that_cannot_be_served_is_refused(
     server: Running, changes: dict[str, object]
 ) -> None:
     stranger = Worker(server)
+    fields = {"worker": "w", "instance": "i", "machine": "local", "slots": 1, **changes}
+    stranger.send(wire.Hello(**fields))
     with pytest.raises(ConnectionClosed) as closed:
-        stranger.send(
-            wire.Hello(
-                **{"worker": "w", "instance": "i", "machine": "local", "slots": 1, **changes}
-            )
-        )
         stranger.receive()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1008

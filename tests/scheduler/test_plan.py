@@ -1,0 +1,216 @@
+"""What the scheduler decides, without a store, a clock or a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jupyter_remote.model import (
+    JobId,
+    JobRecord,
+    JobState,
+    Limits,
+    OwnerId,
+    Reason,
+    Stage,
+    WorkerId,
+)
+from jupyter_remote.scheduler import plan as plans
+from jupyter_remote.scheduler.board import Agent, Board, Instance
+from jupyter_remote.scheduler.plan import Assign, ExpireLeases, Launch, Look, Refill, Wake, plan
+
+LIMITS = plans.Limits()
+
+
+def job(
+    id: str, owner: str = "ann", state: JobState = JobState.QUEUED, **changes: Any
+) -> JobRecord:
+    fields = {
+        "id": JobId(id),
+        "owner": OwnerId(owner),
+        "client": "c",
+        "kind": "call",
+        "state": state,
+        "cancel_requested": False,
+        "reason": Reason.NONE,
+        "detail": "",
+        "stage": Stage.WAITING,
+        "description": "",
+        "visibility": "private",
+        "machine": "local",
+        "simulated": False,
+        "spec": b"",
+        "limits": Limits(),
+        "epoch": 0,
+        "starts": 0,
+        "max_attempts": 3,
+        "retries": 0,
+        "rate_ucredits_per_h": 0,
+        "hold_ucredits": 0,
+        "cost_ucredits": 0,
+        "submitted_at": 0.0,
+        "ready": True,
+    }
+    return JobRecord(**{**fields, **changes})
+
+
+def board(*jobs: JobRecord, slots: int = 2, machine: str = "local") -> Board:
+    made = Board()
+    made.done_at = {"tidy": 0.0, "leases": 0.0}
+    for one in jobs:
+        made.note(one)
+    if slots:
+        made.connect(Agent(WorkerId("w"), "local", machine, slots))
+    return made
+
+
+def assigned(made: Board, limits: plans.Limits = LIMITS) -> list[str]:
+    return [a.waiting.job for a in plan(1.0, made, limits) if isinstance(a, Assign)]
+
+
+def test_jobs_go_out_in_order_while_slots_are_free() -> None:
+    assert assigned(board(job("a"), job("b"), job("c"))) == ["a", "b"]
+
+
+def test_planning_changes_nothing_by_itself() -> None:
+    made = board(job("a"))
+    assert assigned(made) == assigned(made) == ["a"]
+
+
+def test_a_reserved_job_and_its_slot_are_not_given_out_again() -> None:
+    made = board(job("a"), job("b"), slots=1)
+    [action] = [a for a in plan(1.0, made, LIMITS) if isinstance(a, Assign)]
+    made.reserve(action.waiting, action.worker)
+    assert assigned(made) == []
+    made.give_back(action.waiting, again=True)
+    assert assigned(made) == ["a"]
+
+
+def test_owners_take_turns_where_machines_are_shared() -> None:
+    jobs = [job(f"a{n}") for n in range(4)] + [job(f"b{n}", "bob") for n in range(2)]
+    shared = plans.Limits(shared=True)
+    assert assigned(board(*jobs, slots=4), shared) == ["a0", "b0", "a1", "b1"]
+
+
+def test_two_owners_are_never_on_one_machine() -> None:
+    made = board(job("a"), job("b", "bob"))
+    assert assigned(made) == ["a"]
+    made.connect(Agent(WorkerId("v"), "other", "local", 2))
+    assert sorted(assigned(made)) == ["a", "b"]
+
+
+def test_a_job_waits_for_its_own_kind_of_machine() -> None:
+    made = board(job("a", machine="g5.xlarge"), job("b"))
+    assert assigned(made) == ["b"]
+
+
+def test_simulated_machines_are_played_by_this_computer() -> None:
+    assert assigned(board(job("a", machine="g5.xlarge", simulated=True))) == ["a"]
+
+
+def test_a_job_without_its_inputs_waits() -> None:
+    made = board(job("a", ready=False))
+    assert assigned(made) == []
+    made.note(job("a"))
+    assert assigned(made) == ["a"]
+
+
+def test_draining_and_absent_workers_get_nothing() -> None:
+    made = board(job("a"))
+    made.agents[WorkerId("w")].draining = True
+    assert assigned(made) == []
+    made.disconnect(WorkerId("w"))
+    assert assigned(made) == []
+
+
+@pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.SUCCEEDED, JobState.RETRY_WAIT])
+def test_what_does_not_wait_any_more_is_not_assigned(state: JobState) -> None:
+    made = board(job("a"))
+    made.note(job("a", state=state, not_before_at=100.0))
+    assert assigned(made) == []
+
+
+def running(id: str, **changes: Any) -> JobRecord:
+    return job(id, state=JobState.RUNNING, epoch=1, worker=WorkerId("w"), **changes)
+
+
+def test_an_attempt_that_ended_over_its_workers_head_is_to_be_stopped() -> None:
+    made = board(running("a"))
+    stop = made.note(job("a", state=JobState.EXPIRED, epoch=1))
+    assert stop is not None
+    assert (stop.job, stop.epoch, stop.worker) == ("a", 1, "w")
+    assert made.note(job("a", state=JobState.EXPIRED, epoch=1)) is None
+
+
+def test_an_attempt_that_its_worker_ended_needs_no_stop() -> None:
+    made = board(running("a"))
+    made.active[JobId("a")].leaving = True
+    assert made.note(job("a", state=JobState.SUCCEEDED, epoch=1)) is None
+    assert made.agents[WorkerId("w")].free == 2
+
+
+def test_a_worker_that_comes_back_has_what_the_store_says() -> None:
+    made = board(running("a"), slots=0)
+    agent = Agent(WorkerId("w"), "local", "local", 2)
+    made.connect(agent)
+    assert agent.free == 1
+
+
+def test_leases_are_looked_at_only_while_something_runs() -> None:
+    assert not any(isinstance(a, ExpireLeases) for a in plan(99.0, board(), LIMITS))
+    assert any(isinstance(a, ExpireLeases) for a in plan(99.0, board(running("a")), LIMITS))
+
+
+def test_a_retry_is_woken_when_it_is_due() -> None:
+    made = board(job("a", state=JobState.RETRY_WAIT, not_before_at=50.0))
+    assert not any(isinstance(a, Wake) for a in plan(49.0, made, LIMITS))
+    assert plans.next_at(49.0, made, LIMITS) == 50.0
+    assert any(isinstance(a, Wake) for a in plan(50.0, made, LIMITS))
+
+
+def test_the_queue_is_read_again_when_only_a_part_was_read() -> None:
+    made = board()
+    made.partial = True
+    assert any(isinstance(a, Refill) for a in plan(1.0, made, LIMITS))
+    assert not made.idle
+
+
+LOCAL = plans.Limits(local=True)
+
+
+def test_a_worker_is_launched_when_there_is_none() -> None:
+    made = board(slots=0)
+    assert plan(1.0, made, LOCAL) == [Launch()]
+    made.launch_at = 5.0
+    assert plan(1.0, made, LOCAL) == []
+    assert plans.next_at(1.0, made, LOCAL) == 5.0
+
+
+def test_a_launched_worker_is_waited_for_and_looked_after() -> None:
+    made = board(slots=0)
+    made.instances["i"] = Instance("i", launched_at=1.0, looked_at=1.0)
+    assert plan(1.5, made, LOCAL) == []
+    assert plan(2.0, made, LOCAL) == [Look(("i",))]
+    made.connect(Agent(WorkerId("w"), "i", "local", 1))
+    assert plan(3.0, made, LOCAL) == []
+
+
+def test_launches_that_fail_are_spaced_out() -> None:
+    waits = [plans.backoff_s(n, LOCAL) for n in range(8)]
+    assert waits == sorted(waits)
+    assert waits[0] == 0.0
+    assert waits[-1] == 30.0
+
+
+def test_nothing_is_planned_while_the_backend_ends() -> None:
+    made = board(job("a"))
+    made.closing = True
+    assert plan(1.0, made, LOCAL) == []
+
+
+def test_a_pause_after_a_failed_claim_is_kept() -> None:
+    made = board(job("a"))
+    made.paused_until = 3.0
+    assert assigned(made) == []
+    assert plans.next_at(1.0, made, LIMITS) == 3.0
