@@ -184,12 +184,18 @@ def _of_function(
 ) -> Iterator[tuple[str, Any]]:
     cells = zip(func.__code__.co_freevars, func.__closure__ or (), strict=True)
     yield from ((f".variable {n}", c.cell_contents) for n, c in cells if is_filled(c))
-    yield from ((f".default {v!r:.40}", v) for v in func.__defaults__ or ())
+    defaults = {**dict(_defaults(func)), **(func.__kwdefaults__ or {})}
+    yield from ((f".default of {n}", v) for n, v in defaults.items())
     yield from ((f".{n}", v) for n, v in vars(func).items())
     if func.__globals__ is namespace or func.__module__ == "__main__":
         for name in dict.fromkeys(_names(func.__code__)):
             if name in func.__globals__ and not of_the_shell(name, func.__globals__[name]):
                 yield f".global {name}", func.__globals__[name]
+
+
+def _defaults(func: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    defaults, count = func.__defaults__ or (), func.__code__.co_argcount
+    return zip(func.__code__.co_varnames[count - len(defaults) : count], defaults, strict=True)
 
 
 def is_filled(cell: types.CellType) -> bool:
@@ -226,5 +232,6 @@ def _state(obj: Any) -> Any:
 
 
 def _short(key: object) -> str:
-    text = repr(key)
+    """A key of a dictionary; only of types whose ``repr`` is known to do no harm."""
+    text = repr(key) if isinstance(key, str | int | float | bytes) else type(key).__name__
     return text if len(text) <= 40 else f"{text[:39]}…"

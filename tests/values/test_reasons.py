@@ -105,6 +105,11 @@ def test_closures_defaults_methods_and_partials(database: sqlite3.Connection) ->
     )
     inner = home["make"](database)
     assert why_not(inner, home) == "variable db of function inner: a database connection"
+    exec("def default(a, b=1, c=None, *, d=None): ...", home)
+    home["default"].__defaults__ = (1, database)
+    assert why_not(home["default"], home) == (
+        "default of c of function default: a database connection"
+    )
     instance = home["C"]()
     instance.db = database
     assert str(why_not(instance.m, home)).endswith(".db of function m: a database connection")
@@ -133,6 +138,14 @@ def test_a_tensor_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(Tensor=Tensor))
     assert "`.cpu()`" in str(why_not({"weights": Tensor()}))
+
+
+def test_keys_that_cannot_be_shown() -> None:
+    class Key:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert why_not({Key(): threading.Lock()}) == "item [Key] of dict: a lock"
 
 
 def test_too_deep() -> None:
