@@ -12,7 +12,7 @@ ROWS = [
     {"settings"},
     {"wire"},
     {"connection"},
-    {"mapping", "pickling"},
+    {"mapping", "pickling", "reach"},
     {"values"},
     {"money"},
     {"http"},

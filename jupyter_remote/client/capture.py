@@ -18,7 +18,6 @@ from jupyter_remote import values
 from jupyter_remote.client.files import CapturedFile, capture_files
 from jupyter_remote.client.modules import local_modules
 from jupyter_remote.client.names import CellNames, analyse
-from jupyter_remote.client.reach import Reached, reach
 from jupyter_remote.client.shipping import (
     Namespace,
     is_of_the_shell,
@@ -28,6 +27,7 @@ from jupyter_remote.client.shipping import (
 )
 from jupyter_remote.client.sizes import name_info
 from jupyter_remote.errors import CaptureError, UsageError
+from jupyter_remote.reach import Reached, reach
 from jupyter_remote.values import Packed
 from jupyter_remote.wire import NameInfo
 

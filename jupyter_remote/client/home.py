@@ -9,9 +9,11 @@ everyone who holds it. So:
   ``list``, ``dict``, ``set``, ``bytearray``, ``deque`` and the dicts of ``collections``; arrays of
   numpy with unchanged dtype and shape (a view writes into its base, as it would have there); pandas
   frames and series; instances of plain Python classes, whose state is their ``__dict__``. Always of
-  exactly the same type on both sides.
-* Otherwise, and where something else that came home refers to the new object, every name of the
-  notebook that was bound to the old object, and every entry of ``Out``, is bound to the new one.
+  exactly the same type on both sides. What came home and refers to the new object is made to refer
+  to the old one.
+* Otherwise, and where such a reference cannot be replaced (in a tuple, a set, a closure), every
+  name of the notebook that was bound to the old object, and every entry of ``Out``, is bound to
+  the new one.
 
 Nothing is applied before everything is known to be applicable, and what fails midway is undone.
 """
@@ -24,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jupyter_remote.client.reach import parts_inside
+from jupyter_remote.reach import whole_of
 from jupyter_remote.wire import LeftBehind, Result
 
 Namespace = dict[str, Any]
@@ -64,7 +66,9 @@ def bring_home(
     new = [n for n in assigned if n not in namespace]
     changed = [n for n in values if n not in new]
 
-    replaced, updates = _planned(namespace, values, in_place)
+    updates, replaced = _planned(namespace, values, in_place)
+    kept = {id(new): old for old, new in updates}
+    assigned = {n: kept.get(id(v), v) for n, v in assigned.items()}
     _apply(namespace, assigned, deleted, replaced, updates)
     return Homecoming(changed, new, deleted, list(result.left_behind))
 
@@ -73,28 +77,61 @@ def _is_as_sent(name: str, namespace: Namespace, sent: dict[str, object]) -> boo
     return name not in sent or namespace[name] is sent[name]
 
 
+Pairs = list[tuple[Any, Any]]  # of an old object and the new one
+
+
 def _planned(
     namespace: Namespace, values: Namespace, in_place: dict[str, object]
-) -> tuple[dict[int, tuple[Any, Any]], list[tuple[Any, Any]]]:
-    """Old objects to be replaced by new ones, and those to be given new content."""
-    replaced: dict[int, tuple[Any, Any]] = {}
-    updates: dict[int, tuple[Any, Any]] = {}
-    inside = parts_inside(values.values(), namespace) if in_place else set()
-    for name, old in in_place.items():
-        new = values[name]
-        if id(new) not in inside and _updater(old, new) is not None:
-            updates[id(old)] = (old, new)
-        elif old is not new:
-            replaced[id(old)] = (old, new)
-    return replaced, list(updates.values())
+) -> tuple[Pairs, Pairs]:
+    """Old objects that get new content, and those to be replaced by new ones."""
+    pairs = {id(values[n]): (old, values[n]) for n, old in in_place.items()}
+    fitting = {i: pair for i, pair in pairs.items() if _updater(*pair) is not None}
+    slots, fixed = _references(values, namespace, fitting)
+    for container, key, part in slots:
+        if id(part) not in fixed:
+            container[key] = fitting[id(part)][0]
+    updates = [pair for i, pair in fitting.items() if i not in fixed]
+    return updates, [p for i, p in pairs.items() if i in fixed or i not in fitting]
+
+
+def _references(
+    values: Namespace, namespace: Namespace, wanted: dict[int, tuple[Any, Any]]
+) -> tuple[list[tuple[Any, Any, Any]], set[int]]:
+    """Where in what came home the new objects occur: replaceable places, and ids of those that
+    occur elsewhere too."""
+    slots: list[tuple[Any, Any, Any]] = []
+    fixed: set[int] = set()
+    if not wanted:
+        return slots, fixed
+    for value, parts in whole_of(values.values(), namespace):
+        if not any(id(part) in wanted for part in parts):
+            continue
+        found = [(value, key, part) for key, part in _places(value) if id(part) in wanted]
+        if type(value) is not dict and is_plain(type(value)):
+            found = [(vars(value), *rest) for _, *rest in found]
+        slots += found
+        replaceable = {id(part) for _, _, part in found}
+        fixed |= {id(p) for p in parts if id(p) in wanted} - replaceable
+        if isinstance(value, dict):
+            fixed |= wanted.keys() & set(map(id, value))
+    return slots, fixed
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Places in a value whose content can be replaced."""
+    if type(value) is list or type(value) is deque:
+        return list(enumerate(value))
+    if type(value) in DICTS:
+        return list(value.items())
+    return list(vars(value).items()) if is_plain(type(value)) else []
 
 
 def _apply(
     namespace: Namespace,
     assigned: Namespace,
     deleted: list[str],
-    replaced: dict[int, tuple[Any, Any]],
-    updates: list[tuple[Any, Any]],
+    replaced: Pairs,
+    updates: Pairs,
 ) -> None:
     undo: list[Undo] = []
     try:
@@ -113,7 +150,7 @@ def _apply(
     _copy_arrays([(old, new) for old, new in updates if _is_numpy_array(old)])
 
 
-def _copy_arrays(pairs: list[tuple[Any, Any]]) -> None:
+def _copy_arrays(pairs: Pairs) -> None:
     """Last, as this cannot fail (dtype and shape are equal) and needs no second copy to undo it.
 
     An interrupt in between is raised when all is done.
@@ -129,19 +166,20 @@ def _copy_arrays(pairs: list[tuple[Any, Any]]) -> None:
         raise interrupted
 
 
-def _rebind(namespace: Namespace, replaced: dict[int, tuple[Any, Any]], undo: list[Undo]) -> None:
+def _rebind(namespace: Namespace, replaced: Pairs, undo: list[Undo]) -> None:
     """Every name of the notebook for an old object, and ``Out``, now has the new one."""
     if not replaced:
         return
+    new_of = {id(old): new for old, new in replaced}
     for name, value in list(namespace.items()):
-        if id(value) in replaced:
-            namespace[name] = replaced[id(value)][1]
+        if id(value) in new_of:
+            namespace[name] = new_of[id(value)]
     history = namespace.get("_oh")
     if isinstance(history, dict):
         undo.append(_restore_dict(history))
         for number, value in list(history.items()):
-            if id(value) in replaced:
-                history[number] = replaced[id(value)][1]
+            if id(value) in new_of:
+                history[number] = new_of[id(value)]
 
 
 def _restore_dict(target: dict[Any, Any]) -> Undo:

@@ -48,8 +48,9 @@ def parse(python: str, filename: str) -> ast.Module:
     assert isinstance(tree, ast.Module)
     try:  # the compiler finds what the parser lets through, such as a lone ``return``
         compile(tree, filename, "exec", FLAGS, dont_inherit=True)
-    except SyntaxError:
-        compile(python, filename, "exec", FLAGS, dont_inherit=True)  # again, with its source line
+    except SyntaxError as error:
+        if error.text is None and error.lineno:  # it looked for the line in a file
+            error.text = python.splitlines(keepends=True)[error.lineno - 1]
         raise
     return tree
 

@@ -42,7 +42,8 @@ class Uses:
 def uses_of_function(node: FunctionNode, parents: Parents = (), private: str = "") -> Uses:
     """Globals used by the body alone: decorators, defaults and annotations run elsewhere."""
     scope = Scope(parents, private)
-    scope.stores |= set(parameters(node.args)) | set(type_parameters(node)) | {"__class__"}
+    given = (*parameters(node.args), *type_parameters(node), "__class__")
+    scope.stores |= {mangled(name, private) for name in given}
     scope.visit_all(node.body if isinstance(node.body, list) else [node.body])
     return scope.close()
 
@@ -56,7 +57,8 @@ def uses_of_comprehension(
     scope.visit_all(g.iter for g in node.generators[1:])
     scope.visit_all(test for g in node.generators for test in g.ifs)
     scope.visit_all(results_of(node))
-    scope.stores -= set(walrus_targets(node))  # these belong to the enclosing scope
+    # these belong to the enclosing scope
+    scope.stores -= {mangled(name, private) for name in walrus_targets(node)}
     return scope.close()
 
 
@@ -165,8 +167,8 @@ class Scope(ast.NodeVisitor):
         for name, perhaps in self.loads.items():
             if name in self.declared_global or not self._resolves(name, own):
                 self.uses.read(name, perhaps)
-            elif self.is_class and name in own and not self._resolves(name, frozenset()):
-                self.uses.read(name, True)  # a class body may read the global before its own
+            elif self.is_class and name in own:
+                self.uses.read(name, True)  # until it is bound, a class body has the global's
         self.uses.stores |= self.stores & self.declared_global
         self.uses.deletes |= self.deletes & self.declared_global
         inner = self.parents if self.is_class else (*self.parents, own)

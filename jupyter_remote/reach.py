@@ -50,12 +50,27 @@ def reach(values: Iterable[Any], namespace: dict[str, Any]) -> Reached:
     return walk.reached
 
 
-def parts_inside(values: Iterable[Any], namespace: dict[str, Any]) -> set[int]:
-    """Ids of all objects that are part of another one of ``values``, or of themselves."""
+def whole_of(values: Iterable[Any], namespace: dict[str, Any]) -> Iterator[tuple[Any, list[Any]]]:
+    """Everything that ``values`` consist of, each with its direct parts that have parts."""
     walk = _Walk(namespace, follow_globals=False)
-    walk.note_inner = True
     walk.run(values)
-    return walk.inner
+    for value in walk.reached.objects.values():
+        yield value, [p for p in walk.parts(value) if type(p) not in ATOMIC]
+
+
+def inputs_inside(
+    values: dict[str, Any], inputs: dict[str, Any], namespace: dict[str, Any]
+) -> list[str]:
+    """Names of ``inputs`` whose objects are among ``values`` or parts of them.
+
+    A worker sends these home too, changed or not: in one pickle they cost nothing, and at home the
+    notebook's own object takes their place (``raw = df`` gives one object two names there, too).
+    """
+    if not inputs:
+        return []
+    walk = _Walk(namespace, follow_globals=False)
+    walk.run(values.values())
+    return [n for n, v in inputs.items() if n not in values and id(v) in walk.reached.objects]
 
 
 class _Walk:
@@ -65,17 +80,13 @@ class _Walk:
         self.namespace = namespace
         self.follow_globals = follow_globals
         self.reached = Reached()
-        self.note_inner = False
-        self.inner: set[int] = set()
 
     def run(self, values: Iterable[Any]) -> None:
         level = [v for v in values if type(v) not in ATOMIC]
         while level:
             fresh = [v for v in level if self._is_new(v)]
-            parts = itertools.chain.from_iterable(map(self._parts, fresh))
+            parts = itertools.chain.from_iterable(map(self.parts, fresh))
             level = [p for p in parts if type(p) not in ATOMIC]
-            if self.note_inner:
-                self.inner.update(map(id, level))
 
     def _is_new(self, value: Any) -> bool:
         if id(value) in self.reached.objects or value is self.namespace:
@@ -83,7 +94,7 @@ class _Walk:
         self.reached.objects[id(value)] = value
         return True
 
-    def _parts(self, value: Any) -> Iterable[Any]:
+    def parts(self, value: Any) -> Iterable[Any]:
         kind = type(value)
         if kind in SEQUENCES:
             return _followed(value)
