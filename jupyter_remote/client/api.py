@@ -12,7 +12,7 @@ import msgspec
 
 from jupyter_remote import errors
 from jupyter_remote import settings as settings_module
-from jupyter_remote.client import submitting
+from jupyter_remote.client import submitting, transfer
 from jupyter_remote.client.batch import Batch
 from jupyter_remote.client.context import Context
 from jupyter_remote.client.job import EventCallback, Job
@@ -143,10 +143,10 @@ class Client:
             return Batch(batch, [])
         spec, captured = self._call_spec(function, items[0], {})
         bare = msgspec.structs.replace(spec, inputs=None)
-        bare, function = submitting.with_chunks(self._context, bare, [captured.function])
+        bare, packed = submitting.with_chunks(self._context, bare, [captured.function])
         template = submitting.request_of(self._context, batch, bare, self._named(spec))
-        outgoing = submitting.outgoing_of(function, captured.files)
-        chunked = submitting.transfer.spool_of(self._context.link) is None
+        outgoing = submitting.outgoing_of(packed, captured.files)
+        chunked = transfer.spool_of(self._context.link) is None
         inputs = (
             values.pack((item, {}), namespace=self.namespace, chunked=chunked) for item in items
         )
