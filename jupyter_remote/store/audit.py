@@ -149,6 +149,9 @@ CHECKS: list[tuple[str, str]] = [
 ]
 
 
+_QUERIES = [(message, text(query)) for message, query in CHECKS]
+
+
 def violations(session: Session) -> list[str]:
     """Every one in words; empty when all is well."""
     return [message.format(*row) for message, query in CHECKS for row in session.adhoc(text(query))]

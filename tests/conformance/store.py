@@ -1,0 +1,449 @@
+"""What every implementation of ``jupyter_remote.store.base.Store`` does.
+
+Subclass it and give a fixture ``store``, empty, whose retries wait without jitter.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from jupyter_remote.errors import Conflict, InsufficientFunds, KeyReused, NotFound
+from jupyter_remote.model import (
+    AttemptState,
+    InstanceRecord,
+    InstanceState,
+    JobId,
+    JobState,
+    Limits,
+    OwnerId,
+    Reason,
+    Stage,
+    Status,
+    TokenRecord,
+    WorkerId,
+    WorkerRecord,
+)
+from jupyter_remote.store.base import AttemptUpdate, Changed, NewJob, Outcome, Store
+from jupyter_remote.wire import Bar, Done, JobView, Metrics, Segment, WorkerEvent, encode
+
+ADA, BOB = OwnerId("ada"), OwnerId("bob")
+W1, W2 = WorkerId("w1"), WorkerId("w2")
+LEASE_S = 45.0
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+
+
+def new_job(job: str = "job-1", **changes: Any) -> NewJob:
+    rate = changes.pop("credits_per_h", 0) * 1_000_000
+    hold = changes.pop("hold_credits", 0) * 1_000_000
+    values: dict[str, Any] = {
+        "id": JobId(job),
+        "owner": ADA,
+        "body_digest": "body",
+        "client": "notebook",
+        "kind": "call",
+        "description": "a test",
+        "visibility": "private",
+        "machine": "local",
+        "simulated": False,
+        "spec": b'{"kind":"call"}',
+        "segments": [],
+        "limits": Limits(max_run_s=3600.0),
+        "max_attempts": 3,
+        "retries": 0,
+        "rate_ucredits_per_h": rate,
+        "hold_ucredits": hold,
+    }
+    return NewJob(**(values | changes))
+
+
+def output(seq: int, text: str = "x") -> WorkerEvent:
+    return WorkerEvent("stream", encode({"name": "stdout", "text": text}), seq, 1.0)
+
+
+def beat(job: str, epoch: int, *events: WorkerEvent, **more: Any) -> AttemptUpdate:
+    return AttemptUpdate(
+        job=JobId(job), epoch=epoch, events=list(events), **({"stage": None} | more)
+    )
+
+
+def claimed(store: Store, job: str = "job-1", worker: WorkerId = W1, now: float = 10.0) -> int:
+    got = store.claim(JobId(job), worker, now, LEASE_S)
+    assert got is not None
+    return got[1].epoch
+
+
+def running(store: Store, new: NewJob | None = None, now: float = 10.0) -> JobId:
+    """Submitted at 0, claimed and started at ``now``."""
+    new = new or new_job()
+    store.submit([new], 0.0)
+    store.start(new.id, claimed(store, new.id, now=now), now)
+    return new.id
+
+
+def types(changed: Changed) -> list[str]:
+    return [event.type for event in changed.events]
+
+
+class StoreConformance:
+    """Names say what holds."""
+
+    # -- submit
+    def test_a_submitted_job_is_queued_and_told(self, store: Store) -> None:
+        written = store.submit([new_job()], 5.0)[0]
+        assert written.created
+        assert store.job(JobId("job-1"), ADA).status is Status.QUEUED
+        assert written.event is not None
+        assert msgspec.json.decode(written.event.data, type=JobView).status == "queued"
+        assert store.events(after=0, client="notebook") == [written.event]
+        assert [h.event for h in store.history(JobId("job-1"))] == ["submit"]
+
+    def test_submitting_twice_is_submitting_once(self, store: Store) -> None:
+        store.grant(ADA, 10**7, "start", 0.0)
+        new = new_job(credits_per_h=1, hold_credits=1)
+        store.submit([new], 5.0)
+        again = store.submit([new], 6.0)[0]
+        assert not again.created
+        assert again.job.submitted_at == 5.0
+        assert store.balance(ADA).held_ucredits == 10**6
+        assert len(store.jobs(ADA)) == 1
+
+    def test_the_same_id_with_another_body_or_owner_is_refused(self, store: Store) -> None:
+        store.submit([new_job()], 5.0)
+        for other in (new_job(body_digest="other"), new_job(owner=BOB)):
+            with pytest.raises(KeyReused):
+                store.submit([other], 6.0)
+
+    def test_a_batch_is_written_whole_or_not_at_all(self, store: Store) -> None:
+        store.grant(ADA, 2_500_000, "start", 0.0)
+        jobs = [new_job(f"job-{n}", credits_per_h=1, hold_credits=1) for n in range(3)]
+        with pytest.raises(InsufficientFunds, match=r"0\.5 credits are missing"):
+            store.submit(jobs, 1.0)
+        assert store.jobs(ADA) == []
+        assert store.balance(ADA).available_ucredits == 2_500_000
+
+    def test_a_job_is_claimable_when_all_its_inputs_are_there(self, store: Store) -> None:
+        store.blob_present(A, 1, 0.0)
+        segments = [Segment(d, 1) for d in (A, B, C)]
+        written = store.submit([new_job(segments=segments)], 1.0)[0]
+        assert [m.digest for m in written.missing] == [B, C]
+        assert store.claim(JobId("job-1"), W1, 2.0, LEASE_S) is None
+        assert store.snapshot().queued == []
+        assert store.blob_present(B, 1, 3.0) == []
+        ready = store.blob_present(C, 1, 4.0)
+        assert [changed.job.id for changed in ready] == ["job-1"]
+        assert [job.id for job in store.snapshot().queued] == ["job-1"]
+        assert claimed(store) == 1
+
+    # -- finding
+    def test_jobs_are_found_by_the_beginning_of_their_id(self, store: Store) -> None:
+        store.submit([new_job("abc1"), new_job("abc2"), new_job("abd", owner=BOB)], 1.0)
+        assert [j.id for j in store.find("ab", ADA)] == ["abc2", "abc1"]
+        assert store.find("abd", ADA) == []
+
+    def test_jobs_are_listed_newest_first_in_pages(self, store: Store) -> None:
+        store.submit([new_job(f"job-{n}", batch="b" if n % 2 else None) for n in range(5)], 1.0)
+        page = store.jobs(ADA, limit=2)
+        assert [j.id for j in page] == ["job-4", "job-3"]
+        assert [j.id for j in store.jobs(ADA, before=page[-1].id)] == ["job-2", "job-1", "job-0"]
+        assert [j.id for j in store.jobs(ADA, batch="b")] == ["job-3", "job-1"]
+        store.cancel(JobId("job-1"), ADA, 2.0)
+        assert [j.id for j in store.jobs(ADA, states=[JobState.CANCELLED])] == ["job-1"]
+        assert store.jobs(BOB) == []
+
+    def test_somebody_elses_job_looks_like_an_absent_one(self, store: Store) -> None:
+        store.submit([new_job()], 1.0)
+        with pytest.raises(NotFound) as absent:
+            store.job(JobId("job-2"), BOB)
+        with pytest.raises(NotFound) as foreign:
+            store.job(JobId("job-1"), BOB)
+        assert str(absent.value).replace("job-2", "job-1") == str(foreign.value)
+        with pytest.raises(NotFound):
+            store.cancel(JobId("job-1"), BOB, 2.0)
+
+    # -- the life of a job
+    def test_a_job_runs_to_its_result(self, store: Store) -> None:
+        job = running(store)
+        done = store.finish(job, 1, Outcome(kind="succeeded", result=b"{}"), 12.0)
+        assert done.job.status is Status.COMPLETED
+        assert types(done) == ["status", "done"]
+        told = msgspec.json.decode(done.events[-1].data, type=Done)
+        assert (told.job.status, told.result is not None) == ("completed", True)
+        events = [h.event for h in store.history(job)]
+        assert events == ["submit", "claim", "start", "complete"]
+        assert [e.cursor for e in store.events(after=0)] == sorted(
+            e.cursor for e in store.events(after=0)
+        )
+
+    def test_a_start_sent_twice_is_one_start(self, store: Store) -> None:
+        job = running(store)
+        again = store.start(job, 1, 11.0)
+        assert (again.job.starts, again.job.started_at, again.events) == (1, 10.0, [])
+
+    def test_a_stale_epoch_changes_nothing(self, store: Store) -> None:
+        job = running(store)
+        store.expire_leases(100.0)
+        store.wake(1000.0)
+        epoch = claimed(store, worker=W2, now=1000.0)
+        before = store.events(after=0)
+        for write in (
+            lambda: store.start(job, 1, 1001.0),
+            lambda: store.beat(beat(job, 1, output(1)), 1001.0, LEASE_S),
+            lambda: store.finish(job, 1, Outcome(kind="succeeded"), 1001.0),
+            lambda: store.release(job, 1, 1001.0, ""),
+        ):
+            with pytest.raises(Conflict):
+                write()
+        assert not store.resume(W1, job, 1, 1001.0, LEASE_S)
+        assert store.events(after=0) == before
+        assert store.job(job).epoch == epoch == 2
+
+    def test_a_terminal_job_stays_as_it_is(self, store: Store) -> None:
+        job = running(store)
+        store.finish(job, 1, Outcome(kind="succeeded"), 12.0)
+        before = store.job(job)
+        for write in (
+            lambda: store.finish(job, 1, Outcome(kind="failed"), 13.0),
+            lambda: store.cancel(job, ADA, 13.0),
+            lambda: store.beat(beat(job, 1, output(1)), 13.0, LEASE_S),
+        ):
+            with pytest.raises(Conflict):
+                write()
+        assert store.job(job) == before
+
+    def test_a_released_job_is_queued_again_and_lost_no_attempt(self, store: Store) -> None:
+        store.submit([new_job(max_attempts=1)], 0.0)
+        store.release(JobId("job-1"), claimed(store), 11.0, "draining")
+        assert store.job(JobId("job-1")).state is JobState.QUEUED
+        assert claimed(store) == 2
+
+    def test_a_result_whose_parts_are_not_there_is_refused(self, store: Store) -> None:
+        job = running(store)
+        outcome = Outcome(kind="succeeded", segments=[Segment(A, 1)])
+        with pytest.raises(Conflict):
+            store.finish(job, 1, outcome, 12.0)
+        store.blob_present(A, 1, 13.0)
+        assert store.finish(job, 1, outcome, 14.0).job.state is JobState.SUCCEEDED
+
+    # -- what goes wrong
+    def test_a_lost_job_waits_longer_each_time_and_then_fails(self, store: Store) -> None:
+        store.submit([new_job()], 0.0)
+        now = 0.0
+        for wait_s in (2.0, 4.0):
+            claimed(store, now=now)
+            assert store.expire_leases(now + LEASE_S - 1) == []
+            now += LEASE_S
+            (lost,) = store.expire_leases(now)
+            assert lost.job.not_before_at == now + wait_s
+            assert store.wake(now + wait_s - 0.1) == []
+            now += wait_s
+            assert len(store.wake(now)) == 1
+        claimed(store, now=now)
+        (last,) = store.expire_leases(now + LEASE_S)
+        assert (last.job.state, last.job.reason) == (JobState.FAILED, Reason.LOST)
+        assert types(last) == ["status", "done"]
+
+    def test_a_job_that_kills_two_workers_is_not_given_to_a_third(self, store: Store) -> None:
+        job = running(store)
+        died = Outcome(kind="died", signal="SIGSEGV", detail="killed by SIGSEGV")
+        store.finish(job, 1, died, 11.0)
+        store.wake(100.0)
+        store.start(job, claimed(store, worker=W2, now=100.0), 100.0)
+        poison = store.finish(job, 2, died, 101.0).job
+        assert (poison.state, poison.reason) == (JobState.FAILED, Reason.POISON)
+
+    def test_an_error_of_the_user_is_tried_again_only_when_asked(self, store: Store) -> None:
+        failed = Outcome(kind="failed", error=b"{}")
+        first = store.finish(running(store), 1, failed, 11.0).job
+        assert (first.state, first.reason) == (JobState.FAILED, Reason.USER_ERROR)
+        job = running(store, new_job("job-2", retries=1))
+        assert store.finish(job, 1, failed, 11.0).job.state is JobState.RETRY_WAIT
+        store.wake(100.0)
+        store.start(job, claimed(store, "job-2", now=100.0), 100.0)
+        assert store.finish(job, 2, failed, 101.0).job.state is JobState.FAILED
+
+    def test_a_run_past_its_limit_is_stopped_and_charged_up_to_it(self, store: Store) -> None:
+        store.grant(ADA, 10**7, "start", 0.0)
+        limits = Limits(max_run_s=60.0, timeout_s=60.0)
+        job = running(store, new_job(credits_per_h=60, hold_credits=1, limits=limits))
+        assert store.expire_limits(75.0, 10.0) == []
+        (expired,) = store.expire_limits(1000.0, 10.0)
+        assert (expired.job.id, expired.job.reason) == (job, Reason.TIME_LIMIT)
+        assert expired.job.cost_ucredits == 10**6
+
+    # -- cancel
+    def test_a_cancel_before_the_start_is_free(self, store: Store) -> None:
+        store.grant(ADA, 10**7, "start", 0.0)
+        store.submit([new_job(credits_per_h=1, hold_credits=1)], 0.0)
+        epoch = claimed(store)
+        cancelled = store.cancel(JobId("job-1"), ADA, 11.0)
+        assert types(cancelled) == ["status", "done"]
+        assert store.balance(ADA).available_ucredits == 10**7
+        with pytest.raises(Conflict):
+            store.start(JobId("job-1"), epoch, 12.0)
+        assert "not charged" in store.history(JobId("job-1"))[-1].text
+
+    def test_a_cancel_of_a_running_job_is_charged_to_the_stop(self, store: Store) -> None:
+        store.grant(ADA, 10**7, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=8))
+        assert store.cancel(job, ADA, 11.0).job.status is Status.CANCELLING
+        assert store.cancel(job, ADA, 11.5).events == []
+        assert store.beat(beat(job, 1), 12.0, LEASE_S).job.cancel_requested
+        done = store.finish(job, 1, Outcome(kind="cancelled"), 14.0).job
+        assert (done.status, done.cost_ucredits) == (Status.CANCELLED, 4 * 10**6)
+        assert store.history(job)[-1].text == (
+            "cancelled by the user after start: charged 4 credits"
+        )
+
+    def test_a_job_that_finished_before_its_cancel_is_completed(self, store: Store) -> None:
+        job = running(store)
+        store.cancel(job, ADA, 11.0)
+        done = store.finish(job, 1, Outcome(kind="succeeded"), 12.0).job
+        assert (done.status, done.reason) == (Status.COMPLETED, Reason.FINISHED_BEFORE_CANCEL)
+
+    def test_a_lost_job_that_was_to_be_cancelled_is_charged_to_its_last_beat(
+        self, store: Store
+    ) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=50))
+        store.beat(beat(job, 1), 13.0, LEASE_S)
+        store.cancel(job, ADA, 14.0)
+        (lost,) = store.expire_leases(500.0)
+        assert (lost.job.state, lost.job.cost_ucredits) == (JobState.CANCELLED, 3 * 10**6)
+
+    # -- money
+    def test_money_is_held_then_captured_and_the_rest_released(self, store: Store) -> None:
+        store.grant(ADA, 10**7, "start", 0.0)
+        assert store.grant(ADA, 10**7, "start", 1.0).available_ucredits == 10**7
+        job = running(store, new_job(credits_per_h=3600, hold_credits=8))
+        assert store.balance(ADA).held_ucredits == 8 * 10**6
+        store.finish(job, 1, Outcome(kind="succeeded"), 12.5)
+        balance = store.balance(ADA)
+        assert (balance.available_ucredits, balance.held_ucredits) == (7_500_000, 0)
+        assert balance.spent_ucredits == 2_500_000
+        kinds = [entry.kind for entry in store.entries(ADA)]
+        assert kinds == ["release", "release", "capture", "hold", "hold", "grant"]
+        assert sum(entry.amount_ucredits for entry in store.entries(ADA)) == 7_500_000
+
+    def test_what_is_lost_is_the_platforms_loss(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=50, max_attempts=1))
+        store.expire_leases(500.0)
+        assert store.job(job).cost_ucredits == 0
+        assert store.balance(ADA).available_ucredits == 10**8
+        assert store.audit() == []
+
+    # -- events
+    def test_each_output_is_stored_once_in_order(self, store: Store) -> None:
+        job = running(store)
+        first = store.beat(beat(job, 1, output(1), output(2)), 11.0, LEASE_S)
+        assert [e.seq for e in first.events] == [1, 2]
+        again = store.beat(beat(job, 1, output(2), output(3)), 12.0, LEASE_S)
+        assert [e.seq for e in again.events] == [3]
+        done = store.finish(job, 1, Outcome(kind="succeeded", events=[output(4)]), 13.0)
+        assert types(done) == ["stream", "status", "done"]
+        events = store.events(after=0, job=job)
+        assert [e.seq for e in events if e.seq] == [1, 2, 3, 4]
+        assert store.events(after=events[-2].cursor, client="notebook") == events[-1:]
+        assert store.last_cursor() == events[-1].cursor
+        assert store.events(after=0, job=job, owner=BOB) == []
+
+    def test_progress_and_metrics_are_kept_as_the_latest_only(self, store: Store) -> None:
+        job = running(store)
+        bars = [WorkerEvent("progress", encode(Bar(id="b", n=n))) for n in (1.0, 2.0)]
+        metrics = WorkerEvent("metrics", encode(Metrics(at=1.0, cpu_percent=5, memory_bytes=9)))
+        changed = store.beat(beat(job, 1, *bars, metrics), 11.0, LEASE_S)
+        assert changed.events == []
+        record = store.job(job)
+        assert [b.n for b in msgspec.json.decode(record.progress or b"", type=list[Bar])] == [2.0]
+        assert record.metrics == metrics.data
+
+    def test_a_new_stage_is_told(self, store: Store) -> None:
+        job = running(store)
+        changed = store.beat(beat(job, 1, stage=Stage.SAVING_RESULT), 11.0, LEASE_S)
+        assert (types(changed), changed.job.stage) == (["status"], Stage.SAVING_RESULT)
+        assert store.snapshot().attempts[0].state is AttemptState.FINALIZING
+        assert store.beat(beat(job, 1, stage=Stage.SAVING_RESULT), 12.0, LEASE_S).events == []
+
+    # -- blobs
+    def test_a_chunk_is_found_in_any_segment_that_is_there(self, store: Store) -> None:
+        store.blob_present(A, 30, 0.0)
+        store.add_chunks(A, [("c1", 10), ("c2", 20)])
+        store.add_chunks(A, [("c1", 10), ("c2", 20)])
+        assert store.chunk_places(["c2", "c3"]) == {"c2": (A, 10, 20)}
+        wanted = Segment(B, 30, chunks=[("c2", 20), ("c3", 10)])
+        (missing,) = store.missing([wanted, Segment(A, 30)])
+        assert (missing.digest, missing.chunks) == (B, ["c3"])
+        store.blob_present("c3", 10, 1.0)
+        assert store.missing([wanted])[0].chunks == []
+
+    def test_blobs_are_kept_while_a_job_needs_them(self, store: Store) -> None:
+        store.blob_present(A, 1, 0.0)
+        store.blob_present(B, 1, 0.0)
+        job = running(store, new_job(segments=[Segment(A, 1)]))
+        assert store.collect(1000.0, 500.0) == [B]
+        assert store.missing([Segment(B, 1)]) != []
+        store.finish(job, 1, Outcome(kind="succeeded"), 1000.0)
+        assert store.collect(10_000.0, 500.0) == []
+        assert store.forget_jobs(999.0) == 0
+        assert store.forget_jobs(2000.0) == 1
+        assert store.events(after=0, job=job) == []
+        with pytest.raises(NotFound):
+            store.job(job)
+        assert store.collect(10_000.0, 500.0) == [A]
+        assert store.audit() == []
+
+    def test_a_blob_is_read_by_who_sent_it_or_has_a_job_with_it(self, store: Store) -> None:
+        store.note_upload(A, ADA, 0.0)
+        store.note_upload(A, ADA, 1.0)
+        assert store.may_read_blob(A, ADA)
+        assert not store.may_read_blob(A, BOB)
+        store.submit([new_job(owner=BOB, segments=[Segment(A, 1)])], 0.0)
+        assert store.may_read_blob(A, BOB)
+
+    # -- workers, instances, tokens
+    def test_the_snapshot_holds_what_the_scheduler_needs(self, store: Store) -> None:
+        worker = WorkerRecord(
+            id=W1, instance="local", machine="local", slots=2, connected=True, draining=False,
+            seen_at=1.0,
+        )  # fmt: skip
+        store.put_worker(worker)
+        store.put_worker(worker)
+        instance = InstanceRecord(
+            id="i1", provider="local", machine="local", state=InstanceState.INTENT
+        )
+        store.put_instance(instance)
+        store.submit([new_job(f"job-{n}") for n in range(4)], 0.0)
+        claimed(store, "job-0")
+        snapshot = store.snapshot(limit=2)
+        assert [j.id for j in snapshot.queued] == ["job-1", "job-2"]
+        assert [j.id for j in snapshot.active] == ["job-0"]
+        assert [(a.job, a.epoch) for a in snapshot.attempts] == [("job-0", 1)]
+        assert (snapshot.workers, snapshot.instances) == ([worker], [instance])
+        store.worker_gone(W1, 2.0)
+        store.move_instance("i1", InstanceState.TERMINATED, 3.0, "provider-1")
+        after = store.snapshot()
+        assert (after.workers, after.instances) == ([], [])
+        assert [a.job for a in after.attempts] == ["job-0"]
+        with pytest.raises(Conflict):
+            store.move_instance("i1", InstanceState.READY, 4.0)
+
+    def test_a_worker_that_comes_back_resumes_its_attempt(self, store: Store) -> None:
+        job = running(store)
+        assert store.resume(W1, job, 1, 54.0, LEASE_S)
+        assert store.expire_leases(56.0) == []
+        assert not store.resume(W2, job, 1, 54.0, LEASE_S)
+        assert not store.resume(W1, JobId("none"), 1, 54.0, LEASE_S)
+
+    def test_tokens_are_found_by_their_hash_and_revoked_once(self, store: Store) -> None:
+        token = TokenRecord(id="t1", owner=ADA, scopes=("submit", "read"), created_at=1.0)
+        store.add_token(token, "hash")
+        assert store.token("hash") == token
+        assert store.token("other") is None
+        with pytest.raises(NotFound):
+            store.revoke_token("t1", BOB, 2.0)
+        store.revoke_token("t1", ADA, 2.0)
+        store.revoke_token("t1", ADA, 3.0)
+        assert [t.revoked_at for t in store.tokens(ADA)] == [2.0]

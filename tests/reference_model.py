@@ -1,0 +1,243 @@
+"""What a store must do, said once more: small, pure, in whole seconds, without a database.
+
+Written from the table of transitions alone and kept apart from the code that it checks. Rates are
+micro-credits a second. A verb that is not allowed raises :class:`Refused` and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
+ACTIVE = {"claimed", "running"}
+LEASE_S = 45
+GRACE_S = 5
+
+
+class Refused(Exception):
+    pass
+
+
+@dataclass
+class Attempt:
+    epoch: int
+    worker: str
+    claimed: int
+    lease: int
+    started: int | None = None
+    beat: int | None = None
+    end: str = ""  # "", done, error, cancelled, revoked, lost
+    signal: str = ""
+    seqs: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Job:
+    owner: str
+    body: str
+    rate: int
+    max_run: int
+    max_attempts: int
+    retries: int
+    ready: bool
+    state: str = "queued"
+    reason: str = ""
+    cost: int = 0
+    cancel: bool = False
+    due: int = 0
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def hold(self) -> int:
+        return self.rate * self.max_run
+
+    @property
+    def epoch(self) -> int:
+        return len(self.attempts)
+
+    @property
+    def starts(self) -> int:
+        return sum(a.started is not None for a in self.attempts)
+
+    def count(self, end: str) -> int:
+        return sum(a.end == end for a in self.attempts)
+
+    def held(self) -> int:
+        return 0 if self.state in TERMINAL else self.hold - self.cost
+
+
+class Model:
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.granted: dict[str, int] = {}
+        self.blob = False
+
+    # -- money follows from the jobs
+    def spent(self, owner: str) -> int:
+        return sum(j.cost for j in self.jobs.values() if j.owner == owner)
+
+    def held(self, owner: str) -> int:
+        return sum(j.held() for j in self.jobs.values() if j.owner == owner)
+
+    def available(self, owner: str) -> int:
+        return self.granted.get(owner, 0) - self.spent(owner) - self.held(owner)
+
+    # -- verbs
+    def submit(self, key: str, job: Job) -> bool:
+        known = self.jobs.get(key)
+        if known is not None:
+            if (known.body, known.owner) != (job.body, job.owner):
+                raise Refused
+            return False
+        if job.hold > self.available(job.owner):
+            raise Refused
+        self.jobs[key] = job
+        return True
+
+    def upload(self) -> None:
+        self.blob = True
+        for job in self.jobs.values():
+            if job.state == "queued":
+                job.ready = True
+
+    def claim(self, key: str, worker: str, now: int) -> int | None:
+        job = self.jobs[key]
+        if job.state != "queued" or not job.ready:
+            return None
+        job.attempts.append(Attempt(job.epoch + 1, worker, now, now + LEASE_S))
+        job.state = "claimed"
+        return job.epoch
+
+    def _fenced(self, key: str, epoch: int) -> tuple[Job, Attempt]:
+        job = self.jobs[key]
+        if job.epoch != epoch or job.state not in ACTIVE:
+            raise Refused
+        return job, job.attempts[-1]
+
+    def start(self, key: str, epoch: int, now: int) -> None:
+        job, attempt = self._fenced(key, epoch)
+        if job.cancel:
+            raise Refused
+        if job.state == "claimed":
+            job.state, attempt.started = "running", now
+
+    def beat(self, key: str, epoch: int, now: int, seqs: set[int]) -> None:
+        _, attempt = self._fenced(key, epoch)
+        attempt.lease, attempt.beat = now + LEASE_S, now
+        attempt.seqs |= seqs
+
+    def resume(self, key: str, epoch: int, worker: str, now: int) -> bool:
+        try:
+            _, attempt = self._fenced(key, epoch)
+        except Refused:
+            return False
+        if attempt.worker != worker:
+            return False
+        attempt.lease, attempt.beat = now + LEASE_S, now
+        return True
+
+    def release(self, key: str, epoch: int) -> None:
+        job, attempt = self._fenced(key, epoch)
+        if job.state != "claimed":
+            raise Refused
+        job.state, attempt.end = "queued", "revoked"
+
+    def finish(self, key: str, epoch: int, kind: str, signal: str, now: int) -> None:
+        job, attempt = self._fenced(key, epoch)
+        if job.state == "claimed" and kind not in {"failed", "died"}:
+            raise Refused
+        if kind == "succeeded":
+            self._charge(job, now)
+            self._end(job, "done", "succeeded", "finished_before_cancel" if job.cancel else "")
+        elif job.cancel or kind == "cancelled":
+            self._charge(job, now)
+            self._end(job, "cancelled", "cancelled", "cancelled")
+        elif kind == "expired":
+            self._charge(job, now)
+            self._end(job, "error", "expired", "time_limit")
+        elif kind == "died":
+            self._lose(job, signal, now)
+        else:
+            self._fail(job, attempt, now)
+
+    def _fail(self, job: Job, attempt: Attempt, now: int) -> None:
+        running = job.state == "running"
+        errors = job.count("error") + 1
+        self._charge(job, now)
+        money_left = job.cost < job.hold or not job.rate
+        if running and errors <= job.retries and money_left:
+            attempt.end, job.state, job.due = "error", "retry_wait", now + _wait(errors)
+        else:
+            self._end(job, "error", "failed", "user_error" if running else "environment")
+
+    def _lose(self, job: Job, signal: str, now: int) -> None:
+        attempt = job.attempts[-1]
+        poison = bool(signal) and any(
+            a.end == "lost" and a.signal == signal and a.worker != attempt.worker
+            for a in job.attempts
+        )
+        attempt.signal = signal
+        losses = job.count("lost") + 1
+        if poison or losses >= job.max_attempts:
+            self._end(job, "lost", "failed", "poison" if poison else "lost")
+        else:
+            attempt.end, job.state, job.due = "lost", "retry_wait", now + _wait(losses)
+
+    def _charge(self, job: Job, until: int) -> None:
+        started = job.attempts[-1].started
+        if started is not None:
+            seconds = max(0, min(until - started, job.max_run))
+            job.cost += min(job.rate * seconds, job.hold - job.cost)
+
+    def _end(self, job: Job, attempt: str, state: str, reason: str) -> None:
+        job.attempts[-1].end, job.state, job.reason = attempt, state, reason
+
+    def cancel(self, key: str, owner: str) -> None:
+        job = self.jobs[key]
+        if job.owner != owner or job.state in TERMINAL:
+            raise Refused
+        if job.state == "claimed":
+            job.attempts[-1].end = "revoked"
+        job.cancel = True
+        if job.state != "running":
+            job.state, job.reason = "cancelled", "cancelled"
+
+    def sweep_leases(self, now: int) -> int:
+        swept = 0
+        for job in self.jobs.values():
+            if job.state in ACTIVE and job.attempts[-1].lease <= now:
+                swept += 1
+                attempt = job.attempts[-1]
+                if job.cancel:
+                    self._charge(job, attempt.beat or attempt.started or now)
+                    self._end(job, "cancelled", "cancelled", "cancelled")
+                else:
+                    self._lose(job, "", now)
+        return swept
+
+    def sweep_limits(self, now: int) -> int:
+        swept = 0
+        for job in self.jobs.values():
+            started = job.attempts[-1].started if job.state == "running" else None
+            if started is None:
+                continue
+            paid = (job.hold - job.cost) / job.rate if job.rate else job.max_run
+            if now - started > min(job.max_run, paid) + GRACE_S:
+                swept += 1
+                reason = "cost_limit" if paid < job.max_run else "time_limit"
+                self._charge(job, now)
+                if job.cancel:
+                    self._end(job, "cancelled", "cancelled", "cancelled")
+                else:
+                    self._end(job, "error", "expired", reason)
+        return swept
+
+    def wake(self, now: int) -> int:
+        due = [j for j in self.jobs.values() if j.state == "retry_wait" and j.due <= now]
+        for job in due:
+            job.state = "queued"
+        return len(due)
+
+
+def _wait(failures: int) -> int:
+    return min(300, 2**failures)
