@@ -37,13 +37,12 @@ from jupyter_remote.worker.attempt import Attempt
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.link import Link
 from jupyter_remote.worker.means import Means
-from jupyter_remote.worker.metrics import Gpus, processes
+from jupyter_remote.worker.metrics import Gpus, oom_kills, processes
 from jupyter_remote.worker.slots import Kernels, Launcher
 from jupyter_remote.worker.spill import GIB
 from jupyter_remote.worker.transfer import Transfer
 
 TICK_S = 0.25
-IDLE_TICK_S = 1.0
 STOP_S = 3.0  # for handing jobs back when told to end
 ALONE_S = 600.0  # without a server: the agent ends
 ALONE_LOCAL_S = 60.0  # the same on the server's machine with no job running
@@ -86,7 +85,6 @@ class Agent:
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._draining = False
         self._ended = asyncio.Event()
-        self._busy = asyncio.Event()
         longest_pause_s = 1.0 if config.connection_file else 5.0
         self._link = Link(self, config.token, self._clock, longest_pause_s)
         self._means = self._gather(launcher or _kernel_launcher)
@@ -206,12 +204,9 @@ class Agent:
             return
         attempt = self._attempts[key] = Attempt(assign, self._means)
         attempt.task.add_done_callback(lambda task: self._over(key, task))
-        self._busy.set()
 
     def _over(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
         self._attempts.pop(key, None)
-        if not self._attempts:
-            self._busy.clear()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("attempt %s", key, exc_info=error)
         self._end_if_drained()
@@ -228,23 +223,14 @@ class Agent:
     # -- time
     async def _watch(self) -> None:
         while True:
-            if self._attempts:
-                await asyncio.sleep(TICK_S)
-            else:
-                await self._idle()
+            await asyncio.sleep(TICK_S)
             now = self._clock.monotonic()
+            self._means.oom_kills = oom_kills()
             table = processes() if self._attempts else []
             for attempt in list(self._attempts.values()):
                 attempt.tick(now, table)
             self._means.kernels.tidy(now)
             self._keep_in_touch(now)
-
-    async def _idle(self) -> None:
-        try:
-            async with asyncio.timeout(IDLE_TICK_S):
-                await self._busy.wait()
-        except TimeoutError:
-            pass
 
     def _keep_in_touch(self, now: float) -> None:
         heartbeat_s = self._means.heartbeat_s

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import itertools
 import logging
-import shutil
 from pathlib import Path
 
 import msgspec
@@ -53,8 +52,9 @@ class Attempt:
         self._outbox = Outbox(means.link, assign.job, assign.epoch, means.clock, self._answered)
         self._outbox.sent_at = now
         self._folding = Folding(means.bounds)
-        self._folder = means.work / f"{assign.job[:8]}-{next(_numbers)}"
-        self._spill = Spill(Path(f"{self._folder}.log"), means.log_bytes)
+        self._name = f"{assign.job[:8]}-{next(_numbers)}"
+        self._folder: Path | None = None
+        self._spill = Spill(means.work / f"{self._name}.log", means.log_bytes)
         self._meter = Meter(assign.memory_bytes)
         self._sample_at = float("inf")
         self._oom_kills = 0
@@ -136,20 +136,20 @@ class Attempt:
         shelf = self._means.kernels.shelf(spec.executable, self._clock.monotonic())
         shelf.ensure()  # starts meanwhile, if there is none
         try:
-            self._folder.mkdir(mode=0o700)
+            folder = self._folder = self._means.folder(self._name)
         except OSError as error:
             raise BadInput(f"the job gets no folder: {error.strerror}") from error
         for file in spec.files:
             if file.content.data is None:
                 self._outbox.set_stage(Stage.SENDING_INPUTS)
-            await self._means.transfer.place(file, self._folder)
+            await self._means.transfer.place(file, folder)
         paths = await self._paths()
         self._kernel = await shelf.take(self._assign.owner if spec.kind == "call" else None)
         return channel.Run(
             job=self._assign.job,
             epoch=self._assign.epoch,
             spec=spec,
-            folder=str(self._folder),
+            folder=str(folder),
             paths=paths,
             spool=str(self._means.transfer.spool),
             rate_ucredits_per_h=self._assign.rate_ucredits_per_h,
@@ -198,7 +198,7 @@ class Attempt:
     async def _run(self, run: channel.Run) -> channel.Finished | str:
         kernel = self._kernel
         assert kernel is not None
-        self._oom_kills = oom_kills()
+        self._oom_kills = self._means.oom_kills
         self._running = True
         self._sample_at = self._clock.monotonic() + FIRST_SAMPLE_S
         kernel.listener = self._hear
@@ -394,10 +394,5 @@ class Attempt:
         self._outbox.close()
         self._retire_kernel()
         self._spill.discard()
-        try:
-            self._folder.rmdir()
-        except FileNotFoundError:  # it came to nothing
-            pass
-        except OSError:  # there is something in it
-            remove = asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-            await asyncio.shield(asyncio.create_task(remove))
+        if self._folder is not None:
+            await asyncio.shield(asyncio.create_task(self._means.done_with(self._folder)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -12,6 +15,8 @@ from jupyter_remote.worker.link import Link
 from jupyter_remote.worker.metrics import Gpus
 from jupyter_remote.worker.slots import Kernels
 from jupyter_remote.worker.transfer import Transfer
+
+SPARE_FOLDERS = 8
 
 
 class Means(msgspec.Struct, kw_only=True):
@@ -28,3 +33,27 @@ class Means(msgspec.Struct, kw_only=True):
     grace_s: float  # between interrupt and kill
     heartbeat_s: float = 5.0
     dead_man_s: float = 30.0
+    oom_kills: int = 0  # a moment ago
+    folders: list[
+        Path
+    ] = []  # empty ones, to be used again: making and removing costs a millisecond
+
+    def folder(self, name: str) -> Path:
+        """An empty folder. Raises OSError."""
+        if self.folders:
+            return self.folders.pop()
+        folder = self.work / name
+        folder.mkdir(mode=0o700)
+        return folder
+
+    async def done_with(self, folder: Path) -> None:
+        """Nobody uses this folder any more."""
+        try:
+            with os.scandir(folder) as entries:
+                empty = next(entries, None) is None
+        except OSError:  # user code removed it, or forbade to look into it
+            empty = False
+        if empty and len(self.folders) < SPARE_FOLDERS:
+            self.folders.append(folder)
+        else:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
