@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_remote.model import Reason
+from jupyter_remote.model import Reason, Status
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.state import (
     CardState,
@@ -35,6 +35,7 @@ _BOX = (
     "font:13px/1.5 var(--jp-ui-font-family, system-ui, sans-serif);"
     "color:var(--jp-ui-font-color1, inherit)"
 )
+_CLASSES = "jupyter-remote-card tex2jax_ignore mathjax_ignore"
 _ROW = "display:flex;flex-wrap:wrap;gap:2px 12px;align-items:baseline"
 _FAINT = "color:var(--jp-ui-font-color2, #757575)"
 _TRACK = (
@@ -93,6 +94,11 @@ def plain(text: str) -> str:
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
+def shown(text: str) -> str:
+    """Text for HTML. A front end would set ``$0.10 at $0.44`` as a formula: the signs are apart."""
+    return html.escape(text).replace("$", "<span>$</span>")
+
+
 def title_of(state: CardState) -> str:
     """What the job is called."""
     return plain(state.description) or f"{state.kind} {words.short(state.id)}"
@@ -110,7 +116,8 @@ def status_line(state: CardState) -> str:
     if state.final:
         why = plain(state.detail) or _WHY.get(state.reason, "")
         return f"{state.status}: {why}" if why and why != state.status else state.status
-    return f"{state.status}: {state.stage}" if state.stage else state.status
+    stage = "" if state.status == Status.CANCELLING else state.stage
+    return f"{state.status}: {stage}" if stage else state.status
 
 
 _WHY: dict[str, str] = {
@@ -210,24 +217,22 @@ def folded_text(state: CardState) -> str:
 
 def html_of(state: CardState, now: float) -> str:
     """The card as static HTML: no script, no style sheet, readable without its styles."""
-    e = html.escape
     colour = COLOURS.get(state.status, COLOURS["queued"])
     badge = f"color:{colour};border:1px solid {colour};border-radius:9px;padding:0 8px"
-    shown = " · ".join(figures(state, now))
     parts = [
-        f'<div class="jupyter-remote-card" role="group" aria-label="{e(title_of(state))}" '
+        f'<div class="{_CLASSES}" role="group" aria-label="{html.escape(title_of(state))}" '
         f'style="{_BOX}">',
-        f'<div style="{_ROW}"><b style="overflow-wrap:anywhere">{e(title_of(state))}</b> '
-        f'<span style="{badge}">{e(status_line(state))}</span> '
-        f'<span style="{_FAINT}">{e(shown)}</span></div>',
+        f'<div style="{_ROW}"><b style="overflow-wrap:anywhere">{shown(title_of(state))}</b> '
+        f'<span style="{badge}">{shown(status_line(state))}</span> '
+        f'<span style="{_FAINT}">{shown(" · ".join(figures(state, now)))}</span></div>',
         *(_bar_html(state, bar) for bar in state.bars),
     ]
     if load := load_text(state.metrics, final=state.final):
-        parts.append(f'<div style="{_FAINT}">{e(" · ".join(load))}</div>')
+        parts.append(f'<div style="{_FAINT}">{shown(" · ".join(load))}</div>')
     if state.folded_bytes:
-        parts.append(f'<div style="{_FAINT}">{e(folded_text(state))}</div>')
+        parts.append(f'<div style="{_FAINT}">{shown(folded_text(state))}</div>')
     parts.append(
-        f'<div style="{_FAINT};font-size:11px"><code>{e(links_text(state))}</code></div></div>'
+        f'<div style="{_FAINT};font-size:11px"><code>{shown(links_text(state))}</code></div></div>'
     )
     return "".join(parts)
 
@@ -239,7 +244,6 @@ def links_text(state: CardState) -> str:
 
 
 def _bar_html(state: CardState, bar: Bar) -> str:
-    e = html.escape
     label = plain(bar.description)
     done = fraction(bar)
     value = "" if done is None else f' aria-valuenow="{100 * done:.0f}"'
@@ -249,7 +253,7 @@ def _bar_html(state: CardState, bar: Bar) -> str:
     inset = 16 * depth(state.bars, bar)
     return (
         f'<div style="margin-left:{inset}px"><div style="{_ROW}">'
-        f'<span>{e(label)}</span> <span style="{_FAINT}">{e(bar_text(bar))}</span></div>'
+        f'<span>{shown(label)}</span> <span style="{_FAINT}">{shown(bar_text(bar))}</span></div>'
         f'<div role="progressbar" aria-valuemin="0" aria-valuemax="100"{value} '
-        f'aria-label="{e(label or "progress")}" style="{_TRACK}">{fill}</div></div>'
+        f'aria-label="{html.escape(label or "progress")}" style="{_TRACK}">{fill}</div></div>'
     )

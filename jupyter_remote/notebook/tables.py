@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
-from jupyter_remote.notebook.render import plain
+from jupyter_remote.notebook.render import plain, shown
 
 
 class Table:
@@ -51,17 +50,17 @@ class Table:
 
     def _repr_html_(self) -> str:
         if not self.rows:
-            return f"<p>{html.escape(self.empty)}</p>"
+            return f"<p>{shown(self.empty)}</p>"
         head = "".join(
-            f'<th scope="col"{self._side(i)}>{html.escape(text)}</th>'
+            f'<th scope="col"{self._side(i)}>{shown(text)}</th>'
             for i, text in enumerate(self.headings)
         )
         body = "".join(f"<tr>{self._cells(row)}</tr>" for row in self.rows)
-        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
+        note = f"<p>{shown(self.note)}</p>" if self.note else ""
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
     def _cells(self, row: Sequence[str]) -> str:
-        return "".join(f"<td{self._side(i)}>{html.escape(c)}</td>" for i, c in enumerate(row))
+        return "".join(f"<td{self._side(i)}>{shown(c)}</td>" for i, c in enumerate(row))
 
     def _side(self, column: int) -> str:
         return f' style="text-align:{"right" if column in self.numbers else "left"}"'
