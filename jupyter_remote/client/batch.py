@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from concurrent import futures
 from typing import Any, NamedTuple, overload
 
 from jupyter_remote import errors
-from jupyter_remote.client.job import Job
+from jupyter_remote.client.job import STEP_S, Job
 
 
 class BatchProgress(NamedTuple):
@@ -81,8 +81,22 @@ class Batch(Sequence[Job]):
         return [job.result() if e is None else e for job, e in pairs]
 
     def as_completed(self, timeout: float | None = None) -> Iterator[Job]:
-        """Jobs as they end. Raises TimeoutError."""
-        return iter(futures.as_completed(self._jobs, timeout))  # type: ignore[arg-type]
+        """Jobs as they end. Raises TimeoutError, and BackendUnreachable as ``result()`` does."""
+        until = None if timeout is None else time.monotonic() + timeout
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for job in self._jobs:
+            job.add_done_callback(ended.put)
+        for number in range(len(self._jobs)):
+            while True:
+                try:
+                    yield ended.get(timeout=STEP_S)
+                    break
+                except queue.Empty:
+                    waiting = next((job for job in self._jobs if not job.done()), None)
+                    if waiting is not None:
+                        waiting.wait(0.001)  # raises when the backend is away for long
+                if until is not None and time.monotonic() > until:
+                    raise TimeoutError(f"{len(self) - number} of {len(self)} jobs have not ended")
 
     def cancel(self, force: bool = False) -> int:
         """Ask all that have not ended to stop; returns how many."""

@@ -1,0 +1,141 @@
+"""What is sent and fetched: once, in pieces, mapped on the same machine, verified."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from jupyter_remote import errors, values, wire
+from jupyter_remote.client.api import Client
+from jupyter_remote.client.outputs import outputs_of
+from jupyter_remote.client.plan import Plan
+from jupyter_remote.model import MachineType
+
+from .fake_backend import FakeBackend
+
+LARGE = os.urandom(3 * 1024 * 1024)
+
+
+def same(value: object) -> object:
+    return value
+
+
+def puts(backend: FakeBackend) -> int:
+    return sum(method == "PUT" for method, _, _ in backend.requests)
+
+
+def test_large_values_travel_in_chunks_and_only_new_ones(
+    client: Client, backend: FakeBackend
+) -> None:
+    assert client.submit(same, bytearray(LARGE)).result(20) == LARGE
+    first = puts(backend)
+    assert first > 5
+    backend.requests.clear()
+    changed = LARGE[: len(LARGE) // 2] + b"100 bytes" + LARGE[len(LARGE) // 2 :]
+    assert client.submit(same, bytearray(changed)).result(20) == changed
+    assert 0 < puts(backend) < first / 3
+    backend.requests.clear()
+    client.submit(same, bytearray(changed)).result(20)
+    assert puts(backend) == 0
+
+
+def test_on_one_machine_one_file_is_handed_over(
+    client: Client, backend: FakeBackend, tmp_path: Path
+) -> None:
+    backend.spool = str(tmp_path)
+    assert client.submit(same, bytearray(LARGE)).result(20) == LARGE
+    assert puts(backend) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spool_that_cannot_be_reached_is_not_used(client: Client, backend: FakeBackend) -> None:
+    backend.spool = "/no/such/folder/of/another/machine"
+    assert client.submit(same, bytearray(LARGE)).result(20) == LARGE
+
+
+def test_a_bar_shows_what_is_being_sent(client: Client, backend: FakeBackend) -> None:
+    bars: list[wire.Bar] = []
+    stages: list[str] = []
+
+    def note(event: wire.Event) -> None:
+        if event.type == "progress":
+            bars.append(msgspec.json.decode(event.data, type=wire.Bar))
+        if event.type == "status":
+            stages.append(msgspec.json.decode(event.data).get("stage", ""))
+
+    inputs = values.pack(((bytearray(3 * LARGE),), {}), chunked=False)
+    spec = wire.JobSpec(kind="call", function=values.pack(len).parcel, inputs=inputs.parcel)
+    assert client.submit_spec(spec, [inputs], on_event=note).result(20) == 3 * len(LARGE)
+    assert "sending inputs" in stages
+    assert [bar.n for bar in bars] == sorted(bar.n for bar in bars)
+
+
+def test_damaged_bytes_are_not_used(client: Client, backend: FakeBackend) -> None:
+    job = client.submit(same, bytearray(LARGE))
+    assert job.wait(20)
+    for digest, data in list(backend.state.blobs.items()):
+        backend.state.blobs[digest] = b"x" + data[1:]
+    with pytest.raises(errors.DigestMismatch):
+        job.result()
+
+
+def event(type: str, **data: object) -> wire.Event:
+    return wire.Event(job="j", type=type, data=wire.raw(data))
+
+
+def test_outputs_are_those_of_a_cell() -> None:
+    shown = {"data": {"text/plain": "1"}, "metadata": {}, "transient": {"display_id": "d"}}
+    events = [
+        event("stream", name="stdout", text="gone"),
+        event("clear_output", wait=True),
+        event("stream", name="stdout", text="a"),
+        event("stream", name="stdout", text="b\n"),
+        event("stream", name="stderr", text="c"),
+        event("display_data", **shown),
+        event("update_display_data", **{**shown, "data": {"text/plain": "2"}}),
+        event("folded", name="stdout", bytes=1000, lines=7),
+        event("error", ename="E", evalue="v", traceback=["t"]),
+    ]
+    assert outputs_of(events) == [
+        {"output_type": "stream", "name": "stdout", "text": "ab\n"},
+        {"output_type": "stream", "name": "stderr", "text": "c"},
+        {"output_type": "display_data", "metadata": {}, "data": {"text/plain": "2"}},
+        {
+            "output_type": "stream",
+            "name": "stderr",
+            "text": "… 7 lines (1,000 bytes) of stdout are folded; job.logs() has them\n",
+        },
+        {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["t"]},
+    ]
+
+
+def test_a_plan_says_what_is_shipped_and_what_it_costs() -> None:
+    machine = MachineType(
+        id="g5.xlarge",
+        cpus=4,
+        memory_bytes=16 << 30,
+        gpu="A10G",
+        gpu_count=1,
+        gpu_memory_bytes=24 << 30,
+        usd_per_h=0.44,
+        simulated=True,
+    )
+    segment = wire.Segment("d" * 64, 1 << 20, chunks=[("a" * 64, 1 << 19), ("b" * 64, 1 << 19)])
+    reply = wire.PlanReply(
+        machine=machine,
+        rate_ucredits_per_h=44_000_000,
+        hold_ucredits=88_000_000,
+        max_run_s=7200,
+        missing=[wire.MissingSegment("d" * 64, ["b" * 64])],
+        available_ucredits=80_000_000,
+    )
+    plan = Plan(reply, [wire.NameInfo("<x>", "ndarray", 1 << 20)], [], [segment])
+    assert (plan.price, plan.credits, plan.missing_bytes) == (0.88, 88.0, 1 << 19)
+    text = repr(plan)
+    for expected in ("g5.xlarge", "simulated", "$0.44/h", "512 KB of 1 MB there", "2 h"):
+        assert expected in text
+    assert "8.00 credits are missing" in text
+    assert "&lt;x&gt;" in plan._repr_html_()
