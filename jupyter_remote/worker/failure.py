@@ -131,13 +131,14 @@ def _shown(error: BaseException, show: Format) -> list[str]:
     try:
         lines = show(error)
     except Exception:
-        lines = _plain(error)
+        lines = lines_of(error)
     return [_text(line) for line in lines]
 
 
-def _plain(error: BaseException) -> list[str]:
+def lines_of(error: BaseException) -> list[str]:
+    """The traceback as Python prints it."""
     try:
-        return traceback.format_exception(error)
+        return "".join(traceback.format_exception(error)).splitlines()
     except Exception:
         return [f"{type(error).__name__}: {message_of(error)}"]
 
@@ -154,7 +155,7 @@ def shown_by(shell: Any) -> Format:
         elif isinstance(error, SystemExit):
             return [f"SystemExit: {message_of(error)}"]
         elif isinstance(error, BaseExceptionGroup):
-            return traceback.format_exception(error)
+            return lines_of(error)
         else:
             lines = shell.InteractiveTB.structured_traceback(
                 type(error), error, error.__traceback__, tb_offset=0

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from jupyter_remote.wire import Bar
 
@@ -88,9 +88,22 @@ class progress(Generic[T]):
     desc: what is going on, shown beside the bar.
     """
 
+    @overload
+    def __init__(
+        self: progress[None], *, total: float | None = None, desc: str | None = None
+    ) -> None: ...
+
+    @overload
     def __init__(
         self,
-        iterable: Iterable[T] | None = None,
+        iterable: Iterable[T] | None,
+        total: float | None = None,
+        desc: str | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        iterable: Iterable[Any] | None = None,
         total: float | None = None,
         desc: str | None = None,
     ) -> None:

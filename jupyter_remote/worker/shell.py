@@ -25,7 +25,7 @@ from IPython.core.error import UsageError
 from jupyter_client.session import Session
 from traitlets.config import Config
 
-from jupyter_remote.worker import channel
+from jupyter_remote.worker import channel, failure
 from jupyter_remote.worker.interrupts import Interruptible, Interrupts
 from jupyter_remote.worker.outputs import Writer, to_json
 
@@ -75,6 +75,10 @@ class OurSession(Session):
             buffers = buffers or msg_or_type.get("buffers")
         if self.writer is not None and msg_type in IOPUB:
             self.writer.send(out(msg_type, content, metadata, buffers))
+        elif self.writer is not None and msg_type == "execute_reply":
+            for page in (p for p in content.get("payload", ()) if p.get("source") == "page"):
+                # `name?` opens the front end's pager; from here it is an output of the cell.
+                self.writer.send(out("display_data", {"data": page["data"], "metadata": {}}))
         return {"content": content}
 
 
@@ -123,22 +127,44 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     interrupts: Interrupts | None = None
 
-    def run_cell_async(self, *args: Any, **kwargs: Any) -> Any:
-        """Called by ipykernel for cells with top-level ``await``."""
-        run = super().run_cell_async(*args, **kwargs)
-        if self.interrupts is None or not asyncio._get_running_loop():
-            return run
-        return self._interruptible(run)
+    depth = 0  # of cells that run cells
+    _last_traceback: list[str] | None = None
 
-    async def _interruptible(self, run: Any) -> Any:
-        assert self.interrupts is not None
-        what = Interruptible(run)
-        with self.interrupts.waiting(asyncio.get_running_loop(), what):
-            return await what
+    async def run_cell_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Every cell comes through here, with and without top-level ``await``."""
+        self.depth += 1
+        try:
+            run = super().run_cell_async(*args, **kwargs)
+            if self.interrupts is None or asyncio._get_running_loop() is None:
+                return await run
+            what = Interruptible(run)
+            with self.interrupts.waiting(asyncio.get_running_loop(), what):
+                return await what
+        finally:
+            self.depth -= 1
+
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Called by IPython and its magics where an exception is to be shown."""
+        error = exc_tuple[1] if exc_tuple else sys.exc_info()[1]
+        if self._is_the_cells_own(error):
+            return
+        if isinstance(error, BaseExceptionGroup):  # IPython itself would print it to stderr
+            error.__traceback__ = failure.user_frames(error.__traceback__)
+            self._showtraceback(type(error), error, failure.lines_of(error))
+            return
+        super().showtraceback(exc_tuple, *args, **kwargs)
+
+    def _is_the_cells_own(self, error: BaseException | None) -> bool:
+        """It travels in ``Finished``, formatted there; deep ones take a while to format."""
+        result = self.displayhook.exec_result
+        if self.depth != 1 or result is None or error is None:
+            return False
+        return error is result.error_in_exec or error is result.error_before_exec
 
     def _showtraceback(self, etype: type[BaseException], evalue: Any, stb: list[str]) -> None:
         """Called by IPython with a formatted traceback."""
-        content = {"ename": etype.__name__, "evalue": _text_of(evalue), "traceback": stb}
+        evalue = failure.message_of(evalue)
+        content = {"ename": etype.__name__, "evalue": evalue, "traceback": stb}
         if self.kernel.session.writer is not None:
             self.kernel.session.writer.defer(out("error", content))
         self._last_traceback = stb
@@ -154,13 +180,6 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
     def ask_exit(self) -> None:
         """``exit`` and ``quit`` in a job end it as ``sys.exit()`` does."""
         raise SystemExit(0)
-
-
-def _text_of(value: Any) -> str:
-    try:
-        return str(value)
-    except Exception:
-        return f"<{type(value).__name__} without a readable message>"
 
 
 class JobKernel(IPythonKernel):

@@ -153,6 +153,37 @@ async def test_exit_ends_the_cell(agent: PlayingAgent) -> None:
     assert seen.error.ename == "SystemExit"
 
 
+async def test_an_exception_group_is_shown_once_and_without_our_frames(
+    agent: PlayingAgent,
+) -> None:
+    seen = await agent.cell("raise ExceptionGroup('both', [ValueError(1), KeyError(2)])", {})
+    assert seen.text("stderr") == ""
+    assert [m.ename for m in seen.error.group] == ["ValueError", "KeyError"]
+    assert "interactiveshell" not in seen.traceback
+    assert "KeyError: 2" in seen.traceback
+
+
+async def test_an_error_in_a_cell_that_a_cell_runs_is_output(agent: PlayingAgent) -> None:
+    seen = await agent.cell("get_ipython().run_cell('1/0')\nprint('after')", {}, outputs=[])
+    assert seen.done.ok
+    assert seen.order == ["error", "stdout after\n"]
+
+
+async def test_help_is_an_output(agent: PlayingAgent) -> None:
+    seen = await agent.cell("print?", {})
+    assert "Prints the values" in seen.outs("display_data")[0]["data"]["text/plain"]
+
+
+async def test_processes_of_a_pool_run_functions_of_the_cell(agent: PlayingAgent) -> None:
+    code = """
+from multiprocessing import Pool
+def square(x): return x * x
+with Pool(2) as pool: squares = pool.map(square, range(4))
+"""
+    seen = await agent.cell(code, {}, outputs=["squares"])
+    assert seen.value() == {"squares": [0, 1, 4, 9]}
+
+
 async def test_top_level_await_works(agent: PlayingAgent) -> None:
     code = (
         "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 5\nx = await f()\nx"

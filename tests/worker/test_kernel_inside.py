@@ -49,7 +49,7 @@ def test_checkpoints_are_kept_in_order() -> None:
 
 def test_what_is_left_of_a_budget_shrinks_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
-    monkeypatch.setattr(inside.time, "time", lambda: now)
+    monkeypatch.setattr("time.time", lambda: now)
     running = inside.RunningJob()
     running.begin("id", 2, None, budget_usd=1.0, usd_per_h=3600.0)
     assert running.budget_left == 1.0
