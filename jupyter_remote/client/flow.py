@@ -7,153 +7,22 @@ that the cell defines is looked into when the cell first uses it, since only the
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from jupyter_remote.client import scopes
-from jupyter_remote.client.lines import Implied, implied_by, tree_of
+from jupyter_remote.client.lines import Code, implied_by, tree_of
+from jupyter_remote.client.paths import bound_in, bound_in_all, may_swallow, takes_all
 from jupyter_remote.client.scopes import Uses, mangled
+from jupyter_remote.client.tracking import CellNames, State, Tracker, join
 
-# context managers of these names may end their block early without an exception coming out
-SWALLOWS = ("suppress", "raises", "ignor", "swallow", "catch", "exitstack", "handle", "fail")
-
-
-@dataclass(frozen=True, slots=True)
-class CellNames:
-    """What a cell does with names of the notebook."""
-
-    reads: tuple[str, ...] = ()  # in order of first use; builtins are among them
-    maybe: frozenset[str] = frozenset()  # of ``reads``: the cell may well do without them
-    assigns: tuple[str, ...] = ()
-    deletes: tuple[str, ...] = ()
-    star_imports: tuple[str, ...] = ()  # modules of ``from … import *``
-    imports: tuple[str, ...] = ()  # dotted names of modules that it may import
-    notices: tuple[str, ...] = ()  # lines for the user
-    dynamic: bool = False  # it may use names that cannot be told (eval, globals(), %run)
+__all__ = ["CellNames", "Flow"]
 
 
-@dataclass(slots=True)
-class State:
-    """Names bound so far. ``bound`` is None where control cannot come."""
-
-    bound: set[str] | None = field(default_factory=set)  # on every path
-    possible: set[str] = field(default_factory=set)  # on some path
-    local: set[str] = field(default_factory=set)  # in the class body that runs now
-
-    def copy(self) -> State:
-        bound = None if self.bound is None else set(self.bound)
-        return State(bound, set(self.possible), set(self.local))
-
-
-def join(states: Iterable[State]) -> State:
-    """What is known where several paths meet."""
-    every = list(states)
-    alive = [s for s in every if s.bound is not None]
-    possible = set[str]().union(*(s.possible for s in every))
-    if not alive:
-        return State(None, possible, set(every[0].local))
-    bound = set[str].intersection(*(s.bound for s in alive if s.bound is not None))
-    return State(bound, possible, set[str].intersection(*(s.local for s in alive)))
-
-
-class Flow(ast.NodeVisitor):
-    """Feed a tree to :meth:`run`, then ask for :meth:`result`.
-
-    ``parse`` gives the tree of code found in strings, transformed as a cell is.
-    """
-
-    def __init__(self, parse: Callable[[str], ast.Module]) -> None:
-        self.parse = parse
-        self.state = State()
-        self.reads: dict[str, bool] = {}
-        self.assigns: dict[str, None] = {}
-        self.deletes: dict[str, None] = {}
-        self.star_imports: dict[str, None] = {}
-        self.imports: dict[str, None] = {}
-        self.notices: dict[str, None] = {}
-        self.dynamic = False
-        self.pending: dict[str, Uses] = {}  # functions of the cell that did not run yet
-        self.unused: list[Uses] = []  # defined anew before they were used
-        self.breaks: list[list[State]] = []
-        self.in_class = ""
-        self.class_uses: Uses | None = None
-        self.class_globals: set[str] = set()
-        self.text_annotations = False
+class Flow(Tracker):
+    """Feed a tree to :meth:`run`, then ask for :meth:`result`."""
 
     def run(self, tree: ast.Module) -> None:
         self.block(tree.body)
-
-    def result(self) -> CellNames:
-        for uses in (*self.unused, *self.pending.values()):
-            self.use(uses, perhaps=True)
-        return CellNames(
-            reads=tuple(self.reads),
-            maybe=frozenset(name for name, perhaps in self.reads.items() if perhaps),
-            assigns=tuple(self.assigns),
-            deletes=tuple(self.deletes),
-            star_imports=tuple(self.star_imports),
-            imports=tuple(self.imports),
-            notices=tuple(self.notices),
-            dynamic=self.dynamic,
-        )
-
-    # --- names ---------------------------------------------------------------------------
-    def read(self, name: str, perhaps: bool = False) -> None:
-        """A load in the scope that runs now."""
-        name = mangled(name, self.in_class)
-        if not (self.in_class and name in self.state.local):
-            self.read_global(name, perhaps)
-
-    def read_global(self, name: str, perhaps: bool = False) -> None:
-        bound = self.state.bound
-        if bound is not None and name not in bound:
-            perhaps = perhaps or name in self.state.possible
-            self.reads[name] = perhaps and self.reads.get(name, True)
-        if uses := self.pending.pop(name, None):
-            self.use(uses, perhaps)
-
-    def store(self, name: str) -> None:
-        name = mangled(name, self.in_class)
-        if self.in_class and name not in self.class_globals:
-            self.state.local.add(name)
-        else:
-            self.store_global(name)
-
-    def store_global(self, name: str, perhaps: bool = False) -> None:
-        if self.state.bound is None:
-            return
-        self.assigns.setdefault(name)
-        self.state.possible.add(name)
-        if not perhaps:
-            self.state.bound.add(name)
-            if name in self.pending:
-                self.unused.append(self.pending.pop(name))
-
-    def delete(self, name: str) -> None:
-        """A name must be there to be deleted, so it is read as well."""
-        self.read(name)
-        name = mangled(name, self.in_class)
-        if self.in_class and name in self.state.local:
-            self.state.local.discard(name)
-        else:
-            self.forget(name)
-
-    def forget(self, name: str) -> None:
-        if self.state.bound is not None:
-            self.deletes.setdefault(name)
-            self.state.bound.discard(name)
-
-    def use(self, uses: Uses, perhaps: bool = False) -> None:
-        """A body runs now, or may."""
-        for name, only_perhaps in uses.reads.items():
-            self.read_global(name, perhaps or only_perhaps or name in uses.stores)
-        for name in sorted(uses.stores):
-            self.store_global(name, perhaps=True)
-        for name in sorted(uses.deletes):
-            self.forget(name)
-        self.imports.update(dict.fromkeys(uses.imports))
-        for implied in uses.implied:
-            self._note(implied)
 
     # --- statements ----------------------------------------------------------------------
     def block(self, body: Iterable[ast.AST]) -> None:
@@ -477,66 +346,21 @@ class Flow(ast.NodeVisitor):
         for name in implied.reads:
             self.read(name, perhaps=True)
         for code in implied.code:
-            if (tree := tree_of(code, self.parse)) is None:
-                continue
-            if code.apart:
-                self.use(scopes.uses_of_block(tree.body), code.perhaps)
-            else:
-                self.block(tree.body)
+            self._run_text(code)
         for name in implied.assigns:
             self.store(name)
         for name in implied.deletes:
             self.delete(name)
-        self._note(implied)
+        self.note(implied)
 
-    def _note(self, implied: Implied) -> None:
-        self.dynamic |= implied.dynamic
-        self.imports.update(dict.fromkeys(implied.imports))
-        if implied.notice:
-            self.notices.setdefault(implied.notice)
-
-
-def bound_in(node: ast.AST) -> tuple[set[str], set[str]]:
-    """Names that a statement may bind and delete, whatever the path."""
-    return bound_in_all([node])
-
-
-def bound_in_all(nodes: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
-    stored: set[str] = set()
-    deleted: set[str] = set()
-    for part in (p for node in nodes for p in statements_and_names(node)):
-        match part:
-            case ast.Name(ctx=ast.Store()):
-                stored.add(part.id)
-            case ast.Name(ctx=ast.Del()):
-                deleted.add(part.id)
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                stored.add(part.name)
-            case ast.Import() | ast.ImportFrom():
-                stored |= set(scopes.bound_by_import(part))
-            case ast.ExceptHandler(name=str(name)):
-                deleted.add(name)
-    return stored, deleted
-
-
-def statements_and_names(node: ast.AST) -> Iterator[ast.AST]:
-    """As :func:`ast.walk`, without going into bodies that run later."""
-    yield node
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from statements_and_names(child)
-
-
-def may_swallow(manager: ast.expr) -> bool:
-    """Does leaving this context manager perhaps hide an exception? Told by its name."""
-    words = [n.attr if isinstance(n, ast.Attribute) else n.id for n in ast.walk(manager)
-             if isinstance(n, ast.Attribute | ast.Name)]  # fmt: skip
-    return any(part in word.lower() for word in words for part in SWALLOWS)
-
-
-def takes_all(pattern: ast.pattern) -> bool:
-    """``case _`` and ``case name`` match anything."""
-    return isinstance(pattern, ast.MatchAs) and (
-        pattern.pattern is None or takes_all(pattern.pattern)
-    )
+    def _run_text(self, code: Code) -> None:
+        if (tree := tree_of(code, self.parse)) is None:
+            return
+        doubtful, self.doubtful = self.doubtful, self.doubtful or code.perhaps
+        if code.apart:
+            self.use(scopes.uses_of_block(tree.body))
+        elif code.perhaps:
+            self.fork(tree.body, [])
+        else:
+            self.block(tree.body)
+        self.doubtful = doubtful

@@ -85,14 +85,18 @@ def type_parameters(node: ast.AST) -> Iterator[str]:
         yield parameter.name
 
 
-def walrus_targets(node: ast.AST) -> Iterator[str]:
+def walrus_targets(node: ast.AST) -> list[str]:
     """Names that ``:=`` inside a comprehension binds in the scope around it."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Lambda):
+    found: list[str] = []
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, ast.Name | ast.Constant | ast.Lambda):
             continue
-        if isinstance(child, ast.NamedExpr):
-            yield child.target.id
-        yield from walrus_targets(child)
+        if isinstance(part, ast.NamedExpr):
+            found.append(part.target.id)
+        stack += ast.iter_child_nodes(part)
+    return found
 
 
 def signature_parts(node: FunctionNode) -> Iterator[ast.expr]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import builtins
 import textwrap
+import time
 
 import pytest
 
@@ -175,6 +176,7 @@ def test_a_cell_deletes(cell: str, deleted: str) -> None:
         ("!echo $x", "x"),
         ("for i in a:\n    print(i, last)\n    last = i", "last"),
         ("df.query('a > @x')", "x"),
+        ("%%unknown\ny = x\nprint(y)", "x"),
     ],
 )
 def test_a_name_the_cell_may_do_without_is_only_perhaps_needed(cell: str, perhaps: str) -> None:
@@ -223,14 +225,11 @@ def test_the_shells_own_transform_is_used() -> None:
 
 
 def test_a_long_cell_is_analysed_in_a_moment() -> None:
-    import time
-
     lines = [f"x{i} = f(x{i - 1}, [a for a in data if a > {i}])" for i in range(1, 500)]
     source = "\n".join(lines)
-    analyse(source)
     took = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         analyse(source)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.2  # 0.03 s on a quiet machine
+        took.append(time.process_time() - start)
+    assert min(took) < 0.3  # 0.03 s on a quiet machine, half of it IPython's own transformation
