@@ -78,7 +78,7 @@ def machines(context: Context, given: Given, words: list[str]) -> Table:
     dates = sorted({m.priced_on for m in found if m.priced_on})
     notes = ["simulated: runs on this computer, priced as there"] if simulated else []
     notes += [f"prices of {dates[-1]}, USD an hour"] if dates else []
-    headings = ["machine", "cores", "memory", "GPU", "on", "$/h", ""]
+    headings = ["machine", "cores", "memory", "GPU", "kind", "$/h", ""]
     return Table(
         headings,
         [_row(m) for m in found],
@@ -94,7 +94,7 @@ def _wanted(machine: MachineType, given: Given) -> bool:
 
 def _row(m: MachineType) -> list[str]:
     gpu = f"{m.gpu_count} × {m.gpu} {say.size(m.gpu_memory_bytes)}" if m.gpu else ""
-    kind = "this computer" if m.id == "local" else "spot" if m.spot else "demand"
+    kind = "this computer" if m.id == "local" else "spot" if m.spot else "on demand"
     price = (
         f"{m.usd_per_h:,.4g}"
         if m.usd_per_h == m.usd_per_h_low or not m.usd_per_h_low

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from jupyter_remote.errors import JupyterRemoteError
+from jupyter_remote.errors import JupyterRemoteError, NotFound
 
 MESSAGE = "jupyter_remote_cancel"
 log = logging.getLogger("jupyter_remote")
@@ -41,6 +41,8 @@ class Canceller:
             job, force = self._asked.get()
             try:
                 self._cancel(job, force)
+            except NotFound:
+                log.debug("asked to cancel %r, which is no job", job)
             except JupyterRemoteError as error:
                 log.warning("job %s could not be cancelled: %s", job, error)
 

@@ -63,4 +63,7 @@ class Table:
         return "".join(f"<td{self._side(i)}>{shown(c)}</td>" for i, c in enumerate(row))
 
     def _side(self, column: int) -> str:
-        return f' style="text-align:{"right" if column in self.numbers else "left"}"'
+        side = (
+            "text-align:right;white-space:nowrap" if column in self.numbers else "text-align:left"
+        )
+        return f' style="{side}"'

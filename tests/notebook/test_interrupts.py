@@ -1,0 +1,150 @@
+"""The stop button and the card's Cancel, while a cell of a real kernel waits for its job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager, start_new_kernel
+
+from jupyter_remote.notebook.control import MESSAGE
+
+Message = dict[str, Any]
+LIMIT_S = 40.0
+STUBBORN = (
+    "%%remote_run -n job\nimport time\nprint('started')\nwhile True:\n    try:\n"
+    "        time.sleep(60)\n    except KeyboardInterrupt:\n        print('no')\n"
+)
+
+
+class Kernel:
+    """A kernel whose messages are looked at while a cell runs."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager = manager
+        self.client = client
+
+    def run(
+        self, code: str, seen: Callable[[Message], None] = lambda message: None
+    ) -> list[Message]:
+        """The IOPub messages of a cell; ``seen`` is called with each as it comes."""
+        id = self.client.execute(code)
+        messages: list[Message] = []
+        end = time.monotonic() + LIMIT_S
+        while time.monotonic() < end:
+            message = self.client.get_iopub_msg(timeout=LIMIT_S)
+            if message["parent_header"].get("msg_id") != id:
+                continue
+            messages.append(message)
+            seen(message)
+            if message["content"].get("execution_state") == "idle":
+                return messages
+        pytest.fail("the cell did not end")
+
+    def interrupt(self) -> None:
+        self.manager.interrupt_kernel()
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    manager, client = start_new_kernel()
+    kernel = Kernel(manager, client)
+    kernel.run("%load_ext jupyter_remote\n%remote status")
+    yield kernel
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    manager.cleanup_resources()
+
+
+def printed(messages: list[Message]) -> str:
+    return "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream")
+
+
+def raised(messages: list[Message]) -> Message:
+    (error,) = [m["content"] for m in messages if m["msg_type"] == "error"]
+    return error
+
+
+def last_card(messages: list[Message]) -> str:
+    cards = [m for m in messages if m["msg_type"] in ("display_data", "update_display_data")]
+    return cards[-1]["content"]["data"]["text/plain"]
+
+
+def once(text: str, action: Callable[[], None]) -> Callable[[Message], None]:
+    """Calls ``action`` when a stream first says ``text``."""
+    done: list[bool] = []
+
+    def seen(message: Message) -> None:
+        if not done and text in str(message["content"].get("text", "")):
+            done.append(True)
+            action()
+
+    return seen
+
+
+def test_an_interrupt_lets_the_remote_code_clean_up_and_ends_its_cell(kernel):
+    code = (
+        "%%remote_run\nimport time\ntry:\n    print('started')\n    time.sleep(60)\n"
+        "finally:\n    print('cleaned up')"
+    )
+    messages = kernel.run(code, once("started", kernel.interrupt))
+    assert "cleaned up" in printed(messages)
+    assert "KeyboardInterrupt" in "\n".join(raised(messages)["traceback"])
+    assert "jupyter_remote" not in "\n".join(raised(messages)["traceback"])
+    assert last_card(messages).startswith("[cancelled]")
+
+
+def test_a_second_interrupt_kills(kernel):
+    messages: list[Message] = []
+    first, second = once("started", kernel.interrupt), once("no", kernel.interrupt)
+
+    def seen(message: Message) -> None:
+        first(message)
+        second(message)
+
+    messages = kernel.run(STUBBORN, seen)
+    assert raised(messages)["ename"] == "JobCancelled"
+    assert last_card(messages).startswith("[cancelled]")
+
+
+def test_the_kernel_is_usable_after_interrupts(kernel):
+    messages = kernel.run("import signal\nsignal.getsignal(signal.SIGINT)")
+    (result,) = [m for m in messages if m["msg_type"] == "execute_result"]
+    assert "default_int_handler" in result["content"]["data"]["text/plain"]
+
+
+def test_cancel_over_the_control_channel_works_while_the_cell_waits(kernel):
+    def cancel() -> None:
+        content = {"job": "last", "force": False}
+        kernel.client.control_channel.send(kernel.client.session.msg(MESSAGE, content))
+        assert kernel.client.get_control_msg(timeout=10)["content"] == {"status": "ok"}
+
+    code = "%%remote_run\nimport time\nprint('started')\ntime.sleep(60)"
+    messages = kernel.run(code, once("started", cancel))
+    assert last_card(messages).startswith("[cancelled]")
+
+
+@pytest.mark.parametrize("content", [{}, {"job": 7}, {"job": "ffffffff"}, {"job": None, "x": [1]}])
+def test_a_senseless_cancel_is_answered_and_does_no_harm(kernel, content):
+    kernel.client.control_channel.send(kernel.client.session.msg(MESSAGE, content))
+    assert kernel.client.get_control_msg(timeout=10)["content"] == {"status": "ok"}
+    assert printed(kernel.run("print(1)")) == "1\n"
+
+
+def test_output_of_a_job_in_the_background_lands_in_its_own_cell(kernel):
+    client = kernel.client
+    first = client.execute(
+        "%%remote_run --bg\nimport time\nfor i in range(4):\n"
+        "    print('tick', i)\n    time.sleep(0.2)"
+    )
+    second = client.execute("import time\nprint('here')\ntime.sleep(1.5)")
+    texts = {first: "", second: ""}
+    end = time.monotonic() + LIMIT_S
+    while "tick 3" not in texts[first] and time.monotonic() < end:
+        message = client.get_iopub_msg(timeout=LIMIT_S)
+        if message["msg_type"] == "stream":
+            texts[message["parent_header"]["msg_id"]] += message["content"]["text"]
+    assert texts == {first: "tick 0\ntick 1\ntick 2\ntick 3\n", second: "here\n"}

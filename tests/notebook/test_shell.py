@@ -1,0 +1,165 @@
+"""The extension in a plain IPython shell: loading, completion, text instead of cards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+
+from jupyter_remote.model import MachineType
+from jupyter_remote.notebook import context as contexts
+from jupyter_remote.notebook.commands import LATER, NAMES, commands
+
+LOADED = """
+import sys, time
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+import jupyter_remote
+began = time.perf_counter()
+shell.run_line_magic("load_ext", "jupyter_remote")
+took = time.perf_counter() - began
+heavy = {"anywidget", "ipywidgets", "httpx", "sqlalchemy", "numpy", "cloudpickle", "uvicorn"}
+print(round(took, 3), sorted(heavy & set(sys.modules)))
+"""
+
+
+class NoBackend:
+    """Answers what completion asks."""
+
+    def machines(self, gpu=None):
+        return [
+            MachineType(id="local", cpus=2, memory_bytes=1),
+            MachineType(id="g5.xlarge", cpus=4, memory_bytes=1, gpu="A10G", gpu_count=1),
+        ]
+
+    def jobs(self, status=None, limit=50):
+        return [SimpleNamespace(id="0123abcd-0000-4000-8000-000000000000")]
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
+    shell = InteractiveShell()
+    monkeypatch.setattr(contexts, "_current", contexts.Context(shell))
+    contexts.current()._client = NoBackend()
+    shell.run_line_magic("load_ext", "jupyter_remote")
+    yield shell
+    shell.run_line_magic("unload_ext", "jupyter_remote")
+    shell.history_manager.end_session()
+
+
+def test_loading_is_quick_and_imports_nothing_heavy():
+    output = subprocess.run(
+        [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    took, heavy = output.strip().split(" ", 1)
+    assert float(took) < 0.3
+    assert heavy == "[]"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("%remote ca", ["cancel"]),
+        ("%remote attach ", ["last", "0123abcd"]),
+        ("%remote attach 01", ["0123abcd"]),
+        ("%remote jobs --st", ["--status"]),
+        ("%remote jobs --status can", ["cancelling", "cancelled"]),
+        ("%remote use -m g", ["g5.xlarge"]),
+        ("%remote use --gpu ", ["A10G"]),
+        ("%%remote_run --ma", ["--machine", "--max-cost"]),
+        ("%%remote_run -m ", ["local", "g5.xlarge"]),
+        ("%%remote_run --visibility p", ["private", "public"]),
+    ],
+)
+def test_completion_knows_what_may_come_next(shell, line, expected):
+    with provisionalcompleter():
+        matches = [m.text for m in shell.Completer.completions(line, len(line))]
+    assert [m for m in expected if m not in matches] == []
+
+
+def test_every_subcommand_explains_itself(shell, capsys):
+    assert set(commands()) == set(NAMES)
+    assert not set(NAMES) & set(LATER)
+    for name in NAMES:
+        shell.run_line_magic("remote", f"{name} -h")
+        assert f"%remote {name}" in capsys.readouterr().out
+
+
+def test_an_unknown_subcommand_names_the_nearest(shell, capsys):
+    from jupyter_remote.errors import UsageError
+
+    with pytest.raises(UsageError, match="did you mean machines"):
+        shell.run_line_magic("remote", "machnes")
+
+
+def test_loading_twice_does_no_harm(shell):
+    shell.run_line_magic("reload_ext", "jupyter_remote")
+    shell.run_line_magic("load_ext", "jupyter_remote")
+    assert "remote" in shell.magics_manager.magics["line"]
+
+
+def test_unloading_takes_the_magics_away():
+    shell = InteractiveShell()
+    shell.run_line_magic("load_ext", "jupyter_remote")
+    shell.run_line_magic("unload_ext", "jupyter_remote")
+    assert "remote" not in shell.magics_manager.magics["line"]
+    assert "remote_run" not in shell.magics_manager.magics["cell"]
+    shell.history_manager.end_session()
+
+
+SCRIPT = """
+import jupyter_remote as jr
+
+@jr.remote
+def f(x):
+    print("over there")
+    return x + 1
+
+if __name__ == "__main__":
+    print(f(2))
+    print(f.submit(3).result(60))
+    try:
+        f("a")
+    except TypeError as error:
+        print("caught", type(error).__mro__[1].__name__)
+"""
+
+
+def test_a_plain_script_shows_what_its_functions_print(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[:3] == ["over there", "3", "4"]
+    assert "caught" in done.stdout, done.stderr
+
+
+TERMINAL = """
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+shell = TerminalInteractiveShell.instance()
+for cell in (
+    "%load_ext jupyter_remote",
+    "%%remote_run -d counting\\nprint('there')\\nx = 3\\nx + 1",
+    "%%remote_run --bg -n job\\ny = x + 1",
+    "_ = job.result(60)",
+    "print('y is', y)",
+):
+    shell.run_cell(cell, store_history=True)
+"""
+
+
+def test_a_terminal_gets_lines_instead_of_cards(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINAL], capture_output=True, text=True, timeout=90, cwd=tmp_path
+    )
+    assert "there\n" in done.stdout
+    assert "4\n" in done.stdout
+    assert "y is 4" in done.stdout
+    assert "[completed] counting · local" in done.stderr
+    assert "application/" not in done.stdout
