@@ -29,7 +29,7 @@ SAMPLE_S = 1.0
 AGAIN_S = 0.5  # after an answer that says to try again
 AGAIN_CODES = frozenset({"", "error", "storage_full", "backend_unreachable"})
 AS_THEY_ARE = frozenset(
-    {"display_data", "execute_result", "update_display_data", "clear_output", "error"}
+    {"display_data", "execute_result", "update_display_data", "clear_output", "error", "notice"}
 )
 STOPPED = Stop("died", Reason.LOST, "the worker was told to stop")
 

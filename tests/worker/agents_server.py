@@ -64,6 +64,7 @@ class FakeServer:
             self._inner = next(iter(sockets.sockets)).getsockname()[1]
             self.port = front.sockets[0].getsockname()[1]
             self.url = f"http://127.0.0.1:{self.port}"
+            self._listener = front
             yield self
             self.cut()
 
@@ -124,6 +125,11 @@ class FakeServer:
     async def send(self, message: ServerMessage) -> None:
         assert self._socket is not None
         await self._socket.send(msgspec.msgpack.encode(message))
+
+    async def close(self) -> None:
+        """The server is gone."""
+        self._listener.close()
+        self.cut()
 
     def cut(self) -> None:
         """The network breaks: nothing is closed in order."""

@@ -14,6 +14,7 @@ from agents_kernel import FakeLauncher
 from agents_server import FakeServer, connection_file
 from blake3 import blake3
 
+from jupyter_remote.clock import FakeClock
 from jupyter_remote.wire import (
     Answer,
     Beat,
@@ -59,9 +60,10 @@ async def begin(server: FakeServer, tmp_path: Path) -> AsyncIterator[Begin]:
 
     async def begin(**options: Any) -> Agent:
         launcher = options.pop("launcher", None) or FakeLauncher()
+        clock = options.pop("clock", None)
         options = {"slots": 1, "interrupt_grace_s": 0.3, **options}
         config = Config(url=server.url, token="secret", home=str(tmp_path / "agent"), **options)
-        agent = Agent(config, launcher=lambda executable: launcher)
+        agent = Agent(config, clock, launcher=lambda executable: launcher)
         tasks.append(asyncio.create_task(agent.run()))
         begin.task = tasks[-1]  # type: ignore[attr-defined]
         await server.until(lambda: server.hellos)
@@ -495,6 +497,46 @@ async def test_a_restarted_server_is_found_again(begin: Begin, server: FakeServe
         assert restarted.hellos[0].running == [(job, 1)]
         await restarted.cancel(job)
         assert (await restarted.end_of(job)).outcome == "cancelled"
+
+
+async def test_an_agent_whose_server_is_gone_for_good_ends(
+    begin: Begin, server: FakeServer, tmp_path: Path
+):
+    clock = FakeClock()
+    file = connection_file(tmp_path / "connection.json", server.url)
+    await begin(connection_file=str(file), clock=clock)
+    file.unlink()
+    await server.close()
+    async with asyncio.timeout(5):
+        while not begin.task.done():  # type: ignore[attr-defined]
+            clock.advance(10)
+            await asyncio.sleep(0.05)
+
+
+async def test_a_kernel_that_says_more_than_can_be_sent_has_to_wait(
+    begin: Begin, server: FakeServer, tmp_path: Path
+):
+    await begin()
+    server.answers = lambda m: None if isinstance(m, Beat) else Answer(req=0)
+    said = tmp_path / "said"
+    code = f"""
+for i in range(20):
+    kernel.display("x" * 10_000_000)
+    with open({str(said)!r}, "a") as file: file.write("x")
+"""
+    job = await server.assign(code)
+    await server.until(lambda: any(server.of(Beat)))
+    size = -1
+    async with asyncio.timeout(5):
+        while said.stat().st_size != size if said.exists() else True:
+            size = said.stat().st_size if said.exists() else -1
+            await asyncio.sleep(0.3)
+    assert size < 10
+    server.answers = None
+    server.cut()
+    assert (await server.end_of(job)).outcome == "succeeded"
+    shown = len(server.data(job, "display_data"))
+    assert shown + server.data(job, "folded")[-1]["lines"] == 20
 
 
 async def test_the_agent_imports_nothing_heavy():
