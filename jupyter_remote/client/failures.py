@@ -75,7 +75,8 @@ def raise_for(
 
 def _with_output(what: str, last_output: str) -> str:
     tail = last_output.rstrip()[-2000:]
-    return f"{what}\nIts last output was:\n{tail}" if tail else what
+    told = not tail or "last output" in what  # by the worker, in the detail
+    return what if told else f"{what}\nIts last output was:\n{tail}"
 
 
 def _next_step(reason: str) -> str:

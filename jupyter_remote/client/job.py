@@ -360,7 +360,8 @@ class Job(Future[Any]):
             self.set_result(None)  # the value is unpacked by who asks for it
 
     def _tail(self) -> str:
-        return text_of(self._events[-20:], "stdout") + text_of(self._events[-20:], "stderr")
+        last = [e for e in self._events[-20:] if e.epoch == self._job.attempt]
+        return text_of(last, "stdout") + text_of(last, "stderr")
 
     def accepted(self, view: JobView) -> None:
         """The reply to the submit; events may have come before it."""
