@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -103,7 +102,8 @@ class CellNamespace:
     def _appeared(self) -> list[str]:
         """New names that the cell's source does not show: ``exec``, ``global``, magics, ``*``."""
         known = self._own | set(self._inputs)
-        return [n for n, v in self._namespace.items() if n not in known and _is_users(n, v)]
+        # Names that begin with an underscore are mostly IPython's own: _, _3, _i3, _exit_code.
+        return [n for n in self._namespace if n not in known and not n.startswith("_")]
 
     def _deleted(self) -> list[str]:
         gone = [n for n in self._inputs if n not in self._namespace]
@@ -129,8 +129,3 @@ class CellNamespace:
         return values.pack(
             chosen, namespace=self._namespace, names=names, chunked=False, known=known
         )
-
-
-def _is_users(name: str, value: Any) -> bool:
-    """Not one of IPython's own: ``_``, ``__``, ``_3``, ``_i3``, ``_oh``, ``_exit_code``."""
-    return not name.startswith("_") and not (isinstance(value, ModuleType) and name == "__main__")

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import selectors
 import signal
 import socket
 import sys
+from typing import Any
 
-from jupyter_remote.worker import hygiene, kernel, shell
+from jupyter_remote import values
+from jupyter_remote.wire import Segment
+from jupyter_remote.worker import failure, hygiene, kernel, shell
+
+WARM_AFTER_S = 0.3  # with nothing to do
 
 
 class Zygote:
@@ -37,8 +43,13 @@ class Zygote:
         ready = selectors.DefaultSelector()
         ready.register(self._control, selectors.EVENT_READ)
         ready.register(woken, selectors.EVENT_READ)
+        warm = False
         while True:
-            for key, _ in ready.select():
+            events = ready.select(None if warm else WARM_AFTER_S)
+            if not events:
+                _warm(self._prepared)
+                warm = True
+            for key, _ in events:
                 if key.fileobj is self._control:
                     if not self._take_request():
                         hygiene.kill_children()
@@ -114,13 +125,38 @@ def _close_all_but(keep: list[int]) -> None:
                 os.close(int(name))
 
 
+def _warm(prepared: shell.JobKernel) -> None:
+    """Do what every kernel would do first: what that imports and caches is shared by all.
+
+    Not done at the start, so that the very first job does not wait for it.
+    """
+    importlib.import_module("tornado.platform.asyncio")
+    values.unpack(values.pack((_empty, {})).parcel, _nothing_to_fetch)
+    ours: Any = prepared.shell
+    try:
+        ours.run_cell("None", silent=True)
+        raise ValueError
+    except ValueError as error:
+        failure.failure_of(error, failure.shown_by(ours))
+    _freeze()
+
+
+def _freeze() -> None:
+    """Garbage collection in kernels shall not touch, and so copy, what they share."""
+    gc.collect()
+    gc.freeze()
+
+
+def _nothing_to_fetch(segment: Segment) -> bytes:
+    raise KeyError(segment.digest)
+
+
 def main(fd: int) -> None:
     control = socket.socket(fileno=fd)
     hygiene.become_subreaper()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     prepared = shell.build()
-    gc.collect()
-    gc.freeze()  # so that collections in kernels do not touch, and copy, what they share
+    _freeze()
     Zygote(control, prepared).serve()
 
 
