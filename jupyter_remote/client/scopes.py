@@ -175,7 +175,9 @@ class Scope(ast.NodeVisitor):
                 self.uses.read(name, True)  # until it is bound, a class body has the global's
         self.uses.stores |= self.stores & self.declared_global
         self.uses.deletes |= self.deletes & self.declared_global
-        inner = self.parents if self.is_class else (*self.parents, own)
+        inner = self.parents
+        if not self.is_class:  # what is declared global here is so for what is nested in it
+            inner = (*(parent - self.declared_global for parent in self.parents), own)
         for node, private in self.children:
             self.uses.add(uses_of_child(node, inner, private))
         return self.uses

@@ -84,6 +84,7 @@ CELLS = [
     ("def f():\n    import m\n    return m", "", "f"),
     ("def f():\n    class A:\n        x = x\n        def g(self): return x, z\n", "x z", "f"),
     ("def f():\n    for i in a:\n        try: ...\n        except E as e: print(e, i)", "a E", "f"),
+    ("def f():\n    b = 1\n    def g():\n        global b\n        return [b for _ in a]", "a b", "f"),
     ("[i for i in a if i > b]", "a b", ""),
     ("[j for i in a for j in i]", "a", ""),
     ("{k: v for k, v in d.items() if (w := k)}\nw", "d w", "w"),
