@@ -154,4 +154,4 @@ _QUERIES = [(message, text(query)) for message, query in CHECKS]
 
 def violations(session: Session) -> list[str]:
     """Every one in words; empty when all is well."""
-    return [message.format(*row) for message, query in CHECKS for row in session.adhoc(text(query))]
+    return [message.format(*row) for message, query in _QUERIES for row in session.rows(query)]

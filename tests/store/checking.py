@@ -124,11 +124,6 @@ class Checker:
         leases = self.store.expire_leases(self.now)
         assert len(leases) == self.model.sweep_leases(self.now)
 
-    def silence(self) -> None:
-        """Nobody is heard of for longer than a lease."""
-        self.now += LEASE_S + 1
-        self.sweep()
-
     def wake(self) -> None:
         assert len(self.store.wake(self.now)) == self.model.wake(self.now)
 
@@ -203,7 +198,7 @@ class Checker:
             return
         self.submit(
             key, chance.choice(OWNERS), chance.choice("pq"), chance.choice((0, 1, 1, 3)),
-            chance.choice((30, 400)), chance.choice((1, 2, 3)), chance.choice((0, 0, 1)),
+            chance.choice((30, 400)), chance.choice((1, 2, 3, 3)), chance.choice((0, 0, 1)),
             chance.random() < 0.15,
         )  # fmt: skip
 
@@ -216,24 +211,45 @@ class Checker:
         if key in self.model.jobs:
             stranger = chance.random() < 0.2
             self.cancel(key, chance.choice(OWNERS) if stranger else self.model.jobs[key].owner)
+            if self.model.jobs[key].state == "running" and chance.random() < 0.4:
+                self.now += LEASE_S + 1  # its worker dies of it
+                self.sweep()
 
     def _tick(self, chance: random.Random) -> None:
         self.now += chance.choice((1, 3, 10, 20, 46))
 
     def _sweeps(self, chance: random.Random) -> None:
-        chance.choices((self.sweep, self.silence, self.wake, self.upload), (6, 6, 10, 1))[0]()
+        ops = (self._one_silent, self._again, lambda _: self.sweep(), lambda _: self.upload())
+        chance.choices(ops, (8, 12, 4, 1))[0](chance)
+
+    def _one_silent(self, chance: random.Random) -> None:
+        """Mostly some attempts are heard of in time, and the others are not."""
+        self.now += 30
+        for key, epoch in self._live():
+            if chance.random() < 0.4:
+                self.beat(key, epoch, set())
+        self.now += 20
+        self.sweep()
+
+    def _again(self, chance: random.Random) -> None:
+        """What is due is woken and claimed."""
+        self.now += chance.choice((1, 5, 9))
+        self.wake()
+        for key in [k for k, j in self.model.jobs.items() if j.state == "queued" and j.epoch]:
+            self.claim(key, chance.choice(WORKERS))
 
     def _as_worker(self, chance: random.Random, key: str, epoch: int) -> None:
         claimed = self.model.jobs[key].state == "claimed"
-        weights = (70, 8, 10, 6, 6) if claimed else (5, 50, 30, 5, 10)
+        weights = (65, 8, 15, 6, 6) if claimed else (5, 50, 30, 5, 10)
         match chance.choices(("start", "beat", "finish", "release", "resume"), weights)[0]:
             case "start":
                 self.start(key, epoch)
             case "beat":
                 self.beat(key, epoch, set(chance.sample(range(1, 6), chance.randint(0, 3))))
             case "finish":
-                kind = chance.choices(KINDS, (2, 3, 1, 1, 5))[0]
-                self.finish(key, epoch, kind, chance.choice(SIGNALS))
+                late = self.model.jobs[key].cancel
+                kind = chance.choices(KINDS, (5, 1, 2, 1, 1) if late else (2, 3, 1, 1, 5))[0]
+                self.finish(key, epoch, kind, chance.choice((*SIGNALS, SIGNALS[-1])))
             case "release":
                 self.release(key, epoch)
             case _:

@@ -6,7 +6,6 @@ with the reference model and with its own audit until they differ.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ from jupyter_remote.store import apply as applying
 from jupyter_remote.store import attempts, blobs, charges, jobs, lifecycle, money, schema, sql
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 
-WALKS, STEPS = 60, 60
+WALKS, STEPS = 100, 60
 Patch = pytest.MonkeyPatch
 
 
@@ -212,7 +211,7 @@ FAULTS: dict[str, Callable[[Patch], None]] = {
     "tries a cancelled job again": _changed(lifecycle, "lose", _flag_ignored),
     "cancels what had finished": _changed(lifecycle, "_succeed", _cancel_wins),
     "lets anybody cancel": _changed(
-        attempts, "cancel", lambda f, s, job, owner, *a: f(s, job, applying.load(s, job).job.owner, *a)
+        attempts, "cancel", lambda f, s, job, _, *a: f(s, job, applying.load(s, job).job.owner, *a)
     ),
     "tries for ever": _changed(lifecycle, "lose", _endless_attempts),
     "tries a user's error again unasked": _changed(lifecycle, "_fail", _retried_unasked),
@@ -269,11 +268,10 @@ def test_the_checker_sees_a_store_that(
     FAULTS[fault](monkeypatch)
     error = _caught(tmp_path)
     assert error is not None
-    if os.environ.get("SHOWF"):
-        print(f"FOUND {fault}: {type(error).__name__} {str(error)[:150]!r}")
+    assert not isinstance(error, TypeError | AttributeError | NameError), "the fault itself fails"
 
 
 def test_the_faults_are_distinct_from_a_sound_store(tmp_path: Path) -> None:
     assert charges.charge_of is lifecycle.charge_of
     assert len(FAULTS) >= 25
-    assert _caught(tmp_path, 20) is None
+    assert _caught(tmp_path, 8) is None
