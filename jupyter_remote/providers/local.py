@@ -199,8 +199,14 @@ def _gpus() -> tuple[str, int, int]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):  # no driver here, or it does not answer
         return "", 0, 0
-    lines = [line.rsplit(",", 1) for line in done.stdout.splitlines() if "," in line]
+    return parse_gpus(done.stdout)
+
+
+def parse_gpus(listing: str) -> tuple[str, int, int]:
+    """Name of the first GPU, number of all, memory of the first in bytes (0: not told)."""
+    lines = [line.rsplit(",", 1) for line in listing.splitlines() if "," in line]
     if not lines:
         return "", 0, 0
-    name, mib = lines[0]
-    return name.strip().removeprefix("NVIDIA "), len(lines), int(mib) * MIB
+    name, mib = (word.strip() for word in lines[0])
+    memory_bytes = int(mib) * MIB if mib.isdigit() else 0  # "[N/A]" where CPU and GPU share it
+    return name.removeprefix("NVIDIA "), len(lines), memory_bytes

@@ -18,7 +18,7 @@ from worker.agents_server import FakeServer
 
 from jupyter_remote.model import InstanceState
 from jupyter_remote.providers.base import Launch
-from jupyter_remote.providers.local import LocalProvider
+from jupyter_remote.providers.local import LocalProvider, parse_gpus
 
 SURVIVOR = """
 import asyncio, os, sys
@@ -139,3 +139,15 @@ def test_this_computer_is_free_of_charge(tmp_path: Path):
     assert (machine.id, machine.usd_per_h, machine.simulated) == ("local", 0.0, False)
     assert machine.cpus <= (os.cpu_count() or 1)
     assert 2**28 < machine.memory_bytes <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    ("listing", "gpus"),
+    [
+        ("NVIDIA A10G, 23028\nNVIDIA A10G, 23028\n", ("A10G", 2, 23028 * 2**20)),
+        ("NVIDIA GB10, [N/A]\n", ("GB10", 1, 0)),
+        ("", ("", 0, 0)),
+    ],
+)
+def test_gpus_are_read_from_the_drivers_listing(listing: str, gpus: tuple[str, int, int]):
+    assert parse_gpus(listing) == gpus
