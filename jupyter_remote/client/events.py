@@ -77,6 +77,10 @@ class Stream:
 
     def trouble(self, patience_s: float) -> errors.JupyterRemoteError | None:
         """What keeps events away since ``patience_s`` or longer; at once if it will not pass."""
+        if self._closed.is_set():
+            return errors.BackendUnreachable(
+                "this client was closed", hint="the job goes on: find it with another client"
+            )
         if (trouble := self._trouble) is None:
             return None
         since, error = trouble
@@ -95,6 +99,9 @@ class Stream:
                     self._mend(http)
             except msgspec.MsgspecError as error:
                 self._note(errors.ProtocolMismatch(f"an event could not be read: {error}"))
+            except Exception as error:  # whoever waits must hear of it, whatever it is
+                log.exception("the event stream broke")
+                self._note(errors.BackendUnreachable(f"the event stream broke: {error!r}"))
             if not self._goes_on():
                 return
             self._failures += 1

@@ -20,7 +20,7 @@ from jupyter_remote.client.link import Link
 from jupyter_remote.http import Http
 from jupyter_remote.settings import Settings
 
-from .fake_backend import TOKEN, FakeBackend, FakeJob
+from .fake_backend import TOKEN, FakeBackend
 
 
 def double(x: int) -> int:
@@ -141,9 +141,6 @@ def test_a_backend_that_stays_away_does_not_hang_the_waiter(
 
 
 def test_a_refused_submit_is_forgotten(client: Client, embedded: Embedded) -> None:
-    async def poor(request: object) -> object:
-        raise errors.InsufficientFunds("5 credits are missing", hint="ask for less")
-
     client.info()
     embedded.backend._accept = lambda body: (_ for _ in ()).throw(  # type: ignore[method-assign]
         errors.InsufficientFunds("5 credits are missing", hint="ask for less")
@@ -158,6 +155,14 @@ def test_a_closed_client_says_so(client: Client) -> None:
     client.close()
     with pytest.raises(errors.BackendUnreachable):
         client.submit(double, 1)
+
+
+def test_a_job_of_a_closed_client_does_not_hang(client: Client, embedded: Embedded) -> None:
+    embedded.backend.state.hold.clear()
+    job = client.submit(double, 1)
+    client.close()
+    with pytest.raises(errors.BackendUnreachable, match="closed"):
+        job.result(20)
 
 
 def test_the_event_thread_ends_with_its_client(client: Client) -> None:
@@ -275,7 +280,3 @@ def wait_until(condition: object, limit_s: float = 10.0) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < until
         threading.Event().wait(0.01)
-
-
-def finish_later(job: FakeJob) -> None:
-    del job
