@@ -6,10 +6,19 @@ that a submit is assigned without the store being read again.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from jupyter_remote.model import ACTIVE, JobId, JobRecord, JobState, OwnerId, WorkerId
+from jupyter_remote.model import (
+    ACTIVE,
+    InstanceState,
+    JobId,
+    JobRecord,
+    JobState,
+    OwnerId,
+    WorkerId,
+)
 
 LOCAL = "local"
 
@@ -65,6 +74,7 @@ class Instance:
     id: str
     launched_at: float
     looked_at: float
+    state: InstanceState = InstanceState.INTENT
 
 
 def pool_of(job: JobRecord) -> str:
@@ -76,7 +86,8 @@ class Board:
     """See the module. Queues are by owner and pool, in order of arrival."""
 
     def __init__(self) -> None:
-        self.queues: dict[tuple[OwnerId, str], dict[JobId, Waiting]] = {}
+        # Ordered dicts: the first of a plain dict is slow to find once many before it are gone.
+        self.queues: dict[tuple[OwnerId, str], OrderedDict[JobId, Waiting]] = {}
         self.agents: dict[WorkerId, Agent] = {}
         self.active: dict[JobId, Active] = {}
         self.retry_at: dict[JobId, float] = {}
@@ -135,7 +146,7 @@ class Board:
 
     def _enqueue(self, job: JobRecord) -> None:
         pool = pool_of(job)
-        queue = self.queues.setdefault((job.owner, pool), {})
+        queue = self.queues.setdefault((job.owner, pool), OrderedDict())
         queue[job.id] = Waiting(job.id, job.owner, pool)
 
     def _dequeue(self, job: JobRecord) -> None:
@@ -161,9 +172,9 @@ class Board:
         if active is not None and active.epoch == 0:
             self.drop(waiting.job)
         if again:
-            queue = self.queues.get((waiting.owner, waiting.pool), {})
-            first = {waiting.job: waiting}
-            self.queues[waiting.owner, waiting.pool] = first | queue
+            queue = self.queues.setdefault((waiting.owner, waiting.pool), OrderedDict())
+            queue[waiting.job] = waiting
+            queue.move_to_end(waiting.job, last=False)
 
     def drop(self, job: JobId) -> None:
         """The job holds no slot any more."""

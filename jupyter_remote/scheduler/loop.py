@@ -97,7 +97,7 @@ class Scheduler:
             self.board.note(job)
         self.board.partial = len(snapshot.queued) >= REFILL
         for instance in snapshot.instances:
-            self.board.instances[instance.id] = Instance(instance.id, now, now)
+            self.board.instances[instance.id] = Instance(instance.id, now, now, instance.state)
         self._main = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -276,6 +276,10 @@ class Scheduler:
         return instance is not None and self._clock.now() > instance.launched_at + UNSEEN_S
 
     async def _moved(self, seen: Seen) -> None:
+        instance = self.board.instances.get(seen.id)
+        if instance is None or instance.state is seen.state:
+            return
+        instance.state = seen.state
         now = self._clock.now()
         await self._commit(self._store.move_instance, seen.id, seen.state, now, seen.provider_id)
 
@@ -294,7 +298,8 @@ class Scheduler:
         self.wake()
 
     async def _lost(self, active: Active, detail: str) -> None:
-        died = Outcome(kind="died", detail=detail or "its worker process died")
+        told = f"its worker process died ({detail})" if detail else "its worker process died"
+        died = Outcome(kind="died", detail=told)
         active.leaving = True
         try:
             await self._commit(

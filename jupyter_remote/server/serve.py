@@ -77,6 +77,7 @@ class Host:
         self._provider = provider
         self._server: Server | None = None
         self._idle: asyncio.Task[None] | None = None
+        self._learning: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Until it is told to stop, or has been idle for long enough."""
@@ -128,11 +129,20 @@ class Host:
             await composition.open_account(self.backend)
             await self._announce()
         await self.backend.scheduler.start()
+        if self._provider is not None:
+            self._learning = asyncio.create_task(self._learn_machine(self._provider))
         if self.options.embedded:
             self._idle = asyncio.create_task(self._end_when_idle())
         log.info("answering at %s (pid %d)", self.url, os.getpid())
         gc.collect()
         gc.freeze()  # what was made at the start stays: do not look through it again
+
+    async def _learn_machine(self, provider: Provider) -> None:
+        """What this computer has: asking the driver for its GPUs may take seconds."""
+        here = await asyncio.to_thread(provider.machines)
+        known = {m.id for m in here}
+        others = [m for m in self.backend.machines if m.id not in known]
+        self.backend.machines = [*here, *others]
 
     async def _announce(self) -> None:
         facts = self.backend.facts

@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from jupyter_remote import connection, wire
 from jupyter_remote.http import Http
 from jupyter_remote.model import OwnerId, TokenRecord
+from jupyter_remote.providers.base import Provider
 from jupyter_remote.server.auth import hash_of, new_token
 from jupyter_remote.server.backend import Backend
 from jupyter_remote.server.serve import Host, Options
@@ -40,11 +41,12 @@ def until(condition: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
 class Running:
     """A server that runs in a thread of this process."""
 
-    def __init__(self, home: Path, **changes: Any) -> None:
+    def __init__(self, home: Path, provider: Provider | None = None, **changes: Any) -> None:
         self.settings = Settings(home=str(home / "state"), runtime=str(home / "run"), **changes)
         state = connection.home_of(self.settings)
         state.mkdir(parents=True, exist_ok=True)
-        self.host = Host(Options(embedded=True, drain_s=0.0), self.settings, state, None)
+        options = Options(embedded=True, drain_s=0.0)
+        self.host = Host(options, self.settings, state, provider)
         self.thread = threading.Thread(target=asyncio.run, args=(self.host.run(),), daemon=True)
         self.thread.start()
         found = until(lambda: connection.read(self.host.file))

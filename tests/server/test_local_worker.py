@@ -1,0 +1,126 @@
+"""The worker on this computer: launched, looked after, replaced, ended with the backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from jupyter_remote import wire
+from jupyter_remote.model import InstanceState, MachineType
+from jupyter_remote.money.catalog import local_machine
+from jupyter_remote.providers.base import Launch, Seen
+
+from .conftest import Running, Worker, submit, until
+
+
+class FakeProvider:
+    """Agents that the test plays itself."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self.launched: list[Launch] = []
+        self.dead: set[str] = set()
+
+    def machines(self) -> list[MachineType]:
+        return [local_machine()]
+
+    async def launch(self, launch: Launch) -> Seen:
+        self.launched.append(launch)
+        return self._seen(launch.id)
+
+    async def describe(self, ids: Sequence[str]) -> list[Seen]:
+        return [self._seen(id) for id in ids]
+
+    async def terminate(self, id: str) -> None:
+        self.dead.add(id)
+
+    async def close(self) -> None:
+        assert self.dead >= {launch.id for launch in self.launched}
+
+    def _seen(self, id: str) -> Seen:
+        state = InstanceState.TERMINATED if id in self.dead else InstanceState.READY
+        return Seen(id=id, provider_id="1", state=state)
+
+
+@pytest.fixture
+def provider() -> FakeProvider:
+    return FakeProvider()
+
+
+@pytest.fixture
+def server(tmp_path: Path, provider: FakeProvider) -> Iterator[Running]:
+    running = Running(tmp_path, provider)
+    yield running
+    running.stop()
+
+
+def dial(server: Running, launch: Launch, id: str) -> Worker:
+    worker = Worker(server, id=id, token=launch.enrolment_token)
+    worker.hello()
+    return worker
+
+
+def test_one_worker_is_launched_with_what_it_needs(server: Running, provider: FakeProvider) -> None:
+    until(lambda: provider.launched)
+    [launch] = provider.launched
+    assert (launch.server_url, launch.machine) == (server.url, "local")
+    assert launch.connection_file == str(server.host.file)
+    dial(server, launch, "w-1").close()
+
+
+def test_what_a_dead_worker_ran_is_tried_again_on_the_next(
+    server: Running, provider: FakeProvider
+) -> None:
+    until(lambda: provider.launched)
+    first = dial(server, provider.launched[0], "w-1")
+    id = submit(server).job.id
+    first.start(first.pull(wire.Assign))
+    provider.dead.add(provider.launched[0].id)
+    first.close()
+    until(lambda: len(provider.launched) == 2)
+    second = dial(server, provider.launched[1], "w-2")
+    assign = second.pull(wire.Assign)
+    assert (assign.job, assign.epoch) == (id, 2)
+    assert second.start(assign).ok
+    assert second.complete(assign).ok
+    reply = server.http.call("GET", f"/v1/jobs/{id}/history", reply=wire.HistoryReply)
+    assert [h.event for h in reply.history if h.event == "lose"] == ["lose"]
+    second.close()
+
+
+def test_a_worker_that_is_away_but_alive_is_waited_for(
+    server: Running, provider: FakeProvider
+) -> None:
+    until(lambda: provider.launched)
+    first = dial(server, provider.launched[0], "w-1")
+    id = submit(server).job.id
+    assign = first.pull(wire.Assign)
+    first.start(assign)
+    first.close()
+    board = server.backend.scheduler.board
+    instance = board.instances[provider.launched[0].id]
+    seen = instance.looked_at
+    until(lambda: instance.looked_at > seen)  # looked at, found alive, and left alone
+    again = Worker(server, id="w-1", token=first.token)
+    assert again.hello(running=[(id, 1)]).keep == [(id, 1)]
+    assert again.complete(assign).ok
+    assert len(provider.launched) == 1
+    again.close()
+
+
+def test_stopping_keeps_queued_jobs_and_ends_the_worker(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    first = Running(tmp_path, provider)
+    ids = [submit(first).job.id for _ in range(3)]
+    first.stop()
+    assert provider.dead
+    second = Running(tmp_path, provider)
+    until(lambda: len(provider.launched) > 1)
+    worker = dial(second, provider.launched[-1], "w-9")
+    assert [worker.run().job for _ in ids] == ids
+    worker.close()
+    second.stop()
