@@ -9,6 +9,7 @@ import msgspec
 
 from jupyter_remote import mapping, values
 from jupyter_remote.errors import CaptureError
+from jupyter_remote.reach import inputs_inside
 from jupyter_remote.values import Packed
 from jupyter_remote.wire import JobSpec, LeftBehind, NameInfo, Parcel, Result, Segment
 from jupyter_remote.worker import channel
@@ -80,13 +81,22 @@ class CellNamespace:
         """What comes home, also after an exception: as it would be in the notebook."""
         chosen, missing = self._chosen()
         packed, left = self._packed(chosen)
-        return sent_home(packed, run, left_behind=[*left, *missing], deleted=self._deleted())
+        gone = self._deleted()
+        in_place = [n for n in chosen if self._is_the_one_sent(n)]
+        return sent_home(
+            packed, run, left_behind=[*left, *missing], deleted=gone, in_place=in_place
+        )
+
+    def _is_the_one_sent(self, name: str) -> bool:
+        return name in self._inputs and self._namespace.get(name) is self._inputs[name]
 
     def _chosen(self) -> tuple[Namespace, list[LeftBehind]]:
         here = self._namespace
         if self._spec.outputs is None:
             names = [*self._spec.assigned, *self._changed(), *self._appeared()]
-            return {n: here[n] for n in dict.fromkeys(names) if n in here}, []
+            chosen = {n: here[n] for n in dict.fromkeys(names) if n in here}
+            same = {n: v for n, v in self._inputs.items() if self._is_the_one_sent(n)}
+            return chosen | {n: same[n] for n in inputs_inside(chosen, same, here)}, []
         wanted = dict.fromkeys(self._spec.outputs)
         missing = [LeftBehind(n, "", "it has no value at the end") for n in wanted if n not in here]
         return {n: here[n] for n in wanted if n in here}, missing
