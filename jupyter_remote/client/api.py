@@ -15,7 +15,8 @@ from jupyter_remote import settings as settings_module
 from jupyter_remote.client import submitting, transfer
 from jupyter_remote.client.batch import Batch
 from jupyter_remote.client.context import Context
-from jupyter_remote.client.job import EventCallback, Job
+from jupyter_remote.client.handle import EventCallback
+from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.plan import Plan

@@ -12,7 +12,8 @@ import msgspec
 from jupyter_remote import errors
 from jupyter_remote.client import transfer
 from jupyter_remote.client.context import Context
-from jupyter_remote.client.job import EventCallback, Job, provisional
+from jupyter_remote.client.handle import EventCallback, provisional
+from jupyter_remote.client.job import Job
 from jupyter_remote.client.options import Options
 from jupyter_remote.model import Stage
 from jupyter_remote.wire import (
