@@ -3,6 +3,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from blake3 import blake3
 
 from jupyter_remote import errors, wire
 from jupyter_remote.http import Http
@@ -183,3 +184,25 @@ def test_an_unknown_machine_names_the_nearest(server: Running) -> None:
 def test_nonsense_is_refused_by_name(server: Running, changes: dict[str, object]) -> None:
     with pytest.raises(errors.InvalidRequest):
         submit(server, **changes)
+
+
+def test_an_open_result_brings_its_blobs_along(server: Running, worker: Worker) -> None:
+    content = b"result" * 20_000
+    digest = blake3(content).hexdigest()
+    private, public = submit(server).job.id, submit(server, visibility="public").job.id
+    carrier = Http(server.url, worker.token)
+    carrier.upload(f"/v1/blobs/{digest}", content)
+    value = wire.Parcel([wire.Segment(digest, len(content))])
+    for _ in range(2):
+        assign = worker.pull(wire.Assign)
+        worker.start(assign)
+        assert worker.complete(assign, result=wire.Result(value=value)).ok
+    token = server.make_token("read", owner="mallory")
+    headers = {"Authorization": f"Bearer {token}"}
+    replies = [
+        server.raw("GET", f"/v1/blobs/{digest}{query}", headers)
+        for query in (f"?job={public}", f"?job={private}", "")
+    ]
+    assert [status for status, _ in replies] == [200, 404, 404]
+    assert replies[0][1] == content
+    carrier.close()
