@@ -134,7 +134,7 @@ class Board:
             self.drop(job.id)
             active = Active(job.id, job.owner, job.client, job.worker or WorkerId(""))
             self.active[job.id] = active
-        active.epoch = job.epoch
+        active.epoch, active.client = job.epoch, job.client
         active.started = job.state is JobState.RUNNING
         active.started_at = job.started_at
         active.rate_ucredits_per_h = job.rate_ucredits_per_h

@@ -339,6 +339,7 @@ def assignment(job: JobRecord, lease_s: float) -> wire.Assign:
     return wire.Assign(
         job=job.id,
         epoch=job.epoch,
+        owner=job.owner,
         spec=msgspec.json.decode(job.spec, type=wire.JobSpec),
         limits_timeout_s=job.limits.timeout_s,
         max_run_s=job.limits.max_run_s,

@@ -174,7 +174,8 @@ class Store(Protocol):
         """The attempt ended.
 
         succeeded → SUCCEEDED; failed → FAILED, or RETRY_WAIT while ``retries`` are left;
-        cancelled → CANCELLED; expired → EXPIRED; died → as a lost lease, with the signal kept
+        cancelled → CANCELLED; expired → EXPIRED; died by its own code (reason ``kernel_died``,
+        ``out_of_memory``) → as failed; died otherwise → as a lost lease, with the signal kept
         (two deaths on different workers by the same signal → FAILED, reason ``poison``).
         With the cancel flag set, `succeeded` stays SUCCEEDED (finished before the cancel) and
         everything else is CANCELLED. Money is captured and the rest of the hold released.

@@ -159,9 +159,20 @@ def finish(
     if outcome.kind == "expired":
         reason = _reason_of(outcome, Reason.TIME_LIMIT)
         return expire(job, attempt, now, reason, outcome)
-    if outcome.kind == "died":
+    if outcome.kind == "died" and not _by_its_own_code(attempt, outcome):
         return lose(job, attempts, outcome, now, jitter)
     return _fail(job, attempts, outcome, now, jitter)
+
+
+def _by_its_own_code(attempt: AttemptRecord, outcome: Outcome) -> bool:
+    """Did running user code end its process while the worker lives?
+
+    That is no loss of the platform: it is charged, and tried again only when asked.
+    """
+    return attempt.started_at is not None and outcome.reason in (
+        Reason.KERNEL_DIED,
+        Reason.OUT_OF_MEMORY,
+    )
 
 
 def _reason_of(outcome: Outcome, default: Reason) -> Reason:
@@ -210,10 +221,10 @@ def _succeed(job: JobRecord, attempt: AttemptRecord, outcome: Outcome, now: floa
 def _fail(
     job: JobRecord, attempts: Sequence[AttemptRecord], outcome: Outcome, now: float, jitter: float
 ) -> Step:
-    """The user's code raised, or (before the start) it could not be prepared."""
+    """The user's code raised or ended its process, or (before the start) could not be prepared."""
     attempt = attempts[-1]
     errors = 1 + sum(a.state is AttemptState.ERROR for a in attempts[:-1])
-    ended = _ended(attempt, AttemptState.ERROR, now)
+    ended = _ended(attempt, AttemptState.ERROR, now, outcome.signal)
     changes = _charged(job, attempt, now)
     why = outcome.detail or "the code raised an error"
     affordable = changes["cost_ucredits"] < job.hold_ucredits or not job.rate_ucredits_per_h
@@ -240,6 +251,7 @@ def _fail(
         stage=Stage.DONE,
         ended_at=now,
         error=outcome.error,
+        result=outcome.result,
         **changes,
     )
 
@@ -316,6 +328,7 @@ def expire(
         stage=Stage.DONE,
         ended_at=now,
         error=outcome.error if outcome else None,
+        result=outcome.result if outcome else None,
         **changes,
     )
 
@@ -364,5 +377,6 @@ def cancelled_after_start(
         stage=Stage.DONE,
         ended_at=now,
         error=outcome.error if outcome else None,
+        result=outcome.result if outcome else None,
         **changes,
     )

@@ -89,8 +89,9 @@ def test_other_jobs_are_untouched_by_one_that_exits(client):
 
         os._exit(7)
 
-    bad = client.with_options(max_attempts=1).submit(leave)
+    bad = client.submit(leave)
     good = [client.submit(abs, -i) for i in range(5)]
     assert [job.result(timeout=60) for job in good] == list(range(5))
     with pytest.raises(jr.JobLost, match="7"):
         bad.result(timeout=60)
+    assert bad.view.attempt == 1
