@@ -254,6 +254,17 @@ class StoreConformance:
         poison = store.finish(job, 2, died, 101.0).job
         assert (poison.state, poison.reason) == (JobState.FAILED, Reason.POISON)
 
+    def test_a_crash_of_the_users_own_code_is_not_tried_again_unasked(self, store: Store) -> None:
+        crash = Outcome(kind="died", signal="SIGSEGV", reason="kernel_died", detail="SIGSEGV")
+        once = store.finish(running(store), 1, crash, 11.0).job
+        assert (once.state, once.reason) == (JobState.FAILED, Reason.KERNEL_DIED)
+        again = store.finish(running(store, new_job("job-2", retries=1)), 1, crash, 11.0).job
+        assert again.state is JobState.RETRY_WAIT
+
+    def test_what_a_failed_job_had_made_is_kept(self, store: Store) -> None:
+        failed = Outcome(kind="failed", error=b"{}", result=b'{"deleted":["x"]}')
+        assert store.finish(running(store), 1, failed, 11.0).job.result == failed.result
+
     def test_an_error_of_the_user_is_tried_again_only_when_asked(self, store: Store) -> None:
         failed = Outcome(kind="failed", error=b"{}")
         first = store.finish(running(store), 1, failed, 11.0).job

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conformance.provider import ProviderConformance, seen
-from worker.agents_server import FakeServer
 
 from jupyter_remote.model import InstanceState
 from jupyter_remote.providers.base import Launch
 from jupyter_remote.providers.local import LocalProvider, parse_gpus
+from tests.conformance.provider import ProviderConformance, seen
+from tests.worker.agents_server import FakeServer
 
 SURVIVOR = """
 import asyncio, os, sys

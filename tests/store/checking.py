@@ -6,12 +6,11 @@ import random
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from reference_model import ACTIVE, GRACE_S, LEASE_S, Job, Model, Refused
-
 from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.model import TERMINAL, JobId, Limits, OwnerId, WorkerId
 from jupyter_remote.store.base import AttemptUpdate, NewJob, Outcome, Store
 from jupyter_remote.wire import Segment, WorkerEvent
+from tests.reference_model import ACTIVE, GRACE_S, LEASE_S, Job, Model, Refused
 
 T = TypeVar("T")
 BLOB = Segment("ab" * 32, 7)

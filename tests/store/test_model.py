@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from checking import KEYS, KINDS, OWNERS, SIGNALS, WORKERS, Checker
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from jupyter_remote.store.sqlite import open_sqlite
+from tests.store.checking import KEYS, KINDS, OWNERS, SIGNALS, WORKERS, Checker
 
 seconds = st.sampled_from((1, 7, 20, 46))
 

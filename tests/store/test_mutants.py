@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from checking import Checker
 from msgspec.structs import replace
 
 from jupyter_remote.errors import Conflict
@@ -21,6 +20,7 @@ from jupyter_remote.model import ACTIVE, AttemptRecord, JobRecord, JobState, Rea
 from jupyter_remote.store import apply as applying
 from jupyter_remote.store import attempts, blobs, charges, jobs, lifecycle, money, schema, sql
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
+from tests.store.checking import Checker
 
 WALKS, STEPS = 100, 60
 Patch = pytest.MonkeyPatch

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conformance.store import ADA, LEASE_S, W1, StoreConformance, beat, new_job, output, running
 
 from jupyter_remote.errors import ProtocolMismatch, StorageFull
 from jupyter_remote.model import JobId
@@ -18,6 +17,16 @@ from jupyter_remote.store import audit, migrate, schema, sql
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.session import connect, text_of
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
+from tests.conformance.store import (
+    ADA,
+    LEASE_S,
+    W1,
+    StoreConformance,
+    beat,
+    new_job,
+    output,
+    running,
+)
 
 
 @pytest.fixture
@@ -212,7 +221,7 @@ def test_a_full_disk_refuses_and_recovers(path: Path) -> None:
 
 WRITES = """
 import sys
-from conformance.store import new_job
+from tests.conformance.store import new_job
 from jupyter_remote.store.sqlite import open_sqlite
 from jupyter_remote.store.writer import Writer
 store = open_sqlite(sys.argv[1])

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance.store import ADA, new_job
 
 from jupyter_remote.errors import BackendUnreachable, KeyReused, NotFound, StorageFull
 from jupyter_remote.model import JobId
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from jupyter_remote.store.writer import Writer
+from tests.conformance.store import ADA, new_job
 
 
 class Counting:

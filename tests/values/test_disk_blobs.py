@@ -7,11 +7,11 @@ import stat
 from pathlib import Path
 
 import pytest
-from conformance.blobs import LIMIT, BlobsConformance, body_of, get, put
 
 from jupyter_remote.blobs.disk import DiskBlobs
 from jupyter_remote.errors import DigestMismatch, InvalidRequest, NotFound, StorageFull
 from jupyter_remote.mapping import blob_path, digest_of, map_blob, spool
+from tests.conformance.blobs import LIMIT, BlobsConformance, body_of, get, put
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeClassifier
-from trips import Namespace, notebook, trip
 
 from jupyter_remote.mapping import digest_of, map_blob
 from jupyter_remote.values import fingerprints
+from tests.values.trips import Namespace, notebook, trip
 
 
 def changed(value: Any, act: Callable[[Any], object]) -> bool:

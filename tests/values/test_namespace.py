@@ -8,9 +8,9 @@ import pickle
 from typing import Any
 
 import pytest
-from trips import notebook, open_up, run_far, trip
 
 from jupyter_remote.values import pack
+from tests.values.trips import notebook, open_up, run_far, trip
 
 FUNCTIONS = {
     "plain": ("def f(): return x", 5),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import types
 
-from trips import notebook, run_far
-
 from jupyter_remote.values import fingerprints, why_not
+from tests.values.trips import notebook, run_far
 
 SOURCE = """
 import abc, array, collections, contextlib, dataclasses, datetime, decimal

@@ -19,9 +19,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from trips import notebook
 
 from jupyter_remote.values import why_not
+from tests.values.trips import notebook
 
 
 class Trainer:

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from trips import notebook, open_up
 
 from jupyter_remote import mapping, wire
 from jupyter_remote.errors import CaptureError, DigestMismatch, EnvironmentMismatch
 from jupyter_remote.mapping import blob_path, clean_digest, cut, digest_of, flat, map_blob, spool
 from jupyter_remote.pickling import versions
 from jupyter_remote.values import differences, fingerprints, pack, pack_raw, unpack, with_chunks
+from tests.values.trips import notebook, open_up
 
 MIB = 1 << 20
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
-from playing_agent import PlayingAgent, started
 
 from jupyter_remote.worker.launch import KernelLauncher
+from tests.worker.playing_agent import PlayingAgent, started
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

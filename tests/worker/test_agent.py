@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents_kernel import FakeLauncher
-from agents_server import FakeServer, connection_file
 from blake3 import blake3
 
 from jupyter_remote.clock import FakeClock
@@ -27,6 +25,8 @@ from jupyter_remote.wire import (
     WorkerMessage,
 )
 from jupyter_remote.worker.agent import Agent, Config
+from tests.worker.agents_kernel import FakeLauncher
+from tests.worker.agents_server import FakeServer, connection_file
 
 WAIT = "import time\ntime.sleep(60)"
 PATIENT = """

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from agents_server import FakeServer
 
 from jupyter_remote.worker.agent import Agent, Config
+from tests.worker.agents_server import FakeServer
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import nbformat
 import numpy as np
 import pytest
 from nbformat import v4
-from playing_agent import PlayingAgent
 
 from jupyter_remote import values
 from jupyter_remote.wire import FileRef, JobSpec, Segment
 from jupyter_remote.worker import hygiene
+from tests.worker.playing_agent import PlayingAgent
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

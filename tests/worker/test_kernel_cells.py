@@ -7,10 +7,10 @@ import re
 import msgspec
 import numpy as np
 import pytest
-from playing_agent import PlayingAgent, cell_of
 
 from jupyter_remote import values
 from jupyter_remote.wire import JobSpec
+from tests.worker.playing_agent import PlayingAgent, cell_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

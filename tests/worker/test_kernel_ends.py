@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playing_agent import PlayingAgent, cell_of, started
 
 from jupyter_remote import values
 from jupyter_remote.errors import JobLost
 from jupyter_remote.wire import JobSpec
 from jupyter_remote.worker.launch import KernelLauncher
+from tests.worker.playing_agent import PlayingAgent, cell_of, started
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from playing_agent import PlayingAgent, cell_of
 
 from jupyter_remote.worker import channel
+from tests.worker.playing_agent import PlayingAgent, cell_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

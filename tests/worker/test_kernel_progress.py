@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from playing_agent import PlayingAgent, Transcript
 
 from jupyter_remote.wire import Bar
+from tests.worker.playing_agent import PlayingAgent, Transcript
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
