@@ -138,7 +138,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     code: str = ""  # raw text of a cell or script
     function: Parcel | None = None  # call: the function
     inputs: Parcel | None = None
-    """call: ``(args, kwargs)``; cell: ``dict`` of names to values; notebook: raw bytes of the file"""
+    """call: ``(args, kwargs)``; cell: ``dict`` of names to values; notebook: the raw bytes"""
     outputs: list[str] | None = None
     """cell: names to bring home; ``None``: what it assigns and what it changed; ``[]``: nothing"""
     assigned: list[str] = []  # cell: names that its AST assigns (used when outputs is None)
