@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
 from jupyter_remote.wire import Bar
+from jupyter_remote.worker.ticker import Ticker
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -18,6 +21,7 @@ PERIOD_S = 0.1  # between two updates of one bar
 PLAIN_PERIOD_S = 1.0  # between two lines on stderr, outside a job
 
 _ids = itertools.count(1)
+_ticker = Ticker(PERIOD_S)
 
 
 class RunningJob:
@@ -63,9 +67,19 @@ class RunningJob:
 
     def end(self) -> None:
         self.id, self.attempt, self._budget_usd, self.send_bar = "", 0, None, None
+        _ticker.clear()
 
 
 job = RunningJob()
+
+
+def _in_child() -> None:
+    """Bars of a forked child have no way to the notebook: they are printed there."""
+    job.send_bar = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 checkpoints: list[Callable[[], Any]] = []
 
@@ -114,8 +128,10 @@ class progress(Generic[T]):
         self.desc = desc or ""
         self._began = time.monotonic()
         self._said = 0.0
+        self._said_n: float = 0
         self._closed = False
         self._say("open")
+        _ticker.add(self._id, _looking_at(self))
 
     def __iter__(self) -> Iterator[T]:
         if self._iterable is None:
@@ -135,9 +151,17 @@ class progress(Generic[T]):
     def update(self, n: float = 1) -> None:
         """Move the bar by ``n``."""
         self.n += n
-        now = time.monotonic()
-        if now - self._said >= (PERIOD_S if job.send_bar else PLAIN_PERIOD_S):
+        self._say_if_due()
+
+    def _say_if_due(self) -> None:
+        if time.monotonic() - self._said >= (PERIOD_S if job.send_bar else PLAIN_PERIOD_S):
             self._say("update")
+
+    def _look(self) -> bool:
+        """Called by the ticker: the last step may have come too soon to be said."""
+        if self.n != self._said_n and not self._closed:
+            self._say_if_due()
+        return not self._closed
 
     def set_description(self, desc: str) -> None:
         self.desc = desc
@@ -147,6 +171,7 @@ class progress(Generic[T]):
         """The bar ends as it stands; closing again does nothing."""
         if not self._closed:
             self._closed = True
+            _ticker.remove(self._id)
             self._say("close")
 
     def __enter__(self) -> progress[T]:
@@ -173,11 +198,17 @@ class progress(Generic[T]):
         )
 
     def _say(self, state: str) -> None:
-        self._said = time.monotonic()
+        self._said, self._said_n = time.monotonic(), self.n
         if job.send_bar is not None:
             job.send_bar(self._bar(state))
         elif state != "open":
             print(_line(self._bar(state)), end="\n" if state == "close" else "\r", file=sys.stderr)
+
+
+def _looking_at(bar: progress[Any]) -> Callable[[], bool]:
+    """Does not keep a bar that is dropped."""
+    seen = weakref.ref(bar)
+    return lambda: (found := seen()) is not None and found._look()
 
 
 def _length(iterable: Any) -> float | None:

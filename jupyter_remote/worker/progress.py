@@ -19,59 +19,20 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import msgspec
-
 from jupyter_remote.wire import Bar
-
-PERIOD_S = 0.1  # between two updates of one bar
+from jupyter_remote.worker.bars import Bars
 
 _ids = itertools.count(1)
 
 
-class Hooks:
-    """Patches and their state. ``sink`` is called with each bar that is to be shown."""
-
-    def __init__(self, sink: Callable[[Bar], None]) -> None:
-        self.active = False
-        self._sink = sink
-        self._open: dict[str, Bar] = {}
-        self._said: dict[str, float] = {}
+class Hooks(Bars):
+    """Bars of patched classes."""
 
     def install(self) -> None:
         for name, patch in PATCHES.items():
             if name in sys.modules:
                 patch(sys.modules[name], self)
         sys.meta_path.insert(0, _Finder(self))
-
-    def opened(self, bar: Bar) -> None:
-        self._say(bar, "open")
-
-    def moved(self, id: str, make: Callable[[], Bar]) -> None:
-        """At most ten times a second a bar; ``make`` is called only when it is time."""
-        if id in self._open and time.monotonic() - self._said[id] >= PERIOD_S:
-            self._say(make(), "update")
-
-    def closed(self, bar: Bar) -> None:
-        if self._open.pop(bar.id, None) is not None:
-            self._sink(msgspec.structs.replace(bar, state="close"))
-
-    def relay(self, bar: Bar) -> None:
-        """A bar of :mod:`inside`, which keeps the pace itself."""
-        if bar.state == "close":
-            self.closed(bar)
-        else:
-            self._say(bar, bar.state)
-
-    def close_all(self) -> None:
-        """At the end of a job: bars that its code left open."""
-        for bar in list(self._open.values()):
-            self.closed(bar)
-
-    def _say(self, bar: Bar, state: str) -> None:
-        bar = msgspec.structs.replace(bar, state=state)
-        self._open[bar.id] = bar
-        self._said[bar.id] = time.monotonic()
-        self._sink(bar)
 
 
 def _number(value: Any) -> float | None:
@@ -126,6 +87,17 @@ def _tqdm_bar(bar: Any) -> Bar:
     )
 
 
+def _looking_at(bar: Any) -> Callable[[], Bar | None]:
+    """Sees the bar without keeping it: one that is dropped is closed by that."""
+    seen = weakref.ref(bar)
+
+    def look() -> Bar | None:
+        found = seen()
+        return None if found is None or found.disable else _tqdm_bar(found)
+
+    return look
+
+
 def _prints_to_user(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Would this bar appear in the cell, not in a file of the user's own?"""
     file = kwargs.get("file", args[4] if len(args) > 4 else None)
@@ -145,7 +117,7 @@ def _patch_tqdm(module: ModuleType, hooks: Hooks) -> None:
             self.fp = _Nowhere()
             self._jr_parent = _parent_of(self)
             self._jr_id = f"tqdm-{next(_ids)}"
-            hooks.opened(_tqdm_bar(self))
+            hooks.opened(_tqdm_bar(self), _looking_at(self))
 
     @functools.wraps(refresh)
     def new_refresh(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -244,7 +216,7 @@ def _patch_rich(module: ModuleType, hooks: Hooks) -> None:
     def new_add(self: Any, *args: Any, **kwargs: Any) -> Any:
         task_id = add(self, *args, **kwargs)
         if quiet(self):
-            hooks.opened(bar_of(self, task_id))
+            hooks.opened(bar_of(self, task_id), lambda: bar_of(self, task_id))
         return task_id
 
     @functools.wraps(remove)
@@ -303,9 +275,10 @@ def _patch_keras(module: ModuleType, hooks: Hooks) -> None:
             return theirs(self, current, values, finalize)
         self.verbose = KERAS_SILENT
         result = theirs(self, current, values, finalize)
+        self._jr_current = current
         if not hasattr(self, "_jr_id"):
             self._jr_id = f"keras-{next(_ids)}"
-            hooks.opened(_keras_bar(self, current))
+            hooks.opened(_keras_bar(self, current), lambda: _keras_bar(self, self._jr_current))
         if finalize or (finalize is None and self.target is not None and current >= self.target):
             hooks.closed(_keras_bar(self, current))
         else:

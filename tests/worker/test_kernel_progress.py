@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jupyter_remote.wire import Bar
-from tests.worker.playing_agent import PlayingAgent, Transcript
+from tests.worker.playing_agent import PlayingAgent, Transcript, cell_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -194,3 +194,64 @@ for i in range(1, 4): bar.update(i, [("loss", 0.5)])
     assert silent(seen)
     (last,) = closed(seen)
     assert (last.n, last.total, last.unit, last.postfix) == (3, 3, "step", "loss=0.5")
+
+
+STANDING_STILL = {
+    "tqdm": "from tqdm import tqdm\nbar = tqdm(total=4); bar.update(1)",
+    "a slow step after quick ones": (
+        "from tqdm import tqdm\nbar = tqdm(total=400)\nfor _ in range(100): bar.update(1)"
+    ),
+    "rich": (
+        "from rich.progress import Progress\nbars = Progress(); bars.start()\n"
+        "task = bars.add_task('x', total=4); bars.advance(task, 1)"
+    ),
+    "our own": "import jupyter_remote as jr\nbar = jr.progress(total=4); bar.update(1)",
+}
+
+
+@pytest.mark.parametrize("how", STANDING_STILL)
+async def test_the_last_step_before_a_long_wait_is_seen(agent: PlayingAgent, how: str) -> None:
+    code = f"{STANDING_STILL[how]}\nimport threading\nthreading.Event().wait(60)"
+    spec, packed = cell_of(code, {}, outputs=[])
+    await agent.send(spec, dict(packed.contents) if packed else None)
+    n = 100 if how.startswith("a slow") else 1
+    await agent.until(lambda m: [b.n for b in agent.now.bars][-1:] == [n])
+    assert len(agent.now.bars) <= 3
+    agent.handle.interrupt()
+    await agent.finish()
+
+
+async def test_nothing_watches_when_no_bar_is_open(agent: PlayingAgent) -> None:
+    code = """
+import threading, time
+from tqdm import tqdm
+def watchers():
+    return [t for t in threading.enumerate() if t.name == "jupyter-remote-bars"]
+for _ in tqdm(range(3)): print(len(watchers()))
+while watchers(): time.sleep(0.01)
+print("gone")
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.text() == "1\n1\n1\ngone\n"
+
+
+async def test_a_forked_child_prints_its_bars(agent: PlayingAgent) -> None:
+    code = """
+import os
+from tqdm import tqdm
+import jupyter_remote as jr
+bar = tqdm(total=4, desc="parent"); bar.update(1)
+if os.fork() == 0:
+    bar.update(1); bar.close()
+    for _ in tqdm(range(2), desc="tqdm of the child"): pass
+    for _ in jr.progress(range(2), desc="ours of the child"): pass
+    os._exit(0)
+os.wait()
+bar.close()
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert {b.description for b in seen.bars} == {"parent"}
+    assert closed(seen)[0].n == 1
+    assert "tqdm of the child: 100%" in seen.text("stderr")
+    assert "ours of the child: 2/2 100 %" in seen.text("stderr")
+    assert "parent" not in seen.text("stderr")
