@@ -124,10 +124,11 @@ def test_each_ordinary_cell_shows_the_same(both):
         for c, t in zip(here[:-1], there[:-1], strict=True)
         if shown(c) != shown(t)
     }
-    assert different == {}
+    assert not different, json.dumps(different, indent=1)
 
 
 def test_all_variables_end_the_same(both):
     here, there = (json.loads(cells[-1].outputs[0].text) for cells in both)
-    assert {k: v for k, v in here.items() if there.get(k) != v} == {}
+    different = {k: (v, there.get(k)) for k, v in here.items() if there.get(k) != v}
+    assert not different, json.dumps(different, indent=1)
     assert set(there) - set(here) <= {"jr"}
