@@ -15,6 +15,10 @@ FOLDERS = ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPY
 
 def isolate(folder: Path) -> dict[str, str]:
     """Environment variables that keep Jupyter, IPython and our backend inside ``folder``."""
+    profile = folder / "ipythondir" / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    # kernels that a test starts over TCP warn of it in their first output
+    (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")
     return {name: str(folder / name.lower()) for name in FOLDERS}
 
 
