@@ -215,12 +215,14 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None = None
     ended_at: float | None = None
     cancel_requested_at: float | None = None
+    cancel_forced: bool = False  # kill at once instead of interrupting first
     result: bytes | None = None  # JSON of wire.Result
     error: bytes | None = None  # JSON of wire.RemoteFailure
     progress: bytes | None = None  # JSON list of wire.Bar: the latest of each
     metrics: bytes | None = None  # JSON of wire.Metrics: the latest
     log: bytes | None = None  # JSON of wire.Segment: the whole output, if some was folded
     summary: bytes | None = None  # JSON of store.views.Summary: what a view tells of the spec
+    code_digest: str = ""  # of the raw text; empty: no code of its own
 
     @property
     def status(self) -> Status:
@@ -255,6 +257,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: float
     python: str = ""  # "3.11.7"
     platform: str = ""
+    token: str = ""  # id of the token that it said hello with: no other may use its id
 
 
 class InstanceState(StrEnum):

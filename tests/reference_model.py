@@ -70,7 +70,7 @@ class Model:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.granted: dict[str, int] = {}
-        self.blob = False
+        self.senders: set[str] = set()  # who sent the blob
 
     # -- money follows from the jobs
     def spent(self, owner: str) -> int:
@@ -94,10 +94,10 @@ class Model:
         self.jobs[key] = job
         return True
 
-    def upload(self) -> None:
-        self.blob = True
+    def upload(self, owner: str) -> None:
+        self.senders.add(owner)
         for job in self.jobs.values():
-            if job.state == "queued":
+            if job.state == "queued" and job.owner == owner:
                 job.ready = True
 
     def claim(self, key: str, worker: str, now: int) -> int | None:

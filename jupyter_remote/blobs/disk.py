@@ -66,17 +66,16 @@ class DiskBlobs:
 
     async def put(self, digest: str, body: AsyncIterator[bytes], limit_bytes: int) -> int:
         target = self._path(digest)
-        size = 0
-        with self._new_file() as (path, fd):
-            hasher = blake3()
+        with _known(target) as known, contextlib.ExitStack() as stack:
+            taken = _Taken(known, lambda: stack.enter_context(self._new_file()))
             async for batch in _batches(body):
-                size += sum(map(len, batch))
-                if size > limit_bytes:
+                if taken.size + sum(map(len, batch)) > limit_bytes:
                     raise TooLarge(f"The blob is larger than {limit_bytes} bytes.")
-                await _aside(size, _take, fd, hasher, batch)
-            _compare(hasher.hexdigest(), digest)
-            _publish(path, fd, target)
-        return size
+                await _aside(taken.size, taken.take, batch)
+            _compare(taken.end(), digest)
+            if taken.new is not None:
+                _publish(*taken.new, target)
+        return taken.size
 
     async def adopt(self, digest: str, spooled: str) -> int:
         target = self._path(digest)
@@ -197,12 +196,63 @@ async def _aside(size: int, work: Callable[..., None], *arguments: Any) -> None:
         await asyncio.to_thread(work, *arguments)
 
 
-def _take(fd: int, hasher: blake3, pieces: list[bytes]) -> None:
-    for piece in pieces:
-        hasher.update(piece)
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(fd, view) :]
+class _Taken:
+    """A body as it comes: hashed, and compared with the blob that may be there already.
+
+    From the first difference on it is written to a new file. So a blob that is there whole is not
+    written again, and one that is damaged is replaced.
+    """
+
+    def __init__(self, known: int | None, begin: Callable[[], tuple[Path, int]]) -> None:
+        self.size = 0
+        self.new: tuple[Path, int] | None = None
+        self._known = known
+        self._begin = begin
+        self._hasher = blake3()
+
+    def take(self, pieces: list[bytes]) -> None:
+        """The next part of the body. Raises OSError."""
+        for piece in pieces:
+            self._hasher.update(piece)
+            if self.new is None and not self._as_before(piece):
+                self._start()
+            if self.new is not None:
+                _write(self.new[1], piece)
+            self.size += len(piece)
+
+    def end(self) -> str:
+        """The digest of all that came."""
+        if self.new is None and (self._known is None or os.fstat(self._known).st_size != self.size):
+            self._start()
+        return self._hasher.hexdigest()
+
+    def _as_before(self, piece: bytes) -> bool:
+        return self._known is not None and os.pread(self._known, len(piece), self.size) == piece
+
+    def _start(self) -> None:
+        self.new = self._begin()
+        if self._known is not None:
+            _copy(self._known, self.new[1], 0, self.size)
+
+
+@contextlib.contextmanager
+def _known(path: Path) -> Iterator[int | None]:
+    """The blob if it is there."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _write(fd: int, piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _compare(found: str, digest: str) -> None:

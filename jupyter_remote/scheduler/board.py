@@ -139,8 +139,8 @@ class Board:
         active.started_at = job.started_at
         active.rate_ucredits_per_h = job.rate_ucredits_per_h
         active.hold_ucredits = job.hold_ucredits
-        if job.cancel_requested and not active.cancel:
-            active.cancel = "interrupt"
+        if job.cancel_requested and active.cancel != "kill":
+            active.cancel = "kill" if job.cancel_forced else "interrupt"
         if agent := self.agents.get(active.worker):
             agent.jobs.add(job.id)
 

@@ -141,8 +141,8 @@ class Scheduler:
         stop = self.board.note(job)
         if stop is not None:
             self.tell(stop, "kill")
-        elif before and before.cancel and not was:
-            self.tell(before, "interrupt")
+        elif before and before.cancel != was:
+            self.tell(before, before.cancel)
         self.wake()
 
     def connected(self, agent: Agent) -> None:

@@ -48,6 +48,7 @@ async def server(call: Call) -> wire.ServerInfo:
     running = sum(a.started for a in board.active.values())
     queued = board.waiting + len(board.retry_at) + len(board.active) - running
     blobs = backend.blobs
+    at_home = facts.embedded and call.caller.owner == facts.owner
     return wire.ServerInfo(
         version=facts.version,
         protocol=wire.PROTOCOL,
@@ -56,8 +57,8 @@ async def server(call: Call) -> wire.ServerInfo:
         started_at=facts.started_at,
         owner=call.caller.owner,
         scopes=sorted(call.caller.scopes),
-        blobs=str(blobs.folder or "") if facts.embedded else "",
-        spool=str(blobs.spool or "") if facts.embedded else "",
+        blobs=str(blobs.folder or "") if at_home else "",
+        spool=str(blobs.spool or "") if at_home else "",
         workers=worker_views(backend),
         jobs_queued=queued,
         jobs_running=running,

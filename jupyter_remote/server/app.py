@@ -124,7 +124,7 @@ def _scheduler(
         retention=Retention(jobs_s=settings.retention_s, blobs_s=settings.unused_blobs_s),
         lease_s=settings.lease_s,
         grace_s=settings.interrupt_grace_s + settings.heartbeat_s,
-        delete_blob=backend.blobs.delete,
+        delete_blob=backend.discard_blob,
         provider=provider,
         launch=launch,
     )

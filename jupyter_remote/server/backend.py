@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -72,6 +74,7 @@ class Backend:
     tokens: Tokens = field(init=False)
     used_at: float = 0.0  # monotonic time of the last request
     _commits: set[asyncio.Task[Any]] = field(default_factory=set)
+    _arriving: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(lambda h: self.look(self.store.token, h), self.clock)
@@ -104,6 +107,26 @@ class Backend:
         if self.hub.listeners or not self.scheduler.board.idle:
             self.used_at = self.clock.monotonic()
         return self.clock.monotonic() - self.used_at
+
+    @contextmanager
+    def arriving(self, digest: str) -> Iterator[None]:
+        """From before the bytes of a blob are put there until its row is committed."""
+        self._arriving[digest] += 1
+        try:
+            yield
+        finally:
+            self._arriving[digest] -= 1
+            if not self._arriving[digest]:
+                del self._arriving[digest]
+
+    async def discard_blob(self, digest: str) -> None:
+        """Delete bytes whose row was forgotten, unless they came again meanwhile.
+
+        Nothing else runs between the look and the deletion: both happen on the event loop, and
+        :meth:`arriving` was entered there.
+        """
+        if not self._arriving[digest] and self.store.blob(digest) is None:
+            await self.blobs.delete(digest)
 
     async def _commit(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
         result = await self.writer.call(verb, *args, **options)

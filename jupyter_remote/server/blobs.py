@@ -44,21 +44,24 @@ def _absent() -> errors.NotFound:
     return errors.NotFound("There is no such blob.")
 
 
-def _owners(call: Call) -> set[OwnerId]:
-    """Whose blobs the caller may read: its own; a worker also those of whom it works for."""
-    owners = {call.caller.owner}
+async def _owners(call: Call) -> list[OwnerId]:
+    """Whose blobs the caller may read: its own; a worker also those of whom it works for.
+
+    The store knows which worker has which token, also while its connection is down.
+    """
+    backend, owners = call.backend, {call.caller.owner}
     if "worker" in call.caller.scopes:
-        links = call.backend.fleet.links
-        for active in call.backend.scheduler.board.active.values():
-            link = links.get(active.worker)
-            if link is not None and link.token == call.caller.token_id:
-                owners.add(active.owner)
-    return owners
+        working = {(a.worker, a.owner) for a in backend.scheduler.board.active.values() if a.epoch}
+        for worker, owner in working:
+            if owner not in owners:
+                token = await backend.look(backend.store.token_of_worker, worker)
+                owners |= {owner} if token == call.caller.token_id else set()
+    return sorted(owners)
 
 
 async def _require_readable(call: Call, digest: str) -> None:
     backend = call.backend
-    for owner in _owners(call):
+    for owner in await _owners(call):
         if await backend.look(backend.store.may_read_blob, digest, owner):
             return
     if not call.query.job or not await _in_open_result(call, digest):
@@ -79,23 +82,33 @@ async def _in_open_result(call: Call, digest: str) -> bool:
 async def _present(call: Call, digest: str, size_bytes: int) -> wire.BlobView:
     """The bytes are there: jobs that wait for them may become ready."""
     backend, now = call.backend, call.backend.clock.now()
-    await backend.commit(backend.store.blob_present, digest, size_bytes, now)
-    for owner in _owners(call):
-        await backend.commit(backend.store.note_upload, digest, owner, now)
+    owners = await _owners(call)
+    await backend.commit(backend.store.blob_present, digest, size_bytes, now, owners)
     return wire.BlobView(digest, size_bytes)
+
+
+def _shares_disk(call: Call) -> bool:
+    """Is the caller the user whose embedded backend this is?
+
+    Whoever writes into the spool folder could read the whole store there, so that a file of
+    theirs is taken over without its digest being checked: that proves nothing to anybody else.
+    """
+    facts = call.backend.facts
+    return facts.embedded and call.caller.owner == facts.owner
 
 
 async def put(call: Call) -> wire.BlobView:
     digest = check_digest(call.path["digest"])
     spooled = call.header(b"x-spool")
-    if spooled:
-        if not call.backend.facts.embedded or not _BARE_NAME.fullmatch(spooled):
-            raise errors.InvalidRequest("X-Spool is the bare name of a file in the spool folder.")
-        size_bytes = await call.backend.blobs.adopt(digest, spooled)
-    else:
-        limit = call.backend.settings.max_blob_bytes
-        size_bytes = await call.backend.blobs.put(digest, call.stream(), limit)
-    return await _present(call, digest, size_bytes)
+    if spooled and not (_shares_disk(call) and _BARE_NAME.fullmatch(spooled)):
+        raise errors.InvalidRequest("X-Spool is the bare name of a file in the spool folder.")
+    with call.backend.arriving(digest):
+        if spooled:
+            size_bytes = await call.backend.blobs.adopt(digest, spooled)
+        else:
+            limit = call.backend.settings.max_blob_bytes
+            size_bytes = await call.backend.blobs.put(digest, call.stream(), limit)
+        return await _present(call, digest, size_bytes)
 
 
 async def assemble(call: Call) -> wire.BlobView:
@@ -103,15 +116,19 @@ async def assemble(call: Call) -> wire.BlobView:
     digest = check_digest(call.path["digest"])
     chunks: Sequence[tuple[str, int]] = call.body.chunks
     check_chunks(chunks, call.body.size_bytes)
-    places = await backend.read(backend.store.chunk_places, [c for c, _ in chunks])
-    pieces = []
+    places: dict[str, tuple[str, int, int]] = {}
+    for owner in await _owners(call):
+        names = [chunk for chunk, _ in chunks]
+        places |= await backend.read(backend.store.chunk_places, names, owner)
     for chunk, size_bytes in chunks:
-        place = places.get(chunk)
-        if place is None or place[2] != size_bytes:
-            place = (chunk, 0, size_bytes)  # it was uploaded as a blob of its own
-        pieces.append(place)
-    size = await backend.blobs.assemble(digest, pieces)
-    view = await _present(call, digest, size)
+        if chunk not in places or places[chunk][2] != size_bytes:
+            raise errors.NotFound(
+                f"There is no chunk {chunk[:12]}… of {size_bytes} bytes.",
+                hint="Upload the chunks that are missing, then put the segment together again.",
+            )
+    with backend.arriving(digest):
+        size = await backend.blobs.assemble(digest, [places[chunk] for chunk, _ in chunks])
+        view = await _present(call, digest, size)
     await backend.commit(backend.store.add_chunks, digest, chunks)
     return view
 

@@ -129,9 +129,6 @@ async def cancel(call: Call) -> wire.JobView:
     changed = await backend.commit(
         backend.store.cancel, job.id, call.caller.owner, backend.clock.now(), force
     )
-    active = backend.scheduler.board.active.get(job.id)
-    if force and active is not None:
-        backend.scheduler.tell(active, "kill")
     return view(call, changed.job)
 
 

@@ -49,7 +49,7 @@ async def plan(call: Call) -> wire.PlanReply:
     check_segments(request.segments)
     timeout_s, max_cost = request.timeout_s, request.max_cost_ucredits
     priced = price(request.need, timeout_s, max_cost, backend.machines, backend.settings)
-    missing = await backend.look(backend.store.missing, request.segments)
+    missing = await backend.look(backend.store.missing, request.segments, call.caller.owner)
     balance = await backend.look(backend.store.balance, call.caller.owner)
     wanted = msgspec.structs.replace(request.need, machine="")
     others = [m for m in fitting(wanted, backend.machines) if m.id != priced.machine.id]

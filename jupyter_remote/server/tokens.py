@@ -62,6 +62,7 @@ async def revoke(call: Call) -> wire.TokenList:
     now = backend.clock.now()
     await backend.commit(backend.store.revoke_token, call.path["id"], call.caller.owner, now)
     backend.tokens.forget()
+    await backend.fleet.cut_off(call.path["id"])
     return await listing(call)
 
 

@@ -275,6 +275,11 @@ class Fleet:
         link = self.links.get(worker)
         return link is not None and await link.send(message)
 
+    async def cut_off(self, token: str) -> None:
+        """A token was revoked: whoever is connected with it is not any more."""
+        for link in [each for each in self.links.values() if each.token == token]:
+            await link.close(REFUSED)
+
     async def close(self) -> None:
         """The backend ends: all connections too. The workers dial again."""
         for link in list(self.links.values()):
@@ -311,13 +316,11 @@ class Fleet:
         if not 1 <= hello.slots <= MOST_SLOTS:
             raise errors.InvalidRequest("a worker has between 1 and 10000 slots")
         worker = WorkerId(check_label("worker", hello.worker))
-        before = self.links.get(worker)
-        if before is not None:
-            if before.token != caller.token_id:
-                raise errors.NotAuthorized("another worker has this id")
+        record = _record(hello, caller.token_id, backend.clock.now())
+        await backend.commit(backend.store.put_worker, record)  # refuses another one's id
+        if (before := self.links.get(worker)) is not None:
             await before.close(REPLACED)
         link = Link(backend, websocket, worker, caller.token_id)
-        await backend.commit(backend.store.put_worker, _record(hello, backend.clock.now()))
         keep = await _resumed(backend, worker, hello.running)
         self.links[worker] = link
         await link.send(_welcome(backend, keep))
@@ -334,7 +337,7 @@ class Fleet:
         await backend.commit(backend.store.worker_gone, link.worker, backend.clock.now())
 
 
-def _record(hello: wire.Hello, now: float) -> WorkerRecord:
+def _record(hello: wire.Hello, token: str, now: float) -> WorkerRecord:
     return WorkerRecord(
         id=WorkerId(hello.worker),
         instance=hello.instance[:200],
@@ -345,6 +348,7 @@ def _record(hello: wire.Hello, now: float) -> WorkerRecord:
         seen_at=now,
         python=hello.python[:50],
         platform=hello.platform[:200],
+        token=token,
     )
 
 

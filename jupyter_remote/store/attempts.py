@@ -165,7 +165,8 @@ def _last_words(
     session: Session, stored: Stored, epoch: int, outcome: Outcome, now: float
 ) -> list[Event]:
     """The last events, and the references to the blobs that hold result and log."""
-    absent = blobs.missing(session, outcome.segments)
+    kept = [*outcome.segments, *([outcome.log] if outcome.log is not None else [])]
+    absent = blobs.missing(session, kept, stored.job.owner)
     if absent:
         raise Conflict(
             f"{len(absent)} parts of the result of job {stored.job.id} are not there",
@@ -180,9 +181,10 @@ def _last_words(
 
 
 def cancel(session: Session, job: JobId, owner: OwnerId, now: float, force: bool) -> Changed:
-    """Asked again for a running job it is the same."""
+    """Asked again for a running job it is the same, unless now it is to be killed at once."""
     stored = load(session, job, owner)
-    if stored.job.state is JobState.RUNNING and stored.job.cancel_requested:
+    softer = stored.job.cancel_forced or not force
+    if stored.job.state is JobState.RUNNING and stored.job.cancel_requested and softer:
         return Changed(stored.job, [])
     active = stored.job.state in ACTIVE
     attempt = attempt_at(session, stored, stored.job.epoch) if active else None

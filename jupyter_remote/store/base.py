@@ -218,14 +218,28 @@ class Store(Protocol):
     def last_cursor(self) -> int: ...
 
     # -- blobs: rows and references; the bytes are in blobs.base.Blobs
-    def blob_present(self, digest: str, size_bytes: int, now: float) -> list[Changed]:
-        """The bytes are there now. Returns jobs that became ready by it."""
+    def blob(self, digest: str) -> BlobRow | None:
+        """What is known of a blob; None when nothing is."""
         ...
 
-    def missing(self, segments: Sequence[Segment]) -> list[MissingSegment]: ...
+    def blob_present(
+        self, digest: str, size_bytes: int, now: float, owners: Sequence[OwnerId] = ()
+    ) -> list[Changed]:
+        """The bytes are there now, and ``owners`` sent them. Returns jobs that became ready."""
+        ...
 
-    def chunk_places(self, chunks: Sequence[str]) -> dict[str, tuple[str, int, int]]:
-        """Chunk digest → (segment digest, offset, size) of a segment that is there."""
+    def missing(self, segments: Sequence[Segment], owner: OwnerId) -> list[MissingSegment]:
+        """What ``owner`` has to send: also what is there, unless they have shown to have it.
+
+        They have sent it before, or a job of theirs that did not wait for it refers to it.
+        Otherwise a digest alone would be enough to read somebody else's bytes.
+        """
+        ...
+
+    def chunk_places(
+        self, chunks: Sequence[str], owner: OwnerId
+    ) -> dict[str, tuple[str, int, int]]:
+        """Chunk digest → (segment digest, offset, size) of a segment that ``owner`` may use."""
         ...
 
     def add_chunks(self, segment: str, chunks: Sequence[tuple[str, int]]) -> None:
@@ -240,10 +254,8 @@ class Store(Protocol):
         ...
 
     def may_read_blob(self, digest: str, owner: OwnerId) -> bool:
-        """Does a job of ``owner`` refer to it, or did ``owner`` upload it?"""
+        """Did ``owner`` send it, or does a job of theirs that had it refer to it?"""
         ...
-
-    def note_upload(self, digest: str, owner: OwnerId, now: float) -> None: ...
 
     def forget_jobs(self, ended_before: float, limit: int = 1000) -> int:
         """Retention: delete terminal jobs (events, references) that ended before; how many."""
@@ -259,7 +271,13 @@ class Store(Protocol):
     def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]: ...
 
     # -- workers, instances, tokens
-    def put_worker(self, worker: WorkerRecord) -> None: ...
+    def put_worker(self, worker: WorkerRecord) -> None:
+        """Raises NotAuthorized when this id said hello with another token before."""
+        ...
+
+    def token_of_worker(self, worker: WorkerId) -> str:
+        """Id of the token that this worker said hello with; empty when it is not known."""
+        ...
 
     def worker_gone(self, worker: WorkerId, now: float) -> None:
         """Its connection closed. Leases run on: unknown is not dead."""

@@ -26,40 +26,49 @@ def blob(session: Session, digest: str) -> BlobRow | None:
     )
 
 
-def is_present(session: Session, digest: str) -> bool:
-    """Are its bytes there?"""
+def _has(session: Session, digest: str, owner: OwnerId) -> int | None:
+    """Size of a blob that is there and that ``owner`` may use; else None."""
     row = session.row(sql.BLOB, digest=digest)
-    return row is not None and row[1] == 1
+    if row is None or row[1] != 1 or not may_read(session, digest, owner):
+        return None
+    size_bytes: int = row[0]
+    return size_bytes
 
 
-def missing(session: Session, segments: Sequence[Segment]) -> list[MissingSegment]:
-    """Segments that are not there, each once, with the chunks that are not there either."""
+def missing(session: Session, segments: Sequence[Segment], owner: OwnerId) -> list[MissingSegment]:
+    """Segments that ``owner`` has to send, each once, with the chunks of them to be sent.
+
+    What is there and was never sent by ``owner`` is asked for all the same: who knows no more
+    than the digest of somebody else's bytes must not get them.
+    """
     unique = {segment.digest: segment for segment in segments}
     return [
-        MissingSegment(digest, _missing_chunks(session, segment))
+        MissingSegment(digest, _missing_chunks(session, segment, owner))
         for digest, segment in unique.items()
-        if not is_present(session, digest)
+        if _has(session, digest, owner) is None
     ]
 
 
-def _missing_chunks(session: Session, segment: Segment) -> list[str]:
+def _missing_chunks(session: Session, segment: Segment, owner: OwnerId) -> list[str]:
     digests = dict.fromkeys(digest for digest, _ in segment.chunks)
-    return [digest for digest in digests if _place_of(session, digest) is None]
+    return [digest for digest in digests if _place_of(session, digest, owner) is None]
 
 
-def _place_of(session: Session, digest: str) -> tuple[str, int, int] | None:
+def _place_of(session: Session, digest: str, owner: OwnerId) -> tuple[str, int, int] | None:
     """In a segment, or as a blob of its own."""
-    row = session.row(sql.CHUNK_PLACE, digest=digest)
+    row = session.row(sql.CHUNK_PLACE, digest=digest, owner=owner)
     if row is not None:
         segment, at_byte, size_bytes = row
         return segment, at_byte, size_bytes
-    row = session.row(sql.BLOB, digest=digest)
-    return (digest, 0, row[0]) if row is not None and row[1] == 1 else None
+    size = _has(session, digest, owner)
+    return (digest, 0, size) if size is not None else None
 
 
-def chunk_places(session: Session, chunks: Sequence[str]) -> dict[str, tuple[str, int, int]]:
-    """Those that are there."""
-    places = {digest: _place_of(session, digest) for digest in chunks}
+def chunk_places(
+    session: Session, chunks: Sequence[str], owner: OwnerId
+) -> dict[str, tuple[str, int, int]]:
+    """Those that are there and that ``owner`` may use."""
+    places = {digest: _place_of(session, digest, owner) for digest in chunks}
     return {digest: place for digest, place in places.items() if place is not None}
 
 
@@ -102,8 +111,13 @@ def _add(
     )
 
 
-def arrived(session: Session, digest: str, size_bytes: int, now: float) -> list[Changed]:
-    """The bytes are there: jobs that waited for nothing else become ready."""
+def arrived(
+    session: Session, digest: str, size_bytes: int, now: float, owners: Sequence[OwnerId]
+) -> list[Changed]:
+    """``owners`` sent the bytes: jobs of theirs that waited for nothing else become ready."""
+    for owner in owners:
+        if session.value(sql.UPLOADED, digest=digest, owner=owner) is None:
+            session.insert(sql.ADD_UPLOAD, digest=digest, owner=owner, at=now)
     row = session.row(sql.BLOB, digest=digest)
     if row is None:
         _add(session, digest, size_bytes, present=1, unused_since_at=now)
@@ -125,18 +139,9 @@ def _make_ready(session: Session, before: Stored, now: float) -> Changed:
     return told(session, Stored(before.seq, job), "ready", "inputs are there", now)
 
 
-def note_upload(session: Session, digest: str, owner: OwnerId, now: float) -> None:
-    """``owner`` may read what ``owner`` sent."""
-    if session.value(sql.UPLOADED, digest=digest, owner=owner) is None:
-        session.insert(sql.ADD_UPLOAD, digest=digest, owner=owner, at=now)
-
-
 def may_read(session: Session, digest: str, owner: OwnerId) -> bool:
-    """Uploaded by ``owner``, or referred to by a job of theirs."""
-    return any(
-        session.value(statement, digest=digest, owner=owner) is not None
-        for statement in (sql.UPLOADED, sql.REFERRED_BY_OWNER)
-    )
+    """Sent by ``owner``, or part of a job of theirs that had it."""
+    return session.value(sql.PROVEN, digest=digest, owner=owner) is not None
 
 
 def collect(session: Session, unused_before: float) -> list[str]:

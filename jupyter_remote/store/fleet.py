@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from jupyter_remote.errors import Conflict, NotFound
+from jupyter_remote.errors import Conflict, NotAuthorized, NotFound
 from jupyter_remote.model import (
     InstanceRecord,
     InstanceState,
@@ -27,11 +27,20 @@ def _columns(record: msgspec.Struct) -> dict[str, Any]:
 
 
 def put_worker(session: Session, worker: WorkerRecord) -> None:
-    """Add it, or overwrite what is known of it."""
+    """Add it, or overwrite what is known of it. Raises NotAuthorized for another token."""
+    bound = token_of_worker(session, worker.id)
+    if bound and bound != worker.token:
+        raise NotAuthorized("another worker has this id")
     values = _columns(worker)
     others = {name: value for name, value in values.items() if name != "id"}
     if not session.change(sql.SAVE_WORKER, id_is=worker.id, **others):
         session.insert(sql.ADD_WORKER, **values)
+
+
+def token_of_worker(session: Session, worker: WorkerId) -> str:
+    """Id of the token that the worker is bound to; empty: none, or it is unknown."""
+    bound: str = session.value(sql.WORKER_TOKEN, id=worker) or ""
+    return bound
 
 
 def worker_gone(session: Session, worker: WorkerId, now: float) -> None:

@@ -46,13 +46,13 @@ def submit(session: Session, new: NewJob, now: float) -> Written:
                 f"the job id {new.id} was used for another request",
                 hint="Make a new id for each job; send the same id only to repeat a request.",
             )
-        missing = blobs.missing(session, new.segments)
+        missing = blobs.missing(session, new.segments, new.owner)
         return Written(load(session, new.id, whole=True).job, False, missing)
     return _write(session, new, now)
 
 
 def _write(session: Session, new: NewJob, now: float) -> Written:
-    missing = blobs.missing(session, new.segments)
+    missing = blobs.missing(session, new.segments, new.owner)
     job = _record_of(new, now, ready=not missing)
     money.admit(session, job.owner, job.hold_ucredits)
     stored = Stored(_insert(session, job, new), job)
@@ -88,6 +88,7 @@ _INSERTED = [
 
 
 def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
+    summary = views.summary_of(new.spec)
     return JobRecord(
         id=new.id,
         owner=new.owner,
@@ -114,7 +115,8 @@ def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
         submitted_at=now,
         ready=ready,
         batch=new.batch,
-        summary=encode(views.summary_of(new.spec)),
+        summary=encode(summary),
+        code_digest=summary.code_digest,
     )
 
 

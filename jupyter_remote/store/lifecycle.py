@@ -340,7 +340,14 @@ def cancel(job: JobRecord, attempt: AttemptRecord | None, now: float, force: boo
         raise Conflict(f"job {job.id} is {job.state.value} already")
     if job.state is JobState.RUNNING:
         text = "cancel requested" + (" (kill at once)" if force else "")
-        return _step(job, "cancel", text, cancel_requested=True, cancel_requested_at=now)
+        return _step(
+            job,
+            "cancel",
+            text,
+            cancel_requested=True,
+            cancel_requested_at=job.cancel_requested_at or now,
+            cancel_forced=force,
+        )
     free = "not charged" if not job.cost_ucredits else "nothing more is charged"
     return _step(
         job,

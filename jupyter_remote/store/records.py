@@ -44,6 +44,7 @@ MUTABLE = (
     "started_at",
     "ended_at",
     "cancel_requested_at",
+    "cancel_forced",
     "result",
     "error",
     "progress",
@@ -51,7 +52,7 @@ MUTABLE = (
     "log",
 )
 _LIMITS = ("timeout_s", "max_run_s", "max_cost_ucredits", "memory_bytes")
-_FLAGS = ("simulated", "cancel_requested", "ready")
+_FLAGS = ("simulated", "cancel_requested", "cancel_forced", "ready")
 _PLAIN = (
     "id",
     "owner",
@@ -68,6 +69,7 @@ _PLAIN = (
     "batch",
     "submitted_at",
     "summary",
+    "code_digest",
 )
 _NAMES = (*_PLAIN, *MUTABLE, *_LIMITS)
 
@@ -151,7 +153,7 @@ def entries_of(row: tuple[Any, ...]) -> list[Entry]:
 
 def worker_of(row: tuple[Any, ...]) -> WorkerRecord:
     """From a row of ``worker``."""
-    id_, instance, machine, slots, connected, draining, seen_at, python, platform = row
+    id_, instance, machine, slots, connected, draining, seen_at, python, platform, token = row
     return WorkerRecord(
         id=WorkerId(id_),
         instance=instance,
@@ -162,6 +164,7 @@ def worker_of(row: tuple[Any, ...]) -> WorkerRecord:
         seen_at=seen_at,
         python=python,
         platform=platform,
+        token=token,
     )
 
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; ``migrations/versions`` holds the way there."""
 
 metadata = MetaData(
@@ -87,6 +87,7 @@ job = Table(
     Column("batch", Text),
     _time("submitted_at", null=False),
     Column("summary", LargeBinary),
+    _text("code_digest", server_default=""),
     # From here on: what transitions change.
     _text("state"),
     _flag("cancel_requested"),
@@ -103,6 +104,7 @@ job = Table(
     _time("started_at"),
     _time("ended_at"),
     _time("cancel_requested_at"),
+    _flag("cancel_forced"),
     Column("result", LargeBinary),
     Column("error", LargeBinary),
     Column("progress", LargeBinary),
@@ -118,6 +120,19 @@ Index(
     "ix_job_claimable",
     job.c.seq,
     **_only("state = 'queued' AND ready = 1"),
+)
+# Single jobs are read before calls of batches.
+Index(
+    "ix_job_single",
+    job.c.seq,
+    **_only("state = 'queued' AND ready = 1 AND batch IS NULL"),
+)
+# Earlier runs of the same code.
+Index(
+    "ix_job_code",
+    job.c.owner,
+    job.c.code_digest,
+    **_only("state = 'succeeded' AND code_digest <> ''"),
 )
 Index(
     "ix_job_waiting",
@@ -292,6 +307,7 @@ worker = Table(
     _time("seen_at", null=False),
     _text("python"),
     _text("platform"),
+    _text("token", server_default=""),  # id of the token that it said hello with: it alone may
 )
 Index("ix_worker_connected", worker.c.id, **_only("connected = 1"))
 

@@ -45,6 +45,23 @@ def _all(table: sa.Table) -> sa.Insert:
     return insert(table).values({c: _p(c.name) for c in table.c})
 
 
+def _proven(digest: sa.ColumnElement[Any], owner: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Has ``owner`` shown to have these bytes: sent them, or has a job that had them?
+
+    A job that still waits for its inputs shows nothing: whoever submits it may know no more than
+    a digest.
+    """
+    one, its_job = reference.alias(), job.alias()
+    sent = sa.exists().where(upload.c.digest == digest, upload.c.owner == owner)
+    had = sa.exists().where(
+        one.c.digest == digest,
+        its_job.c.seq == one.c.job,
+        its_job.c.owner == owner,
+        sa.or_(one.c.role != _lit("input"), its_job.c.ready == _lit(1)),
+    )
+    return sa.or_(sent, had)
+
+
 def _row_of(table: sa.Table, *without: str) -> sa.Insert:
     return insert(table).values({c: _p(c.name) for c in table.c if c.name not in without})
 
@@ -240,15 +257,21 @@ WAITING_FOR = (
 )
 STILL_MISSING = (
     select(func.count())
-    .select_from(reference.join(blob))
+    .select_from(reference.join(blob).join(job, job.c.seq == reference.c.job))
     .where(
-        reference.c.job == _p("job"), reference.c.role == _lit("input"), blob.c.present == _lit(0)
+        reference.c.job == _p("job"),
+        reference.c.role == _lit("input"),
+        sa.or_(blob.c.present == _lit(0), ~_proven(reference.c.digest, job.c.owner)),
     )
 )
 CHUNK_PLACE = (
     select(chunk.c.segment, chunk.c.at_byte, chunk.c.size_bytes)
     .join_from(chunk, blob, chunk.c.segment == blob.c.digest)
-    .where(chunk.c.digest == _p("digest"), blob.c.present == _lit(1))
+    .where(
+        chunk.c.digest == _p("digest"),
+        blob.c.present == _lit(1),
+        _proven(chunk.c.segment, _p("owner")),
+    )
     .limit(_lit(1))
     .offset(_lit(0))
 )
@@ -260,16 +283,11 @@ UPLOADED = select(upload.c.digest).where(
     upload.c.digest == _p("digest"), upload.c.owner == _p("owner")
 )
 ADD_UPLOAD = _all(upload)
-REFERRED_BY_OWNER = (
-    select(reference.c.digest)
-    .join_from(reference, job)
-    .where(reference.c.digest == _p("digest"), job.c.owner == _p("owner"))
-    .limit(_lit(1))
-    .offset(_lit(0))
-)
+PROVEN = select(_lit(1)).where(_proven(_p("digest"), _p("owner")))
 
 # --- workers, instances, tokens --------------------------------------------------------------
 WORKERS = select(worker).where(worker.c.connected == _lit(1)).order_by(worker.c.id)
+WORKER_TOKEN = select(worker.c.token).where(worker.c.id == _p("id"))
 ADD_WORKER = _all(worker)
 SAVE_WORKER = (
     update(worker)

@@ -231,22 +231,26 @@ class SqliteStore:
             return session.value(sql.LAST_CURSOR) or 0
 
     # -- blobs
-    def blob_present(self, digest: str, size_bytes: int, now: float) -> list[Changed]:
+    def blob_present(
+        self, digest: str, size_bytes: int, now: float, owners: Sequence[OwnerId] = ()
+    ) -> list[Changed]:
         with self._write() as session:
-            return blobs.arrived(session, digest, size_bytes, now)
+            return blobs.arrived(session, digest, size_bytes, now, owners)
 
     def blob(self, digest: str) -> BlobRow | None:
         """What is known of a blob; None when nothing is."""
         with self._read() as session:
             return blobs.blob(session, digest)
 
-    def missing(self, segments: Sequence[Segment]) -> list[MissingSegment]:
+    def missing(self, segments: Sequence[Segment], owner: OwnerId) -> list[MissingSegment]:
         with self._read() as session:
-            return blobs.missing(session, segments)
+            return blobs.missing(session, segments, owner)
 
-    def chunk_places(self, chunks: Sequence[str]) -> dict[str, tuple[str, int, int]]:
+    def chunk_places(
+        self, chunks: Sequence[str], owner: OwnerId
+    ) -> dict[str, tuple[str, int, int]]:
         with self._read() as session:
-            return blobs.chunk_places(session, chunks)
+            return blobs.chunk_places(session, chunks, owner)
 
     def add_chunks(self, segment: str, chunks: Sequence[tuple[str, int]]) -> None:
         with self._write() as session:
@@ -261,10 +265,6 @@ class SqliteStore:
     def may_read_blob(self, digest: str, owner: OwnerId) -> bool:
         with self._read() as session:
             return blobs.may_read(session, digest, owner)
-
-    def note_upload(self, digest: str, owner: OwnerId, now: float) -> None:
-        with self._write() as session:
-            blobs.note_upload(session, digest, owner, now)
 
     # -- money
     def grant(self, owner: OwnerId, amount_ucredits: int, key: str, now: float) -> Balance:
@@ -283,6 +283,10 @@ class SqliteStore:
     def put_worker(self, worker: WorkerRecord) -> None:
         with self._write() as session:
             fleet.put_worker(session, worker)
+
+    def token_of_worker(self, worker: WorkerId) -> str:
+        with self._read() as session:
+            return fleet.token_of_worker(session, worker)
 
     def worker_gone(self, worker: WorkerId, now: float) -> None:
         with self._write() as session:

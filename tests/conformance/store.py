@@ -10,7 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from jupyter_remote.errors import Conflict, InsufficientFunds, KeyReused, NotFound
+from jupyter_remote.errors import (
+    Conflict,
+    InsufficientFunds,
+    KeyReused,
+    NotAuthorized,
+    NotFound,
+)
 from jupyter_remote.model import (
     AttemptState,
     InstanceRecord,
@@ -125,14 +131,14 @@ class StoreConformance:
         assert store.balance(ADA).available_ucredits == 2_500_000
 
     def test_a_job_is_claimable_when_all_its_inputs_are_there(self, store: Store) -> None:
-        store.blob_present(A, 1, 0.0)
+        store.blob_present(A, 1, 0.0, [ADA])
         segments = [Segment(d, 1) for d in (A, B, C)]
         written = store.submit([new_job(segments=segments)], 1.0)[0]
         assert [m.digest for m in written.missing] == [B, C]
         assert store.claim(JobId("job-1"), W1, 2.0, LEASE_S) is None
         assert store.snapshot().queued == []
-        assert store.blob_present(B, 1, 3.0) == []
-        ready = store.blob_present(C, 1, 4.0)
+        assert store.blob_present(B, 1, 3.0, [ADA]) == []
+        ready = store.blob_present(C, 1, 4.0, [ADA])
         assert [changed.job.id for changed in ready] == ["job-1"]
         assert [job.id for job in store.snapshot().queued] == ["job-1"]
         assert claimed(store) == 1
@@ -224,7 +230,7 @@ class StoreConformance:
         outcome = Outcome(kind="succeeded", segments=[Segment(A, 1)])
         with pytest.raises(Conflict):
             store.finish(job, 1, outcome, 12.0)
-        store.blob_present(A, 1, 13.0)
+        store.blob_present(A, 1, 13.0, [ADA])
         assert store.finish(job, 1, outcome, 14.0).job.state is JobState.SUCCEEDED
 
     # -- what goes wrong
@@ -308,6 +314,16 @@ class StoreConformance:
             "cancelled by the user after start: charged 4 credits"
         )
 
+    def test_a_kill_stays_one_however_often_it_is_asked(self, store: Store) -> None:
+        job = running(store)
+        assert not store.cancel(job, ADA, 11.0).job.cancel_forced
+        forced = store.cancel(job, ADA, 12.0, force=True)
+        assert (forced.job.cancel_forced, types(forced)) == (True, ["status"])
+        again = store.cancel(job, ADA, 13.0)
+        assert (again.job.cancel_forced, again.events) == (True, [])
+        assert store.job(job).cancel_requested_at == 11.0
+        assert [j.cancel_forced for j in store.snapshot().active] == [True]
+
     def test_a_job_that_finished_before_its_cancel_is_completed(self, store: Store) -> None:
         job = running(store)
         store.cancel(job, ADA, 11.0)
@@ -380,22 +396,24 @@ class StoreConformance:
 
     # -- blobs
     def test_a_chunk_is_found_in_any_segment_that_is_there(self, store: Store) -> None:
-        store.blob_present(A, 30, 0.0)
+        store.blob_present(A, 30, 0.0, [ADA])
         store.add_chunks(A, [("c1", 10), ("c2", 20)])
         store.add_chunks(A, [("c1", 10), ("c2", 20)])
-        assert store.chunk_places(["c2", "c3"]) == {"c2": (A, 10, 20)}
+        assert store.chunk_places(["c2", "c3"], ADA) == {"c2": (A, 10, 20)}
+        assert store.chunk_places(["c2", "c3"], BOB) == {}
         wanted = Segment(B, 30, chunks=[("c2", 20), ("c3", 10)])
-        (missing,) = store.missing([wanted, Segment(A, 30)])
+        (missing,) = store.missing([wanted, Segment(A, 30)], ADA)
         assert (missing.digest, missing.chunks) == (B, ["c3"])
-        store.blob_present("c3", 10, 1.0)
-        assert store.missing([wanted])[0].chunks == []
+        store.blob_present("c3", 10, 1.0, [ADA])
+        assert store.missing([wanted], ADA)[0].chunks == []
+        assert store.missing([wanted], BOB)[0].chunks == ["c2", "c3"]
 
     def test_blobs_are_kept_while_a_job_needs_them(self, store: Store) -> None:
-        store.blob_present(A, 1, 0.0)
-        store.blob_present(B, 1, 0.0)
+        store.blob_present(A, 1, 0.0, [ADA])
+        store.blob_present(B, 1, 0.0, [ADA])
         job = running(store, new_job(segments=[Segment(A, 1)]))
         assert store.collect(1000.0, 500.0) == [B]
-        assert store.missing([Segment(B, 1)]) != []
+        assert store.missing([Segment(B, 1)], ADA) != []
         store.finish(job, 1, Outcome(kind="succeeded"), 1000.0)
         assert store.collect(10_000.0, 500.0) == []
         assert store.forget_jobs(999.0) == 0
@@ -407,12 +425,41 @@ class StoreConformance:
         assert store.audit() == []
 
     def test_a_blob_is_read_by_who_sent_it_or_has_a_job_with_it(self, store: Store) -> None:
-        store.note_upload(A, ADA, 0.0)
-        store.note_upload(A, ADA, 1.0)
+        store.blob_present(A, 1, 0.0, [ADA])
+        store.blob_present(A, 1, 1.0, [ADA])
         assert store.may_read_blob(A, ADA)
         assert not store.may_read_blob(A, BOB)
-        store.submit([new_job(owner=BOB, segments=[Segment(A, 1)])], 0.0)
+
+    def test_a_digest_alone_gives_nobody_the_bytes(self, store: Store) -> None:
+        store.blob_present(A, 1, 0.0, [ADA])
+        theft = new_job(owner=BOB, segments=[Segment(A, 1)])
+        for _ in range(2):
+            assert [m.digest for m in store.submit([theft], 1.0)[0].missing] == [A]
+        assert store.claim(theft.id, W1, 2.0, LEASE_S) is None
+        assert not store.may_read_blob(A, BOB)
+        assert store.blob_present(A, 1, 3.0, [ADA]) == []
+        [ready] = store.blob_present(A, 1, 4.0, [BOB])
+        assert ready.job.id == theft.id
         assert store.may_read_blob(A, BOB)
+
+    def test_a_result_is_made_only_of_what_its_owner_has(self, store: Store) -> None:
+        store.blob_present(A, 1, 0.0, [ADA])
+        job = running(store, new_job(owner=BOB))
+        for theft in (
+            Outcome(kind="succeeded", segments=[Segment(A, 1)]),
+            Outcome(kind="failed", log=Segment(A, 1)),
+        ):
+            with pytest.raises(Conflict):
+                store.finish(job, 1, theft, 11.0)
+        assert not store.may_read_blob(A, BOB)
+        store.blob_present(A, 1, 12.0, [BOB])
+        store.finish(job, 1, Outcome(kind="succeeded", segments=[Segment(A, 1)]), 13.0)
+
+    def test_what_a_job_made_may_go_into_the_next(self, store: Store) -> None:
+        store.blob_present(A, 1, 0.0, [ADA])
+        job = running(store)
+        store.finish(job, 1, Outcome(kind="succeeded", segments=[Segment(A, 1)]), 11.0)
+        assert store.submit([new_job("job-2", segments=[Segment(A, 1)])], 12.0)[0].job.ready
 
     # -- workers, instances, tokens
     def test_the_snapshot_holds_what_the_scheduler_needs(self, store: Store) -> None:
@@ -447,6 +494,18 @@ class StoreConformance:
         assert store.expire_leases(56.0) == []
         assert not store.resume(W2, job, 1, 54.0, LEASE_S)
         assert not store.resume(W1, JobId("none"), 1, 54.0, LEASE_S)
+
+    def test_a_workers_id_belongs_to_the_token_that_said_hello_first(self, store: Store) -> None:
+        worker = WorkerRecord(
+            id=W1, instance="i", machine="local", slots=2, connected=True, draining=False,
+            seen_at=1.0, token="t1",
+        )  # fmt: skip
+        store.put_worker(worker)
+        store.put_worker(worker)
+        store.worker_gone(W1, 2.0)
+        assert (store.token_of_worker(W1), store.token_of_worker(W2)) == ("t1", "")
+        with pytest.raises(NotAuthorized):
+            store.put_worker(msgspec.structs.replace(worker, token="t2"))
 
     def test_tokens_are_found_by_their_hash_and_revoked_once(self, store: Store) -> None:
         token = TokenRecord(id="t1", owner=ADA, scopes=("submit", "read"), created_at=1.0)

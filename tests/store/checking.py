@@ -49,7 +49,7 @@ class Checker:
         max_attempts: int, retries: int, needs_blob: bool,
     ) -> None:  # fmt: skip
         body = f"{body} {rate} {max_run} {max_attempts} {retries} {needs_blob}"
-        ready = not needs_blob or self.model.blob
+        ready = not needs_blob or owner in self.model.senders
         new = NewJob(
             id=JobId(key), owner=OwnerId(owner), body_digest=body, client="k", kind="call",
             description="", visibility="private", machine="local", simulated=False, spec=b"{}",
@@ -63,9 +63,9 @@ class Checker:
         )
         assert got is None or got[0].created == created
 
-    def upload(self) -> None:
-        self.model.upload()
-        self.store.blob_present(BLOB.digest, BLOB.size_bytes, self.now)
+    def upload(self, owner: str) -> None:
+        self.model.upload(owner)
+        self.store.blob_present(BLOB.digest, BLOB.size_bytes, self.now, [OwnerId(owner)])
 
     def claim(self, key: str, worker: str) -> None:
         got, epoch = self.same(
@@ -218,7 +218,10 @@ class Checker:
         self.now += chance.choice((1, 3, 10, 20, 46))
 
     def _sweeps(self, chance: random.Random) -> None:
-        ops = (self._one_silent, self._again, lambda _: self.sweep(), lambda _: self.upload())
+        def upload(chance: random.Random) -> None:
+            self.upload(chance.choice(OWNERS))
+
+        ops = (self._one_silent, self._again, lambda _: self.sweep(), upload)
         chance.choices(ops, (8, 12, 4, 1))[0](chance)
 
     def _one_silent(self, chance: random.Random) -> None:

@@ -81,9 +81,9 @@ class StoreMachine(RuleBasedStateMachine):
     def wake(self) -> None:
         self.checker.wake()
 
-    @rule()
-    def upload(self) -> None:
-        self.checker.upload()
+    @rule(owner=st.sampled_from(OWNERS))
+    def upload(self, owner: str) -> None:
+        self.checker.upload(owner)
 
     @invariant()
     def same_as_the_model(self) -> None:
