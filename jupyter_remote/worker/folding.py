@@ -6,6 +6,7 @@ what people see at once. Nothing goes without a ``folded`` or ``notice`` event t
 
 from __future__ import annotations
 
+import re
 from collections import deque
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 from jupyter_remote.wire import encode
 
 MIB = 1024 * 1024
+
+_ENDS = re.compile(r"[\r\n]")
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,25 +57,36 @@ def size_text(size_bytes: float) -> str:
     return f"{size_bytes:.0f} bytes" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
 
 
+def too_large(msg_type: str, size_bytes: int, limit_bytes: int) -> str:
+    """What is said in the place of an output."""
+    limit = size_text(limit_bytes)
+    return f"{msg_type} of {size_text(size_bytes)} is not shown: the limit is {limit}"
+
+
 def collapse(text: str) -> str:
-    """``text`` without what carriage returns overwrite again before anybody could read it."""
+    """``text`` without what carriage returns overwrite again before anybody could read it.
+
+    What it continues is not known, so the cursor must stand at its end where it would have stood:
+    what comes next, in another piece, is written there.
+    """
     if "\r" not in text:
         return text
     first, *others = text.replace("\r\n", "\n").split("\n")
-    begun, mark, rest = first.partition("\r")  # what stands before the chunk is not known here
-    lines = [begun + mark + _overwritten(rest) if mark else first]
-    lines.extend(_overwritten(line) for line in others)
+    last = len(others)
+    begun, mark, rest = first.partition("\r")
+    lines = [begun + mark + _overwritten(rest, last == 0) if mark else first]
+    lines.extend(_overwritten(line, i == last) for i, line in enumerate(others, 1))
     return "\n".join(lines)
 
 
-def _overwritten(line: str) -> str:
+def _overwritten(line: str, goes_on: bool) -> str:
     if "\r" not in line:
         return line
-    seen = ""
+    seen = part = ""
     for part in line.split("\r"):
         # Escape sequences have no width, so that the remainder of a longer line is not known.
         seen = part + seen[len(part) :] if "\x1b" not in part + seen else part or seen
-    return seen + "\r" if line.endswith("\r") else seen
+    return f"{seen}\r{part}" if goes_on and len(part) < len(seen) else seen
 
 
 class Bucket:
@@ -154,9 +168,7 @@ class Folding:
         """A rich output: itself, or a count or notice in its place."""
         size = len(content)
         if size > self._bounds.display_bytes:
-            limit = size_text(self._bounds.display_bytes)
-            text = f"{msg_type} of {size_text(size)} is not shown: the limit is {limit}"
-            return [notice(text)]
+            return [notice(too_large(msg_type, size, self._bounds.display_bytes))]
         cost = max(size, self._bounds.display_cost_bytes)
         if cost > self._displays.level(now):
             self._hold(Shown(msg_type, content))
@@ -211,17 +223,19 @@ class Folding:
         return stream(name, text)
 
     def _cut_long_lines(self, name: str, text: str) -> str:
+        """A line that is begun anew by carriage returns is as long as its parts."""
         column = self._columns.get(name, 0)
-        if "\n" not in text and column + len(text) <= self._bounds.line_bytes:
+        if len(text) <= self._bounds.line_bytes - column and not _ENDS.search(text):
             self._columns[name] = column + len(text)
             return text
-        lines = text.split("\n")
+        lines = _ENDS.split(text)
+        ends = [*_ENDS.findall(text), ""]
         self._columns[name] = (column if len(lines) == 1 else 0) + len(lines[-1])
         if column + len(text) <= self._bounds.line_bytes:
             return text
         lines[0] = self._cut(name, lines[0], column)
         lines[1:] = [self._cut(name, line, 0) for line in lines[1:]]
-        return "\n".join(lines)
+        return "".join(line + end for line, end in zip(lines, ends, strict=True))
 
     def _cut(self, name: str, line: str, column: int) -> str:
         room = self._bounds.line_bytes - column

@@ -11,6 +11,7 @@ import io
 import json
 import mmap
 import os
+import re
 import socket
 import struct
 import threading
@@ -24,14 +25,16 @@ from jupyter_remote.worker import channel
 
 GATHER_S = 0.005  # between two sends
 LEAD_S = 0.0004  # before the first: print() writes its text and its newline separately
-PIECE_CHARS = 64 * 1024  # of a Text message
+PIECE_CHARS = 256 * 1024  # of a Text message: up to 1 MiB as UTF-8
 PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is unsent
 TAIL_BYTES = 64 * 1024
+NO_TEXT = [""]
 
 _USED = struct.Struct("!I")
-_ENTRY = struct.Struct("!?I")  # stderr or stdout, size in bytes
+_MARKS = {"stdout": b"\xfe", "stderr": b"\xff"}  # before text of either; never inside UTF-8
+_NAMES = {mark: name for name, mark in _MARKS.items()}
 
-Item = channel.FromKernel | tuple[str, str]
+Item = channel.FromKernel | list[str]  # a message; or text: the stream's name, then pieces
 
 
 def to_json(value: Any) -> bytes:
@@ -54,26 +57,22 @@ class Tail:
         os.ftruncate(fd, TAIL_BYTES)
         os.lseek(fd, TAIL_BYTES, os.SEEK_SET)
         self._memory = mmap.mmap(fd, TAIL_BYTES)
-        self._used = 0
+        self._end = _USED.size
+        self._name = ""
 
     def add(self, name: str, text: str) -> None:
         """Called with the writer's lock held."""
-        data = text.encode()
-        start = _USED.size + self._used
-        end = start + _ENTRY.size + len(data)
-        if end > TAIL_BYTES:
-            return
-        _ENTRY.pack_into(self._memory, start, name == "stderr", len(data))
-        self._memory[start + _ENTRY.size : end] = data
-        self._use(end - _USED.size)
+        data = text.encode() if name == self._name else _MARKS[name] + text.encode()
+        end = self._end + len(data)
+        if end <= TAIL_BYTES:
+            self._memory[self._end : end] = data
+            self._name, self._end = name, end
+            _USED.pack_into(self._memory, 0, end - _USED.size)
 
     def clear(self) -> None:
-        if self._used:
-            self._use(0)
-
-    def _use(self, used: int) -> None:
-        self._used = used
-        _USED.pack_into(self._memory, 0, used)
+        if self._end > _USED.size:
+            self._name, self._end = "", _USED.size
+            _USED.pack_into(self._memory, 0, 0)
 
 
 def read_tail(fd: int) -> tuple[list[channel.Text], str]:
@@ -83,13 +82,9 @@ def read_tail(fd: int) -> tuple[list[channel.Text], str]:
     if len(data) < _USED.size:
         return [], said
     (used,) = _USED.unpack_from(data)
-    texts, at = list[Item](), _USED.size
-    while at < _USED.size + used:
-        is_stderr, size = _ENTRY.unpack_from(data, at)
-        at += _ENTRY.size + size
-        text = data[at - size : at].decode("utf-8", "replace")
-        texts.append(("stderr" if is_stderr else "stdout", text))
-    return [t for t in gathered(texts) if isinstance(t, channel.Text)], said
+    entries = re.findall(rb"([\xfe\xff])([^\xfe\xff]*)", data[_USED.size : _USED.size + used])
+    texts = [(_NAMES[mark], text.decode("utf-8", "replace")) for mark, text in entries]
+    return [channel.Text(name, text) for name, text in texts if text], said
 
 
 class Writer:
@@ -107,53 +102,60 @@ class Writer:
         # Reentrant: a signal handler of user code may print while its thread is in here.
         self._lock = threading.RLock()
         self._items: list[Item] = []
+        self._text = NO_TEXT  # the last of them if that is text
         self._chars = 0
         self._deferred: channel.Out | None = None
         self._some = threading.Event()
         self._urgent = threading.Event()
         self._room = threading.Event()
-        self._forked = False
+        self.forked = False  # true in a process that user code forked: it has no say here
         os.register_at_fork(after_in_child=self._in_child)
         self._thread = threading.Thread(target=self._serve, name="jupyter-remote-out", daemon=True)
         self._thread.start()
 
     def _in_child(self) -> None:
-        self._forked = True
-
-    @property
-    def forked(self) -> bool:
-        """True in a process that user code forked: it has no say on the socket."""
-        return self._forked
+        self.forked = True
 
     def text(self, name: str, text: str) -> None:
-        """Say ``text`` on stdout or stderr, soon. Waits while too much is unsent."""
-        if self._forked:
+        """Say ``text`` on stdout or stderr, soon. Waits while too much is unsent.
+
+        A million calls are common: the path of one after another is kept short.
+        """
+        if self.forked:
             return
         with self._lock:
-            self._put((name, text), len(text))
+            if name == self._text[0]:
+                self._text.append(text)
+            else:
+                run = self._text = [name, text]
+                self._put(run)
+            self._chars += len(text)
             if self._tail is not None and len(text) < TAIL_BYTES // 4:
                 self._tail.add(name, text)
+        if self._chars > PENDING_CHARS:
+            self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
         while self._chars > PENDING_CHARS and threading.current_thread() is not self._thread:
             self._room.clear()
             self._room.wait(0.1)
 
     def send(self, message: channel.FromKernel, urgent: bool = False) -> None:
         """Say a message after all that was said before; ``urgent``: without gathering."""
-        if self._forked:
+        if self.forked:
             return
         with self._lock:
-            self._put(message, 0)
+            self._put(message)
+            self._text = NO_TEXT
         if urgent:
             self._urgent.set()
 
-    def _put(self, item: Item, chars: int) -> None:
+    def _put(self, item: Item) -> None:
         if self._deferred is not None:
             self._items.append(self._deferred)
             self._deferred = None
         self._items.append(item)
-        self._chars += chars
-        if not self._some.is_set():
-            self._some.set()
+        self._some.set()
 
     def defer(self, message: channel.Out) -> None:
         """Hold a message back until the next one; ``drop_deferred`` forgets it.
@@ -163,8 +165,8 @@ class Writer:
         """
         with self._lock:
             if self._deferred is not None:
-                self._put(self._deferred, 0)
-            self._deferred = message
+                self._put(self._deferred)
+            self._deferred, self._text = message, NO_TEXT
 
     def drop_deferred(self) -> None:
         self._deferred = None
@@ -173,7 +175,7 @@ class Writer:
         with self._lock:
             if (message := self._deferred) is not None:
                 self._deferred = None
-                self._put(message, 0)
+                self._put(message)
 
     def _serve(self) -> None:
         sent_at = 0.0
@@ -191,29 +193,23 @@ class Writer:
     def _take(self) -> bytes:
         with self._lock:
             items, self._items = self._items, []
-            self._chars = 0
+            self._text, self._chars = NO_TEXT, 0
             self._some.clear()
             self._urgent.clear()
             if self._tail is not None:
                 self._tail.clear()
-        return b"".join(channel.pack(message) for message in gathered(items))
+        return b"".join(channel.pack(message) for message in messages_of(items))
 
 
-def gathered(items: Iterable[Item]) -> Iterator[channel.FromKernel]:
-    """Messages for ``items`` with neighbouring text of one name put together."""
-    name, parts, chars = "", list[str](), 0
+def messages_of(items: Iterable[Item]) -> Iterator[channel.FromKernel]:
+    """Messages for ``items``, none of them with more than ``PIECE_CHARS`` of text."""
     for item in items:
-        if parts and (not isinstance(item, tuple) or item[0] != name or chars > PIECE_CHARS):
-            yield channel.Text(name, "".join(parts))
-            parts, chars = [], 0
-        if isinstance(item, tuple):
-            name = item[0]
-            parts.append(item[1])
-            chars += len(item[1])
-        else:
+        if not isinstance(item, list):
             yield item
-    if parts:
-        yield channel.Text(name, "".join(parts))
+            continue
+        text = "".join(item[1:])
+        for start in range(0, len(text), PIECE_CHARS):
+            yield channel.Text(item[0], text[start : start + PIECE_CHARS])
 
 
 class Stream(io.TextIOBase):
@@ -234,12 +230,17 @@ class Stream(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if not text:  # print(…, end="")
+            return 0
         if not text.isascii():
             text = text.encode("utf-8", "backslashreplace").decode()
         if self._writer.forked:
             self._write_all(text.encode())
             return len(text)
         self._before()
+        if len(text) <= PIECE_CHARS:
+            self._writer.text(self._name, text)
+            return len(text)
         for start in range(0, len(text), PIECE_CHARS):
             self._writer.text(self._name, text[start : start + PIECE_CHARS])
         return len(text)

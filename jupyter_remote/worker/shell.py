@@ -26,6 +26,7 @@ from jupyter_client.session import Session
 from traitlets.config import Config
 
 from jupyter_remote.worker import channel, failure
+from jupyter_remote.worker.folding import MIB, Bounds, too_large
 from jupyter_remote.worker.interrupts import Interruptible, Interrupts
 from jupyter_remote.worker.outputs import Writer, to_json
 
@@ -40,6 +41,9 @@ def _without_debugger() -> None:
     finally:
         del sys.modules["debugpy"]
 
+
+DISPLAY_BYTES = Bounds().display_bytes
+COMM_BYTES = 64 * MIB  # of a widget's message
 
 IOPUB = frozenset(
     (
@@ -83,13 +87,32 @@ class OurSession(Session):
 
 
 def out(msg_type: str, content: Any, metadata: Any = None, buffers: Any = None) -> channel.Out:
-    """An IOPub message as it goes to the agent."""
+    """An IOPub message as it goes to the agent; a word in its place if it is far too large."""
+    limit = COMM_BYTES if msg_type.startswith("comm_") else DISPLAY_BYTES
+    size = _size_of(content) + sum(memoryview(b).nbytes for b in buffers or ())
+    if size <= limit:  # what is larger is not even encoded: it would take as much memory again
+        encoded = to_json(content)
+        if (size := max(size, len(encoded))) <= limit:
+            return channel.Out(
+                msg_type=msg_type,
+                content=encoded,
+                metadata=to_json(metadata or {}),
+                buffers=[bytes(b) for b in buffers or ()],
+            )
     return channel.Out(
-        msg_type=msg_type,
-        content=to_json(content),
-        metadata=to_json(metadata or {}),
-        buffers=[bytes(b) for b in buffers or ()],
+        msg_type="notice", content=to_json({"text": too_large(msg_type, size, limit)})
     )
+
+
+def _size_of(content: Any) -> int:
+    """About how much text is in a message."""
+    if isinstance(content, str | bytes):
+        return len(content)
+    if isinstance(content, dict):
+        return sum(_size_of(value) for value in content.values())
+    if isinstance(content, list | tuple):
+        return sum(_size_of(value) for value in content)
+    return 8
 
 
 class Compiler(XCachingCompiler):

@@ -117,9 +117,14 @@ def test_of_too_many_updates_of_a_display_the_last_is_shown():
         ("\r 1%\r 2%\r 3%", "\r 3%"),
         ("x\n 1%\r 2%\n", "x\n 2%\n"),
         ("begun\r10\r20", "begun\r20"),
+        ("\r 10\r 20\r ", "\r 20\r "),
+        ("\r 10\r 20\r", "\r 20\r"),
+        ("a\r 10\r ", "a\r 10\r "),
+        ("\r 10\r 7\r\n", "\r 70\n"),
         ("\n100%\r99%\n", "\n99%%\n"),
         ("\n\x1b[2K100%\r\x1b[2K9%\n", "\n\x1b[2K9%\n"),
         ("\n1%\r2%\r", "\n2%\r"),
+        ("\n123\r4\nx", "\n423\nx"),
     ],
 )
 def test_what_carriage_returns_overwrite_is_left_out(text: str, seen: str):
@@ -130,6 +135,37 @@ def test_a_million_carriage_returns_are_one_line():
     folding = Folding(Bounds())
     text = "".join(f"\r{i}" for i in range(1_000_000))
     assert texts(folding.text("stdout", text, 0.0)) == "\r999999"
+    assert not folding.folded
+
+
+def on_a_terminal(text: str) -> str:
+    """What a terminal without a right border shows of ``text``."""
+    lines, column = [""], 0
+    for char in text:
+        if char == "\r":
+            column = 0
+        elif char == "\n":
+            lines.append("")
+            column = 0
+        else:
+            lines[-1] = lines[-1][:column] + char + lines[-1][column + 1 :]
+            column += 1
+    return "\n".join(lines)
+
+
+@given(st.lists(st.text(alphabet="ab1 \r\n", max_size=30), max_size=12))
+def test_it_looks_as_on_a_terminal_wherever_the_pieces_are_cut(pieces: list[str]):
+    folding = Folding(Bounds())
+    shown = [s for i, piece in enumerate(pieces) for s in folding.text("stdout", piece, i)]
+    assert on_a_terminal(texts(shown)) == on_a_terminal("".join(pieces))
+
+
+def test_a_line_begun_anew_for_days_is_never_cut():
+    folding = Folding(Bounds())
+    shown: list[Shown] = []
+    for i in range(100_000):
+        shown = folding.text("stdout", f"\rstep {i} of many", i / 10)
+    assert texts(shown) == "\rstep 99999 of many"
     assert not folding.folded
 
 

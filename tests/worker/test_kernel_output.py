@@ -232,3 +232,28 @@ async def test_a_flood_does_not_lose_or_reorder_anything(agent: PlayingAgent) ->
     code = "import sys\nfor i in range(200_000): sys.stdout.write(f'{i:09d}\\n')"
     seen = await agent.cell(code, {}, outputs=[])
     assert seen.text() == "".join(f"{i:09d}\n" for i in range(200_000))
+
+
+async def test_a_huge_display_is_a_notice_and_is_not_copied(agent: PlayingAgent) -> None:
+    code = """
+import resource
+from IPython.display import HTML, display
+huge = HTML("z" * 300_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+display(huge)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000)
+"\\x01" * 10_000_000
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.done.ok
+    assert seen.text() == "True\n"
+    display, result = (notice["text"] for notice in seen.outs("notice"))
+    assert display.startswith("display_data of 300.0 MB is not shown")
+    assert result.startswith("execute_result of ")
+
+
+async def test_a_long_line_comes_in_pieces(agent: PlayingAgent) -> None:
+    seen = await agent.cell("print('é' * 5_000_000)", {}, outputs=[])
+    assert len(seen.text()) == 5_000_001
+    texts = [m.text for m in seen.messages if isinstance(m, channel.Text)]
+    assert max(len(text.encode()) for text in texts) <= 1024**2
