@@ -7,11 +7,22 @@ import os
 import select
 import sys
 import threading
+from collections.abc import Iterable
 
 from jupyter_remote.worker.outputs import Writer
 
 READ_BYTES = 256 * 1024
 NAMES = {1: "stdout", 2: "stderr"}
+
+
+class _Polls(threading.local):
+    """Of each thread its own: a poll object serves one at a time."""
+
+    def __init__(self, fds: Iterable[int]) -> None:
+        poll = select.poll()
+        for fd in fds:
+            poll.register(fd, select.POLLIN)
+        self.poll = poll.poll
 
 
 class Capture:
@@ -23,9 +34,9 @@ class Capture:
         self._reading = False
         self._names: dict[int, str] = {}
         self._decoders: dict[int, codecs.IncrementalDecoder] = {}
-        self._poll = select.poll()
         for fd, name in NAMES.items():
             self._replace(fd, name)
+        self._polls = _Polls(list(self._names))
         threading.Thread(target=self._watch, name="jupyter-remote-fds", daemon=True).start()
 
     def _replace(self, fd: int, name: str) -> None:
@@ -35,25 +46,21 @@ class Capture:
         os.close(writing)
         self._names[reading] = name
         self._decoders[reading] = codecs.getincrementaldecoder("utf-8")("replace")
-        self._poll.register(reading, select.POLLIN)
 
     def _watch(self) -> None:
-        waiting = select.poll()
-        for fd in self._names:
-            waiting.register(fd, select.POLLIN)
         while True:
-            waiting.poll()
+            self._polls.poll()
             self.drain()
 
     def drain(self) -> None:
         """Pass on what is in the pipes now."""
         # Asked in this order: what is no longer in a pipe is being read, or was passed on.
-        if self._writer.forked or not (self._poll.poll(0) or self._reading):
+        if self._writer.forked or not (self._polls.poll(0) or self._reading):
             return
         with self._lock:
             self._reading = True
             try:
-                for fd, _ in self._poll.poll(0):
+                for fd, _ in self._polls.poll(0):
                     self._pass_on(fd)
             finally:
                 self._reading = False

@@ -13,7 +13,6 @@ import mmap
 import os
 import re
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,8 +29,9 @@ PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is 
 TAIL_BYTES = 64 * 1024
 NO_TEXT = [""]
 
-_USED = struct.Struct("!I")
-_MARKS = {"stdout": b"\xfe", "stderr": b"\xff"}  # before text of either; never inside UTF-8
+# Before text of either in the tail file, and behind the last: bytes that UTF-8 does not have.
+_MARKS = {"stdout": b"\xfe", "stderr": b"\xff"}
+_END = b"\xfd"
 _NAMES = {mark: name for name, mark in _MARKS.items()}
 
 Item = channel.FromKernel | list[str]  # a message; or text: the stream's name, then pieces
@@ -57,32 +57,31 @@ class Tail:
         os.ftruncate(fd, TAIL_BYTES)
         os.lseek(fd, TAIL_BYTES, os.SEEK_SET)
         self._memory = mmap.mmap(fd, TAIL_BYTES)
-        self._end = _USED.size
+        self._memory[:1] = _END
+        self._end = 0
         self._name = ""
 
     def add(self, name: str, text: str) -> None:
         """Called with the writer's lock held."""
-        data = text.encode() if name == self._name else _MARKS[name] + text.encode()
+        data = text.encode() + _END
+        if name != self._name:
+            data = _MARKS[name] + data
         end = self._end + len(data)
         if end <= TAIL_BYTES:
             self._memory[self._end : end] = data
-            self._name, self._end = name, end
-            _USED.pack_into(self._memory, 0, end - _USED.size)
+            self._name, self._end = name, end - 1
 
     def clear(self) -> None:
-        if self._end > _USED.size:
-            self._name, self._end = "", _USED.size
-            _USED.pack_into(self._memory, 0, 0)
+        if self._end:
+            self._memory[:1] = _END
+            self._name, self._end = "", 0
 
 
 def read_tail(fd: int) -> tuple[list[channel.Text], str]:
     """What a dead kernel had not sent, and what faulthandler said about its death."""
-    data = os.pread(fd, TAIL_BYTES, 0)
+    data, _, _ = os.pread(fd, TAIL_BYTES, 0).partition(_END)
     said = os.pread(fd, TAIL_BYTES, TAIL_BYTES).decode("utf-8", "replace")
-    if len(data) < _USED.size:
-        return [], said
-    (used,) = _USED.unpack_from(data)
-    entries = re.findall(rb"([\xfe\xff])([^\xfe\xff]*)", data[_USED.size : _USED.size + used])
+    entries = re.findall(rb"([\xfe\xff])([^\xfe\xff]*)", data)
     texts = [(_NAMES[mark], text.decode("utf-8", "replace")) for mark, text in entries]
     return [channel.Text(name, text) for name, text in texts if text], said
 

@@ -257,3 +257,23 @@ async def test_a_long_line_comes_in_pieces(agent: PlayingAgent) -> None:
     assert len(seen.text()) == 5_000_001
     texts = [m.text for m in seen.messages if isinstance(m, channel.Text)]
     assert max(len(text.encode()) for text in texts) <= 1024**2
+
+
+async def test_many_threads_may_print(agent: PlayingAgent) -> None:
+    code = """
+import os, threading
+def talk(i):
+    for k in range(2000):
+        print(f"{i}\\n", end="")
+        if k % 50 == 0:
+            os.write(2, b"raw\\n")
+threads = [threading.Thread(target=talk, args=(i,)) for i in range(8)]
+threading.excepthook = lambda args: print("broken", args)
+for t in threads: t.start()
+talk(8)
+for t in threads: t.join()
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.done.ok, seen.error
+    assert sorted(seen.text().split()) == sorted(str(i) for i in range(9) for _ in range(2000))
+    assert seen.text("stderr") == "raw\n" * 40 * 9
