@@ -31,6 +31,23 @@ class SystemClock:
         return time.monotonic()
 
 
+class SteadyClock:
+    """Wall time as it was once, plus what passed since: steps of the wall clock change nothing.
+
+    ``offset_s`` is the wall time at which ``clock.monotonic()`` was 0; by default as it is now.
+    """
+
+    def __init__(self, clock: Clock, offset_s: float | None = None) -> None:
+        self._clock = clock
+        self.offset_s = clock.now() - clock.monotonic() if offset_s is None else offset_s
+
+    def now(self) -> float:
+        return self.offset_s + self._clock.monotonic()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+
 class FakeClock:
     """A clock that stands still until told to advance; for tests and simulations."""
 

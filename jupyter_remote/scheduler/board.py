@@ -75,6 +75,7 @@ class Instance:
     launched_at: float
     looked_at: float
     state: InstanceState = InstanceState.INTENT
+    away_since: float = 0.0  # its worker is not connected since; infinite: it is
 
 
 def pool_of(job: JobRecord) -> str:

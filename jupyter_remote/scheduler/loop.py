@@ -34,6 +34,7 @@ log = logging.getLogger("jupyter_remote.scheduler")
 REFILL = 1000  # jobs read at a time
 UNSEEN_S = 3.0  # a local instance that its provider does not list for so long is gone
 STORAGE_PAUSE_S = 2.0
+ASLEEP_S = 10.0  # between two looks at the leases: this process, or its machine, stood still
 
 
 class Commit(Protocol):
@@ -70,6 +71,7 @@ class Scheduler:
         delete_blob: Callable[[str], Awaitable[None]],
         provider: Provider | None = None,
         launch: Callable[[str], Awaitable[LaunchRequest]] | None = None,
+        ended: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.board = Board()
         self._store = store
@@ -83,6 +85,7 @@ class Scheduler:
         self._delete_blob = delete_blob
         self._provider = provider
         self._launch_request = launch
+        self._ended = ended
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._main: asyncio.Task[None] | None = None
@@ -92,12 +95,14 @@ class Scheduler:
         """Read what there is and begin. Tidying waits for its first interval."""
         now = self._clock.now()
         self.board.done_at["tidy"] = now
+        # Workers could not renew their leases while there was no backend.
+        await self._commit(self._store.renew_leases, now, self._lease_s)
         snapshot = await self._commit(self._store.snapshot, REFILL)
         for job in (*snapshot.active, *snapshot.waiting, *snapshot.queued):
             self.board.note(job)
         self.board.partial = len(snapshot.queued) >= REFILL
         for instance in snapshot.instances:
-            self.board.instances[instance.id] = Instance(instance.id, now, now, instance.state)
+            self.board.instances[instance.id] = Instance(instance.id, now, now, instance.state, now)
         self._main = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -148,6 +153,8 @@ class Scheduler:
     def connected(self, agent: Agent) -> None:
         """A worker said hello. Cancels that it may have missed are told again."""
         self.board.connect(agent)
+        if instance := self.board.instances.get(agent.instance):
+            instance.away_since = float("inf")
         for active in self.board.held_by(agent.id):
             if active.cancel:
                 self.tell(active, active.cancel)
@@ -155,6 +162,9 @@ class Scheduler:
 
     def disconnected(self, worker: WorkerId) -> None:
         """Its connection closed."""
+        agent = self.board.agents.get(worker)
+        if agent and (instance := self.board.instances.get(agent.instance)):
+            instance.away_since = self._clock.now()
         self.board.disconnect(worker)
         self.wake()
 
@@ -177,8 +187,9 @@ class Scheduler:
                 self.board.reserve(waiting, worker)
                 self._spawn(self._assign(action))
             case plans.ExpireLeases():
+                asleep = now - self.board.done_at.get("leases", now) > ASLEEP_S
                 self.board.done_at["leases"] = now
-                self._spawn(self._expire())
+                self._spawn(self._expire(asleep))
             case plans.Wake():
                 self.board.retry_at = {j: t for j, t in self.board.retry_at.items() if t > now}
                 self._spawn(self._wake_due())
@@ -190,7 +201,7 @@ class Scheduler:
                 self._spawn(self._tidy())
             case plans.Launch():
                 id = f"local-{uuid.uuid4().hex[:12]}"
-                self.board.instances[id] = Instance(id, now, now)
+                self.board.instances[id] = Instance(id, now, now, away_since=now)
                 self._spawn(self._launch(id))
             case plans.Look(instances):
                 for id in instances:
@@ -217,8 +228,11 @@ class Scheduler:
             why = "its worker went away before it could be sent"
             await self._commit(self._store.release, job.id, job.epoch, self._clock.now(), why)
 
-    async def _expire(self) -> None:
+    async def _expire(self, asleep: bool) -> None:
+        """``asleep``: nobody was heard for a while because this process did not run."""
         now = self._clock.now()
+        if asleep:
+            await self._commit(self._store.renew_leases, now, self._lease_s)
         await self._commit(self._store.expire_leases, now)
         await self._commit(self._store.expire_limits, now, self._grace_s)
 
@@ -268,8 +282,16 @@ class Scheduler:
             found = seen.get(id)
             if found is not None and found.state is not InstanceState.TERMINATED:
                 await self._moved(found)
+                if self._away_s(id) > self._lease_s:
+                    await self._provider.terminate(id)
+                    await self._instance_gone(id, "it did not answer and was ended")
             elif found is not None or self._unseen(id):
                 await self._instance_gone(id, found.detail if found else "")
+
+    def _away_s(self, id: str) -> float:
+        """For how long the worker of an instance has not been connected: it hangs."""
+        instance = self.board.instances.get(id)
+        return self._clock.now() - instance.away_since if instance else 0.0
 
     def _unseen(self, id: str) -> bool:
         instance = self.board.instances.get(id)
@@ -294,8 +316,14 @@ class Scheduler:
         for active in list(self.board.active.values()):
             if active.epoch and active.worker not in self.board.agents:
                 await self._lost(active, detail)
-        await self._commit(self._store.move_instance, id, InstanceState.TERMINATED, now, None)
+        await self._terminated(id)
         self.wake()
+
+    async def _terminated(self, id: str) -> None:
+        now = self._clock.now()
+        await self._commit(self._store.move_instance, id, InstanceState.TERMINATED, now, None)
+        if self._ended is not None:
+            await self._ended(id)
 
     async def _lost(self, active: Active, detail: str) -> None:
         told = f"its worker process died ({detail})" if detail else "its worker process died"
@@ -314,8 +342,7 @@ class Scheduler:
             return
         for id in list(self.board.instances):
             await self._provider.terminate(id)
-            now = self._clock.now()
-            await self._commit(self._store.move_instance, id, InstanceState.TERMINATED, now, None)
+            await self._terminated(id)
 
     async def release(self, job: JobId, epoch: int, why: str) -> None:
         """An assignment never arrived: back to the queue."""

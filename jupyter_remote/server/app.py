@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import secrets
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from jupyter_remote import __version__
+from jupyter_remote import __version__, errors
 from jupyter_remote.clock import Clock, SystemClock
 from jupyter_remote.model import InstanceState, OwnerId, TokenRecord
 from jupyter_remote.money.catalog import catalogue, simulated
@@ -24,6 +25,7 @@ from jupyter_remote.server.backend import Backend, Facts
 from jupyter_remote.server.gate import Gate, hosts_of
 from jupyter_remote.server.hub import Hub
 from jupyter_remote.server.routing import build
+from jupyter_remote.server.steady import steady_clock
 from jupyter_remote.server.table import ENDPOINTS, SOCKETS
 from jupyter_remote.server.workers import Fleet
 from jupyter_remote.settings import Settings
@@ -54,8 +56,10 @@ def make_backend(
     from jupyter_remote.store.sqlite import open_sqlite
     from jupyter_remote.store.writer import Writer
 
-    clock = clock or SystemClock()
     store = open_sqlite(home / "db.sqlite")
+    known = store.snapshot(1)
+    busy = bool(known.active or known.waiting)
+    clock = steady_clock(clock or SystemClock(), home, busy=busy)
     facts = Facts(
         server_id=secrets.token_hex(16),
         owner=OwnerId(user_name()),
@@ -127,14 +131,28 @@ def _scheduler(
         delete_blob=backend.discard_blob,
         provider=provider,
         launch=launch,
+        ended=lambda id: _revoke(backend, _enrolment(id)),
     )
+
+
+def _enrolment(instance: str) -> str:
+    """Id of the token that an instance's worker is given."""
+    return f"worker-{instance}"
+
+
+async def _revoke(backend: Backend, token: str) -> None:
+    """The worker that had it is gone."""
+    owner, now = backend.facts.owner, backend.clock.now()
+    with contextlib.suppress(errors.NotFound):  # its launch failed before it was made
+        await backend.commit(backend.store.revoke_token, token, owner, now)
+    backend.tokens.forget()
 
 
 def _launcher(
     backend: Backend, url: str, connection_file: str
 ) -> Callable[[str], Awaitable[Launch]]:
     async def launch(id: str) -> Launch:
-        token = await issue_token(backend, ("worker",), f"worker {id}")
+        token = await issue_token(backend, ("worker",), f"worker {id}", _enrolment(id))
         return Launch(
             id=id,
             machine="local",
@@ -147,11 +165,11 @@ def _launcher(
     return launch
 
 
-async def issue_token(backend: Backend, scopes: tuple[str, ...], label: str) -> str:
+async def issue_token(backend: Backend, scopes: tuple[str, ...], label: str, id: str = "") -> str:
     """A new token of the user who runs this backend."""
     token = new_token(scopes)
     record = TokenRecord(
-        id=uuid.uuid4().hex,
+        id=id or uuid.uuid4().hex,
         owner=backend.facts.owner,
         scopes=scopes,
         label=label,

@@ -30,7 +30,8 @@ log = logging.getLogger("jupyter_remote.workers")
 LATEST_EVERY_S = 1.0  # how often the latest progress is written to the store
 MOST_SLOTS = 10_000
 OUTSTANDING = 256  # messages of one worker that are being worked on
-REPLACED, REFUSED = 4000, 1008
+CLOSE_S = 1.0
+REPLACED, SILENT, REFUSED = 4000, 4001, 1008
 
 _decoder = msgspec.msgpack.Decoder(wire.WorkerMessage)
 _encode = msgspec.msgpack.encode
@@ -98,9 +99,16 @@ class Link:
     async def close(self, code: int) -> None:
         """End the connection from this side."""
         try:
-            await self._websocket.close(code)
-        except (WebSocketDisconnect, RuntimeError, OSError) as error:
+            async with asyncio.timeout(CLOSE_S):  # a peer that hangs reads nothing
+                await self._websocket.close(code)
+        except (WebSocketDisconnect, RuntimeError, OSError) as error:  # TimeoutError is an OSError
             log.debug("%s was gone already: %r", self.worker, error)
+
+    async def silent(self, limit_s: float) -> None:
+        """Returns when nothing was heard of the worker for so long: it hangs, or its machine."""
+        clock = self._backend.clock
+        while (left_s := self.heard_at + limit_s - clock.monotonic()) > 0:
+            await asyncio.sleep(left_s)
 
     async def serve(self) -> None:
         """Until the worker goes away. Messages about one job are taken in their order; those
@@ -296,7 +304,7 @@ class Fleet:
             await websocket.close(REFUSED, str(error).splitlines()[0][:100])
             return
         try:
-            await link.serve()
+            await _until_silent(link, backend.settings.lease_s)
         except (WebSocketDisconnect, KeyError):  # KeyError: a text frame
             log.info("worker %s disconnected", link.worker)
         except (errors.JupyterRemoteError, msgspec.MsgspecError) as error:
@@ -304,6 +312,7 @@ class Fleet:
             await link.close(REFUSED)
         finally:
             await self._gone(backend, link)
+        await link.close(SILENT)
 
     async def _greet(self, backend: Backend, caller: Caller, websocket: WebSocket) -> Link:
         hello = _decoder.decode(await websocket.receive_bytes())
@@ -335,6 +344,22 @@ class Fleet:
         del self.links[link.worker]
         backend.scheduler.disconnected(link.worker)
         await backend.commit(backend.store.worker_gone, link.worker, backend.clock.now())
+
+
+async def _until_silent(link: Link, limit_s: float) -> None:
+    """Serve a worker; one that is silent for a whole lease is taken for gone."""
+    serving = asyncio.create_task(link.serve())
+    silence = asyncio.create_task(link.silent(limit_s))
+    try:
+        await asyncio.wait({serving, silence}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        else:
+            log.warning("worker %s is silent for %g s", link.worker, limit_s)
+    finally:
+        for task in (serving, silence):
+            task.cancel()
+        await asyncio.gather(serving, silence, return_exceptions=True)
 
 
 def _record(hello: wire.Hello, token: str, now: float) -> WorkerRecord:

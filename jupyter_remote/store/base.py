@@ -190,6 +190,11 @@ class Store(Protocol):
         """Before it started: CANCELLED, free. Running: sets the flag. Terminal: Conflict."""
         ...
 
+    def renew_leases(self, now: float, lease_s: float) -> int:
+        """All open attempts get a whole lease from now on; how many. Called when a backend starts:
+        no worker could renew its lease while there was none."""
+        ...
+
     def expire_leases(self, now: float) -> list[Changed]:
         """Attempts whose lease ran out: LOST; the job retries, fails (lost) or is cancelled."""
         ...

@@ -143,6 +143,7 @@ BEAT = (
         acked_seq=_p("acked_seq"),
     )
 )
+RENEW_LEASES = update(attempt).where(_open).values(lease_until_at=_p("lease_until_at"))
 ACKED = select(attempt.c.acked_seq).where(
     attempt.c.job == _p("job"), attempt.c.epoch == _p("epoch")
 )

@@ -180,6 +180,10 @@ class SqliteStore:
         with self._write() as session:
             return attempts.cancel(session, job, owner, now, force)
 
+    def renew_leases(self, now: float, lease_s: float) -> int:
+        with self._write() as session:
+            return session.change(sql.RENEW_LEASES, lease_until_at=now + lease_s)
+
     def expire_leases(self, now: float) -> list[Changed]:
         if not self._any(sql.EXPIRED_LEASES, now=now):
             return []
