@@ -47,7 +47,9 @@ class Outbox:
         self._stage = ""
         self._under_way = False
         self._closed = False
-        self._timer: asyncio.TimerHandle | None = None
+        # not asked for its time: uvloop gives a handle without one where the delay is almost none
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0
         self._roomy = asyncio.Event()
         self._roomy.set()
         self.sent_at = 0.0
@@ -111,12 +113,16 @@ class Outbox:
         if delay_s <= 0:
             self._post()
             return
-        loop = asyncio.get_running_loop()
         if self._timer is not None:
-            if self._timer.when() <= loop.time() + delay_s:
+            if self._due <= when:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(delay_s, self.beat)
+        self._due = when
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self.beat()
 
     def _post(self) -> None:
         if self._timer is not None:
