@@ -126,10 +126,21 @@ class Client:
 
         Raises CaptureError listing what cannot travel; InsufficientFunds.
         """
+        return self.submit_call(function, args, kwargs)
+
+    def submit_call(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        on_job: submitting.OnJob | None = None,
+    ) -> Job:
+        """:meth:`submit`, for those who show the job from its first moment on."""
         spec, captured = self._call_spec(function, args, kwargs)
-        return self.submit_spec(
-            spec, [captured.function, captured.inputs], captured.files, notices=captured.notices
-        )
+        packed = [captured.function, captured.inputs]
+        notices = captured.notices
+        return self.submit_spec(spec, packed, captured.files, on_job=on_job, notices=notices)
 
     def map(self, function: Callable[..., Any], /, *iterables: Iterable[Any]) -> Batch:
         """Run ``function`` on the items of ``iterables`` side by side, one job each.
@@ -192,11 +203,13 @@ class Client:
         max_cost_ucredits: int | None = None,
         retries: int | None = None,
         on_event: EventCallback | Sequence[EventCallback] = (),
+        on_job: submitting.OnJob | None = None,
         notices: Sequence[str] = (),
     ) -> Job:
         """Submit a spec that was captured already; what is not given is as in the options.
 
-        ``on_event`` is called with every event of the job from the first one on.
+        ``on_event`` is called with every event of the job from the first one on, ``on_job`` with
+        its handle before anything is sent.
         """
         given = {
             "need": need,
@@ -216,6 +229,7 @@ class Client:
             submitting.outgoing_of(packed, files),
             namespace=self.namespace,
             on_event=[on_event] if callable(on_event) else on_event,
+            on_job=on_job,
             notices=notices,
         )
 
@@ -267,6 +281,7 @@ class Client:
             executable=sys.executable,
             quiet_progress=self.options.quiet_progress,
             sources=captured.sources,
+            source_names=captured.source_names,
         )
         return spec, captured
 

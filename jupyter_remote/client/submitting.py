@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -32,6 +32,8 @@ from jupyter_remote.wire import (
 
 if TYPE_CHECKING:
     from jupyter_remote.values import Packed
+
+OnJob = Callable[[Job], None]
 
 BATCH_JOBS = 1000  # in one request
 BATCH_BYTES = 16 * 1024 * 1024  # of inline values in one request
@@ -103,14 +105,18 @@ def submit(
     *,
     namespace: dict[str, Any] | None,
     on_event: Sequence[EventCallback] = (),
+    on_job: OnJob | None = None,
     notices: Sequence[str] = (),
 ) -> Job:
-    """Submit one job. Sent again over a mended way with the same id, it stays one job."""
+    """Submit one job. Sent again over a mended way with the same id, it stays one job.
+
+    ``on_job`` is called with its handle before anything is sent.
+    """
     job = _handle(context, request, request.id, namespace)
     for callback in on_event:
         job.on_event(callback)
-    for notice in notices:
-        job.say("notice", {"text": notice})
+    if on_job is not None:
+        on_job(job)
     context.link.check()
     context.listener.watch(job)
     try:
@@ -119,6 +125,8 @@ def submit(
         context.listener.forget(job.id)
         raise
     job.accepted(reply.job)
+    for notice in notices:
+        job.say("notice", {"text": notice})
     if reply.missing:
         _send(context, [job], reply.missing, outgoing)
     return job

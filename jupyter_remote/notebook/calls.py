@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.notebook.render import bundle
-from jupyter_remote.notebook.show import Shown, raise_end
+from jupyter_remote.notebook.show import Shown, raise_end, submit
 from jupyter_remote.notebook.state import state_of
 
 if TYPE_CHECKING:
+    from jupyter_remote.client.api import Client
     from jupyter_remote.client.jobs import Job
     from jupyter_remote.notebook.context import Context
 
 
-def call(context: Context, job: Job) -> Any:
-    """Shows the job until it ended; its value. Raises what the remote code raised."""
-    done = Shown(context, job, blocking=True).wait()
-    raise_end(context, done)
-    return job.result()
+def call(
+    context: Context,
+    client: Client,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Runs and shows it until it ended; its value. Raises what the remote code raised."""
+    shown = submit(
+        context,
+        lambda on_job: client.submit_call(function, args, kwargs, on_job=on_job),
+        blocking=True,
+    )
+    raise_end(context, shown.wait())
+    return shown.job.result()
 
 
 def display_job(context: Context, job: Job) -> None:

@@ -1,4 +1,5 @@
-// The live job card. Draws one synced state; asks to cancel over the kernel's control channel
+// The live job card. Draws one synced state, in the page where the static card was published or in
+// an output of its own; asks to cancel over the kernel's control channel
 // (answered while a cell blocks) and over the widget's comm. User text is only ever textContent.
 
 const FINAL = ["completed", "failed", "cancelled"];
@@ -33,13 +34,14 @@ function figures(state, ageS) {
   const elapsed = state.started_at == null ? null : (live ? state.now + ageS : state.ended_at ?? state.now) - state.started_at;
   const parts = [state.machine + (state.simulated ? " (simulated)" : "")];
   if (elapsed != null) parts.push(duration(elapsed));
+  if (!state.is_priced) return parts;
   if (!state.rate_ucredits_per_h && !state.cost_ucredits) return [...parts, "free"];
   let cost = state.cost_ucredits + (live ? (state.rate_ucredits_per_h * ageS) / 3600 : 0);
   if (live && state.hold_ucredits) cost = Math.min(cost, state.hold_ucredits);
   parts.push(`${money(cost)} at $${Number((state.rate_ucredits_per_h / 1e8).toPrecision(4))}/h`);
   if (state.completion) {
     const [low, expected, high] = state.completion.cost_ucredits;
-    const spread = low === high ? "" : ` (${money(low).slice(1)}–${money(high).slice(1)})`;
+    const spread = money(low) === money(high) ? "" : ` (${money(low).slice(1)}–${money(high).slice(1)})`;
     parts.push(`≈ ${money(expected)}${spread} at completion`);
   }
   if (state.attempt > 1) parts.push(`attempt ${state.attempt}`);
@@ -102,9 +104,10 @@ class Bars {
     row.box.style.marginLeft = `${Math.min(bar.depth, 6) * 16}px`;
     row.label.textContent = bar.label;
     row.text.textContent = bar.text;
-    row.track.setAttribute("aria-label", bar.label);
+    row.track.setAttribute("aria-label", bar.label || "progress");
     row.track.setAttribute("aria-valuetext", bar.text);
-    row.track.classList.toggle("jr-unknown", bar.fraction == null && !bar.closed);
+    row.track.hidden = bar.fraction == null && bar.closed;
+    row.track.classList.toggle("jr-unknown", bar.fraction == null);
     row.track.classList.toggle("jr-full", bar.fraction === 1);
     if (bar.fraction == null) {
       row.track.removeAttribute("aria-valuenow");
@@ -139,7 +142,7 @@ function draw(view, state) {
   if (view.status.textContent !== text.status) view.status.textContent = text.status; // said once
   view.bars.draw(state.bars);
   view.load.textContent = text.load;
-  view.links.textContent = text.links;
+  view.links.replaceChildren(...text.links.map((link) => Object.assign(document.createElement("span"), { textContent: link })));
   const done = FINAL.includes(state.status);
   const asked = state.stopping !== "" || state.status === "cancelling";
   view.button.hidden = done;
@@ -147,32 +150,109 @@ function draw(view, state) {
   view.button.setAttribute("aria-label", `${asked ? "Kill" : "Cancel"} job ${text.title}`);
 }
 
+// One card of a model: drawn at each change of its state, its clock ticking between.
+class View {
+  constructor(model, el) {
+    this.model = model;
+    this.parts = build(el);
+    this.parts.button.addEventListener("click", () => this.cancel());
+    this.draw();
+  }
+
+  draw() {
+    this.state = this.model.get("state");
+    this.drawnAt = performance.now();
+    draw(this.parts, this.state);
+    this.tick();
+  }
+
+  tick() {
+    const ageS = (performance.now() - this.drawnAt) / 1000;
+    this.parts.figures.textContent = figures(this.state, ageS).join(" · ");
+  }
+
+  cancel() {
+    const force = this.parts.button.textContent === "Kill";
+    this.parts.status.textContent = force ? "killing…" : "cancelling…";
+    this.parts.button.textContent = "Kill";
+    cancel(this.model, this.state.id, force);
+  }
+}
+
+const TICK_MS = 250;
+
+// The published HTML of a job holds a place by name; there, in every copy of that output, the card
+// lives for as long as its kernel does. A front end may draw the HTML later or again.
+class Places {
+  constructor(model) {
+    this.model = model;
+    this.found = document.getElementsByClassName(model.get("state").host); // follows the document
+    this.views = new Map();
+    this.observer = new MutationObserver(() => this.fill());
+    this.focused = false;
+    this.fill();
+  }
+
+  fill() {
+    for (const place of this.found) if (!this.views.has(place)) this.take(place);
+  }
+
+  take(place) {
+    const still = [...place.childNodes];
+    place.replaceChildren();
+    const view = new View(this.model, place);
+    this.views.set(place, { view, still });
+    this.observer.observe(place.parentNode, { childList: true });
+    const { button } = view.parts;
+    if (this.focused && !button.hidden) button.focus(); // the place was drawn again under a keyboard
+    button.addEventListener("focus", () => { this.focused = true; });
+    button.addEventListener("blur", () => { this.focused = !button.isConnected; });
+  }
+
+  each(action) {
+    this.fill();
+    for (const { view } of this.views.values()) action(view);
+  }
+
+  kernelGone() {
+    this.observer.disconnect();
+    for (const [place, { view, still }] of this.views) {
+      place.replaceChildren(...still);
+      const id = view.state.id.slice(0, 8);
+      make("div", "jr-gone", place).textContent = `This kernel ended, the job may go on: %remote attach ${id}`;
+    }
+    this.views.clear();
+  }
+}
+
+function live(model, each) {
+  const update = () => each((view) => view.draw());
+  const timer = setInterval(() => each((view) => view.tick()), TICK_MS);
+  model.on("change:state", update);
+  return () => {
+    clearInterval(timer);
+    model.off("change:state", update);
+  };
+}
+
 export default {
-  render({ model, el }) {
-    const view = build(el);
-    let state = model.get("state");
-    let drawnAt = performance.now();
-    const tick = () => {
-      view.figures.textContent = figures(state, (performance.now() - drawnAt) / 1000).join(" · ");
+  initialize({ model }) {
+    if (!model.get("state").host) return undefined; // it has an output of its own: see render
+    const places = new Places(model);
+    const stop = live(model, (action) => places.each(action));
+    const gone = () => {
+      stop();
+      places.kernelGone();
     };
-    const update = () => {
-      state = model.get("state");
-      drawnAt = performance.now();
-      draw(view, state);
-      tick();
-    };
-    view.button.addEventListener("click", () => {
-      const force = view.button.textContent === "Kill";
-      view.status.textContent = force ? "killing…" : "cancelling…";
-      view.button.textContent = "Kill";
-      cancel(model, state.id, force);
-    });
-    model.on("change:state", update);
-    const timer = setInterval(() => { if (!FINAL.includes(state.status)) tick(); }, 500);
-    update();
+    model.on("comm_live_update", gone);
     return () => {
-      clearInterval(timer);
-      model.off("change:state", update);
+      stop();
+      places.observer.disconnect();
+      model.off("comm_live_update", gone);
     };
+  },
+  render({ model, el }) {
+    const view = new View(model, el);
+    return live(model, (action) => action(view));
   },
 };

@@ -1,7 +1,9 @@
-"""The card of one job in a front end: a widget while it lives, a static bundle for the file.
+"""The card of one job in a front end: static in the file at every moment, live in the page.
 
-One comm, one synced state, at most ten updates a second. What is saved is the static bundle: the
-output is replaced at every change of status, and at the end without the widget.
+What is published, and so what a file may hold, is the static bundle alone: it is published anew
+at changes of status and now and then between. The live card is one widget (one comm, one synced
+state, at most ten updates a second) that draws itself into the published HTML and needs no output
+of its own, so no file ever refers to a widget that has gone.
 """
 
 from __future__ import annotations
@@ -11,14 +13,18 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jupyter_remote.notebook.render import bundle, card_json, status_line
 from jupyter_remote.notebook.state import CardState
 
 PERIOD_S = 0.1
-STATIC_PERIOD_S = 1.0  # an update of an output costs a browser more than one of a widget
+STATIC_PERIOD_S = 10.0  # how old a saved card may be; an update of an output costs a browser more
 WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
+
+Front = Literal["page", "view", "still"]
+"""``page``: its scripts reach all outputs of a notebook (JupyterLab, Notebook). ``view``: each
+output stands alone, a widget needs its own (VS Code, Colab). ``still``: nobody looks (nbclient)."""
 
 Publish = Callable[..., None]
 """``publish(data, metadata, transient=…, update=…)``: below the cell of the job."""
@@ -47,7 +53,6 @@ class Card:
     ----------
     publish: shows a bundle below the job's cell.
     cancel: called with ``force`` when Cancel arrives over the comm.
-    live: with a widget; without it the static bundle alone is updated.
     clock: seconds since 1970.
     """
 
@@ -56,19 +61,23 @@ class Card:
         publish: Publish,
         cancel: Callable[[bool], object],
         *,
-        live: bool = True,
+        front: Front = "page",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._publish = publish
         self._cancel = cancel
-        self._live = live
+        self._front = front
         self._clock = clock
-        self._display_id = f"jupyter-remote-{uuid.uuid4().hex}"
+        self._id = f"jupyter-remote-{uuid.uuid4().hex}"
         self._widget: Any = None
-        self._shown = ""  # the status line as published
-        self._published = False
+        self._status = ""  # the status line as published
+        self._published_at = 0.0  # 0: it is not to be seen
         self._drawn_at = 0.0
         self._drawn: CardState | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        return self._published_at > 0
 
     def draw(self, state: CardState, *, force: bool = False) -> float | None:
         """Shows ``state`` now or within the next period; seconds until it wants to be called
@@ -76,32 +85,38 @@ class Card:
         now = self._clock()
         if state is self._drawn and not force:
             return None
-        wait = (PERIOD_S if self._live else STATIC_PERIOD_S) - (now - self._drawn_at)
-        if wait > 0 and not force and not state.final:
+        news = force or state.final or status_line(state) != self._status
+        if (wait := self._wait(now, news, force or state.final)) > 0:
             return wait
         self._drawn, self._drawn_at = state, now
-        self._published = self._published and not force
-        if self._live and not state.final:
+        if self._front != "still" and not state.final:
             self._update_widget(state, now)
-        if status_line(state) != self._shown or force or state.final or not self._live:
-            self._publish_bundle(state, now)
+        if news or now - self._published_at >= STATIC_PERIOD_S:
+            self._publish_bundle(state, now, update=self.is_shown and not force)
         return None
+
+    def _wait(self, now: float, news: bool, urgent: bool) -> float:
+        if self._front == "still":
+            return 0.0 if news else self._published_at + STATIC_PERIOD_S - now
+        return 0.0 if urgent else self._drawn_at + PERIOD_S - now
 
     def _update_widget(self, state: CardState, now: float) -> None:
         drawn = card_json(state, now)
+        if self._front == "page":
+            drawn["host"] = self._id
         if self._widget is None:
             self._widget = widget_class()(state=drawn)
             self._widget.on_msg(self._message)
         else:
             self._widget.state = drawn
 
-    def _publish_bundle(self, state: CardState, now: float) -> None:
-        data = bundle(state, now)
-        if self._widget is not None and not state.final:
+    def _publish_bundle(self, state: CardState, now: float, *, update: bool) -> None:
+        live = self._widget is not None and not state.final
+        data = bundle(state, now, host=self._id if live else "")
+        if live and self._front == "view":
             data |= {WIDGET_TYPE: {"model_id": self._widget.model_id, **_WIDGET_VERSION}}
-        transient = {"display_id": self._display_id}
-        self._publish(data, {}, transient=transient, update=self._published)
-        self._published, self._shown = True, status_line(state)
+        self._publish(data, {}, transient={"display_id": self._id}, update=update)
+        self._published_at, self._status = now, status_line(state)
         if state.final and self._widget is not None:
             self._widget.close()
             self._widget = None

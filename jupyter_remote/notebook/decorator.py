@@ -38,7 +38,7 @@ class RemoteFunction(Generic[P, R]):
             return self.__wrapped__(*args, **kwargs)
         from jupyter_remote.notebook.calls import call
 
-        value: R = call(context, self.submit(*args, **kwargs))
+        value: R = call(context, self._client, self.__wrapped__, args, kwargs)
         return value
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job:

@@ -21,16 +21,20 @@ from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.interrupts import Interrupts
 from jupyter_remote.notebook.relay import Relay
-from jupyter_remote.notebook.state import CardState, render, state_of
+from jupyter_remote.notebook.state import REFUSED, CardState, render, state_of
 from jupyter_remote.wire import Done, Event
 
 log = logging.getLogger("jupyter_remote")
 
+SUBMIT_S = 0.2  # a submit that takes longer is shown while it goes on
 STEP_S = 0.1  # the longest a waiting cell does not look for interrupts
 
 
 class Drawn(Protocol):
     """A card: see :class:`~jupyter_remote.notebook.card.Card` and TextCard."""
+
+    @property
+    def is_shown(self) -> bool: ...
 
     def draw(self, state: CardState, *, force: bool = False) -> float | None: ...
 
@@ -44,9 +48,39 @@ class Live:
         self.card = card
         self.state = state_of(job.view)
         self.done: Done | None = None
+        self._draws_at = 0.0  # the card is not drawn before
+
+    def begin(self) -> None:
+        """It is being submitted: what is refused at once gets no card."""
+        self.state = msgspec.structs.replace(self.state, stage="connecting", is_priced=False)
+        self._draws_at = time.monotonic() + SUBMIT_S
+
+    def begun(self) -> None:
+        """The backend has it."""
+        self._draws_at = 0.0
+        if not self.state.is_priced:
+            self.state = state_of(self.job.view)
+
+    def refuse(self, error: BaseException) -> None:
+        """It never came to the backend whole; a card that is seen already says so."""
+        if self.done is not None or self.card is None or not self.card.is_shown:
+            return
+        stopped = isinstance(error, KeyboardInterrupt)
+        self.state = msgspec.structs.replace(
+            self.state,
+            status="cancelled" if stopped else "failed",
+            stage="",
+            reason=REFUSED,
+            detail="" if stopped else str(error).split("\n")[0],
+        )
+        self.card.draw(self.state)
 
     def handle(self, event: Event) -> None:
         """Shows one event."""
+        if self._draws_at:  # the first: the backend has it, and the card stands above its output
+            self._draws_at = 0.0
+            if self.card is not None and not self.card.is_shown:
+                self.card.draw(self.state)
         self.state = render(self.state, event)
         if event.type == "done":
             self.relay.flush()
@@ -59,7 +93,8 @@ class Live:
         if due == 0.0:
             self.relay.flush()
             due = None
-        again = self.card.draw(self.state) if self.card is not None else None
+        draws = self.card is not None and time.monotonic() >= self._draws_at
+        again = self.card.draw(self.state) if self.card is not None and draws else None
         return min(t for t in (due, again, STEP_S) if t is not None)
 
     def redraw(self) -> None:
@@ -72,6 +107,7 @@ class Live:
         self.state = msgspec.structs.replace(self.state, stopping=text)
 
 
+News = Event | threading.Event | None  # None: begin; an Event to set: all before it was shown
 Queue = queue.SimpleQueue["Event | None"]
 
 
@@ -123,7 +159,9 @@ class Pump:
     """Shows jobs in the background, all from one thread."""
 
     def __init__(self) -> None:
-        self._inbox: queue.SimpleQueue[tuple[Live, Event | None]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Live, Event | threading.Event | None]] = (
+            queue.SimpleQueue()
+        )
         self._lives: dict[int, tuple[Live, Callable[[], None]]] = {}
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -143,6 +181,12 @@ class Pump:
         """One event of ``live``; from any thread."""
         self._inbox.put((live, event))
 
+    def remove(self, live: Live) -> None:
+        """Returns when the pump has shown what came for ``live`` so far, and leaves it alone."""
+        left = threading.Event()
+        self._inbox.put((live, left))
+        left.wait()
+
     def _run(self) -> None:
         due_at = time.monotonic()
         while True:
@@ -156,7 +200,11 @@ class Pump:
                 steps = [self._step(live, live.tick) for live, _ in list(self._lives.values())]
                 due_at = time.monotonic() + min(steps, default=STEP_S)
 
-    def _handle(self, live: Live, event: Event | None) -> float:
+    def _handle(self, live: Live, event: News) -> float:
+        if isinstance(event, threading.Event):
+            self._lives.pop(id(live), None)
+            event.set()
+            return STEP_S
         if event is None or id(live) not in self._lives:
             return STEP_S
         live.handle(event)
@@ -203,3 +251,10 @@ class Route:
                 if (event := self.events.get()) is not None:
                     self._pump.put(live, event)
             self._live = live
+
+    def to_front(self) -> None:
+        """From now on events wait in the queue for this thread."""
+        with self._lock:
+            live, self._live = self._live, None
+        if live is not None:
+            self._pump.remove(live)

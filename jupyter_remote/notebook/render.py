@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import time
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from jupyter_remote.model import Reason, Status
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.state import (
+    REFUSED,
     CardState,
     at_completion,
     cost_now,
@@ -37,6 +39,7 @@ _BOX = (
 )
 _CLASSES = "jupyter-remote-card tex2jax_ignore mathjax_ignore"
 _ROW = "display:flex;flex-wrap:wrap;gap:2px 12px;align-items:baseline"
+_LINKS = "font-size:11px;font-family:var(--jp-code-font-family, monospace)"
 _FAINT = "color:var(--jp-ui-font-color2, #757575)"
 _TRACK = (
     "height:6px;border-radius:3px;overflow:hidden;margin:2px 0;"
@@ -48,11 +51,12 @@ _CONTROL = re.compile(
 MAX_TEXT = 400  # characters of one text of the user
 
 
-def bundle(state: CardState, now: float) -> dict[str, Any]:
-    """The static card as one MIME bundle."""
+def bundle(state: CardState, now: float, *, host: str = "") -> dict[str, Any]:
+    """The static card as one MIME bundle. ``host``: the place, by name, of the live card."""
+    page = html_of(state, now)
     return {
         CARD_TYPE: card_json(state, now),
-        "text/html": html_of(state, now),
+        "text/html": f'<div class="{host}">{page}</div>' if host else page,
         "text/plain": text_of(state, now),
     }
 
@@ -72,7 +76,7 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
             "title": title_of(state),
             "status": status_line(state),
             "load": " · ".join(load_text(state.metrics, final=state.final)),
-            "links": links_text(state),
+            "links": links_of(state),
         },
     }
 
@@ -80,7 +84,7 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
 def _bar_json(state: CardState, bar: Bar) -> dict[str, Any]:
     return {
         "id": bar.id,
-        "label": plain(bar.description) or "progress",
+        "label": plain(bar.description),
         "depth": depth(state.bars, bar),
         "fraction": fraction(bar),
         "closed": bar.state == "close",
@@ -136,6 +140,8 @@ def figures(state: CardState, now: float) -> list[str]:
     found = [machine_of(state)]
     if state.started_at is not None:
         found.append(words.duration(elapsed_s(state, now)))
+    if not state.is_priced:
+        return found
     if state.rate_ucredits_per_h or cost_now(state, now):
         found.append(f"{words.money(cost_now(state, now))} at {_price(state)}")
         if completion := at_completion(state, now):
@@ -231,29 +237,41 @@ def html_of(state: CardState, now: float) -> str:
         parts.append(f'<div style="{_FAINT}">{shown(" · ".join(load))}</div>')
     if state.folded_bytes:
         parts.append(f'<div style="{_FAINT}">{shown(folded_text(state))}</div>')
-    parts.append(
-        f'<div style="{_FAINT};font-size:11px"><code>{shown(links_text(state))}</code></div></div>'
-    )
-    return "".join(parts)
+    below = links_of(state)
+    if not state.final:  # it may be read in a file, long after
+        below.append(f"as of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}")
+    links = "".join(f"<span>{shown(link)}</span> " for link in below)
+    return "".join([*parts, f'<div style="{_ROW};{_FAINT};{_LINKS}">{links}</div></div>'])
 
 
-def links_text(state: CardState) -> str:
-    """What to type to see more of the job."""
+def links_of(state: CardState) -> list[str]:
+    """What to type to see more of the job; nothing of one that the backend never took."""
+    if state.reason == REFUSED:
+        return []
     short = words.short(state.id)
-    return f"%remote logs {short} · %remote show {short}"
+    return [f"%remote logs {short}", f"%remote show {short}"]
 
 
 def _bar_html(state: CardState, bar: Bar) -> str:
     label = plain(bar.description)
+    name = f"<span>{shown(label)}</span> " if label else ""
+    inset = 16 * depth(state.bars, bar)
+    line = (
+        f'<div style="margin-left:{inset}px"><div style="{_ROW}">'
+        f'{name}<span style="{_FAINT}">{shown(bar_text(bar))}</span></div>'
+    )
+    return f"{line}{_track_html(bar, label)}</div>"
+
+
+def _track_html(bar: Bar, label: str) -> str:
     done = fraction(bar)
+    if done is None and bar.state == "close":
+        return ""
     value = "" if done is None else f' aria-valuenow="{100 * done:.0f}"'
     colour = COLOURS["completed" if done == 1 else "running"]
     width = 0 if done is None else 100 * done
     fill = f'<div style="height:6px;width:{width:.1f}%;background:{colour}"></div>'
-    inset = 16 * depth(state.bars, bar)
     return (
-        f'<div style="margin-left:{inset}px"><div style="{_ROW}">'
-        f'<span>{shown(label)}</span> <span style="{_FAINT}">{shown(bar_text(bar))}</span></div>'
         f'<div role="progressbar" aria-valuemin="0" aria-valuemax="100"{value} '
-        f'aria-label="{html.escape(label or "progress")}" style="{_TRACK}">{fill}</div></div>'
+        f'aria-label="{html.escape(label or "progress")}" style="{_TRACK}">{fill}</div>'
     )

@@ -14,13 +14,14 @@ from jupyter_remote.client.home import bring_home
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.notebook import here
 from jupyter_remote.notebook.options import RunOptions
-from jupyter_remote.notebook.show import Shown, raise_end
-from jupyter_remote.notebook.sinks import cell_number
+from jupyter_remote.notebook.show import Shown, raise_end, submit
+from jupyter_remote.notebook.sinks import cell_number, has_person, kernel_of
 from jupyter_remote.wire import JobSpec
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.plan import Plan
+    from jupyter_remote.client.submitting import OnJob
     from jupyter_remote.notebook.context import Context
 
 VALUE = "_jupyter_remote_value"  # the name under which the value of an expression comes home
@@ -93,6 +94,7 @@ def _spec(
         executable=sys.executable,
         quiet_progress=not options.no_progress,
         sources=captured.sources,
+        source_names=captured.source_names,
     )
 
 
@@ -133,39 +135,63 @@ def run_prepared(context: Context, options: RunOptions, prepared: Prepared) -> N
     """Shows the plan where it is due, submits, shows, brings home."""
     if not _planned(context, options, prepared):
         return
-    job = _submit(context, options, prepared)
+    shown = _submit(context, options, prepared)
     if options.name:
-        context.shell.user_ns[options.name] = job
-    _show(context, options, prepared, job)
+        context.shell.user_ns[options.name] = shown.job
+    _show(context, options, prepared, shown)
 
 
 def _planned(context: Context, options: RunOptions, prepared: Prepared) -> bool:
-    """Shows the plan where it is due; False: it is all that was asked for."""
+    """Shows the plan where it is due; False: do not run it.
+
+    A job of real money without a limit of its own is asked for first, where there is someone to
+    ask; ``--max-cost`` and ``--yes`` are answers given beforehand.
+    """
     costly = any(x is not None for x in (options.machine, options.gpu, options.cpus))
-    if not options.plan and (options.yes or options.quiet or not costly):
+    agreed = options.yes or options.max_cost is not None
+    if not options.plan and (agreed or not costly):
         return True
     made = plan(context, options, prepared)
-    if options.plan or made.price > context.settings().plan_above_usd:
+    if options.plan:
         display(made)  # type: ignore[no-untyped-call]
-    return not options.plan
+        return False
+    if made.machine.simulated or made.price <= context.settings().plan_above_usd:
+        return True
+    display(made)  # type: ignore[no-untyped-call]
+    return _confirmed(context, made)
 
 
-def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Job:
+def _confirmed(context: Context, made: Plan) -> bool:
+    """Does the person say yes? Where there is none the job runs, as notebooks do unattended."""
+    kernel = kernel_of(context.shell)
+    if kernel is not None and not has_person(kernel):
+        return True
+    price = f"${made.usd_per_h:,.4g}/h, at most ${made.price:,.2f}"
+    if input(f"Run it on {made.machine.id} ({price})? [y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    print("not run; --max-cost or -y runs it without asking")
+    return False
+
+
+def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Shown:
     captured = prepared.captured
-    job = configured(context, options).submit_spec(
-        prepared.spec,
-        [captured.packed] if captured.packed is not None else [],
-        captured.files,
-        description=prepared.title,
-        notices=[] if options.quiet else captured.notices,
-    )
-    context.last_job = job.id
-    return job
+    client = configured(context, options)
+
+    def send(on_job: OnJob) -> Job:
+        return client.submit_spec(
+            prepared.spec,
+            [captured.packed] if captured.packed is not None else [],
+            captured.files,
+            description=prepared.title,
+            on_job=on_job,
+            notices=[] if options.quiet else captured.notices,
+        )
+
+    return submit(context, send, blocking=not options.bg, card=not options.quiet)
 
 
-def _show(context: Context, options: RunOptions, prepared: Prepared, job: Job) -> None:
-    shown = Shown(context, job, blocking=not options.bg, card=not options.quiet)
-    sent = prepared.captured.sent
+def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Shown) -> None:
+    job, sent = shown.job, prepared.captured.sent
 
     def home() -> None:
         bring(context, shown, sent, quiet=options.quiet)
@@ -192,4 +218,6 @@ def bring(context: Context, shown: Shown, sent: dict[str, object], *, quiet: boo
     bring_home(context.shell.user_ns, ended.result, values, sent)
     if not quiet:
         for left in ended.result.left_behind:
+            if left.type.startswith("tqdm"):  # a bar is over when its cell is; nobody misses it
+                continue
             shown.relay.note(f"{left.name} ({left.type}) stayed over there: {left.why}")

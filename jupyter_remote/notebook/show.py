@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.client.failures import raise_for
@@ -11,11 +12,19 @@ from jupyter_remote.notebook import words
 from jupyter_remote.notebook.card import Card
 from jupyter_remote.notebook.live import Drawn, Live, Route, wait
 from jupyter_remote.notebook.relay import Relay
-from jupyter_remote.notebook.sinks import KernelSink, LocalSink, Sink, kernel_of, sink_for
+from jupyter_remote.notebook.sinks import (
+    KernelSink,
+    LocalSink,
+    Sink,
+    front_of,
+    kernel_of,
+    sink_for,
+)
 from jupyter_remote.notebook.textcard import TextCard
 from jupyter_remote.wire import Done
 
 if TYPE_CHECKING:
+    from jupyter_remote.client.submitting import OnJob
     from jupyter_remote.notebook.context import Context
 
 
@@ -42,6 +51,7 @@ class Shown:
     ) -> None:
         self.context = context
         self.job = job
+        self._followed = False
         self.route = Route(context.pump, after)
         place = sink_for(context.shell, blocking=blocking)
         self.relay = Relay(
@@ -53,10 +63,30 @@ class Shown:
 
     def _card(self, sink: Sink) -> Drawn | None:
         if isinstance(sink, KernelSink):
-            return Card(sink.display, lambda force: self.job.cancel(force=force))
+            front = front_of(self.context.shell)
+            return Card(sink.display, lambda force: self.job.cancel(force=force), front=front)
         if kernel_of(self.context.shell) is None and self.context.shell is not None:
             return TextCard(lambda line: print(line, file=sys.stderr, flush=True))
         return None  # captured, or a script: only what the code itself shows
+
+    def begin(self) -> None:
+        """Takes the job's events while it is being submitted. If that takes a moment the card
+        appears: it says that inputs are sent, and how many."""
+        self.live.begin()
+        self._follow()
+        self._followed = True
+        if self.live.card is not None:
+            self.route.to_background(self.live, lambda: None)
+
+    def submitted(self) -> None:
+        """The backend has it: this thread shows it again."""
+        self.route.to_front()
+        self.live.begun()
+
+    def refused(self, error: BaseException) -> None:
+        """The submit failed: a card that was shown says so."""
+        self.route.to_front()
+        self.live.refuse(error)
 
     def wait(self) -> Done:
         """Shows the job until it ended. Raises KeyboardInterrupt when told to stop waiting; the
@@ -80,12 +110,36 @@ class Shown:
 
     def _follow(self) -> None:
         """All events of the job, those that were and those to come, go to the route."""
+        if self._followed:
+            return
         if self.job.done():
             for event in self.job.events:
                 self.route(event)
             return
         self.job.on_event(self.route)
         self.job.attach(self.route.after)
+
+
+def submit(context: Context, send: Callable[[OnJob], Job], **how: Any) -> Shown:
+    """A job in its cell from the moment it exists; ``how`` as for :class:`Shown`.
+
+    ``send`` submits it and calls what it is given with its handle before anything is sent.
+    """
+    begun: list[Shown] = []
+
+    def begin(job: Job) -> None:
+        begun.append(Shown(context, job, **how))
+        begun[0].begin()
+
+    try:
+        send(begin)
+    except BaseException as error:
+        for shown in begun:
+            shown.refused(error)
+        raise
+    begun[0].submitted()
+    context.last_job = begun[0].job.id
+    return begun[0]
 
 
 def raise_end(context: Context, done: Done) -> None:

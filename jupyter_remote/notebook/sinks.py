@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from jupyter_remote.notebook.card import Front
 
 Bundle = dict[str, Any]
 
@@ -173,6 +177,19 @@ def parent_of(kernel: Any) -> dict[str, Any]:
     """The request that the kernel answers now, or answered last; from any thread."""
     parent: dict[str, Any] = kernel.get_parent("shell")
     return parent
+
+
+def has_person(kernel: Any) -> bool:
+    """May the cell that runs now ask a question? Programs that run notebooks say no."""
+    return bool(parent_of(kernel).get("content", {}).get("allow_stdin", True))
+
+
+def front_of(shell: Any) -> Front:
+    """What shows the outputs of the cell that runs now."""
+    if not has_person(shell.kernel):
+        return "still"
+    apart = "google.colab" in sys.modules or "VSCODE_PID" in os.environ
+    return "view" if apart or "__vsc_ipynb_file__" in shell.user_ns else "page"
 
 
 def cell_number(shell: Any) -> int:

@@ -11,6 +11,7 @@ from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.wire import Bar, Done, Event, JobView, Metrics
 
 FINAL = ("completed", "failed", "cancelled")
+REFUSED = "refused"  # reason of a job that never reached its backend; known here only
 MAX_BARS = 12  # shown; closed ones go first
 
 
@@ -26,6 +27,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     machine: str = "local"
     simulated: bool = False
+    is_priced: bool = True  # False: the backend has not said yet
     rate_ucredits_per_h: int = 0
     hold_ucredits: int = 0
     cost_ucredits: int = 0
@@ -78,6 +80,7 @@ def render(state: CardState, event: Event) -> CardState:
 
 def _with_view(state: CardState, view: JobView) -> CardState:
     fields = {name: getattr(view, name) for name in view.__struct_fields__}
+    state = msgspec.structs.replace(state, is_priced=True)
     return _with_fields(state, {**fields, "money": msgspec.structs.asdict(view.money)})
 
 

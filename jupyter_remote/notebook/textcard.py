@@ -25,6 +25,10 @@ class TextCard:
         self._bars: dict[str, tuple[float, float]] = {}  # id -> (when, fraction) of its last line
         self._full: set[str] = set()  # bars that have had their last line
 
+    @property
+    def is_shown(self) -> bool:
+        return bool(self._status)
+
     def draw(self, state: CardState, *, force: bool = False) -> float | None:
         """Shows what is new; never asks to be called again."""
         now = self._clock()

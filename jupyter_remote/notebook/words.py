@@ -56,7 +56,7 @@ def price(ucredits_per_h: float) -> str:
 def interval(ucredits: tuple[int, int, int]) -> str:
     """``$0.42 (0.36–0.51)``: expected, low and high."""
     low, middle, high = ucredits
-    if low == high:
+    if money(low) == money(high):
         return money(middle)
     return f"{money(middle)} ({money(low).lstrip('$')}–{money(high).lstrip('$')})"
 

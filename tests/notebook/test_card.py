@@ -264,17 +264,65 @@ def recorder() -> Recorder:
 
 
 def test_a_card_is_published_at_changes_of_status_only(recorder):
-    card = Card(recorder.publish, lambda force: None, live=True, clock=recorder.clock)
+    card = Card(recorder.publish, lambda force: None, clock=recorder.clock)
     state = running(Bar(id="a", n=0, total=100))
     for n in range(50):
         card.draw(render(state, event("progress", Bar(id="a", n=n, total=100))))
         recorder.now += 0.02
     assert len(recorder.shown) == 1
-    assert "application/vnd.jupyter.widget-view+json" in recorder.shown[0][0]
     card.draw(after(status="completed"))
-    data, update = recorder.shown[-1]
-    assert update
-    assert set(data) == {CARD_TYPE, "text/html", "text/plain"}
+    assert [update for _, update in recorder.shown] == [False, True]
+
+
+def test_what_a_file_may_hold_refers_to_no_widget(recorder):
+    card = Card(recorder.publish, lambda force: None, clock=recorder.clock)
+    card.draw(running())
+    host = card._widget.state["host"]
+    card.draw(after(status="completed"))
+    live, ended = (data for data, _ in recorder.shown)
+    assert set(live) == set(ended) == {CARD_TYPE, "text/html", "text/plain"}
+    assert f'<div class="{host}">' in live["text/html"]
+    assert "as of " in live["text/html"]
+    assert host not in ended["text/html"]
+    assert "as of " not in ended["text/html"]
+
+
+def test_a_file_saved_in_the_middle_is_not_old(recorder):
+    card = Card(recorder.publish, lambda force: None, clock=recorder.clock)
+    for n in range(300):
+        card.draw(running(Bar(id="a", n=n, total=300)))
+        recorder.now += 0.1
+    assert len(recorder.shown) == 3
+    assert recorder.shown[-1][0][CARD_TYPE]["bars"][0]["fraction"] > 0.6
+    card.draw(after(status="completed"))
+
+
+def test_where_each_output_stands_alone_the_card_is_a_widget_of_its_own(recorder):
+    card = Card(recorder.publish, lambda force: None, front="view", clock=recorder.clock)
+    card.draw(running())
+    card.draw(after(status="completed"))
+    live, ended = (data for data, _ in recorder.shown)
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert set(ended) == {CARD_TYPE, "text/html", "text/plain"}
+
+
+def test_where_nobody_looks_there_is_no_widget(recorder):
+    card = Card(recorder.publish, lambda force: None, front="still", clock=recorder.clock)
+    card.draw(running(Bar(id="a", n=1, total=2)))
+    assert card._widget is None
+    assert card.draw(running(Bar(id="a", n=2, total=2))) == pytest.approx(10)
+    card.draw(after(status="completed"))
+    assert len(recorder.shown) == 2
+
+
+def test_a_job_that_never_came_to_its_backend_names_no_command(recorder):
+    state = msgspec.structs.replace(after(status="failed"), reason="refused", detail="no space")
+    assert "failed: no space" in html_of(state, 0.0)
+    assert "%remote" not in html_of(state, 0.0)
+
+
+def test_a_spread_too_small_to_be_seen_is_not_said():
+    assert words.interval((80_000, 80_100, 80_200)) == "$0.0008"
 
 
 def test_a_widget_gets_at_most_ten_states_a_second(recorder):

@@ -1,0 +1,190 @@
+"""A Jupyter server, a browser and a notebook page for tests. What is started is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+LIMIT_S = 60.0
+LAB_SETTINGS = {  # no news, no cells out of sight that are not drawn
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"maxNumberOutputs": 100_000, "windowingMode": "none"},
+}
+KERNEL_IDLE = """() => {
+  const session = window.jupyterapp.shell.currentWidget?.context?.sessionContext?.session;
+  return session?.kernel?.connectionStatus === "connected" && session.kernel.status === "idle";
+}"""
+SELECT = "i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i; }"
+RUN = "name => { window.jupyterapp.commands.execute(name); }"
+
+
+class Server(NamedTuple):
+    """A running Jupyter server. ``folder`` holds its notebooks."""
+
+    url: str
+    token: str
+    folder: Path
+    app: str
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def server(folder: Path, app: str = "lab", theme: str = "JupyterLab Light") -> Iterator[Server]:
+    """JupyterLab (``lab``) or Notebook 7 (``notebook``) with settings of its own."""
+    settings = {**LAB_SETTINGS, "apputils-extension/themes": {"theme": theme}}
+    for name, values in settings.items():
+        extension, plugin = name.split("/")
+        path = folder / "settings" / "@jupyterlab" / extension / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    found = Server(f"http://127.0.0.1:{free_port()}", secrets.token_hex(8), work, app)
+    with open(folder / "server.log", "wb") as log:
+        process = subprocess.Popen(
+            _command(found),
+            env={**os.environ, **_folders(folder)},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        _until_it_answers(found, process, folder / "server.log")
+        yield found
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _command(server: Server) -> list[str]:
+    exposed = "LabApp" if server.app == "lab" else "JupyterNotebookApp"
+    return [
+        *(sys.executable, "-m", "jupyter", server.app, "--no-browser", "--allow-root"),
+        *("--ip=127.0.0.1", f"--port={server.url.rpartition(':')[2]}"),
+        *("--ServerApp.port_retries=0", f"--IdentityProvider.token={server.token}"),
+        *(f"--ServerApp.root_dir={server.folder}", f"--{exposed}.expose_app_in_browser=True"),
+        "--KernelManager.transport=ipc",  # over TCP kernels warn of it in their first output
+    ]
+
+
+def _folders(folder: Path) -> dict[str, str]:
+    return {
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+    }
+
+
+def _until_it_answers(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    headers = {"Authorization": f"token {server.token}"}
+    request = urllib.request.Request(f"{server.url}/api/status", headers=headers)
+    end = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            urllib.request.urlopen(request, timeout=2).close()
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(log.read_text()) from None
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium without a window."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Book:
+    """A notebook in a page. ``errors``: what scripts of the page complained of."""
+
+    def __init__(self, page: Page, path: Path) -> None:
+        self.page = page
+        self.path = path
+        self.errors: list[str] = []
+        page.set_default_timeout(LIMIT_S * 1000)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+
+    def start(self, index: int) -> Locator:
+        """Starts a cell; its output area."""
+        self.page.evaluate(SELECT, index)
+        self.command("notebook:run-cell")
+        return self.output(index)
+
+    def run(self, index: int) -> Locator:
+        """Runs a cell to its end; its output area."""
+        self.page.evaluate(SELECT, index)
+        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+        return self.output(index)
+
+    def output(self, index: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-CodeCell").nth(index).locator(".jp-OutputArea")
+
+    def command(self, name: str) -> None:
+        """Fires a command of the application; does not wait for it."""
+        self.page.evaluate(RUN, name)
+
+    def wait_idle(self) -> None:
+        self.page.wait_for_function(KERNEL_IDLE)
+
+    def saved(self) -> nbformat.NotebookNode:
+        """The notebook as it is on disk after saving."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        return nbformat.read(self.path, as_version=4)
+
+    def ours(self) -> list[str]:
+        """Complaints that name something of this project or of widgets."""
+        return [e for e in self.errors if re.search(r"jr-|jupyter.remote|widget|JobCard", e)]
+
+
+@contextlib.contextmanager
+def book(
+    browser: Browser, server: Server, name: str, *cells: str, size: tuple[int, int] = (1300, 900)
+) -> Iterator[Book]:
+    """A new notebook, open in a page, its kernel idle."""
+    path = server.folder / name
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, path)
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    opened = Book(page, path)
+    where = f"lab/tree/{name}?reset&" if server.app == "lab" else f"notebooks/{name}?"
+    page.goto(f"{server.url}/{where}token={server.token}")
+    page.wait_for_function("() => window.jupyterapp?.started")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    opened.wait_idle()
+    try:
+        yield opened
+    finally:
+        page.close()
