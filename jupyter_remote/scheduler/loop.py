@@ -160,11 +160,11 @@ class Scheduler:
                 self.tell(active, active.cancel)
         self.wake()
 
-    def disconnected(self, worker: WorkerId) -> None:
-        """Its connection closed."""
+    def disconnected(self, worker: WorkerId, silent_s: float = 0.0) -> None:
+        """Its connection closed; before that it was silent for so long."""
         agent = self.board.agents.get(worker)
         if agent and (instance := self.board.instances.get(agent.instance)):
-            instance.away_since = self._clock.now()
+            instance.away_since = self._clock.now() - silent_s
         self.board.disconnect(worker)
         self.wake()
 

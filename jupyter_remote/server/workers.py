@@ -31,6 +31,7 @@ LATEST_EVERY_S = 1.0  # how often the latest progress is written to the store
 MOST_SLOTS = 10_000
 OUTSTANDING = 256  # messages of one worker that are being worked on
 CLOSE_S = 1.0
+DEAD_BEFORE_LEASE = 2 / 3  # a worker gives up for certain before its lease ends here
 REPLACED, SILENT, REFUSED = 4000, 4001, 1008
 
 _decoder = msgspec.msgpack.Decoder(wire.WorkerMessage)
@@ -342,7 +343,8 @@ class Fleet:
         if self.links.get(link.worker) is not link:
             return
         del self.links[link.worker]
-        backend.scheduler.disconnected(link.worker)
+        silent_s = backend.clock.monotonic() - link.heard_at
+        backend.scheduler.disconnected(link.worker, silent_s)
         await backend.commit(backend.store.worker_gone, link.worker, backend.clock.now())
 
 
@@ -400,7 +402,7 @@ def _welcome(backend: Backend, keep: list[tuple[str, int]]) -> wire.Welcome:
     return wire.Welcome(
         version=backend.facts.version,
         heartbeat_s=settings.heartbeat_s,
-        dead_man_s=settings.dead_man_s,
+        dead_man_s=min(settings.dead_man_s, DEAD_BEFORE_LEASE * settings.lease_s),
         keep=keep,
         blobs=str(backend.blobs.folder or "") if backend.facts.embedded else "",
         spool=str(backend.blobs.spool or "") if backend.facts.embedded else "",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from jupyter_remote import wire
 from jupyter_remote.model import InstanceState, MachineType
@@ -124,3 +125,35 @@ def test_stopping_keeps_queued_jobs_and_ends_the_worker(
     assert [worker.run().job for _ in ids] == ids
     worker.close()
     second.stop()
+
+
+def test_the_token_of_a_worker_that_ended_is_revoked(
+    server: Running, provider: FakeProvider
+) -> None:
+    until(lambda: provider.launched)
+    first = dial(server, provider.launched[0], "w-1")
+    provider.dead.add(provider.launched[0].id)
+    first.close()
+    until(lambda: len(provider.launched) == 2)
+
+    def revoked() -> list[bool]:
+        listed = server.http.call("GET", "/v1/tokens", reply=wire.TokenList).tokens
+        return [t.revoked_at is not None for t in listed if t.scopes == ["worker"]]
+
+    until(lambda: revoked() == [True, False])
+    with pytest.raises(InvalidStatus):
+        Worker(server, token=first.token)
+
+
+def test_a_worker_that_hangs_is_ended_and_replaced(tmp_path: Path, provider: FakeProvider) -> None:
+    server = Running(tmp_path, provider, lease_s=1.0, dead_man_s=0.5)
+    until(lambda: provider.launched)
+    hung = dial(server, provider.launched[0], "w-1")
+    id = submit(server).job.id
+    hung.start(hung.pull(wire.Assign))
+    until(lambda: len(provider.launched) == 2, 20)  # it says nothing for a whole lease
+    assert provider.launched[0].id in provider.dead
+    reply = server.http.call("GET", f"/v1/jobs/{id}/history", reply=wire.HistoryReply)
+    assert [h.event for h in reply.history] == ["submit", "claim", "start", "lose"]
+    hung.close()
+    server.stop()
