@@ -1,36 +1,132 @@
 """HTTP to a backend: the only file with httpx.
 
-Requests go straight through an ``httpx`` transport, which is the seam for tests. That leaves out
-what ``httpx.Client`` adds (redirects, cookies, its own logging) and 0.15 of its 0.5 ms a request.
-No redirects also means that the token goes to the address that was given and nowhere else.
+A backend on this computer is asked by :mod:`jupyter_remote.loopback`. Other requests go straight
+through an ``httpx`` transport, which is the seam for tests. That leaves out what ``httpx.Client``
+adds (redirects, cookies, its own logging) and 0.15 of its 0.5 ms a request. No redirects also
+means that the token goes to the address that was given and nowhere else.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, TypeVar, overload
-from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-import httpx
 import msgspec
 
 from jupyter_remote import errors
-from jupyter_remote.wire import Event, Problem, error_of
+from jupyter_remote.loopback import Loopback
+from jupyter_remote.sse import Events as Events
+from jupyter_remote.sse import Reply
+from jupyter_remote.wire import Problem, error_of
+
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 Params = Mapping[str, object]
 
+CONNECT_S = 5.0
 SILENCE_S = 30.0  # an event stream without even a keep-alive comment for this long is dead
 PIECE_BYTES = 1 << 20  # of a body that is sent as a stream
 
-_EVENT = msgspec.json.Decoder(Event)
 _PROBLEM = msgspec.json.Decoder(Problem)
 
 
+class _Way(Protocol):
+    """How requests get there. Raises OSError when nothing answers or the connection breaks."""
+
+    def request(
+        self,
+        method: str,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        content: bytes | _Pieces,
+        read_s: float,
+    ) -> Reply: ...
+
+    def close(self) -> None: ...
+
+
+HERE = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class _Anywhere:
+    """Over TLS, through proxies."""
+
+    def __init__(self, base: str, transport: httpx.BaseTransport) -> None:
+        import httpx
+
+        self._httpx = httpx
+        self._base = httpx.URL(base)
+        self._transport = transport
+
+    def request(
+        self,
+        method: str,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        content: bytes | _Pieces,
+        read_s: float,
+    ) -> Reply:
+        timeout = {"connect": CONNECT_S, "read": read_s, "write": read_s, "pool": read_s}
+        request = self._httpx.Request(
+            method,
+            self._base.copy_with(raw_path=target),
+            headers=headers,
+            stream=self._httpx.ByteStream(content) if isinstance(content, bytes) else content,  # type: ignore[arg-type]
+            extensions={"timeout": timeout},
+        )
+        with self.breaking():
+            return _General(self, self._transport.handle_request(request))
+
+    @contextmanager
+    def breaking(self) -> Iterator[None]:
+        """Errors of the transport become OSError."""
+        try:
+            yield
+        except self._httpx.TransportError as error:
+            # `from None`: the request, with its headers, must not hang on the traceback.
+            raise ConnectionError(str(error) or type(error).__name__) from None
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _General:
+    """A reply of httpx."""
+
+    def __init__(self, way: _Anywhere, response: httpx.Response) -> None:
+        self._way = way
+        self._response = response
+        self.status = response.status_code
+
+    @property
+    def sock(self) -> socket.socket | None:
+        stream = self._response.extensions.get("network_stream")
+        return stream.get_extra_info("socket") if stream is not None else None
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._way.breaking():
+            yield from self._response.stream  # type: ignore[misc]
+
+    def close(self) -> None:
+        self._response.stream.close()  # type: ignore[union-attr]
+
+
+def _way(parts: SplitResult, base: str, trust_env: bool) -> _Way:
+    if parts.scheme == "http" and parts.hostname in HERE:
+        return Loopback(parts.hostname or "", parts.port or 80)
+    return _Anywhere(base, _transport(base, trust_env))
+
+
 def _transport(url: str, trust_env: bool) -> httpx.BaseTransport:
+    from urllib.request import getproxies, proxy_bypass
+
+    import httpx
+
     limits = httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=60.0)
     proxy = None
     if trust_env and not proxy_bypass(urlsplit(url).hostname or ""):
@@ -70,13 +166,17 @@ class Http:
         netloc = parts.netloc
         self.url = f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
         self._closed = False
-        self._transport = transport or _transport(url, trust_env)
-        self._base = httpx.URL(self.url)
+        self._way: _Way = (
+            _way(parts, self.url, trust_env)
+            if transport is None
+            else _Anywhere(self.url, transport)
+        )
+        self._prefix = quote(parts.path.rstrip("/"), safe="/:~%").encode()
         self._headers: list[tuple[bytes, bytes]] = [
             (b"host", netloc.encode("ascii" if netloc.isascii() else "idna")),
             (b"authorization", f"Bearer {token}".encode("ascii")),
         ]
-        self._timeout = {"connect": 5.0, "read": timeout_s, "write": timeout_s, "pool": timeout_s}
+        self._timeout_s = timeout_s
 
     def __repr__(self) -> str:
         return f"Http({self.url!r})"
@@ -124,7 +224,7 @@ class Http:
         if body is not None:
             sent.setdefault("content-type", "application/json")
         with self._send(method, path, params, sent, content) as response:
-            data = b"".join(response.stream)  # type: ignore[arg-type]
+            data = b"".join(response)
         return None if reply is None else self._decode(data, reply)
 
     def _decode(self, data: bytes, reply: type[T]) -> T:
@@ -141,23 +241,24 @@ class Http:
         view = memoryview(content).cast("B")
         sent = {"content-type": "application/octet-stream", **(headers or {})}
         with self._send("PUT", path, None, sent, _Pieces(view), view.nbytes) as response:
-            for _ in response.stream:  # type: ignore[union-attr]
+            for _ in response:
                 pass
 
     def download(self, path: str) -> Iterator[bytes]:
         """``GET`` a body, piece by piece."""
         with self._send("GET", path, None, {"accept": "*/*"}, b"") as response:
-            yield from response.stream  # type: ignore[misc]
+            yield from response
 
     def events(self, path: str, params: Params | None = None) -> Events:
         """An open event stream. Close it, also from another thread, to end its iteration."""
         sent = {"accept": "text/event-stream", "cache-control": "no-store"}
-        return Events(self, self._open("GET", path, params, sent, b"", read_s=SILENCE_S))
+        reply = self._open("GET", path, params, sent, b"", read_s=SILENCE_S)
+        return Events(reply, self._unreachable)
 
     def close(self) -> None:
         """Close the kept connections. Calls still under way fail as unreachable."""
         self._closed = True
-        self._transport.close()
+        self._way.close()
 
     # -- below this line: one request
     @contextmanager
@@ -169,16 +270,16 @@ class Http:
         headers: Mapping[str, str],
         content: bytes | _Pieces,
         size: int | None = None,
-    ) -> Iterator[httpx.Response]:
+    ) -> Iterator[Reply]:
         response = self._open(method, path, params, headers, content, size)
         try:
             yield response
-        except httpx.TransportError as error:
+        except OSError as error:
             raise self._unreachable(error) from None
         finally:
-            response.stream.close()  # type: ignore[union-attr]
+            response.close()
             if self._closed:  # meanwhile: this connection went back to nobody
-                self._transport.close()
+                self._way.close()
 
     def _open(
         self,
@@ -189,47 +290,39 @@ class Http:
         content: bytes | _Pieces,
         size: int | None = None,
         read_s: float | None = None,
-    ) -> httpx.Response:
+    ) -> Reply:
         """Send, read the reply's head, and raise if it is an error."""
         if self._closed:
-            raise self._unreachable(RuntimeError("this connection was closed"))
+            raise self._unreachable(OSError("this connection was closed"))
         lines = [*self._headers, *((k.encode(), v.encode()) for k, v in headers.items())]
         if method not in ("GET", "HEAD"):
             length = len(content) if isinstance(content, bytes) else size
             lines.append((b"content-length", b"%d" % (length or 0)))
-        timeout = self._timeout if read_s is None else {**self._timeout, "read": read_s}
-        request = httpx.Request(
-            method,
-            self._target(path, params),
-            headers=lines,
-            stream=httpx.ByteStream(content) if isinstance(content, bytes) else content,
-            extensions={"timeout": timeout},
-        )
+        target = self._target(path, params)
         try:
-            response = self._transport.handle_request(request)
-            if response.status_code >= 300:
+            response = self._way.request(method, target, lines, content, read_s or self._timeout_s)
+            if response.status >= 300:
                 self._raise(response)
-        except httpx.TransportError as error:
-            # `from None`: the request, with its headers, must not hang on the traceback.
+        except OSError as error:
             raise self._unreachable(error) from None
         return response
 
-    def _target(self, path: str, params: Params | None) -> httpx.URL:
-        raw = self._base.raw_path.rstrip(b"/") + quote(path, safe="/:~").encode()
+    def _target(self, path: str, params: Params | None) -> bytes:
+        raw = self._prefix + quote(path, safe="/:~").encode()
         given = {k: v for k, v in (params or {}).items() if v is not None}
         if given:
             raw += b"?" + urlencode(given).encode()
-        return self._base.copy_with(raw_path=raw)
+        return raw
 
-    def _raise(self, response: httpx.Response) -> NoReturn:
+    def _raise(self, response: Reply) -> NoReturn:
         try:
-            data = b"".join(response.stream)  # type: ignore[arg-type]
+            data = b"".join(response)
         finally:
-            response.stream.close()  # type: ignore[union-attr]
+            response.close()
         try:
             problem = _PROBLEM.decode(data)
         except msgspec.MsgspecError:
-            raise _foreign(self.url, response.status_code) from None
+            raise _foreign(self.url, response.status) from None
         raise error_of(problem)
 
     def _unreachable(self, error: Exception) -> errors.BackendUnreachable:
@@ -241,53 +334,7 @@ class Http:
         )
 
 
-class Events:
-    """The events of one open stream, in order. Ends when the server ends it.
-
-    Raises BackendUnreachable when the connection breaks or is silent for ``SILENCE_S``; an event
-    that was cut in two by that is not given out.
-    """
-
-    def __init__(self, http: Http, response: httpx.Response) -> None:
-        self._http = http
-        self._response = response
-        self._closed = False
-
-    def __iter__(self) -> Iterator[Event]:
-        rest = b""
-        try:
-            for piece in self._response.stream:  # type: ignore[union-attr]
-                blocks = (rest + piece).replace(b"\r\n", b"\n").split(b"\n\n")
-                rest = blocks.pop()
-                yield from _events_of(blocks)
-        except httpx.TransportError as error:
-            if not self._closed:
-                raise self._http._unreachable(error) from None
-        finally:
-            self.release()
-
-    def release(self) -> None:
-        """Give the connection back; for the thread that iterates."""
-        self._response.stream.close()  # type: ignore[union-attr]
-
-    def close(self) -> None:
-        """Wake whoever waits for the next event; the iteration ends."""
-        self._closed = True
-        stream = self._response.extensions.get("network_stream")
-        sock = stream.get_extra_info("socket") if stream is not None else None
-        if sock is not None:
-            with suppress(OSError):  # it ended by itself
-                sock.shutdown(socket.SHUT_RDWR)
-
-
-def _events_of(blocks: Iterable[bytes]) -> Iterator[Event]:
-    for block in blocks:
-        data = [line[5:].strip() for line in block.split(b"\n") if line.startswith(b"data:")]
-        if data:
-            yield _EVENT.decode(b"\n".join(data))
-
-
-class _Pieces(httpx.SyncByteStream):
+class _Pieces:
     """A buffer as the body of a request, without a copy of the whole."""
 
     def __init__(self, view: memoryview) -> None:

@@ -12,7 +12,7 @@ ROWS = [
     {"settings"},
     {"wire"},
     {"connection"},
-    {"mapping", "pickling", "reach"},
+    {"mapping", "pickling", "reach", "loopback", "sse"},
     {"values"},
     {"money"},
     {"http"},
