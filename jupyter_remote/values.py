@@ -36,6 +36,7 @@ from jupyter_remote.pickling.reducers import (
     Everything,
     function_state,
     reduce_array,
+    slots_of,
 )
 from jupyter_remote.pickling.versions import (
     MAGIC,
@@ -324,6 +325,10 @@ def _reduce_class(cls: type, reduced: tuple[Any, ...]) -> Any:
     """cloudpickle's way of a class, with ours of looking it up and filling it."""
     maker, arguments, state, _, _, fill = reduced
     state[0].pop("__slotnames__", None)  # a note of pickle's own, made while pickling
+    if (slots := slots_of(cls)) is not None:
+        for name in slots:
+            state[0].pop(name, None)
+        arguments[3]["__slots__"] = slots
     came = _as_it_came.get(cls)
     changed = None if came is None else _changed(cls, came)
     return _make_class, (maker, *arguments), (fill, state, changed), None, None, _fill_class

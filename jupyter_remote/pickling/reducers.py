@@ -76,6 +76,23 @@ def _class_body_names(code: types.CodeType) -> Iterator[str]:
             yield from _class_body_names(inner)
 
 
+def slots_of(cls: type) -> tuple[str, ...] | None:
+    """Names of the slots that ``cls`` itself adds, private ones as the class knows them; or None.
+
+    A class has to be made with them: set afterwards, ``__slots__`` is a mere attribute, and the
+    instances of that class would have a ``__dict__`` that those of the original have no place for.
+    """
+    makes_its_own = typing.NamedTuple in getattr(cls, "__orig_bases__", ())
+    if "__slots__" not in vars(cls) or makes_its_own:
+        return None
+    special = ("__dict__", "__weakref__")
+    return tuple(
+        name
+        for name, value in vars(cls).items()
+        if isinstance(value, types.MemberDescriptorType) or name in special
+    )
+
+
 def reduce_array(obj: Any) -> Any:
     """Numpy copies an array with gaps twice on its way into the stream; once is enough."""
     numpy = sys.modules.get("numpy")

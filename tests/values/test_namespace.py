@@ -292,3 +292,59 @@ def test_methods_bound_to_instances_travel_with_them() -> None:
     home = notebook(CLASSES)
     method: Any = trip(home["child"].capped, home)[0]
     assert method() == 11
+
+
+SLOTTED = {
+    "plain": "class A:\n  __slots__ = ('x',)\na = A()",
+    "one name": "class A:\n  __slots__ = 'x'\na = A()",
+    "private": (
+        "class A:\n  __slots__ = ('__x',)\n  x = property(lambda self: self.__x,"
+        " lambda self, x: setattr(self, '_A__x', x))\na = A()"
+    ),
+    "derived": (
+        "class B:\n  __slots__ = ('y',)\nclass A(B):\n  __slots__ = ('x',)\na = A()\na.y = 1"
+    ),
+    "derived with a dict": "class B:\n  __slots__ = ('y',)\nclass A(B): pass\na = A()\na.y = 1",
+    "with a dict": "class A:\n  __slots__ = ('y', '__dict__')\na = A()",
+    "with weak references": "class A:\n  __slots__ = ('x', '__weakref__')\na = A()",
+    "documented": "class A:\n  __slots__ = {'x': 'what it is'}\na = A()",
+    "dataclass": (
+        "from dataclasses import dataclass\n@dataclass(slots=True)\nclass A:\n  x: int = 0\n"
+        "  y: list = None\na = A()"
+    ),
+    "frozen dataclass": (
+        "from dataclasses import dataclass\n@dataclass(slots=True, frozen=True)\nclass A:\n"
+        "  x: int = 0\na = A()"
+    ),
+    "named tuple": (
+        "from typing import NamedTuple\nclass A(NamedTuple):\n  x: int = 0\n  y: int = 0\na = A()"
+    ),
+    "generic": (
+        "from typing import Generic, TypeVar\nT = TypeVar('T')\nclass A(Generic[T]):\n"
+        "  __slots__ = ('x',)\na = A()"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SLOTTED)
+def test_a_class_with_slots_goes_there_and_back_again(case: str) -> None:
+    home = notebook(SLOTTED[case])
+    cls = home["A"]
+    sets = case not in ("frozen dataclass", "named tuple")
+    for x in (5, 6):
+        change = f"a.x = {x}" if sets else f"a = type(a)(x={x})"
+        home.update(
+            run_far(home, "A a", f"{change}\nb = A()\nhas = hasattr(b, '__dict__')", "a has")
+        )
+        assert type(home["a"]) is cls
+        assert home["a"].x == x
+        assert home["has"] == hasattr(home["a"], "__dict__")
+    if "derived" in case:
+        assert home["a"].y == 1
+
+
+def test_a_tuple_without_a_dict_stays_without_one() -> None:
+    home = notebook("class A(tuple): __slots__ = ()\na = A([1, 2])")
+    home.update(run_far(home, "A a", "a = A([*a, hasattr(a, '__dict__')])", "a"))
+    assert isinstance(home["a"], home["A"])
+    assert home["a"] == (1, 2, False)
