@@ -5,7 +5,12 @@ Codes cross the wire (see :mod:`jupyter_remote.wire`, which maps them to HTTP); 
 
 from __future__ import annotations
 
-from typing import ClassVar
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar
+
+_OURS = str(Path(__file__).parent)
 
 
 class JupyterRemoteError(Exception):
@@ -27,6 +32,32 @@ class JupyterRemoteError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """Called by IPython in place of its own traceback: the user's frames, none of ours."""
+        shell: Any = sys.modules["IPython"].get_ipython()
+        cause, suppressed = self.__cause__, self.__suppress_context__
+        self.__cause__ = None  # what went wrong inside of ours is for us
+        try:
+            lines: list[str] = shell.InteractiveTB.structured_traceback(
+                type(self), self, _users(self.__traceback__), tb_offset=0
+            )
+        finally:
+            self.__cause__, self.__suppress_context__ = cause, suppressed
+        return lines
+
+
+def _users(tb: TracebackType | None) -> TracebackType | None:
+    """The frames of the user's code that called ours."""
+    kept: list[TracebackType] = []
+    while tb is not None and not (file := tb.tb_frame.f_code.co_filename).startswith(_OURS):
+        if "/IPython/core/" not in Path(file).as_posix():  # what runs a cell
+            kept.append(tb)
+        tb = tb.tb_next
+    rest: TracebackType | None = None
+    for entry in reversed(kept):
+        rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return rest
 
 
 # --- what the user gave us -------------------------------------------------------------------
@@ -199,6 +230,14 @@ class CompositeError(ExceptionGroup[Exception], JupyterRemoteError):
 
     def __str__(self) -> str:
         return ExceptionGroup.__str__(self)
+
+    def _render_traceback_(self) -> list[str]:
+        lines = [f"{type(self).__name__}: {self}"]
+        for number, error in enumerate(self.exceptions, start=1):
+            render = getattr(error, "_render_traceback_", None)
+            shown = render() if render else [f"{type(error).__name__}: {error}"]
+            lines += ["", f"[{number} of {len(self.exceptions)}]", *shown]
+        return lines
 
 
 def _tree(cls: type[JupyterRemoteError]) -> list[type[JupyterRemoteError]]:

@@ -172,8 +172,11 @@ def unpack(
     stream, *buffers = [_content(segment, fetch) for segment in parcel.segments]
     if parcel.format == "raw":
         return bytes(stream)
-    with arriving(namespace):
-        return pickle.loads(stream, buffers=_writable(buffers))
+    with arriving(namespace) as arrival:
+        value = pickle.loads(stream, buffers=_writable(buffers))
+    for cls in arrival.filled_classes:  # not before: a class may hold instances of its own
+        _as_it_came[cls] = _marks(cls)
+    return value
 
 
 def _content(segment: Segment, fetch: Callable[[Segment], Buffer]) -> memoryview:
@@ -291,7 +294,8 @@ def _pickler() -> type[Any]:
                 return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
             reasons.refuse(obj)
             if isinstance(obj, type | types.FunctionType):
-                return (int, (id(obj),)) if self._shallow else self._reduce_definition(obj)
+                # not (int, …): int is a type itself, and this would never end
+                return (abs, (id(obj),)) if self._shallow else self._reduce_definition(obj)
             if (reducer := REDUCERS.get(type(obj))) is not None:
                 return reducer(obj)
             if reasons.is_array(obj):
@@ -378,7 +382,7 @@ def _fill_class(
         for name in changed:
             _set_or_delete(cls, name, attributes)
     if is_new or cls in _as_it_came:
-        _as_it_came[cls] = _marks(cls)
+        current.get().filled_classes.add(cls)
 
 
 def _set_or_delete(cls: type, name: str, attributes: dict[str, Any]) -> None:

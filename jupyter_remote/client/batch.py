@@ -80,6 +80,10 @@ class Batch(Sequence[Job]):
         pairs = zip(self._jobs, raised, strict=True)
         return [job.result() if e is None else e for job, e in pairs]
 
+    def result(self, timeout: float | None = None) -> list[Any]:
+        """All values, as :meth:`results`; a batch can be asked as a job is."""
+        return self.results(timeout)
+
     def as_completed(self, timeout: float | None = None) -> Iterator[Job]:
         """Jobs as they end. Raises TimeoutError, and BackendUnreachable as ``result()`` does."""
         until = None if timeout is None else time.monotonic() + timeout

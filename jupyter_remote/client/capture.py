@@ -21,6 +21,7 @@ from jupyter_remote.client.names import CellNames, analyse
 from jupyter_remote.client.shipping import (
     Namespace,
     is_of_the_shell,
+    names_of_cells,
     notices_of_size,
     pack_names,
     sources_of,
@@ -55,6 +56,7 @@ class CapturedCell:
     sent: dict[str, object] = field(default_factory=dict)  # for bring_home
     notices: list[str] = field(default_factory=list)  # lines for the user
     sources: dict[str, str] = field(default_factory=dict)  # filename -> text of notebook cells
+    source_names: dict[str, str] = field(default_factory=dict)  # filename -> "In [3]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class CapturedCall:
     names: list[NameInfo] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    source_names: dict[str, str] = field(default_factory=dict)
 
 
 # --- cells -----------------------------------------------------------------------------------
@@ -102,6 +105,7 @@ def capture_cell(
     names = packed.parcel.names if packed is not None else []
     assigned = _visible((*cell.assigns, *reached.stored), namespace)
     modules = local_modules((*cell.imports, *reached.modules), folder)
+    sources = sources_of(reached)
     stayed = [f"{s.info.name} stays here: {s.why}." for s in stay if s.info.name in chosen]
     return CapturedCell(
         packed=packed,
@@ -118,7 +122,8 @@ def capture_cell(
             *stayed,
             *modules.notices,
         ],
-        sources=sources_of(reached),
+        sources=sources,
+        source_names=names_of_cells(sources, namespace),
     )
 
 
@@ -246,13 +251,15 @@ def capture_call(
     used = _used_by_functions(reached, namespace, {})
     names = [*inputs.parcel.names, *(name_info(n, namespace[n]) for n in used)]
     direct = frozenset(info.name for info in inputs.parcel.names)
+    sources = sources_of(reached)
     return CapturedCall(
         function=packed,
         inputs=inputs,
         files=modules.files,
         names=names,
         notices=[*notices_of_size(names, direct), *modules.notices],
-        sources=sources_of(reached),
+        sources=sources,
+        source_names=names_of_cells(sources, namespace),
     )
 
 

@@ -58,9 +58,9 @@ def raise_for(
     ended: errors.JupyterRemoteError
     match job.reason:
         case Reason.TIME_LIMIT:
-            ended = errors.JobTimedOut(what, hint="allow more with timeout=, or do less at a time")
+            ended = errors.JobTimedOut(what, hint="allow more with --timeout, or do less at a time")
         case Reason.COST_LIMIT:
-            ended = errors.BudgetExceeded(what, hint="allow more with max_cost=")
+            ended = errors.BudgetExceeded(what, hint="allow more with --max-cost")
         case Reason.LOST | Reason.KERNEL_DIED | Reason.OUT_OF_MEMORY | Reason.POISON:
             ended = errors.JobLost(_with_output(what, last_output), hint=_next_step(job.reason))
         case _ if remote is not None:
@@ -82,13 +82,13 @@ def _with_output(what: str, last_output: str) -> str:
 def _next_step(reason: str) -> str:
     match reason:
         case Reason.OUT_OF_MEMORY:
-            return "ask for more with memory=, or hold less in memory at a time"
+            return "ask for more with --memory, or hold less in memory at a time"
         case Reason.POISON:
             return "it kills its workers: run it on a small input to find out where"
         case Reason.KERNEL_DIED:
             return "code in C that crashes, or os._exit: faulthandler.enable() shows where"
         case _:
-            return "submit it again; retries= does so by itself"
+            return "submit it again; --retries does so by itself"
 
 
 def _cancelled(done: Done, remote: Exception | None, interrupts: bool) -> errors.JobCancelled:
@@ -100,9 +100,9 @@ def _cancelled(done: Done, remote: Exception | None, interrupts: bool) -> errors
         bases = (*bases, KeyboardInterrupt)
     if done.error is not None and done.error.traceback:
         lines = done.error.traceback
-        namespace["_render_traceback_"] = lambda self: lines
-    made = type("JobCancelled", bases, namespace)
-    error: errors.JobCancelled = made(f"job {done.job.id[:8]} was cancelled")
+        namespace["_render_traceback_"] = lambda self: [*lines, f"JobCancelled: {self}"]
+    made: type[errors.JobCancelled] = type("JobCancelled", bases, namespace)
+    error = made(f"job {done.job.id[:8]} was cancelled")
     error.__cause__ = remote
     return error
 

@@ -114,6 +114,16 @@ def sources_of(reached: Reached) -> dict[str, str]:
     return sources
 
 
+def names_of_cells(sources: Iterable[str], namespace: Namespace) -> dict[str, str]:
+    """How tracebacks call the cells with these filenames: ``In [3]``, as here."""
+    shell = namespace["get_ipython"]() if "get_ipython" in namespace else None
+    told = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    if told is None:
+        return {}
+    found = {filename: told(filename) for filename in sources}
+    return {f: name[1].replace("In[", "In [") for f, name in found.items() if name}
+
+
 def _cell_text(filename: str) -> str:
     """The source of a cell; "" for a file, which both sides have."""
     entry = linecache.cache.get(filename)

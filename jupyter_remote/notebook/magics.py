@@ -8,6 +8,7 @@ from IPython.core.magic import no_var_expand
 
 from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.notebook import context as contexts
+from jupyter_remote.notebook import groups
 from jupyter_remote.notebook.completion import complete_cell, complete_line
 from jupyter_remote.notebook.control import Canceller, install, uninstall
 from jupyter_remote.notebook.options import HelpAsked
@@ -47,9 +48,9 @@ def _told(action: Any) -> Any:
         print(asked)
         return None
     except JupyterRemoteError as error:
-        if not hasattr(error, "_render_traceback_"):
+        if type(error)._render_traceback_ is JupyterRemoteError._render_traceback_:
             lines = _lines(error)
-            error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+            error._render_traceback_ = lambda: lines  # type: ignore[method-assign]
         raise
 
 
@@ -69,6 +70,7 @@ def load(ipython: Any) -> None:
         ipython.input_transformers_cleanup.append(_with_body)
     for event in EVENTS:
         ipython.events.register(event, _arrive)
+    groups.install(ipython)
     ipython.display_formatter.ipython_display_formatter.for_type_by_name(*JOB, _display_job)
     if getattr(ipython, "kernel", None) is not None:
         install(ipython.kernel, Canceller(lambda job, force: _cancel(job, force)))
@@ -82,6 +84,7 @@ def unload(ipython: Any) -> None:
     ipython.input_transformers_cleanup.remove(_with_body)
     for event in EVENTS:
         ipython.events.unregister(event, _arrive)
+    groups.uninstall(ipython)
     ipython.display_formatter.ipython_display_formatter.pop(".".join(JOB), None)
     if getattr(ipython, "kernel", None) is not None:
         uninstall(ipython.kernel)

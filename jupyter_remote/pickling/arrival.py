@@ -18,17 +18,18 @@ class Arrival:
 
     namespace: dict[str, Any]
     new_classes: set[type] = dataclasses.field(default_factory=set)
+    filled_classes: set[type] = dataclasses.field(default_factory=set)  # defined elsewhere
 
 
 current: ContextVar[Arrival] = ContextVar("arrival")
 
 
 @contextlib.contextmanager
-def arriving(namespace: dict[str, Any] | None) -> Iterator[None]:
-    given = {"__name__": "__main__"} if namespace is None else namespace
-    token = current.set(Arrival(given))
+def arriving(namespace: dict[str, Any] | None) -> Iterator[Arrival]:
+    arrival = Arrival({"__name__": "__main__"} if namespace is None else namespace)
+    token = current.set(arrival)
     try:
-        yield
+        yield arrival
     finally:
         current.reset(token)
 

@@ -122,7 +122,7 @@ def of(value: object, error: Exception, namespace: dict[str, Any] | None) -> str
     for obj, path in _walk(value, namespace):
         if words := _words(obj) or (wanted == type(obj).__name__ and _article(wanted)):
             return _sentence(value, path, words)
-    if isinstance(error, pickle.PicklingError) and text in _KINDS.values():
+    if isinstance(error, pickle.PicklingError) and text.partition(" (")[0] in _KINDS.values():
         return f"it contains {text}"
     return f"it contains {_article(wanted)}" if wanted else f"{type(error).__name__}: {text}"
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.wire import RemoteFailure
 
 DEPTH = 8  # of causes, contexts and groups that travel
 MEMBERS = 50  # of an exception group
 TEXT_CHARS = 100_000  # of one message, argument or attribute
 
-_OURS = str(Path(__file__).parent)
+_OURS = str(Path(__file__).parent.parent) + os.sep
 _HARNESS = tuple(
     f"IPython/core/{name}.py" for name in ("interactiveshell", "async_helpers", "compilerop")
 )
@@ -127,12 +129,25 @@ def _attributes(error: BaseException) -> dict[str, Scalar]:
 
 
 def _shown(error: BaseException, show: Format) -> list[str]:
-    error.__traceback__ = user_frames(error.__traceback__)
+    for one in _chain(error):
+        one.__traceback__ = user_frames(one.__traceback__)
+    if error.__traceback__ is None and isinstance(error, JupyterRemoteError):
+        return []  # ours, about code that has run: its message says all
     try:
         lines = show(error)
     except Exception:
         lines = lines_of(error)
     return [_text(line) for line in lines]
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """``error`` and what is shown above it."""
+    seen: dict[int, BaseException] = {}
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen[id(found)] = found
+        found = found.__cause__ or found.__context__
+    yield from seen.values()
 
 
 def lines_of(error: BaseException) -> list[str]:
@@ -143,8 +158,11 @@ def lines_of(error: BaseException) -> list[str]:
         return [f"{type(error).__name__}: {message_of(error)}"]
 
 
-def shown_by(shell: Any) -> Format:
-    """How the IPython ``shell`` formats an exception (ANSI-coloured lines)."""
+def shown_by(shell: Any, folders: Collection[str] = ()) -> Format:
+    """How the IPython ``shell`` formats an exception (ANSI-coloured lines).
+
+    Files in ``folders``, those of jobs, are called as they are beside the notebook.
+    """
     from IPython.core.error import UsageError
 
     def show(error: BaseException) -> list[str]:
@@ -155,11 +173,23 @@ def shown_by(shell: Any) -> Format:
         elif isinstance(error, SystemExit):
             return [f"SystemExit: {message_of(error)}"]
         elif isinstance(error, BaseExceptionGroup):
-            return lines_of(error)
+            lines = _with_cells(lines_of(error), shell.compile.names)
         else:
             lines = shell.InteractiveTB.structured_traceback(
                 type(error), error, error.__traceback__, tb_offset=0
             )
-        return [str(line) for line in lines]
+        return [_beside(str(line), folders) for line in lines]
 
     return show
+
+
+def _beside(line: str, folders: Collection[str]) -> str:
+    for folder in folders:
+        line = line.replace(folder + os.sep, "")
+    return line
+
+
+def _with_cells(lines: list[str], names: dict[str, str]) -> list[str]:
+    for filename, name in names.items():
+        lines = [line.replace(f'File "{filename}"', f"Cell {name}") for line in lines]
+    return lines

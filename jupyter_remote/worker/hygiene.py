@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import linecache
 import os
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any
 
 from jupyter_remote.wire import FileRef
@@ -63,8 +65,15 @@ class Surroundings:
         roots = [str(Path(folder, root)) for root in module_roots(files)]
         sys.path[:] = [*dict.fromkeys([folder, *roots]), *(p for p in self._path if p)]
 
+    @property
+    def folders(self) -> Collection[str]:
+        """Of this job, and of earlier ones whose modules this process still has."""
+        return self._imported_from
+
     def leave(self) -> None:
         """After a job that this process outlives."""
+        for folder in self._imported_from:
+            keep_sources_below(folder)
         if dict(os.environ) != self._environ:
             os.environ.clear()
             os.environ.update(self._environ)
@@ -79,10 +88,24 @@ class Surroundings:
 
 def forget_modules_below(folder: str) -> None:
     """Imported again, modules of this folder are read from where they are then."""
+    gone = {id(module) for module in modules_below(folder)}
+    for name in [name for name, module in sys.modules.items() if id(module) in gone]:
+        del sys.modules[name]
+
+
+def keep_sources_below(folder: str) -> None:
+    """Tracebacks through modules of this folder show their lines also when it is gone."""
+    for module in modules_below(folder):
+        filename = str(module.__file__)
+        if lines := linecache.getlines(filename):
+            size_bytes = sum(map(len, lines))
+            linecache.cache[filename] = (size_bytes, None, lines, filename)
+
+
+def modules_below(folder: str) -> list[ModuleType]:
     prefix = folder.rstrip(os.sep) + os.sep
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(prefix):
-            del sys.modules[name]
+    loaded = list(sys.modules.values())
+    return [m for m in loaded if str(getattr(m, "__file__", None) or "").startswith(prefix)]
 
 
 def children() -> list[int]:

@@ -144,7 +144,8 @@ class KernelProcess:
         )
 
     def _failure(self, error: BaseException) -> RemoteFailure:
-        return failure.failure_of(error, failure.shown_by(self._shell))
+        show = failure.shown_by(self._shell, self._surroundings.folders)
+        return failure.failure_of(error, show)
 
     def _prepare(self, run: channel.Run) -> None:
         self._surroundings.enter(run.folder, run.spec.files)
@@ -221,7 +222,10 @@ class KernelProcess:
             )
         except CaptureError as error:
             name = run.spec.name or "the function"
-            raise CaptureError(f"The value of {name} cannot come home. {error}") from None
+            raise CaptureError(
+                f"The value of {name} cannot come home. {error.message}",
+                hint="Return what can be pickled, such as a list.",
+            ) from None
         return None, sent_home(packed, run)
 
     def _script(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:

@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from jupyter_remote.mapping import digest_of, map_blob
 from jupyter_remote.values import fingerprints
-from tests.values.trips import Namespace, notebook, trip
+from tests.values.trips import Namespace, notebook, run_far, trip
 
 
 def changed(value: Any, act: Callable[[Any], object]) -> bool:
@@ -128,6 +128,14 @@ def test_a_class_changes_with_its_attributes() -> None:
     source = "class C:\n  n = 0\n  me = None\n  def m(self): return self.n\nC.me = C()"
     assert names_changed(source, "C().m()") == set()
     assert names_changed(source, "C.n = 1") == {"C"}
+
+
+def test_instances_that_a_class_collects_over_there_come_home() -> None:
+    home = notebook("class C:\n  all = []\n  def __init__(self): C.all.append(self)\nfirst = C()")
+    run_far(home, "C first", "", "C first")
+    assert home["C"].all == [home["first"]]
+    run_far(home, "first C", "second = C()", "C")
+    assert len(home["C"].all) == 2
 
 
 def test_an_untouched_mapping_is_not_read(tmp_path: Path, monkeypatch: Any) -> None:
