@@ -150,6 +150,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     quiet_progress: bool = True  # bars become native bars; False: they print as they would
     sources: dict[str, str] = {}  # filename → text of other cells that shipped functions come from
     source_names: dict[str, str] = {}  # filename → how tracebacks call it, "In [3]"
+    ambient: dict[str, Parcel] = {}  # cell: state that no variable holds, see `ambient`; inline
     store_as: str = ""  # sessions: reserved
 
 
@@ -314,6 +315,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     left_behind: list[LeftBehind] = []
     deleted: list[str] = []  # names that no longer exist over there
     in_place: list[str] = []  # cell: of the names in ``value``, those still bound to what was sent
+    ambient: dict[str, Parcel] = {}  # cell: such state as it is now, if it changed; inline
     displayed: bool = False
 
 

@@ -14,6 +14,7 @@ ROWS = [
     {"connection"},
     {"mapping", "pickling", "reach", "loopback", "sse"},
     {"values"},
+    {"ambient"},
     {"money"},
     {"http"},
     {"store", "blobs", "providers"},

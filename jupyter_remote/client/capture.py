@@ -57,6 +57,7 @@ class CapturedCell:
     notices: list[str] = field(default_factory=list)  # lines for the user
     sources: dict[str, str] = field(default_factory=dict)  # filename -> text of notebook cells
     source_names: dict[str, str] = field(default_factory=dict)  # filename -> "In [3]"
+    used: list[str] = field(default_factory=list)  # modules that it imports or whose things it uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def capture_cell(
     packed, sent, stay = pack_names(wanted, perhaps, namespace)
     names = packed.parcel.names if packed is not None else []
     assigned = _visible((*cell.assigns, *reached.stored), namespace)
-    modules = local_modules((*cell.imports, *reached.modules), folder)
+    used = [*cell.imports, *reached.modules]
+    modules = local_modules(used, folder)
     sources = sources_of(reached)
     stayed = [f"{s.info.name} stays here: {s.why}." for s in stay if s.info.name in chosen]
     return CapturedCell(
@@ -124,6 +126,7 @@ def capture_cell(
         ],
         sources=sources,
         source_names=names_of_cells(sources, namespace),
+        used=used,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.display import display
 
+from jupyter_remote import ambient
 from jupyter_remote.client.capture import CapturedCell, capture_cell, capture_files
 from jupyter_remote.client.home import bring_home
 from jupyter_remote.client.jobs import Job
@@ -95,6 +96,7 @@ def _spec(
         quiet_progress=not options.no_progress,
         sources=captured.sources,
         source_names=captured.source_names,
+        ambient=ambient.take(captured.used, random=not options.bg),
     )
 
 
@@ -195,6 +197,8 @@ def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Show
 
     def home() -> None:
         bring(context, shown, sent, quiet=options.quiet)
+        if not options.bg and job.ended is not None and job.ended.result is not None:
+            ambient.apply(job.ended.result.ambient, importing=False)
 
     if options.bg:
         context.expect(job, home)

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from jupyter_remote import values, wire
+from jupyter_remote import ambient, values, wire
 from jupyter_remote.errors import CaptureError, EnvironmentMismatch
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.money import meter
@@ -171,17 +171,28 @@ class KernelProcess:
         namespace: Namespace = self._shell.user_ns
         inputs = open_parcel(run.spec.inputs, run, namespace) or {}
         cell = CellNamespace(run.spec, namespace, inputs)
+        state: ambient.State = {}
         self._stage(Stage.EXECUTING)
         try:
-            error = self._run_on_loop(self._execute(run))
+            error = self._run_on_loop(self._with_ambient(run, state))
         except KeyboardInterrupt as interrupt:  # it came between two steps of user code
             error = interrupt
         self._settle_deferred(error)
         self._stage(Stage.SAVING_RESULT)
         try:
-            return error, cell.home(run)
+            return error, cell.home(run, state)
         except Exception as unsaved:
             return error or unsaved, None
+
+    async def _with_ambient(self, run: channel.Run, state: ambient.State) -> BaseException | None:
+        """Puts into ``state`` what of it the cell changed. Some of it is in context variables,
+        so all this has to be one task."""
+        ambient.apply(run.spec.ambient, importing=True)
+        before = ambient.present()
+        try:
+            return await self._execute(run)
+        finally:
+            state.update(ambient.changed(before))
 
     async def _execute(self, run: channel.Run) -> BaseException | None:
         """Run a cell through ipykernel's own ``execute_request``; its exception, if any."""

@@ -77,15 +77,14 @@ class CellNamespace:
         watched = inputs if spec.outputs is None else {}
         self._prints = values.fingerprints(watched, namespace)
 
-    def home(self, run: channel.Run) -> Home:
+    def home(self, run: channel.Run, ambient: dict[str, Parcel]) -> Home:
         """What comes home, also after an exception: as it would be in the notebook."""
         chosen, missing = self._chosen()
         packed, left = self._packed(chosen)
         gone = self._deleted()
         in_place = [n for n in chosen if self._is_the_one_sent(n)]
-        return sent_home(
-            packed, run, left_behind=[*left, *missing], deleted=gone, in_place=in_place
-        )
+        told = {"left_behind": [*left, *missing], "deleted": gone, "in_place": in_place}
+        return sent_home(packed, run, ambient=ambient, **told)
 
     def _is_the_one_sent(self, name: str) -> bool:
         return name in self._inputs and self._namespace.get(name) is self._inputs[name]

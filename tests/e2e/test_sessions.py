@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from notebooks.show import text_of
-from tests.e2e.test_ordinary_cells import run_cells
+from tests.e2e.test_ordinary_cells import run_cells, shown
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -92,3 +92,42 @@ def test_a_cell_tells_what_is_of_use_and_shows_no_inner_frames(
     assert [text for text in expected.contains if text not in found] == [], found
     assert [text for text in expected.but_not if text in found] == [], found
     assert "/jupyter_remote/" not in found, found
+
+
+# --- state that no variable holds, and what variables refer to ---------------------------------
+SESSION = [
+    "import numpy as np, pandas as pd, random, matplotlib, warnings, logging, sys\n"
+    "np.random.seed(3); random.seed(1); np.set_printoptions(precision=2)\n"
+    "pd.set_option('display.max_rows', 4); matplotlib.rcParams['lines.linewidth'] = 5\n"
+    "warnings.filterwarnings('ignore')\n"
+    "logging.basicConfig(level=logging.INFO, format='%(levelname)s: %(message)s')\n"
+    "log = logging.getLogger('train')",
+    "drawn = np.random.rand(2), random.random(); drawn",
+    "import sys\nwarnings.warn('hidden'); log.info('seen'); matplotlib.rcParams['lines.linewidth']",
+    "pd.DataFrame({'a': range(10)})",
+    "rng = np.random.default_rng(0); rng.normal()",
+    "pd.Series(range(9)).sample(2).tolist(), rng.normal(), np.random.rand(2)",
+    "np.random.shuffle(order := list(range(9))); matplotlib.rcParams['lines.linewidth'] = 2; order",
+    "class Shape:\n    all = []\n    def __init__(self): Shape.all.append(self)\nfirst = Shape()",
+    "second = Shape(); len(Shape.all)",
+    "len(Shape.all), Shape.all[1] is second, Shape.all[0] is first",
+    "def remember(x, seen=[]):\n    seen.append(x)\n    return list(seen)\nremember(1)",
+    "remember(2); remember(3)",
+    "it = iter(range(9)); next(it); it2 = it",
+    "next(it), next(it2)",
+    "import collections\nqueue = collections.deque([1], maxlen=2); hooks = {'add': queue.append}",
+    "hooks['add'](2); hooks['add'](3); queue",
+    "me = []; me.append(me); me.append(1)",
+    "me[0] is me, len(me)",
+    "list = [3, 1]; sum = 4\nlist.append(sum)",
+    "list.sort(); _private = list[0], sum; del list, sum; _private",
+]
+STATE = "drawn, order, queue, me, _private, np.random.rand(), random.random(), rng.normal()"
+
+
+def test_sessions_go_as_they_do_here(tmp_path_factory: pytest.TempPathFactory) -> None:
+    here = run_cells([*SESSION, STATE], tmp_path_factory.mktemp("here"))
+    remote = ["%load_ext jupyter_remote", *(f"%%remote_run\n{c}" for c in SESSION), STATE]
+    there = run_cells(remote, tmp_path_factory.mktemp("there"))[1:]
+    pairs = [(h.source, shown(h), shown(t)) for h, t in zip(here, there, strict=True)]
+    assert [pair for pair in pairs if pair[1] != pair[2]] == []
