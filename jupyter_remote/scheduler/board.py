@@ -19,6 +19,7 @@ from jupyter_remote.model import (
     OwnerId,
     WorkerId,
 )
+from jupyter_remote.store.base import NewJob
 
 LOCAL = "local"
 
@@ -78,7 +79,7 @@ class Instance:
     away_since: float = 0.0  # its worker is not connected since; infinite: it is
 
 
-def pool_of(job: JobRecord) -> str:
+def pool_of(job: JobRecord | NewJob) -> str:
     """Simulated machines are played by this computer."""
     return LOCAL if job.simulated else job.machine
 
@@ -164,6 +165,10 @@ class Board:
         del queue[waiting.job]
         if not queue:
             del self.queues[waiting.owner, waiting.pool]
+        self.occupy(waiting, worker)
+
+    def occupy(self, waiting: Waiting, worker: WorkerId) -> None:
+        """As :meth:`reserve`, for a job that is just being written."""
         self.active[waiting.job] = Active(waiting.job, waiting.owner, "", worker)
         self.agents[worker].jobs.add(waiting.job)
 

@@ -26,8 +26,8 @@ from jupyter_remote.model import (
 from jupyter_remote.providers.base import Launch as LaunchRequest
 from jupyter_remote.providers.base import Provider, Seen
 from jupyter_remote.scheduler import plan as plans
-from jupyter_remote.scheduler.board import LOCAL, Active, Agent, Board, Instance
-from jupyter_remote.store.base import Outcome, Store
+from jupyter_remote.scheduler.board import LOCAL, Active, Agent, Board, Instance, Waiting, pool_of
+from jupyter_remote.store.base import NewJob, Outcome, Store
 
 log = logging.getLogger("jupyter_remote.scheduler")
 
@@ -138,6 +138,19 @@ class Scheduler:
         task.add_done_callback(self._tasks.discard)
 
     # -- what others tell
+    def expect(self, new: NewJob) -> None:
+        """This job is about to be written. With a slot free it is claimed in the same commit.
+
+        Called before the commit is asked for; the claim is then queued right behind it.
+        """
+        if new.id in self.board.active:
+            return  # submitted once more
+        waiting = Waiting(new.id, new.owner, pool_of(new))
+        worker = plans.at_once(self._clock.now(), self.board, waiting, self._limits)
+        if worker is not None:
+            self.board.occupy(waiting, worker)
+            self._spawn(self._assign(plans.Assign(waiting, worker)))
+
     def note(self, job: JobRecord) -> None:
         """A transaction returned this job. An attempt that was ended over its worker's head
         (cancelled while claimed, lost, over its limit) is stopped there."""

@@ -110,6 +110,16 @@ def _assignments(board: Board, limits: Limits) -> Iterator[Assign]:
         yield Assign(waiting, worker)
 
 
+def at_once(now: float, board: Board, waiting: Waiting, limits: Limits) -> WorkerId | None:
+    """Which worker can take a job that is just being submitted, so that nobody is overtaken."""
+    if board.closing or board.queues or board.partial or now < board.paused_until:
+        return None
+    agents = [a for a in board.agents.values() if a.free > 0]
+    free = {a.id: a.free for a in agents}
+    owners = {a.id: {board.active[j].owner for j in a.jobs} for a in agents}
+    return _worker_for(waiting, agents, free, owners, limits)
+
+
 def _worker_for(
     waiting: Waiting,
     agents: list[Agent],

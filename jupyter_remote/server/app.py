@@ -32,6 +32,7 @@ from jupyter_remote.settings import Settings
 
 OWNER_SCOPES = ("submit", "read", "admin")
 LAUNCH_SLOTS = 2
+QUICK = frozenset({"submit", "claim", "start", "beat", "finish", "release", "cancel"})
 MARK = ".process.json"  # of an agent that the local provider started
 
 
@@ -73,7 +74,7 @@ def make_backend(
         facts=facts,
         clock=clock,
         store=store,
-        writer=Writer(store),
+        writer=Writer(store, quick=QUICK),
         blobs=DiskBlobs(home / "blobs"),
         hub=Hub(),
         fleet=Fleet(),

@@ -26,7 +26,9 @@ from jupyter_remote.wire import Event
 class Writer(Protocol):
     """The store's own thread; commits are grouped there."""
 
-    async def call(self, verb: Callable[..., Any], /, *args: Any, **options: Any) -> Any: ...
+    def send(
+        self, verb: Callable[..., Any], /, *args: Any, **options: Any
+    ) -> asyncio.Future[Any]: ...
 
     def close(self) -> None: ...
 
@@ -73,7 +75,7 @@ class Backend:
     scheduler: Scheduler = field(init=False)
     tokens: Tokens = field(init=False)
     used_at: float = 0.0  # monotonic time of the last request
-    _commits: set[asyncio.Task[Any]] = field(default_factory=set)
+    _commits: set[asyncio.Future[Any]] = field(default_factory=set)
     _arriving: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -93,10 +95,10 @@ class Backend:
 
         That happens even when the caller is cancelled meanwhile: what is committed is told.
         """
-        task = asyncio.create_task(self._commit(verb, *args, **options))
-        self._commits.add(task)
-        task.add_done_callback(self._commits.discard)
-        return await asyncio.shield(task)
+        commit = self.writer.send(verb, *args, **options)
+        self._commits.add(commit)
+        commit.add_done_callback(self._tell)
+        return await asyncio.shield(commit)
 
     async def settled(self) -> None:
         """All commits that were begun are done."""
@@ -128,9 +130,11 @@ class Backend:
         if not self._arriving[digest] and self.store.blob(digest) is None:
             await self.blobs.delete(digest)
 
-    async def _commit(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        result = await self.writer.call(verb, *args, **options)
-        for job, events in changes_of(result):
+    def _tell(self, commit: asyncio.Future[Any]) -> None:
+        """Called before whoever waits for this commit goes on."""
+        self._commits.discard(commit)
+        if commit.cancelled() or commit.exception() is not None:
+            return
+        for job, events in changes_of(commit.result()):
             self.hub.publish(job.owner, job.client, job.id, events)
             self.scheduler.note(job)
-        return result

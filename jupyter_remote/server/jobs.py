@@ -78,6 +78,7 @@ def view(call: Call, job: JobRecord, cursor: int = 0) -> wire.JobView:
 async def submit(call: Call) -> wire.Submitted:
     backend = call.backend
     new = new_job(call.body, call.caller.owner, backend.machines, backend.settings)
+    backend.scheduler.expect(new)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
     cursor = written.event.cursor if written.event else 0
     return wire.Submitted(view(call, written.job, cursor), written.missing)

@@ -65,6 +65,7 @@ class SqliteStore:
         self._jitter = jitter
         self._turn = threading.RLock()
         self._idle: deque[Session] = deque()
+        self._grouped = False
         connection = connect(path)
         try:
             with disk_errors_told():
@@ -83,8 +84,12 @@ class SqliteStore:
 
     @contextmanager
     def _write(self) -> Iterator[Session]:
-        with self._turn, disk_errors_told(), self._writer.transaction():
-            yield self._writer
+        with self._turn:
+            if self._grouped:  # what undoes this call alone was set by the group
+                yield self._writer
+                return
+            with disk_errors_told(), self._writer.transaction():
+                yield self._writer
 
     @contextmanager
     def _read(self) -> Iterator[Session]:
@@ -103,12 +108,19 @@ class SqliteStore:
 
         Called by the Writer. Raises StorageFull when nothing of the group was committed.
         """
-        with self._turn, disk_errors_told(), self._writer.transaction():
-            return [self._one_of_group(call) for call in calls]
+        with self._turn:
+            self._grouped = True
+            try:
+                if len(calls) == 1:
+                    return [self._one_of_group(calls[0])]
+                with disk_errors_told(), self._writer.transaction():
+                    return [self._one_of_group(call) for call in calls]
+            finally:
+                self._grouped = False
 
     def _one_of_group(self, call: Callable[[], Any]) -> Any:
         try:
-            with self._writer.transaction():
+            with disk_errors_told(), self._writer.transaction():
                 return call()
         except StorageFull:
             raise  # SQLite may have rolled the whole group back

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jupyter_remote.errors import BackendUnreachable, KeyReused, NotFound, StorageFull
-from jupyter_remote.model import JobId
+from jupyter_remote.model import JobId, WorkerId
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from jupyter_remote.store.writer import Writer
 from tests.conformance.store import ADA, new_job
@@ -135,3 +135,74 @@ async def test_closing_finishes_what_was_called_and_refuses_more(store: SqliteSt
     assert len(await asyncio.gather(*calls)) == 2
     with pytest.raises(BackendUnreachable):
         await writer.call(store.last_cursor)
+
+
+class Threads(Counting):
+    """Notes in which thread each group ran."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        super().__init__(store)
+        self.here: list[bool] = []
+
+    def run_group(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        self.here.append(threading.current_thread() is threading.main_thread())
+        return super().run_group(calls)
+
+
+async def test_quick_calls_of_one_turn_share_a_commit_on_the_event_loop(
+    store: SqliteStore,
+) -> None:
+    store.submit([new_job("taken")], 0.0)
+    noting = Threads(store)
+    writer = Writer(noting, quick={"submit", "claim"})
+    jobs = [new_job("a"), new_job("taken", body_digest="other"), new_job("b")]
+    sent = [writer.send(store.submit, [job], 1.0) for job in jobs]
+    claim = writer.send(store.claim, JobId("b"), WorkerId("w"), 1.0, 45.0)
+    answers = await asyncio.gather(*sent, claim, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [list, KeyReused, list, tuple]
+    assert (noting.sizes, noting.here) == ([4], [True])
+    assert isinstance(await writer.call(store.submit, [new_job("c")], 1.0), list)
+    with pytest.raises(KeyReused):
+        await writer.call(store.submit, [new_job("c", body_digest="other")], 1.0)
+    assert noting.here == [True] * 3
+    writer.close()
+
+
+async def test_what_may_take_long_does_not_hold_up_the_event_loop(store: SqliteStore) -> None:
+    noting = Threads(store)
+    writer = Writer(noting, quick={"submit"})
+    await writer.call(store.submit, [new_job(f"{n}") for n in range(50)], 1.0)
+    await writer.call(store.forget_jobs, 0.0)
+    assert noting.here == [False, False]
+    writer.close()
+
+
+async def test_on_a_slow_disk_quick_calls_too_run_in_the_thread(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noting = Threads(store)
+    writer = Writer(noting, quick={"submit"})
+    monkeypatch.setattr("jupyter_remote.store.writer.HERE_BELOW_S", 0.0)
+    await writer.call(store.submit, [new_job("a")], 1.0)
+    assert noting.here == [False]
+    writer.close()
+
+
+async def test_commits_are_told_in_their_order_wherever_they_ran(store: SqliteStore) -> None:
+    writer = Writer(store, quick={"submit"})
+    told: list[int] = []
+
+    async def one(number: int) -> None:
+        slow = number % 3 == 0
+        jobs = [new_job(f"{number}-{n}") for n in range(20 if slow else 1)]
+        sent = writer.send(store.submit, jobs, 1.0)
+        sent.add_done_callback(lambda done: told.append(done.result()[-1].event.cursor))
+        await asyncio.sleep(0.001 * (number % 2))
+
+    for number in range(60):
+        await one(number)
+    await writer.call(store.submit, [new_job("last")], 1.0)
+    await writer.call(store.last_cursor)
+    assert len(told) == 60
+    assert told == sorted(told)
+    writer.close()
