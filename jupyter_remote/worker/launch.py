@@ -20,6 +20,7 @@ from jupyter_remote.errors import JobLost
 from jupyter_remote.worker import channel, hygiene
 from jupyter_remote.worker.outputs import read_tail
 
+TRIES = 4
 START_S = 60.0  # a machine under load may take long to import IPython
 CLOSE_S = 10.0
 READ_BYTES = 1 << 20
@@ -175,7 +176,7 @@ class KernelLauncher:
     async def _process(self, sock: socket.socket, tail_fd: int) -> _Process:
         if not self._fork:
             return await _spawn(self._executable, self._environ, sock, tail_fd)
-        for _ in range(2):  # a zygote may have died meanwhile: once more, with a new one
+        for _ in range(TRIES):  # a zygote may have died meanwhile: once more, with a new one
             with contextlib.suppress(ConnectionError):
                 return await (await self._alive_zygote()).fork(sock, tail_fd)
         raise JobLost(
