@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from jupyter_remote.errors import UsageError
+
 if TYPE_CHECKING:
     from traitlets.config import Config
 
@@ -52,6 +54,8 @@ def load(config: Config | None = None, folder: str | Path | None = None) -> Sett
     ----------
     config: traitlets config of the running application, if there is one.
     folder: where a ``.env`` file may be; the current folder by default.
+
+    Raises UsageError for a value of the wrong kind.
     """
     from dotenv import dotenv_values
 
@@ -63,4 +67,10 @@ def load(config: Config | None = None, folder: str | Path | None = None) -> Sett
         for name in Settings.__struct_fields__:
             if (text := source.get(f"JUPYTER_REMOTE_{name.upper()}")) is not None:
                 values[name] = text
-    return msgspec.convert(values, Settings, strict=False)
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"a setting cannot be read: {error}",
+            hint="it is in the environment as JUPYTER_REMOTE_…, in .env or in the configuration",
+        ) from None

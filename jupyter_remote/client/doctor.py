@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -37,7 +38,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Look at everything; starts nothing and changes nothing."""
     found = [_python(), *_packages()]
     if settings.url:
-        return [*found, *_server(settings.url, settings.token)]
+        return [*found, *_given(settings)]
     home = connection.home_of(settings)
     file = connection.path_of(settings)
     found += [_writable("state", home), _writable("runtime", file.parent), _space(home)]
@@ -70,11 +71,15 @@ def _existing(folder: Path) -> Path:
 
 
 def _writable(what: str, folder: Path) -> Finding:
-    if os.access(_existing(folder), os.W_OK | os.X_OK):
-        return Finding("ok", f"The {what} folder {folder} can be written.")
-    name = "HOME" if what == "state" else "RUNTIME"
-    step = f"Make it writable, or set JUPYTER_REMOTE_{name} to another folder."
-    return Finding("error", f"The {what} folder {folder} cannot be written.", step)
+    try:  # rights alone do not tell: the file system may be mounted for reading only
+        with tempfile.TemporaryFile(dir=_existing(folder)) as probe:
+            probe.write(b"x")
+    except OSError as error:
+        name = "HOME" if what == "state" else "RUNTIME"
+        step = f"Make it writable, or set JUPYTER_REMOTE_{name} to another folder."
+        text = f"The {what} folder {folder} cannot be written: {error.strerror}."
+        return Finding("error", text, step)
+    return Finding("ok", f"The {what} folder {folder} can be written.")
 
 
 def _space(home: Path) -> Finding:
@@ -83,6 +88,15 @@ def _space(home: Path) -> Finding:
     if free < LEAST_FREE_BYTES:
         return Finding("error", text, "Free some space, or set JUPYTER_REMOTE_HOME elsewhere.")
     return Finding("ok", text)
+
+
+def _given(settings: Settings) -> Iterator[Finding]:
+    if not settings.token:
+        step = "Set JUPYTER_REMOTE_TOKEN in the environment or in .env beside the notebook."
+        yield Finding("error", f"There is no token for {settings.url}.", step)
+        return
+    step = "Install the same version of jupyter-remote-run on both sides."
+    yield from _server(settings.url, settings.token, step)
 
 
 def _embedded(file: Path) -> Iterator[Finding]:
@@ -98,7 +112,8 @@ def _embedded(file: Path) -> Iterator[Finding]:
         step = f"chmod 600 {file}, then `jupyter remote stop`: its token may be known."
         yield Finding("error", f"Others may read the connection file {file}.", step)
     if is_alive(found):
-        yield from _server(found.url, found.token)
+        step = "Let its jobs end, then run `jupyter remote stop`: the next job starts a new one."
+        yield from _server(found.url, found.token, step)
     elif is_backend(found.pid):
         step = "Run `jupyter remote stop`; queued jobs are kept."
         yield Finding("error", f"The backend (process {found.pid}) does not answer.", step)
@@ -106,7 +121,8 @@ def _embedded(file: Path) -> Iterator[Finding]:
         yield Finding("warn", "The backend has died.", "The next job starts another one.")
 
 
-def _server(url: str, token: str) -> Iterator[Finding]:
+def _server(url: str, token: str, other_version: str) -> Iterator[Finding]:
+    """``other_version``: the next step where it speaks another protocol."""
     http = Http(url, token)
     try:
         info = http.call("GET", "/v1/server", reply=ServerInfo)
@@ -116,9 +132,8 @@ def _server(url: str, token: str) -> Iterator[Finding]:
     finally:
         http.close()
     if info.protocol != PROTOCOL:
-        step = "Install the same version of jupyter-remote-run on both sides."
         text = f"{url} speaks protocol {info.protocol} (version {info.version}), we {PROTOCOL}."
-        yield Finding("error", text, step)
+        yield Finding("error", text, other_version)
         return
     yield Finding("ok", f"{url} answers: version {info.version}, {info.jobs_running} jobs running.")
     if not any(worker.connected for worker in info.workers):

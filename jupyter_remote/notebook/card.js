@@ -204,9 +204,10 @@ class Places {
     this.views.set(place, { view, still });
     this.observer.observe(place.parentNode, { childList: true });
     const { button } = view.parts;
-    if (this.focused && !button.hidden) button.focus(); // the place was drawn again under a keyboard
+    const nowhere = document.activeElement === document.body;
+    if (this.focused && nowhere && !button.hidden) button.focus(); // it was drawn again under a keyboard
     button.addEventListener("focus", () => { this.focused = true; });
-    button.addEventListener("blur", () => { this.focused = !button.isConnected; });
+    button.addEventListener("blur", (event) => { this.focused = event.relatedTarget === null; });
   }
 
   each(action) {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.client import doctor as checks
 from jupyter_remote.errors import UsageError
-from jupyter_remote.notebook import doctor as checks
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.options import RUN_OPTIONS, Option, run_options
@@ -37,10 +37,13 @@ def status(context: Context, given: Given, words: list[str]) -> None:
 
 
 def doctor(context: Context, given: Given, words: list[str]) -> None:
-    for check in checks.examine(context):
-        print(f"{'✓' if check.well else '✗'} {check.name}: {check.found}")
-        if check.mend:
-            print(f"    → {check.mend}")
+    for finding in checks.examine(context.chosen_settings()):
+        print(f"{_MARKS[finding.level]} {finding.text}")
+        if finding.step:
+            print(f"    → {finding.step}")
+
+
+_MARKS = {"ok": "✓", "warn": "!", "error": "✗"}
 
 
 def on(context: Context, given: Given, words: list[str]) -> None:

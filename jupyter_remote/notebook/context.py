@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.jobs import Job
     from jupyter_remote.notebook.live import Pump
+    from jupyter_remote.settings import Settings
 
 
 class Context:
@@ -25,6 +26,7 @@ class Context:
         self.enabled = True
         self.defaults: dict[str, Any] = {}
         self.last_job = ""
+        self.leaving = threading.Event()  # the kernel was asked to end
         self._client: Client | None = None
         self._pump: Pump | None = None
         self._lock = threading.Lock()
@@ -38,6 +40,10 @@ class Context:
     def settings(self) -> settings.Settings:
         """As they are now, with the configuration of the running application."""
         return settings.load(getattr(self.shell, "config", None), os.getcwd())
+
+    def chosen_settings(self) -> Settings:
+        """Those of the client in use, which may have been told another backend."""
+        return self.settings() if self._client is None else self._client.settings
 
     @property
     def client(self) -> Client:

@@ -14,6 +14,7 @@ from typing import Any
 from jupyter_remote.errors import JupyterRemoteError, NotFound
 
 MESSAGE = "jupyter_remote_cancel"
+SHUTDOWN = "shutdown_request"
 log = logging.getLogger("jupyter_remote")
 
 
@@ -47,8 +48,9 @@ class Canceller:
                 log.warning("job %s could not be cancelled: %s", job, error)
 
 
-def install(kernel: Any, canceller: Canceller) -> None:
-    """Has the kernel answer :data:`MESSAGE` with ``{"status": "ok"}`` at once."""
+def install(kernel: Any, canceller: Canceller, leaving: threading.Event) -> None:
+    """Has the kernel answer :data:`MESSAGE` with ``{"status": "ok"}`` at once, and set ``leaving``
+    when it is asked to end: a restart begins with the same signal as the stop button."""
 
     def handle(stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         content = parent["content"]
@@ -59,9 +61,14 @@ def install(kernel: Any, canceller: Canceller) -> None:
         reply = {"status": "ok"}
         kernel.session.send(stream, f"{MESSAGE}_reply", reply, parent, ident=ident)
 
-    kernel.control_handlers[MESSAGE] = handle
+    def leave(stream: Any, ident: Any, parent: dict[str, Any]) -> Any:
+        leaving.set()
+        return kernel.shutdown_request(stream, ident, parent)
+
+    kernel.control_handlers |= {MESSAGE: handle, SHUTDOWN: leave}
 
 
 def uninstall(kernel: Any) -> None:
-    """Takes the handler away again."""
+    """Takes the handlers away again."""
     kernel.control_handlers.pop(MESSAGE, None)
+    kernel.control_handlers[SHUTDOWN] = kernel.shutdown_request

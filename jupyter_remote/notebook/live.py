@@ -26,6 +26,7 @@ from jupyter_remote.wire import Done, Event
 
 log = logging.getLogger("jupyter_remote")
 
+LEAVING_S = 0.25  # between the interrupt that begins a restart and the message that asks for it
 SUBMIT_S = 0.2  # a submit that takes longer is shown while it goes on
 STEP_S = 0.1  # the longest a waiting cell does not look for interrupts
 
@@ -111,10 +112,11 @@ News = Event | threading.Event | None  # None: begin; an Event to set: all befor
 Queue = queue.SimpleQueue["Event | None"]
 
 
-def wait(live: Live, events: Queue) -> Done | None:
+def wait(live: Live, events: Queue, leaving: threading.Event) -> Done | None:
     """Shows the job until it ended; None when a third interrupt gave up waiting.
 
-    The first interrupt asks the remote code to stop, the second kills it.
+    The first interrupt asks the remote code to stop, the second kills it. One that begins the end
+    of this kernel (``leaving``) leaves the job alone: a later kernel attaches to it.
     """
     live.tick()
     with Interrupts(lambda: events.put(None)) as interrupts:
@@ -122,7 +124,7 @@ def wait(live: Live, events: Queue) -> Done | None:
         while live.done is None:
             while answered < interrupts.count:
                 answered += 1
-                if not _interrupt(live, answered):
+                if leaving.wait(LEAVING_S) or not _interrupt(live, answered):
                     return None
             _take(live, events, live.tick())
     live.tick()

@@ -73,7 +73,8 @@ def load(ipython: Any) -> None:
     groups.install(ipython)
     ipython.display_formatter.ipython_display_formatter.for_type_by_name(*JOB, _display_job)
     if getattr(ipython, "kernel", None) is not None:
-        install(ipython.kernel, Canceller(lambda job, force: _cancel(job, force)))
+        canceller = Canceller(lambda job, force: _cancel(job, force))
+        install(ipython.kernel, canceller, context.leaving)
     context.enabled = True
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.notebook import words
+from jupyter_remote.notebook.advice import advise
 from jupyter_remote.notebook.card import Card
 from jupyter_remote.notebook.live import Drawn, Live, Route, wait
 from jupyter_remote.notebook.relay import Relay
@@ -92,7 +93,7 @@ class Shown:
         """Shows the job until it ended. Raises KeyboardInterrupt when told to stop waiting; the
         job's output then still lands in this cell."""
         self._follow()
-        done = wait(self.live, self.route.events)
+        done = wait(self.live, self.route.events, self.context.leaving)
         if done is not None:
             return done
         self.live.stopping("")
@@ -145,6 +146,7 @@ def submit(context: Context, send: Callable[[OnJob], Job], **how: Any) -> Shown:
 def raise_end(context: Context, done: Done) -> None:
     """Raises what the job ended with, if it did not complete."""
     if (error := raise_for(done, context.namespace)) is not None:
+        advise(error)
         raise error
 
 

@@ -18,19 +18,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    Locator,
+    Page,
+    sync_playwright,
+)
 
 LIMIT_S = 60.0
 LAB_SETTINGS = {  # no news, no cells out of sight that are not drawn
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"maxNumberOutputs": 100_000, "windowingMode": "none"},
 }
-KERNEL_IDLE = """() => {
-  const session = window.jupyterapp.shell.currentWidget?.context?.sessionContext?.session;
-  return session?.kernel?.connectionStatus === "connected" && session.kernel.status === "idle";
-}"""
-SELECT = "i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i; }"
-RUN = "name => { window.jupyterapp.commands.execute(name); }"
+WIDGET = "window.jupyterapp?.shell?.currentWidget"
+CONTEXT = f"{WIDGET}.context.sessionContext"
+KERNEL_IDLE = f"""() => {{
+  const kernel = {WIDGET}?.context?.sessionContext?.session?.kernel;
+  return kernel?.connectionStatus === "connected" && kernel.status === "idle";
+}}"""
+SELECT = f"i => {{ const widget = {WIDGET}; widget.content.activeCellIndex = i; }}"
+OPEN = "path => window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'})"
 
 
 class Server(NamedTuple):
@@ -132,9 +141,15 @@ class Book:
         self.page = page
         self.path = path
         self.errors: list[str] = []
-        page.set_default_timeout(LIMIT_S * 1000)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", self._complained)
+        page.on("console", self._said)
+
+    def _complained(self, error: Error) -> None:
+        self.errors.append(str(error))
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
 
     def start(self, index: int) -> Locator:
         """Starts a cell; its output area."""
@@ -149,14 +164,18 @@ class Book:
         return self.output(index)
 
     def output(self, index: int) -> Locator:
-        return self.page.locator(".jp-Notebook .jp-CodeCell").nth(index).locator(".jp-OutputArea")
+        cells = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell")
+        return cells.nth(index).locator(".jp-OutputArea")
 
     def command(self, name: str) -> None:
         """Fires a command of the application; does not wait for it."""
-        self.page.evaluate(RUN, name)
+        self.page.evaluate("name => { window.jupyterapp.commands.execute(name); }", name)
 
     def wait_idle(self) -> None:
         self.page.wait_for_function(KERNEL_IDLE)
+
+    def restart_kernel(self) -> None:
+        self.page.evaluate(f"() => {CONTEXT}.session.kernel.restart()")
 
     def saved(self) -> nbformat.NotebookNode:
         """The notebook as it is on disk after saving."""
@@ -167,24 +186,36 @@ class Book:
         """Complaints that name something of this project or of widgets."""
         return [e for e in self.errors if re.search(r"jr-|jupyter.remote|widget|JobCard", e)]
 
+    def close(self) -> None:
+        """Ends the kernel; the page stays."""
+        self.page.evaluate(f"() => {CONTEXT}.shutdown()")
+        self.page.remove_listener("pageerror", self._complained)
+        self.page.remove_listener("console", self._said)
+
+
+def new_page(browser: Browser, size: tuple[int, int] = (1300, 900)) -> Page:
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    page.set_default_timeout(LIMIT_S * 1000)
+    return page
+
 
 @contextlib.contextmanager
-def book(
-    browser: Browser, server: Server, name: str, *cells: str, size: tuple[int, int] = (1300, 900)
-) -> Iterator[Book]:
-    """A new notebook, open in a page, its kernel idle."""
+def book(page: Page, server: Server, name: str, *cells: str) -> Iterator[Book]:
+    """A new notebook, open in a page, its kernel idle. A page of JupyterLab is used again."""
     path = server.folder / name
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, path)
-    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
     opened = Book(page, path)
-    where = f"lab/tree/{name}?reset&" if server.app == "lab" else f"notebooks/{name}?"
-    page.goto(f"{server.url}/{where}token={server.token}")
-    page.wait_for_function("() => window.jupyterapp?.started")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    if page.url.startswith(server.url):
+        page.evaluate(OPEN, name)
+    else:
+        where = f"lab/tree/{name}?reset&" if server.app == "lab" else f"notebooks/{name}?"
+        page.goto(f"{server.url}/{where}token={server.token}")
+        page.wait_for_function("() => window.jupyterapp?.started")
+    page.wait_for_function(f"name => {WIDGET}?.context?.path === name", arg=name)
     opened.wait_idle()
     try:
         yield opened
     finally:
-        page.close()
+        opened.close()

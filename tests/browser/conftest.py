@@ -1,0 +1,41 @@
+"""One JupyterLab and one Chromium for all tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser import lab
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if not (os.environ.get("CHROMIUM") or shutil.which("chromium")):
+        pytest.fail("no chromium: install it, or leave this folder out (see the Makefile)")
+    with lab.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def jupyterlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
+    with lab.server(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def page(chromium: Browser) -> Iterator[Page]:
+    page = lab.new_page(chromium)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def book(page: Page, jupyterlab: lab.Server) -> Callable[..., AbstractContextManager[lab.Book]]:
+    """``book(name, *cells)``: a new notebook that is open in JupyterLab."""
+    return partial(lab.book, page, jupyterlab)
