@@ -41,6 +41,13 @@ class Blobs(Protocol):
         """Absent is fine."""
         ...
 
+    async def left_over(self) -> list[str]:
+        """Forget spooled files that nobody claimed; digests of blobs that are not quite new.
+
+        The caller deletes those among them that its database does not know.
+        """
+        ...
+
     @property
     def folder(self) -> Path | None:
         """Where a process on the same machine may map ``folder/<2 hex>/<digest>``; or None."""

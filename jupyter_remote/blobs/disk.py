@@ -135,6 +135,16 @@ class DiskBlobs:
         with _disk_errors():
             self._path(digest).unlink(missing_ok=True)
 
+    async def left_over(self) -> list[str]:
+        before = time.time() - LEFTOVER_S
+        return await asyncio.to_thread(self._left_over, before)
+
+    def _left_over(self, before: float) -> list[str]:
+        with _disk_errors():
+            _remove_leftovers(self._spool, before)
+            files = self._objects.glob("??/*")
+            return [f.name for f in files if _DIGEST.fullmatch(f.name) and _older(f, before)]
+
     def _path(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):
             raise InvalidRequest("A blob is named by 64 lower-case hex digits.")
@@ -172,6 +182,13 @@ def _remove_leftovers(spool: Path, before: float) -> None:
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):
             if path.lstat().st_mtime < before:
                 path.unlink()
+
+
+def _older(path: Path, before: float) -> bool:
+    try:
+        return path.lstat().st_mtime < before
+    except FileNotFoundError:  # deleted meanwhile
+        return False
 
 
 # --- writing ---------------------------------------------------------------------------------

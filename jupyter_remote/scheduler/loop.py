@@ -43,6 +43,18 @@ class Commit(Protocol):
     async def __call__(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any: ...
 
 
+class Bytes(Protocol):
+    """What becomes of bytes that nobody needs."""
+
+    async def discard(self, digest: str) -> None:
+        """Delete a blob that the store has forgotten, unless it came again meanwhile."""
+        ...
+
+    async def sweep(self) -> None:
+        """Delete what the store does not know; called often, does something now and then."""
+        ...
+
+
 Send = Callable[[WorkerId, wire.ServerMessage], Awaitable[bool]]
 """To a connected worker; False when it is not there any more."""
 
@@ -68,7 +80,7 @@ class Scheduler:
         retention: Retention,
         lease_s: float,
         grace_s: float,
-        delete_blob: Callable[[str], Awaitable[None]],
+        blobs: Bytes,
         provider: Provider | None = None,
         launch: Callable[[str], Awaitable[LaunchRequest]] | None = None,
         ended: Callable[[str], Awaitable[None]] | None = None,
@@ -82,7 +94,7 @@ class Scheduler:
         self._retention = retention
         self._lease_s = lease_s
         self._grace_s = grace_s
-        self._delete_blob = delete_blob
+        self._blobs = blobs
         self._provider = provider
         self._launch_request = launch
         self._ended = ended
@@ -211,7 +223,7 @@ class Scheduler:
                 self._spawn(self._refill())
             case plans.Tidy():
                 self.board.done_at["tidy"] = now
-                self._spawn(self._tidy())
+                self._spawn(self.tidy())
             case plans.Launch():
                 id = f"local-{uuid.uuid4().hex[:12]}"
                 self.board.instances[id] = Instance(id, now, now, away_since=now)
@@ -259,12 +271,14 @@ class Scheduler:
         self.board.partial = len(snapshot.queued) >= REFILL
         self.wake()
 
-    async def _tidy(self) -> None:
+    async def tidy(self) -> None:
+        """Forget jobs that ended long ago, and blobs that nobody needs: rows first, then bytes."""
         now = self._clock.now()
         while await self._commit(self._store.forget_jobs, now - self._retention.jobs_s):
             log.info("forgot old jobs")
         for digest in await self._commit(self._store.collect, now, self._retention.blobs_s):
-            await self._delete_blob(digest)
+            await self._blobs.discard(digest)
+        await self._blobs.sweep()
 
     # -- the worker on this computer
     async def _launch(self, id: str) -> None:

@@ -129,7 +129,7 @@ def _scheduler(
         retention=Retention(jobs_s=settings.retention_s, blobs_s=settings.unused_blobs_s),
         lease_s=settings.lease_s,
         grace_s=settings.interrupt_grace_s + settings.heartbeat_s,
-        delete_blob=backend.discard_blob,
+        blobs=backend.shelf,
         provider=provider,
         launch=launch,
         ended=lambda id: _revoke(backend, _enrolment(id)),

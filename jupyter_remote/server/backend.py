@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +14,7 @@ from jupyter_remote.clock import Clock
 from jupyter_remote.model import JobRecord, MachineType, OwnerId
 from jupyter_remote.scheduler.loop import Scheduler
 from jupyter_remote.server.auth import Tokens
+from jupyter_remote.server.blob_shelf import BlobShelf
 from jupyter_remote.server.hub import Hub
 from jupyter_remote.server.workers import Fleet
 from jupyter_remote.settings import Settings
@@ -76,11 +75,12 @@ class Backend:
     tokens: Tokens = field(init=False)
     used_at: float = 0.0  # monotonic time of the last request
     _commits: set[asyncio.Future[Any]] = field(default_factory=set)
-    _arriving: Counter[str] = field(default_factory=Counter)
+    shelf: BlobShelf = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(lambda h: self.look(self.store.token, h), self.clock)
         self.used_at = self.clock.monotonic()
+        self.shelf = BlobShelf(self.store, self.blobs, self.clock)
 
     async def read(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Run a verb that only reads, in a thread: it may read much."""
@@ -109,26 +109,6 @@ class Backend:
         if self.hub.listeners or not self.scheduler.board.idle:
             self.used_at = self.clock.monotonic()
         return self.clock.monotonic() - self.used_at
-
-    @contextmanager
-    def arriving(self, digest: str) -> Iterator[None]:
-        """From before the bytes of a blob are put there until its row is committed."""
-        self._arriving[digest] += 1
-        try:
-            yield
-        finally:
-            self._arriving[digest] -= 1
-            if not self._arriving[digest]:
-                del self._arriving[digest]
-
-    async def discard_blob(self, digest: str) -> None:
-        """Delete bytes whose row was forgotten, unless they came again meanwhile.
-
-        Nothing else runs between the look and the deletion: both happen on the event loop, and
-        :meth:`arriving` was entered there.
-        """
-        if not self._arriving[digest] and self.store.blob(digest) is None:
-            await self.blobs.delete(digest)
 
     def _tell(self, commit: asyncio.Future[Any]) -> None:
         """Called before whoever waits for this commit goes on."""
