@@ -102,7 +102,7 @@ async def put(call: Call) -> wire.BlobView:
     spooled = call.header(b"x-spool")
     if spooled and not (_shares_disk(call) and _BARE_NAME.fullmatch(spooled)):
         raise errors.InvalidRequest("X-Spool is the bare name of a file in the spool folder.")
-    with call.backend.arriving(digest):
+    with call.backend.shelf.arriving(digest):
         if spooled:
             size_bytes = await call.backend.blobs.adopt(digest, spooled)
         else:
@@ -126,7 +126,7 @@ async def assemble(call: Call) -> wire.BlobView:
                 f"There is no chunk {chunk[:12]}… of {size_bytes} bytes.",
                 hint="Upload the chunks that are missing, then put the segment together again.",
             )
-    with backend.arriving(digest):
+    with backend.shelf.arriving(digest):
         size = await backend.blobs.assemble(digest, [places[chunk] for chunk, _ in chunks])
         view = await _present(call, digest, size)
     await backend.commit(backend.store.add_chunks, digest, chunks)

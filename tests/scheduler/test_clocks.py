@@ -34,7 +34,7 @@ class World:
         retention = Retention(jobs_s=30 * DAY_S, blobs_s=30 * DAY_S)
         self.scheduler = Scheduler(
             store=store, commit=self.commit, send=self.send, clock=clock, limits=limits,
-            retention=retention, lease_s=LEASE_S, grace_s=5.0, delete_blob=self.delete,
+            retention=retention, lease_s=LEASE_S, grace_s=5.0, blobs=self,
         )  # fmt: skip
 
     async def commit(self, verb: Any, *args: Any, **options: Any) -> Any:
@@ -46,8 +46,11 @@ class World:
     async def send(self, worker: WorkerId, message: object) -> bool:
         return True
 
-    async def delete(self, digest: str) -> None:
+    async def discard(self, digest: str) -> None:
         raise AssertionError("no blob is to be deleted")
+
+    async def sweep(self) -> None:
+        pass
 
     async def settle(self) -> None:
         """Let the scheduler do all that is due."""
