@@ -232,7 +232,7 @@ class Attempt:
         elif isinstance(message, channel.Stage):
             self._outbox.set_stage(message.stage)
         elif isinstance(message, channel.Ask):
-            await self._refuse_input(message)
+            await self._refuse_input()
         elif isinstance(message, channel.Finished):
             if (message.job, message.epoch) == self.key and not self._over.done():
                 self._over.set_result(message)
@@ -251,10 +251,10 @@ class Attempt:
             }
             self._outbox.add("comm", encode(data))
 
-    async def _refuse_input(self, ask: channel.Ask) -> None:
-        self._show([notice(f"input({ask.prompt!r}): nobody can answer; it got an empty line")])
+    async def _refuse_input(self) -> None:
+        """``input()`` raises at once: waiting for an answer would be for ever."""
         if self._kernel is not None:
-            await self._kernel.send(channel.Input(""))
+            await self._kernel.send(channel.Input("", refused=True))
 
     def _show(self, events: list[Shown]) -> None:
         for event in events:

@@ -36,6 +36,7 @@ class Input(msgspec.Struct, frozen=True, tag="input"):
     """Agent → kernel: an answer to ``input()``."""
 
     text: str
+    refused: bool = False  # nobody can answer
 
 
 class Comm(msgspec.Struct, frozen=True, omit_defaults=True, tag="comm", kw_only=True):

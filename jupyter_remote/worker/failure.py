@@ -14,6 +14,7 @@ from jupyter_remote.wire import RemoteFailure
 
 DEPTH = 8  # of causes, contexts and groups that travel
 MEMBERS = 50  # of an exception group
+FRAMES = 40  # of one traceback: more are a recursion, whose ends tell all
 TEXT_CHARS = 100_000  # of one message, argument or attribute
 
 _OURS = str(Path(__file__).parent.parent) + os.sep
@@ -32,13 +33,21 @@ def is_ours(filename: str) -> bool:
 
 def user_frames(tb: TracebackType | None) -> TracebackType | None:
     """``tb`` without our own frames, wherever they are in it."""
+    return _linked(_entries(tb))
+
+
+def _entries(tb: TracebackType | None) -> list[TracebackType]:
     kept = []
     while tb is not None:
         if not is_ours(tb.tb_frame.f_code.co_filename):
             kept.append(tb)
         tb = tb.tb_next
+    return kept
+
+
+def _linked(entries: list[TracebackType]) -> TracebackType | None:
     rest: TracebackType | None = None
-    for entry in reversed(kept):
+    for entry in reversed(entries):
         rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return rest
 
@@ -129,15 +138,25 @@ def _attributes(error: BaseException) -> dict[str, Scalar]:
 
 
 def _shown(error: BaseException, show: Format) -> list[str]:
-    for one in _chain(error):
-        one.__traceback__ = user_frames(one.__traceback__)
+    left_out = sum([_shorten(one) for one in _chain(error)])
     if error.__traceback__ is None and isinstance(error, JupyterRemoteError):
         return []  # ours, about code that has run: its message says all
     try:
         lines = show(error)
     except Exception:
         lines = lines_of(error)
-    return [_text(line) for line in lines]
+    note = [f"({left_out:,} frames between these are not shown)"] if left_out else []
+    return [_text(line) for line in [*lines, *note]]
+
+
+def _shorten(error: BaseException) -> int:
+    """Leave the user's frames in its traceback, of a recursion the ends; how many are left out."""
+    entries = _entries(error.__traceback__)
+    left_out = max(0, len(entries) - FRAMES)
+    if left_out:
+        entries[FRAMES // 2 : FRAMES // 2 + left_out] = []
+    error.__traceback__ = _linked(entries)
+    return left_out
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -342,7 +342,7 @@ class KernelProcess:
                     self._inbox.fill()
                     message = self._inbox.take()
                 if isinstance(message, channel.Input):
-                    return message.text
+                    return _answer(prompt, message)
                 if isinstance(message, channel.Comm):
                     self._early.append(message)
         finally:
@@ -351,6 +351,16 @@ class KernelProcess:
 
     def _stage(self, stage: Stage) -> None:
         self._writer.send(channel.Stage(stage))
+
+
+def _answer(prompt: str, answer: channel.Input) -> str:
+    """Raises EOFError, as without a terminal: so that a debugger's prompt ends with it, too."""
+    if answer.refused:
+        asked = f"It asked {str(prompt)!r}. " if prompt else ""
+        raise EOFError(
+            f"input() cannot ask anybody in a job. {asked}Give what it wants to know as a variable."
+        )
+    return answer.text
 
 
 def _tail(fd: int | None) -> Tail | None:

@@ -153,6 +153,10 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
     depth = 0  # of cells that run cells
     _last_traceback: list[str] | None = None
 
+    def __init__(self, **options: Any) -> None:
+        options["compiler_class"] = Compiler  # ipykernel 6 gives its own, whatever the kernel says
+        super().__init__(**options)
+
     async def run_cell_async(self, *args: Any, **kwargs: Any) -> Any:
         """Every cell comes through here, with and without top-level ``await``."""
         self.depth += 1
@@ -209,7 +213,6 @@ class JobKernel(IPythonKernel):
     """ipykernel's own execution of cells, without its sockets."""
 
     shell_class = ZMQInteractiveShell
-    compiler_class = Compiler
     ask: Callable[[str, bool], str] | None = None
 
     def _input_request(self, prompt: str, ident: Any, parent: Any, password: bool = False) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.waiting import until
 
 
@@ -33,3 +35,12 @@ def test_output_bars_and_metrics_are_there_before_the_end(client, tmp_path: Path
     gate.touch()
     assert job.result(timeout=30) == "done"
     assert [bar.n for bar in job.progress] == [4]
+
+
+def ask() -> str:
+    return input("name? ")
+
+
+def test_who_asks_in_a_job_gets_an_error_at_once(client):
+    with pytest.raises(EOFError, match=r"It asked 'name\? '"):
+        client.submit(ask).result(timeout=30)

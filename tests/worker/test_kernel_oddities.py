@@ -1,0 +1,338 @@
+"""Code that is unusual, careless or hostile to its own process."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jupyter_remote.worker import channel
+from tests.worker.playing_agent import PlayingAgent, Transcript, cell_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+async def begin(agent: PlayingAgent, code: str) -> None:
+    spec, packed = cell_of(code, {}, outputs=[])
+    await agent.send(spec, dict(packed.contents) if packed else None)
+
+
+BUSY = {
+    "a numpy call": "import numpy as np\na = np.ones((400, 400))\nprint('on')\nwhile True: a @ a",
+    "subprocess.run": "import subprocess\nprint('on')\nsubprocess.run(['sleep', '60'])",
+    "a pool of processes": (
+        "import multiprocessing, time\nprint('on')\n"
+        "with multiprocessing.get_context('fork').Pool(2) as pool: pool.map(time.sleep, [60, 60])"
+    ),
+    "a lock": (
+        "import threading\nprint('on')\nlock = threading.Lock()\nlock.acquire(); lock.acquire()"
+    ),
+    "a print loop": "while True: print('on')",
+    "a bar": "from tqdm import tqdm\nprint('on')\nfor _ in tqdm(iter(int, 1)): pass",
+}
+
+
+@pytest.mark.parametrize("what", BUSY)
+async def test_an_interrupt_ends(agent: PlayingAgent, what: str) -> None:
+    await begin(agent, BUSY[what])
+    await agent.until_text("on")
+    agent.handle.interrupt()
+    seen = await agent.finish()
+    assert seen.error.ename == "KeyboardInterrupt"
+    assert seen.done.interrupted
+
+
+async def test_an_interrupt_ends_a_shell_line_and_the_cell_goes_on(agent: PlayingAgent) -> None:
+    """As it is in IPython, which passes the interrupt on to the command."""
+    await begin(agent, "!echo on; sleep 60\nprint('after')")
+    await agent.until_text("on")
+    agent.handle.interrupt()
+    seen = await agent.finish()
+    assert seen.done.ok
+    assert seen.text().endswith("after\n")
+
+
+async def test_an_exit_in_a_thread_is_the_death_of_the_process(agent: PlayingAgent) -> None:
+    await begin(
+        agent,
+        "import os, threading\nprint('before')\n"
+        "threading.Thread(target=os._exit, args=(7,)).start()\nthreading.Event().wait(60)",
+    )
+    seen = await agent.rest()
+    assert seen.text() == "before\n"
+    assert await agent.handle.wait() == "exit 7"
+
+
+async def test_processes_that_fork_and_fork_end_with_the_job(agent: PlayingAgent) -> None:
+    code = """
+import os, time
+def bomb(depth):
+    for _ in range(3):
+        if depth and os.fork() == 0:
+            os.setsid() if depth % 2 else None
+            bomb(depth - 1)
+            time.sleep(600)
+            os._exit(0)
+bomb(3)
+print("many")
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.done.ok
+    seen = await agent.cell("import psutil\nprint(psutil.Process().children())", {}, outputs=[])
+    assert seen.text() == "[]\n"
+
+
+async def test_a_leak_of_file_descriptors_is_an_error_that_is_told(agent: PlayingAgent) -> None:
+    code = """
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+leaked = []
+while True: leaked.append(os.open("/dev/null", os.O_RDONLY))
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert (seen.error.ename, seen.error.evalue) == (
+        "OSError",
+        "[Errno 24] Too many open files: '/dev/null'",
+    )
+
+
+async def test_a_thread_that_goes_on_printing_does_not_hold_up_the_end(
+    agent: PlayingAgent,
+) -> None:
+    code = """
+import threading
+def chatter():
+    while True: print("still here")
+threading.Thread(target=chatter).start()
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.done.ok
+    agent.handle.kill()
+    assert await agent.handle.wait() == "SIGKILL"
+
+
+@pytest.mark.parametrize("how", ["input('name? ')", "import getpass; getpass.getpass('name? ')"])
+async def test_who_asks_where_nobody_answers_gets_an_error(agent: PlayingAgent, how: str) -> None:
+    await begin(agent, how)
+    await agent.until(lambda m: isinstance(m, channel.Ask))
+    await agent.handle.send(channel.Input("", refused=True))
+    seen = await agent.finish()
+    assert seen.error.ename == "EOFError"
+    assert "It asked 'name? '" in seen.error.evalue
+
+
+async def test_a_debugger_ends_where_nobody_answers(agent: PlayingAgent) -> None:
+    await begin(agent, "x = 1\nbreakpoint()\ny = 2")
+    await agent.until(lambda m: isinstance(m, channel.Ask))
+    await agent.handle.send(channel.Input("", refused=True))
+    assert (await agent.finish()).error.ename == "BdbQuit"
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("def g(): yield 1\nx = g()", "a generator (a list of it can travel)"),
+        ("async def g(): yield 1\nx = g()", "an async generator"),
+    ],
+)
+async def test_a_generator_stays_there(agent: PlayingAgent, code: str, why: str) -> None:
+    seen = await agent.cell(code, {}, assigned=["x", "g"])
+    assert seen.done.ok
+    assert [(left.name, left.why) for left in seen.result.left_behind] == [("x", why)]
+
+
+def endless() -> Iterator[int]:
+    yield from iter(int, 1)
+
+
+async def test_a_generator_as_the_value_of_a_call_is_an_error(agent: PlayingAgent) -> None:
+    seen = await agent.call(endless)
+    assert seen.error.ename == "CaptureError"
+    assert "generator" in seen.error.evalue
+
+
+async def test_a_deep_recursion_is_short_and_quick_to_show(agent: PlayingAgent) -> None:
+    began = time.monotonic()
+    seen = await agent.cell("def f(n):\n    return f(n + 1)\nf(0)", {}, outputs=[])
+    assert seen.error.ename == "RecursionError"
+    assert len(seen.traceback) < 30_000
+    assert re.search(r"\(\d+ frames between these are not shown\)$", seen.traceback)
+    assert time.monotonic() - began < 10
+
+
+BROKEN = (
+    "class Broken{base}:\n    def __repr__(self): raise KeyError('no')\n    __str__ = __repr__\n"
+)
+
+
+async def test_an_exception_whose_texts_fail_arrives(agent: PlayingAgent) -> None:
+    seen = await agent.cell(BROKEN.format(base="(Exception)") + "raise Broken()", {}, outputs=[])
+    assert (seen.error.ename, seen.error.evalue) == (
+        "Broken",
+        "<Broken whose message raised KeyError>",
+    )
+
+
+async def test_a_value_whose_repr_fails_is_an_error_among_the_output(agent: PlayingAgent) -> None:
+    seen = await agent.cell(BROKEN.format(base="") + "Broken()", {}, outputs=[])
+    assert [e["ename"] for e in seen.outs("error")] == ["KeyError"]
+
+
+SAID = {
+    "warnings": (
+        "import warnings\nwarnings.warn('careful')\nwarnings.warn('old', DeprecationWarning)",
+        ["UserWarning: careful", "DeprecationWarning: old"],
+    ),
+    "logging": (
+        "import logging\nlogging.warning('first')\n"
+        "logging.basicConfig(level='INFO', force=True)\nlogging.getLogger('x').info('second')",
+        ["WARNING:root:first", "INFO:x:second"],
+    ),
+    "children": (
+        "import multiprocessing\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool: pool.map(print, ['out'])\n"
+        "with multiprocessing.get_context('spawn').Pool(1) as pool: pool.map(print, ['other'])",
+        ["out\n", "other\n"],
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SAID)
+async def test_what_is_said_is_shown(agent: PlayingAgent, how: str) -> None:
+    code, parts = SAID[how]
+    seen = await agent.cell(code, {}, outputs=[])
+    said = seen.text("stdout") + seen.text("stderr")
+    assert [part for part in parts if part not in said] == []
+
+
+async def test_an_exit_with_a_text_says_it(agent: PlayingAgent) -> None:
+    seen = await agent.cell("import sys\nsys.exit('enough of this')", {}, outputs=[])
+    assert (seen.error.ename, seen.error.evalue) == ("SystemExit", "enough of this")
+
+
+async def test_a_streams_replacement_ends_with_the_cell(agent: PlayingAgent) -> None:
+    code = "import io, sys\nsys.stdout = io.StringIO()\nprint('kept')\nsys.stderr = None"
+    assert (await agent.cell(code, {}, outputs=[])).order == []
+    seen = await agent.cell("import sys\nprint('out')\nprint('err', file=sys.stderr)", {})
+    assert (seen.text(), seen.text("stderr")) == ("out\n", "err\n")
+
+
+async def test_what_is_redirected_is_not_shown(agent: PlayingAgent) -> None:
+    code = """
+import contextlib, io
+from IPython.utils.capture import capture_output
+with contextlib.redirect_stdout(io.StringIO()) as text: print("in a string")
+with capture_output() as captured:
+    print("in an object"); display(1)
+"""
+    seen = await agent.cell(code, {}, outputs=["text"])
+    assert seen.order == []
+
+
+async def test_a_display_is_updated_by_a_thread(agent: PlayingAgent) -> None:
+    code = """
+import threading
+handle = display("old", display_id=True)
+thread = threading.Thread(target=handle.update, args=("new",))
+thread.start(); thread.join()
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    (update,) = seen.outs("update_display_data")
+    assert update["data"]["text/plain"] == "'new'"
+    assert update["transient"] == seen.outs("display_data")[0]["transient"]
+
+
+async def test_a_folder_that_is_gone_is_no_harm(agent: PlayingAgent) -> None:
+    code = "import os, shutil\nos.mkdir('a'); os.chdir('a')\nshutil.rmtree('../../cwd')"
+    assert (await agent.cell(code, {}, outputs=[])).done.ok
+    assert (await agent.cell("print('next')", {}, outputs=[])).text() == "next\n"
+
+
+async def test_descriptors_that_are_closed_are_no_harm(agent: PlayingAgent) -> None:
+    seen = await agent.cell("import os, sys\nos.close(1)\nsys.stdout.close()\nprint('on')", {})
+    assert seen.done.ok
+    assert seen.text() == "on\n"
+
+
+def value_of(agent: PlayingAgent, seen: Transcript) -> Any:
+    """What came home; blobs that were there before are named, not sent."""
+    stored = agent.folder / "blobs"
+    paths = {p.name: str(p) for p in stored.iterdir()} if stored.exists() else {}
+    return seen.value(paths=paths)
+
+
+def arrays() -> dict[str, Any]:
+    big = np.arange(400_000).reshape(400, 1000)
+    return {
+        "zero_stride": np.broadcast_to(np.float64(3.5), (300, 300)),
+        "fortran": np.asfortranarray(big),
+        "gaps": big[::2, ::3],
+        "negative": big[::-1, ::-1],
+        "objects": np.array([{"a": 1}, [2], None, "x"] * 100, dtype=object),
+        "structured": np.array([(1, 2.5, b"x")] * 50_000, dtype="i4,f8,S3"),
+        "times": np.arange("2020-01", "2024-01", dtype="datetime64[h]"),
+        "texts": np.array(["a", "bcd"] * 50_000),
+        "masked": np.ma.masked_greater(big, 100),
+        "empty": np.empty((0, 5)),
+        "scalar": np.array(7),
+        "flags": np.array([True, False] * 100_000),
+        "complex": (big + 1j).astype("c8"),
+    }
+
+
+@pytest.mark.parametrize("name", arrays())
+async def test_an_array_there_and_back_is_the_same(agent: PlayingAgent, name: str) -> None:
+    array = arrays()[name]
+    seen = await agent.cell("b = a.copy()\nsame = a", {"a": array}, assigned=["b", "same"])
+    assert seen.done.ok, seen.error
+    back = value_of(agent, seen)
+    np.testing.assert_array_equal(back["b"], array)
+    assert back["b"].dtype == array.dtype
+    if name == "masked":
+        assert (back["b"].mask == array.mask).all()
+
+
+FRAMES = {
+    "strings": "pd.Series(['a', None, 'c'] * 30_000, dtype='string[python]')",
+    "categories": "pd.Series(['a', 'b'] * 50_000, dtype='category')",
+    "many levels": (
+        "pd.DataFrame({'v': range(50_000)}, index=pd.MultiIndex.from_product("
+        "[range(500), range(100)], names=['i', 'j']))"
+    ),
+    "times with zones": "pd.Series(pd.date_range('2020', periods=20_000, freq='h', tz='UTC'))",
+    "missing integers": "pd.Series([1, None, 3] * 30_000, dtype='Int64')",
+    "intervals": "pd.Series(pd.interval_range(0, 500))",
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+async def test_a_frame_there_and_back_is_the_same(agent: PlayingAgent, name: str) -> None:
+    import pandas as pd
+
+    value = eval(FRAMES[name], {"pd": pd})
+    seen = await agent.cell("b = a.copy()", {"a": value}, assigned=["b"])
+    assert seen.done.ok, seen.error
+    assert value_of(agent, seen)["b"].equals(value)
+
+
+async def test_sparse_and_mapped_arrays_come_home(agent: PlayingAgent) -> None:
+    code = """
+import numpy as np, scipy.sparse
+sparse = scipy.sparse.random(1000, 1000, density=0.1, format="csr", random_state=0)
+mapped = np.memmap("numbers", dtype="i8", mode="w+", shape=(50_000,))
+mapped[:] = 7
+total = sparse.sum()
+"""
+    seen = await agent.cell(code, {}, assigned=["sparse", "mapped", "total"])
+    assert seen.done.ok, seen.error
+    back = value_of(agent, seen)
+    assert back["sparse"].sum() == pytest.approx(back["total"])
+    assert (np.asarray(back["mapped"]) == 7).all()
