@@ -155,7 +155,7 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     def __init__(self, **options: Any) -> None:
         options["compiler_class"] = Compiler  # ipykernel 6 gives its own, whatever the kernel says
-        super().__init__(**options)
+        super().__init__(**options)  # type: ignore[no-untyped-call]
 
     async def run_cell_async(self, *args: Any, **kwargs: Any) -> Any:
         """Every cell comes through here, with and without top-level ``await``."""
