@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 import weakref
 from typing import Any
@@ -88,10 +89,25 @@ class Context:
         parcel = ended.result.value if ended.result is not None else None
         if parcel is None:
             return {} if ended.job.kind == "cell" and ended.job.status == Status.COMPLETED else None
-        value = values.unpack(
-            parcel, lambda segment: transfer.fetch(self.link, segment), namespace=namespace
-        )
+        try:
+            value = values.unpack(
+                parcel, lambda segment: transfer.fetch(self.link, segment), namespace=namespace
+            )
+        except (errors.JupyterRemoteError, OSError, MemoryError):
+            raise
+        except Exception as error:  # whatever a type raises when it is made again
+            raise _unopened(ended.job, error) from error
         return _notebook(value) if ended.job.kind == "notebook" else value
+
+
+def _unopened(job: JobView, error: Exception) -> errors.EnvironmentMismatch:
+    """A result that is whole, but of things that this process does not have as the job had them."""
+    stale = re.search(r"<module '([\w.]+)' from", str(error))
+    mend = f"importlib.reload({stale[1]})" if stale else "restarting the kernel"
+    return errors.EnvironmentMismatch(
+        f"what job {job.id[:8]} gave back cannot be opened here: {type(error).__name__}: {error}",
+        hint=f"The result is kept: after {mend}, `%remote result {job.id[:8]}` gives it.",
+    )
 
 
 def _notebook(data: bytes) -> Any:

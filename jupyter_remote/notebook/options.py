@@ -37,6 +37,7 @@ class Option(msgspec.Struct, frozen=True):
     key: str = ""  # field that it sets; the long flag's name by default
     constant: Any = True  # what a flag without value sets
     many: bool = False  # takes all words up to the next option
+    listed: bool = False  # takes further words after a comma: ``a, b``
 
     @property
     def field(self) -> str:
@@ -92,10 +93,9 @@ def _environment(text: str) -> str:
 
 
 def _variable(text: str) -> str:
-    found = quantities.names(text)
-    if len(found) != 1:
-        raise UsageError(f"{text!r} is not the name of a variable")
-    return found[0]
+    if not text.isidentifier():
+        raise UsageError(f"{text!r} is not the name of a variable", hint="write one name")
+    return text
 
 
 RUN_OPTIONS = (
@@ -103,8 +103,15 @@ RUN_OPTIONS = (
     Option(("--gpu",), "or say what is needed: a GPU", "NAME[:COUNT]", quantities.gpu),
     Option(("--cpus",), "cores", "N", quantities.number),
     Option(("--memory",), "memory, also the limit of the job", "16GB", quantities.memory_bytes),
-    Option(("-i", "--in"), "names to ship", "a,b", quantities.names, "inputs"),
-    Option(("-o", "--out"), "names to bring back; none: nothing", "c,d", _outputs, "outputs"),
+    Option(("-i", "--in"), "names to ship", "a,b", quantities.names, "inputs", listed=True),
+    Option(
+        ("-o", "--out"),
+        "names to bring back; none: nothing",
+        "c,d",
+        _outputs,
+        "outputs",
+        listed=True,
+    ),
     Option(("-s", "--session"), "run in that persistent namespace", "NAME"),
     Option(("-n", "--name"), "bind the job handle to VAR", "VAR", _variable),
     Option(("--bg",), "do not block; the output still lands below this cell"),
@@ -205,6 +212,9 @@ class Parser:
             if _is_flag(tokens[at]):
                 break
             values.append(tokens[at])
+            at += 1
+        while option.listed and at < len(tokens) and "," in (values[-1][-1:], tokens[at][0]):
+            values[-1] += tokens[at]
             at += 1
         if not values:
             raise UsageError(f"{option.flags[-1]} needs a value", hint=f"{option.usage}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+import time
 from typing import Any
 
 import msgspec
@@ -13,8 +15,13 @@ from jupyter_remote.reach import inputs_inside
 from jupyter_remote.values import Packed
 from jupyter_remote.wire import JobSpec, LeftBehind, NameInfo, Parcel, Result, Segment
 from jupyter_remote.worker import channel
+from jupyter_remote.worker.leftovers import left_in
 
 Namespace = dict[str, Any]
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+ROOM_S = 600.0  # how long a result waits for room on a full disk
+AGAIN_S = 0.5
 
 
 class Home(msgspec.Struct):
@@ -39,13 +46,28 @@ def open_parcel(parcel: Parcel | None, run: channel.Run, namespace: Namespace) -
 def sent_home(packed: Packed, run: channel.Run, **fields: Any) -> Home:
     """Write what is not inline into the spool. What came as a blob and is unchanged stays one.
 
-    Raises OSError when the disk is full.
+    Waits for room on a full disk: what was computed shall not be lost. Raises OSError.
     """
     beside = [s for s in packed.parcel.segments if s.data is None]
     new = {d: b for d, b in packed.contents.items() if d not in run.paths}
-    files = mapping.spool(new, run.spool) if new else {}
+    files = _spool(new, run.spool) if new else {}
     spooled = [channel.Spooled(s, files.get(s.digest, "")) for s in beside]
     return Home(Result(value=packed.parcel, **fields), spooled)
+
+
+def _spool(new: dict[str, Any], folder: str) -> dict[str, str]:
+    end = time.monotonic() + ROOM_S
+    told = False
+    while True:
+        try:
+            return mapping.spool(new, folder)
+        except OSError as error:
+            if error.errno not in FULL or time.monotonic() > end:
+                raise
+            if not told:
+                sys.stderr.write(f"The result finds no room in {folder}: waiting for some.\n")
+                told = True
+            time.sleep(AGAIN_S)
 
 
 def name_info(name: str, value: Any) -> NameInfo:
@@ -72,6 +94,7 @@ class CellNamespace:
         self._spec = spec
         self._namespace = namespace
         self._inputs = inputs
+        self._since = time.time()
         self._own = set(namespace) - set(inputs)
         namespace.update(inputs)
         watched = inputs if spec.outputs is None else {}
@@ -83,6 +106,7 @@ class CellNamespace:
         packed, left = self._packed(chosen)
         gone = self._deleted()
         in_place = [n for n in chosen if self._is_the_one_sent(n)]
+        left += left_in(run.folder, self._spec, self._since)
         told = {"left_behind": [*left, *missing], "deleted": gone, "in_place": in_place}
         return sent_home(packed, run, ambient=ambient, **told)
 

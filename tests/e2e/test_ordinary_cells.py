@@ -48,7 +48,7 @@ CELLS = [
     "total = 0\nfor i, row in enumerate(arr):\n    if i == 1:\n        continue\n    total += row.sum()\ntotal",
     "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    message = str(error)\nmessage",
     "with open('note.txt', 'w') as handle:\n    handle.write('hello')\nwith open('note.txt') as handle:\n"
-    "    text = handle.read()\ndel handle\ntext",
+    "    text = handle.read()\nimport os; os.remove('note.txt')\ndel handle, os\ntext",
     "import asyncio\n\nasync def double(x):\n    await asyncio.sleep(0)\n    return 2 * x",
     "doubled = await asyncio.gather(*(double(i) for i in range(3)))\ndoubled",
     "if (n := len(doubled)) > 2:\n    print(f'{n} long')",

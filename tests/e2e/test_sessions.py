@@ -68,6 +68,25 @@ SAID = [
     ),
     Said("fails.map(['value', 'value']).result()", ("2 of 2 jobs failed", "[2 of 2]", "line 5")),
     Said("jr.remote(machine='nope')(print)()", ("Cell In[15], line 1", "no machine type 'nope'")),
+    Said("%%remote_run\nopen('data.csv')", ("is beside this notebook: `--files data.csv`",)),
+    Said("%%remote_run\nopen('nowhere.csv')", ("No such file",), ("--files",)),
+    Said("%env MINE=1", ()),
+    Said("%%remote_run\nimport os\nos.environ['MINE']", ("set MINE in the cell",)),
+    Said(
+        "%%remote_run --files data.csv\nimport os\nos.mkdir('x')\n"
+        "for name in ('x/new.txt', 'data.csv'):\n    with open(name, 'a') as f: f.write('1')",
+        ("x/new.txt (file) stayed", "data.csv (file) stayed"),
+    ),
+    Said("a = 1; b = 2", ()),
+    Said("%%remote_run -q -i a, b -o c , d\nc = b; d = a; e = 3", (), ("Error",)),
+    Said("c, d, 'e' in globals()", ("(2, 1, False)",)),
+    Said("%%remote_run -n a,b\n1", ("'a,b' is not the name of a variable", "write one name")),
+    Said("with open('helpers.py', 'a') as f: f.write('def new(): return 1\\n')", ()),
+    Said(
+        "%%remote_run\nfrom helpers import new\nz = new()",
+        ("cannot be opened here", "importlib.reload(helpers)", "%remote result "),
+    ),
+    Said("import importlib\nimportlib.reload(helpers)\n%remote result last", ("'z': 1",)),
 ]
 HELPERS = "def fail():\n    raise OSError('from a module')\n"
 
@@ -80,6 +99,7 @@ def said(cell: nbformat.NotebookNode) -> str:
 def told(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder: Path = tmp_path_factory.mktemp("told")
     (folder / "helpers.py").write_text(HELPERS)
+    (folder / "data.csv").write_text("a,b\n1,2\n")
     cells = run_cells(["%load_ext jupyter_remote", *(s.cell for s in SAID)], folder)
     return [said(cell) for cell in cells[1:]]
 
