@@ -6,14 +6,18 @@ import asyncio
 import os
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from jupyter_remote import errors, wire
+from jupyter_remote.blobs.disk import DiskBlobs
+from jupyter_remote.clock import FakeClock
 from jupyter_remote.http import Http
 from jupyter_remote.model import JobId
+from jupyter_remote.server.blob_shelf import BlobShelf
+from jupyter_remote.store.sqlite import open_sqlite
 
 from .conftest import Running, Worker, until
 from .test_blobs import digest_of, path_of
@@ -76,7 +80,7 @@ def test_what_comes_again_while_it_is_forgotten_is_there(server: Running) -> Non
     cleaner.start()
     http = Http(server.url, server.token)
     try:
-        for _ in range(60):
+        for _ in range(15):
             body = naming(CONTENT)
             reply = send_job(http, body)
             for _ in range(5):
@@ -110,3 +114,33 @@ def test_bytes_that_nobody_knows_of_are_found_and_deleted(server: Running) -> No
     tidy(server)
     assert [f.exists() for f in (orphan, spooled, young)] == [False, False, True]
     assert file_of(server, CONTENT).exists()
+
+
+def test_a_deletion_gives_way_to_bytes_that_are_just_coming(tmp_path: Path) -> None:
+    digest = digest_of(CONTENT)
+    store, blobs = open_sqlite(tmp_path / "db.sqlite"), DiskBlobs(tmp_path / "blobs")
+    shelf = BlobShelf(store, blobs, FakeClock())
+
+    async def put() -> None:
+        async def body() -> AsyncIterator[bytes]:
+            yield CONTENT
+
+        await blobs.put(digest, body(), len(CONTENT))
+
+    async def scenario() -> None:
+        await put()
+        store.blob_present(digest, len(CONTENT), 0.0)
+        assert store.collect(1.0, 0.5) == [digest]
+        with shelf.arriving(digest):  # sent again before the bytes are deleted
+            await put()
+            await shelf.discard(digest)
+            assert await blobs.size(digest)
+            store.blob_present(digest, len(CONTENT), 2.0)
+        await shelf.discard(digest)
+        assert await blobs.size(digest)
+        assert store.collect(3.0, 0.5) == [digest]
+        await shelf.discard(digest)
+        assert await blobs.size(digest) is None
+
+    asyncio.run(scenario())
+    store.close()
