@@ -119,13 +119,21 @@ def map_blob(path: str | Path, digest: str, size_bytes: int) -> memoryview:
         area = mmap.mmap(fd, size_bytes, access=mmap.ACCESS_COPY)
     finally:
         os.close(fd)
-    identity = (digest, found.st_dev, found.st_ino, found.st_mtime_ns, size_bytes)
-    if identity not in _verified:
+    if _identity(found, digest) not in _verified:
         if digest_of(area) != digest:
             raise _damaged(path, "its content is not what its name says")
-        _verified.add(identity)
+        trust(found, digest)
     _remember(area, digest)
     return memoryview(area)
+
+
+def trust(found: os.stat_result, digest: str) -> None:
+    """This file holds what its digest says: this process verified it, or wrote it."""
+    _verified.add(_identity(found, digest))
+
+
+def _identity(found: os.stat_result, digest: str) -> tuple[str, int, int, int, int]:
+    return digest, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _damaged(path: str | Path, why: str) -> DigestMismatch:

@@ -155,9 +155,11 @@ class Client:
             return Batch(batch, [])
         spec, captured = self._call_spec(function, items[0], {})
         bare = msgspec.structs.replace(spec, inputs=None)
-        bare, packed = submitting.with_chunks(self._context, bare, [captured.function])
+        bare, packed, files = submitting.with_chunks(
+            self._context, bare, [captured.function], captured.files
+        )
         template = submitting.request_of(self._context, batch, bare, self._named(spec))
-        outgoing = submitting.outgoing_of(packed, captured.files)
+        outgoing = submitting.outgoing_of(packed, files)
         chunked = transfer.spool_of(self._context.link) is None
         inputs = (
             values.pack((item, {}), namespace=self.namespace, chunked=chunked) for item in items
@@ -221,7 +223,7 @@ class Client:
         }
         chosen = {k: v for k, v in given.items() if v is not None}
         options = msgspec.structs.replace(self.options, **chosen)
-        spec, packed = submitting.with_chunks(self._context, spec, packed)
+        spec, packed, files = submitting.with_chunks(self._context, spec, packed, files)
         request = submitting.request_of(self._context, str(uuid.uuid4()), spec, options)
         return submitting.submit(
             self._context,

@@ -269,7 +269,9 @@ def capture_call(
 def _pack_function(function: Callable[..., Any], namespace: Namespace) -> Packed:
     name = name_of(function)
     try:
-        return values.pack(function, namespace=namespace, names=[name_info(name, function)])
+        return values.pack(
+            function, namespace=namespace, names=[name_info(name, function)], chunked=False
+        )
     except CaptureError as error:
         why = values.why_not(function, namespace) or error.message
         raise CaptureError(
@@ -287,7 +289,7 @@ def _pack_arguments(
     labels = _labels(function, args, kwargs)
     names = [name_info(label, value) for label, value in labels]
     try:
-        return values.pack((args, kwargs), namespace=namespace, names=names)
+        return values.pack((args, kwargs), namespace=namespace, names=names, chunked=False)
     except CaptureError as error:
         lines = [
             f"  {info.name}: {info.type}: {why}"

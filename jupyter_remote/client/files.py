@@ -84,7 +84,7 @@ def captured(path: Path, label: str, inline: Inline, *, module: bool = False) ->
         raise UsageError(
             f"{path} cannot be read: {error.strerror}.", hint="Mend that, or leave it out."
         ) from error
-    packed = values.pack_raw(content)
+    packed = values.pack_raw(content, chunked=False)
     segment = packed.parcel.segments[0]
     if segment.data is not None and not inline.allows(segment.size_bytes):
         segment = msgspec.structs.replace(segment, data=None)

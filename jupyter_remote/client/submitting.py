@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from jupyter_remote import errors
+from jupyter_remote import errors, mapping
 from jupyter_remote.client import transfer
 from jupyter_remote.client.context import Context
 from jupyter_remote.client.handle import EventCallback, provisional
@@ -65,26 +65,43 @@ def request_of(context: Context, id: str, spec: JobSpec, options: Options) -> Su
     )
 
 
+class CutFile(NamedTuple):
+    """A file whose content is known by its chunks."""
+
+    ref: FileRef
+    content: Any
+
+
 def with_chunks(
-    context: Context, spec: JobSpec, packed: Sequence[Packed]
-) -> tuple[JobSpec, Sequence[Packed]]:
-    """Large values cut into chunks, so that only new ones travel; needless on one machine."""
-    if not any(large(p.parcel) for p in packed) or transfer.spool_of(context.link) is not None:
-        return spec, packed
+    context: Context, spec: JobSpec, packed: Sequence[Packed], files: Sequence[File] = ()
+) -> tuple[JobSpec, Sequence[Packed], Sequence[File]]:
+    """Large values and files cut into chunks, so that only new ones travel; needless on one
+    machine."""
+    segments = [*(s for p in packed for s in p.parcel.segments), *(f.ref.content for f in files)]
+    if not any(map(large, segments)) or transfer.spool_of(context.link) is not None:
+        return spec, packed, files
     from jupyter_remote import values
 
+    replace = msgspec.structs.replace
+    known = {f.ref.path: _cut_file(f) if large(f.ref.content) else f for f in files}
     cut = {id(p.parcel): values.with_chunks(p) for p in packed}
     changes = {
         name: cut[id(parcel)].parcel
         for name in ("function", "inputs")
         if (parcel := getattr(spec, name)) is not None and id(parcel) in cut
     }
-    return msgspec.structs.replace(spec, **changes), list(cut.values())
+    refs = [known[r.path].ref if r.path in known else r for r in spec.files]
+    return replace(spec, files=refs, **changes), list(cut.values()), list(known.values())
 
 
-def large(parcel: Parcel) -> bool:
+def _cut_file(file: File) -> File:
+    segment = msgspec.structs.replace(file.ref.content, chunks=mapping.cut(file.content))
+    return CutFile(msgspec.structs.replace(file.ref, content=segment), file.content)
+
+
+def large(segment: Segment) -> bool:
     """Is it worth cutting?"""
-    return any(s.data is None and s.size_bytes > CHUNKED_BYTES for s in parcel.segments)
+    return segment.data is None and segment.size_bytes > CHUNKED_BYTES
 
 
 def outgoing_of(packed: Iterable[Packed], files: Iterable[File]) -> transfer.Outgoing:

@@ -125,8 +125,10 @@ class _Pieces:
                 hint="make room on that disk",
             ) from error
         try:
+            written = (folder / name).stat()
             headers = {"x-spool": name}
             self._link.twice(lambda http: http.upload(f"/v1/blobs/{digest}", b"", headers))
+            mapping.trust(written, digest)
         finally:
             (folder / name).unlink(missing_ok=True)  # there is nothing left when it was taken over
         self._tell(view.nbytes)

@@ -47,11 +47,11 @@ def test_content_and_mode_are_those_of_the_file(tmp_path: Path) -> None:
     assert not file.ref.module
 
 
-def test_a_large_file_is_mapped_and_cut_into_chunks(tmp_path: Path) -> None:
+def test_a_large_file_is_mapped_and_not_cut_before_a_network_needs_it(tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(os.urandom(3_000_000))
     (file,) = capture_files(["big"], tmp_path)
     assert file.ref.content.data is None
-    assert file.ref.content.chunks
+    assert not file.ref.content.chunks
     assert values.digest_of(file.content) == file.ref.content.digest
 
 

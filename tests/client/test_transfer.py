@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jupyter_remote import errors, values, wire
+from jupyter_remote import errors, mapping, values, wire
 from jupyter_remote.client.api import Client
 from jupyter_remote.client.outputs import outputs_of
 from jupyter_remote.client.plan import Plan
@@ -40,6 +40,37 @@ def test_large_values_travel_in_chunks_and_only_new_ones(
     backend.requests.clear()
     client.submit(same, bytearray(changed)).result(20)
     assert puts(backend) == 0
+
+
+def test_large_files_travel_in_chunks_and_only_new_ones(
+    client: Client, backend: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data.bin").write_bytes(LARGE)
+    sending = client.with_options(files=["data.bin"])
+    sending.submit(same, 1).result(20)
+    first = puts(backend)
+    assert first > 5
+    backend.requests.clear()
+    Path("data.bin").write_bytes(LARGE[:1000] + b"100 bytes" + LARGE[1000:])
+    sending.submit(same, 1).result(20)
+    assert 0 < puts(backend) < first / 3
+
+
+def test_what_this_process_handed_over_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(100_000)
+    (tmp_path / "written").write_bytes(data)
+    digest = mapping.digest_of(data)
+    mapping.trust((tmp_path / "written").stat(), digest)
+    hashed: list[int] = []
+    monkeypatch.setattr(mapping, "digest_of", lambda b: hashed.append(len(b)) or digest)
+    assert bytes(mapping.map_blob(tmp_path / "written", digest, len(data))) == data
+    assert not hashed
+    (tmp_path / "written").write_bytes(data)  # another time of change: another file
+    mapping.map_blob(tmp_path / "written", digest, len(data))
+    assert hashed
 
 
 def test_on_one_machine_one_file_is_handed_over(
