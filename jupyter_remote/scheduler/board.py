@@ -23,6 +23,9 @@ from jupyter_remote.store.base import NewJob
 
 LOCAL = "local"
 
+Place = tuple[OwnerId, str, bool]
+"""A queue: whose jobs, for which pool, and whether they are calls of batches."""
+
 
 @dataclass(slots=True)
 class Waiting:
@@ -31,6 +34,12 @@ class Waiting:
     job: JobId
     owner: OwnerId
     pool: str  # which workers can take it
+    batch: bool = False  # one of many: single jobs of the same owner go first
+
+    @property
+    def place(self) -> Place:
+        """Its queue."""
+        return self.owner, self.pool, self.batch
 
 
 @dataclass(slots=True)
@@ -84,12 +93,17 @@ def pool_of(job: JobRecord | NewJob) -> str:
     return LOCAL if job.simulated else job.machine
 
 
+def waiting_of(job: JobRecord | NewJob) -> Waiting:
+    """How a job waits."""
+    return Waiting(job.id, job.owner, pool_of(job), job.batch is not None)
+
+
 class Board:
-    """See the module. Queues are by owner and pool, in order of arrival."""
+    """See the module. Queues are in order of arrival."""
 
     def __init__(self) -> None:
         # Ordered dicts: the first of a plain dict is slow to find once many before it are gone.
-        self.queues: dict[tuple[OwnerId, str], OrderedDict[JobId, Waiting]] = {}
+        self.queues: dict[Place, OrderedDict[JobId, Waiting]] = {}
         self.agents: dict[WorkerId, Agent] = {}
         self.active: dict[JobId, Active] = {}
         self.retry_at: dict[JobId, float] = {}
@@ -147,24 +161,23 @@ class Board:
             agent.jobs.add(job.id)
 
     def _enqueue(self, job: JobRecord) -> None:
-        pool = pool_of(job)
-        queue = self.queues.setdefault((job.owner, pool), OrderedDict())
-        queue[job.id] = Waiting(job.id, job.owner, pool)
+        waiting = waiting_of(job)
+        self.queues.setdefault(waiting.place, OrderedDict())[job.id] = waiting
 
     def _dequeue(self, job: JobRecord) -> None:
-        key = (job.owner, pool_of(job))
-        queue = self.queues.get(key)
+        place = waiting_of(job).place
+        queue = self.queues.get(place)
         if queue is not None:
             queue.pop(job.id, None)
             if not queue:
-                del self.queues[key]
+                del self.queues[place]
 
     def reserve(self, waiting: Waiting, worker: WorkerId) -> None:
         """A claim is on its way: nothing else may take this job or this slot."""
-        queue = self.queues[waiting.owner, waiting.pool]
+        queue = self.queues[waiting.place]
         del queue[waiting.job]
         if not queue:
-            del self.queues[waiting.owner, waiting.pool]
+            del self.queues[waiting.place]
         self.occupy(waiting, worker)
 
     def occupy(self, waiting: Waiting, worker: WorkerId) -> None:
@@ -178,7 +191,7 @@ class Board:
         if active is not None and active.epoch == 0:
             self.drop(waiting.job)
         if again:
-            queue = self.queues.setdefault((waiting.owner, waiting.pool), OrderedDict())
+            queue = self.queues.setdefault(waiting.place, OrderedDict())
             queue[waiting.job] = waiting
             queue.move_to_end(waiting.job, last=False)
 

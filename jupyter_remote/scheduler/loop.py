@@ -26,7 +26,7 @@ from jupyter_remote.model import (
 from jupyter_remote.providers.base import Launch as LaunchRequest
 from jupyter_remote.providers.base import Provider, Seen
 from jupyter_remote.scheduler import plan as plans
-from jupyter_remote.scheduler.board import LOCAL, Active, Agent, Board, Instance, Waiting, pool_of
+from jupyter_remote.scheduler.board import LOCAL, Active, Agent, Board, Instance, waiting_of
 from jupyter_remote.store.base import NewJob, Outcome, Store
 
 log = logging.getLogger("jupyter_remote.scheduler")
@@ -157,7 +157,7 @@ class Scheduler:
         """
         if new.id in self.board.active:
             return  # submitted once more
-        waiting = Waiting(new.id, new.owner, pool_of(new))
+        waiting = waiting_of(new)
         worker = plans.at_once(self._clock.now(), self.board, waiting, self._limits)
         if worker is not None:
             self.board.occupy(waiting, worker)

@@ -9,7 +9,7 @@ from itertools import islice
 import msgspec
 
 from jupyter_remote.model import OwnerId, WorkerId
-from jupyter_remote.scheduler.board import LOCAL, Agent, Board, Waiting
+from jupyter_remote.scheduler.board import LOCAL, Agent, Board, Place, Waiting
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,14 +84,15 @@ def _due(now: float, board: Board, name: str, every_s: float) -> bool:
 
 
 def _assignments(board: Board, limits: Limits) -> Iterator[Assign]:
-    """First in, first out within an owner; the owner with the fewest jobs running goes first."""
+    """The owner with the fewest jobs running goes first; of an owner, single jobs before calls of
+    batches, so that a cell does not wait for ten thousand calls; else first in, first out."""
     free = {a.id: a.free for a in board.agents.values() if a.free > 0}
     running = Counter(a.owner for a in board.active.values())
     owners = {a.id: {board.active[j].owner for j in a.jobs} for a in board.agents.values()}
-    taken: Counter[tuple[str, str]] = Counter()
+    taken: Counter[Place] = Counter()
     while free:
         choice = None
-        for key in sorted(board.queues, key=lambda k: running[k[0]]):
+        for key in sorted(board.queues, key=lambda k: (running[k[0]], k[2])):
             waiting = next(islice(board.queues[key].values(), taken[key], None), None)
             agents = [board.agents[w] for w in free]
             worker = _worker_for(waiting, agents, free, owners, limits) if waiting else None

@@ -99,7 +99,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What the scheduler decides on. Bounded: at most ``limit`` queued jobs, oldest first."""
+    """What the scheduler decides on. Bounded: at most ``limit`` queued jobs.
+
+    Single jobs come before calls of batches, the oldest of each first.
+    """
 
     queued: list[JobRecord]  # ready, state QUEUED
     waiting: list[JobRecord]  # RETRY_WAIT

@@ -167,8 +167,10 @@ def history(session: Session, job: JobId) -> list[History]:
 
 def snapshot(session: Session, limit: int) -> Snapshot:
     """What the scheduler decides on, all of one moment."""
+    queued = session.rows(sql.QUEUED_SINGLE, limit=limit)
+    queued += session.rows(sql.QUEUED_BATCH, limit=limit - len(queued))
     return Snapshot(
-        queued=[job_of(row) for row in session.rows(sql.QUEUED, limit=limit)],
+        queued=[job_of(row) for row in queued],
         waiting=[job_of(row) for row in session.rows(sql.WAITING, limit=limit)],
         active=[job_of(row) for row in session.rows(sql.ACTIVE)],
         attempts=open_attempts(session),

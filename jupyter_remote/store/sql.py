@@ -88,12 +88,9 @@ FIND = (
     .limit(_p("limit"))
     .offset(_lit(0))
 )
-QUEUED = (
-    _lean.where(job.c.state == _lit("queued"), job.c.ready == _lit(1))
-    .order_by(job.c.seq)
-    .limit(_p("limit"))
-    .offset(_lit(0))
-)
+_queued = _lean.where(job.c.state == _lit("queued"), job.c.ready == _lit(1)).order_by(job.c.seq)
+QUEUED_SINGLE = _queued.where(job.c.batch.is_(None)).limit(_p("limit")).offset(_lit(0))
+QUEUED_BATCH = _queued.where(job.c.batch.is_not(None)).limit(_p("limit")).offset(_lit(0))
 WAITING = (
     _lean.where(job.c.state == _lit("retry_wait"))
     .order_by(job.c.not_before_at)

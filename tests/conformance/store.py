@@ -488,6 +488,13 @@ class StoreConformance:
         with pytest.raises(Conflict):
             store.move_instance("i1", InstanceState.READY, 4.0)
 
+    def test_single_jobs_are_read_before_calls_of_batches(self, store: Store) -> None:
+        calls = [new_job(f"call-{n}", batch="b") for n in range(5)]
+        store.submit([*calls, new_job("cell")], 0.0)
+        read = [j.id for j in store.snapshot(limit=3).queued]
+        assert read == ["cell", "call-0", "call-1"]
+        assert len(store.snapshot(limit=1).queued) == 1
+
     def test_a_worker_that_comes_back_resumes_its_attempt(self, store: Store) -> None:
         job = running(store)
         assert store.resume(W1, job, 1, 54.0, LEASE_S)

@@ -93,6 +93,23 @@ def test_owners_take_turns_where_machines_are_shared() -> None:
     assert assigned(board(*jobs, slots=4), shared) == ["a0", "b0", "a1", "b1"]
 
 
+def test_a_single_job_does_not_wait_for_a_batch() -> None:
+    calls = [job(f"b{n}", batch="b") for n in range(10_000)]
+    made = board(*calls, job("cell"), slots=1)
+    assert assigned(made) == ["cell"]
+    made.note(job("cell", state=JobState.SUCCEEDED))
+    assert assigned(made) == ["b0"]
+    made.note(job("again"))
+    made.note(job("b0", state=JobState.CANCELLED, batch="b"))
+    assert assigned(made) == ["again"]
+
+
+def test_a_batch_of_one_owner_does_not_wait_for_single_jobs_of_another() -> None:
+    jobs = [job(f"a{n}") for n in range(4)] + [job(f"b{n}", "bob", batch="b") for n in range(2)]
+    shared = plans.Limits(shared=True)
+    assert assigned(board(*jobs, slots=4), shared) == ["a0", "b0", "a1", "b1"]
+
+
 def test_two_owners_are_never_on_one_machine() -> None:
     made = board(job("a"), job("b", "bob"))
     assert assigned(made) == ["a"]
