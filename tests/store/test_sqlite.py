@@ -143,7 +143,8 @@ def test_the_schema_refuses(statement: str, store: SqliteStore, path: Path) -> N
 def test_claims_and_snapshots_read_small_indexes_only(store: SqliteStore, path: Path) -> None:
     connection = connect(path)
     uses = {
-        sql.QUEUED: "ix_job_claimable",
+        sql.QUEUED_SINGLE: "ix_job_single",
+        sql.QUEUED_BATCH: "ix_job_claimable",
         sql.WAITING: "ix_job_waiting",
         sql.DUE: "ix_job_waiting",
         sql.ACTIVE: "uq_attempt_open",
