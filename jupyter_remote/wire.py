@@ -7,6 +7,8 @@ when an old peer could no longer understand.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -152,6 +154,18 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     source_names: dict[str, str] = {}  # filename → how tracebacks call it, "In [3]"
     ambient: dict[str, Parcel] = {}  # cell: state that no variable holds, see `ambient`; inline
     store_as: str = ""  # sessions: reserved
+
+
+def code_digest_of(code: str, name: str = "", sources: Iterable[str] = ()) -> str:
+    """SHA-256 that runs of the same code share, however they were pickled; empty: not known.
+
+    Of a cell or script its text; of a function its name and the cells that it comes from.
+    """
+    origins = sorted(sources)
+    if not code and not origins:
+        return ""
+    texts = [code] if code else [name, *origins]
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).hexdigest()
 
 
 class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

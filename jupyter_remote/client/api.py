@@ -32,6 +32,7 @@ from jupyter_remote.wire import (
     Need,
     PlanReply,
     ServerInfo,
+    code_digest_of,
 )
 
 if TYPE_CHECKING:
@@ -256,6 +257,7 @@ class Client:
             segments=segments,
             timeout_s=chosen.timeout_s,
             max_cost_ucredits=chosen.max_cost_ucredits,
+            code_digest=code_digest_of(spec.code, spec.name, spec.sources.values()),
         )
         reply = self._context.link.call("POST", "/v1/plans", request, reply=PlanReply)
         files = [(f.path, f.content.size_bytes) for f in spec.files]

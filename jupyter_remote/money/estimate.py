@@ -8,9 +8,14 @@ factor of three, and never falls below 2 %.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import median, quantiles
+
 import msgspec
 
 from jupyter_remote.money.meter import cost_ucredits
+
+FEW = 4
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +33,19 @@ def relative_error(fraction_done: float) -> float:
     times that for an interval.
     """
     return min(1.0, max(0.02, 0.01 / max(fraction_done, 1e-6)))
+
+
+def typical(times_s: Sequence[float], default_s: float) -> float:
+    """The median; the default where nothing was measured yet."""
+    return median(times_s) if times_s else default_s
+
+
+def spread(times_s: Sequence[float]) -> tuple[float, float] | None:
+    """Where the middle half of some durations lies; all of them while they are few."""
+    if len(times_s) < FEW:
+        return (min(times_s), max(times_s)) if times_s else None
+    low, _, high = quantiles(times_s, n=4, method="inclusive")
+    return low, high
 
 
 def completion(

@@ -6,7 +6,7 @@ that a submit is assigned without the store being read again.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from jupyter_remote.model import (
 from jupyter_remote.store.base import NewJob
 
 LOCAL = "local"
+WAITS = 50  # how many starts are remembered for estimates
 
 Place = tuple[OwnerId, str, bool]
 """A queue: whose jobs, for which pool, and whether they are calls of batches."""
@@ -113,6 +114,7 @@ class Board:
         self.paused_until = 0.0
         self.launch_at = 0.0
         self.launch_failures = 0
+        self.waits: deque[float] = deque(maxlen=WAITS)  # from claim to start, seconds
         self.done_at: dict[str, float] = {}  # when each periodic action was last done
 
     @property
@@ -151,6 +153,8 @@ class Board:
             active = Active(job.id, job.owner, job.client, job.worker or WorkerId(""))
             self.active[job.id] = active
         active.epoch, active.client = job.epoch, job.client
+        if job.state is JobState.RUNNING and not active.started and job.started_at:
+            self.waits.append(job.started_at - (job.claimed_at or job.started_at))
         active.started = job.state is JobState.RUNNING
         active.started_at = job.started_at
         active.rate_ucredits_per_h = job.rate_ucredits_per_h

@@ -9,6 +9,7 @@ import msgspec
 from jupyter_remote import errors, wire
 from jupyter_remote.model import OwnerId
 from jupyter_remote.money.catalog import fitting
+from jupyter_remote.money.estimate import spread, typical
 from jupyter_remote.money.meter import credits_of, usd_of
 from jupyter_remote.scheduler.board import LOCAL
 from jupyter_remote.server.auth import allow
@@ -16,6 +17,7 @@ from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import MOST_UCREDITS, check_label, check_segments, price
 
 ALTERNATIVES = 5
+WARM_START_S, COLD_START_S = 0.1, 2.0  # as long as nothing was measured
 
 
 class MachinesQuery(msgspec.Struct, frozen=True):
@@ -51,6 +53,7 @@ async def plan(call: Call) -> wire.PlanReply:
     priced = price(request.need, timeout_s, max_cost, backend.machines, backend.settings)
     missing = await backend.look(backend.store.missing, request.segments, call.caller.owner)
     balance = await backend.look(backend.store.balance, call.caller.owner)
+    runs = await backend.look(backend.store.runs, call.caller.owner, request.code_digest)
     wanted = msgspec.structs.replace(request.need, machine="")
     others = [m for m in fitting(wanted, backend.machines) if m.id != priced.machine.id]
     pool = LOCAL if priced.machine.simulated else priced.machine.id
@@ -61,10 +64,11 @@ async def plan(call: Call) -> wire.PlanReply:
         hold_ucredits=priced.hold_ucredits,
         max_run_s=priced.max_run_s,
         missing=missing,
-        start_s=0.1 if warm else 2.0,
+        start_s=typical(backend.scheduler.board.waits, WARM_START_S) if warm else COLD_START_S,
         warm=warm,
         available_ucredits=balance.available_ucredits,
         alternatives=others[:ALTERNATIVES],
+        typical_run_s=spread(runs),
     )
 
 

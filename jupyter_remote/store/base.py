@@ -156,6 +156,10 @@ class Store(Protocol):
 
     def history(self, job: JobId) -> list[History]: ...
 
+    def runs(self, owner: OwnerId, code_digest: str, limit: int = 20) -> list[float]:
+        """How long the latest completed runs of the same code took, seconds, newest first."""
+        ...
+
     def snapshot(self, limit: int = 1000) -> Snapshot: ...
 
     # -- transitions

@@ -160,6 +160,12 @@ def listed(
     return [job_of(row) for row in rows]
 
 
+def runs(session: Session, owner: OwnerId, code_digest: str, limit: int) -> list[float]:
+    """How long the latest completed runs of the same code took, seconds."""
+    rows = session.rows(sql.RUNS, owner=owner, code_digest=code_digest, limit=limit)
+    return [run_s for (run_s,) in rows]
+
+
 def history(session: Session, job: JobId) -> list[History]:
     """What happened, in order."""
     return [history_of(row) for row in session.rows(sql.HISTORY, id=job)]

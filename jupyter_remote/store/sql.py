@@ -102,6 +102,18 @@ DUE = _lean.where(job.c.state == _lit("retry_wait"), job.c.not_before_at <= _p("
 )
 _open = attempt.c.ended_at.is_(None)
 ACTIVE = _lean.join_from(attempt, job).where(_open).order_by(job.c.seq)
+RUNS = (
+    select(job.c.ended_at - job.c.started_at)
+    .where(
+        job.c.owner == _p("owner"),
+        job.c.code_digest == _p("code_digest"),
+        job.c.state == _lit("succeeded"),
+        job.c.code_digest != _lit(""),
+    )
+    .order_by(job.c.seq.desc())
+    .limit(_p("limit"))
+    .offset(_lit(0))
+)
 ENDED = (
     select(job.c.seq).where(job.c.ended_at < _p("before")).order_by(job.c.ended_at)
     .limit(_p("limit")).offset(_lit(0))

@@ -157,6 +157,10 @@ class SqliteStore:
         with self._read() as session:
             return jobs.history(session, job)
 
+    def runs(self, owner: OwnerId, code_digest: str, limit: int = 20) -> list[float]:
+        with self._read() as session:
+            return jobs.runs(session, owner, code_digest, limit)
+
     def snapshot(self, limit: int = 1000) -> Snapshot:
         with self._read() as session, session.snapshot():
             return jobs.snapshot(session, limit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from jupyter_remote import __version__
 from jupyter_remote.model import JobRecord, JobState
 from jupyter_remote.money.meter import cost_ucredits, usd_of
-from jupyter_remote.wire import Bar, JobView, Metrics, Money, NameInfo, encode
+from jupyter_remote.wire import Bar, JobView, Metrics, Money, NameInfo, code_digest_of, encode
 
 NAMES_SHOWN = 100
 
@@ -20,7 +19,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
 
     inputs: list[NameInfo] = []
     inputs_bytes: int = 0
-    code_digest: str = ""  # SHA-256 of the raw text
+    code_digest: str = ""
 
 
 class _Sized(msgspec.Struct, frozen=True):
@@ -40,6 +39,8 @@ class _Spec(msgspec.Struct, frozen=True):
     """The parts of wire.JobSpec that are needed here; inline bytes are skipped over."""
 
     code: str = ""
+    name: str = ""
+    sources: dict[str, str] = {}
     inputs: _Inputs | None = None
     files: list[_File] = []
 
@@ -66,7 +67,7 @@ def summary_of(spec: bytes) -> Summary:
         return Summary()
     inputs = known.inputs or _Inputs()
     sizes = [s.size_bytes for s in inputs.segments] + [f.content.size_bytes for f in known.files]
-    digest = hashlib.sha256(known.code.encode()).hexdigest() if known.code else ""
+    digest = code_digest_of(known.code, known.name, known.sources.values())
     return Summary(inputs.names[:NAMES_SHOWN], sum(sizes), digest)
 
 
