@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_remote.money.estimate import completion
+from jupyter_remote.money.estimate import completion, spread, typical
 
 RATE = 100_600_000  # g5.xlarge.od
 
@@ -31,3 +31,11 @@ def test_the_interval_narrows_as_work_gets_done():
     assert early is not None
     assert late is not None
     assert (early.total_s[2] / early.total_s[1]) > (late.total_s[2] / late.total_s[1])
+
+
+def test_earlier_runs_are_summed_up_by_their_middle_half() -> None:
+    assert spread([]) is None
+    assert spread([3.0, 1.0]) == (1.0, 3.0)
+    assert spread([1.0, 2.0, 3.0, 4.0, 100.0]) == (2.0, 4.0)
+    assert typical([], 0.5) == 0.5
+    assert typical([1.0, 2.0, 90.0], 0.5) == 2.0

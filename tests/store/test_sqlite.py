@@ -144,6 +144,7 @@ def test_claims_and_snapshots_read_small_indexes_only(store: SqliteStore, path: 
     connection = connect(path)
     uses = {
         sql.QUEUED_SINGLE: "ix_job_single",
+        sql.RUNS: "ix_job_code",
         sql.QUEUED_BATCH: "ix_job_claimable",
         sql.WAITING: "ix_job_waiting",
         sql.DUE: "ix_job_waiting",
