@@ -32,6 +32,24 @@ def call(
     return shown.job.result()
 
 
+async def call_awaited(
+    context: Context,
+    client: Client,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """The same for functions that are awaited: other tasks go on meanwhile."""
+    shown = submit(
+        context,
+        lambda on_job: client.submit_call(function, args, kwargs, on_job=on_job),
+        blocking=False,
+    )
+    shown.relay.show_errors = False  # it is raised
+    shown.leave()
+    return await shown.job
+
+
 def display_job(context: Context, job: Job) -> None:
     """The job's live card, without its output."""
     shown = Shown(context, job, blocking=False, outputs=False)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.errors import UsageError
-from jupyter_remote.notebook import here, run
+from jupyter_remote.notebook import here, quantities, run
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given, one_word
+from jupyter_remote.notebook.decorator import RemoteFunction
 from jupyter_remote.notebook.options import RUN_OPTIONS, Option, RunOptions, run_options
 from jupyter_remote.notebook.show import Shown, raise_end
 
@@ -55,11 +56,32 @@ def run_line(context: Context, given: Given, words: list[str]) -> Any:
 
 
 def _prepared(context: Context, given: Given, code: str) -> tuple[RunOptions, run.Prepared]:
-    options = run_options({"description": code, **given}, context.defaults)
+    own = _options_of_the_called(context, code)
+    options = run_options({"description": code, **own, **given}, context.defaults)
     prepared = run.prepare(context, options, _source(context, code))
     if prepared is None:
         raise UsageError("there is no code to run", hint="write %remote run train(3)")
     return options, prepared
+
+
+def _options_of_the_called(context: Context, code: str) -> dict[str, Any]:
+    """A call of a remote function runs, and costs, as the function says."""
+    try:
+        tree = ast.parse(code.strip(), mode="eval")
+    except SyntaxError:
+        return {}
+    if not isinstance(tree.body, ast.Call) or not isinstance(tree.body.func, ast.Name):
+        return {}
+    called = context.shell.user_ns.get(tree.body.func.id)
+    if not isinstance(called, RemoteFunction):
+        return {}
+    read = {"gpu": quantities.gpu, "memory": quantities.memory_bytes, "timeout": quantities.seconds}
+    fields = RunOptions.__struct_fields__
+    return {
+        name: read[name](value) if name in read and isinstance(value, str) else value
+        for name, value in called.options.items()
+        if name in fields
+    }
 
 
 def _source(context: Context, code: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from jupyter_remote.notebook import context as contexts
@@ -32,13 +33,17 @@ class RemoteFunction(Generic[P, R]):
         self.options = options
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs remotely, shows its output, gives its value, raises what it raised."""
+        """Runs remotely, shows its output, gives its value, raises what it raised.
+
+        That of a coroutine function is awaited, as its own call would be.
+        """
         context = contexts.current()
         if not context.enabled or inside_a_job():
             return self.__wrapped__(*args, **kwargs)
-        from jupyter_remote.notebook.calls import call
+        from jupyter_remote.notebook import calls
 
-        value: R = call(context, self._client, self.__wrapped__, args, kwargs)
+        run: Any = calls.call_awaited if iscoroutinefunction(self.__wrapped__) else calls.call
+        value: R = run(context, self._client, self.__wrapped__, args, kwargs)
         return value
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job:

@@ -21,6 +21,7 @@ _OURS = str(Path(__file__).parent.parent) + os.sep
 _HARNESS = tuple(
     f"IPython/core/{name}.py" for name in ("interactiveshell", "async_helpers", "compilerop")
 )
+_LOOP = "asyncio/base_events.py"  # outside of the user's code it is ours that runs
 
 Scalar = str | int | float | bool | None
 Format = Callable[[BaseException], list[str]]
@@ -37,9 +38,10 @@ def user_frames(tb: TracebackType | None) -> TracebackType | None:
 
 
 def _entries(tb: TracebackType | None) -> list[TracebackType]:
-    kept = []
+    kept: list[TracebackType] = []
     while tb is not None:
-        if not is_ours(tb.tb_frame.f_code.co_filename):
+        file = tb.tb_frame.f_code.co_filename
+        if not is_ours(file) and (kept or not file.endswith(_LOOP)):
             kept.append(tb)
         tb = tb.tb_next
     return kept
