@@ -48,6 +48,7 @@ class Surroundings:
         self._argv = sys.argv[:] = [""]
         self._filters = list(warnings.filters)
         self._modules: frozenset[tuple[str, str]] = frozenset()
+        self._loaded = 0  # how many modules there were when their sources were last looked at
         self._imported_from: set[str] = set()  # folders of jobs, since modules were last forgotten
 
     def enter(self, folder: str, files: list[FileRef]) -> None:
@@ -57,6 +58,7 @@ class Surroundings:
             for earlier in self._imported_from:
                 forget_modules_below(earlier)
             self._imported_from.clear()
+            self._loaded = 0
         if files:
             importlib.invalidate_caches()
         self._modules = modules
@@ -72,8 +74,10 @@ class Surroundings:
 
     def leave(self) -> None:
         """After a job that this process outlives."""
-        for folder in self._imported_from:
-            keep_sources_below(folder)
+        if len(sys.modules) != self._loaded:
+            self._loaded = len(sys.modules)
+            for folder in self._imported_from:
+                keep_sources_below(folder)
         if dict(os.environ) != self._environ:
             os.environ.clear()
             os.environ.update(self._environ)
