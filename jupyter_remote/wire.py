@@ -480,6 +480,7 @@ class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_o
     hold_ucredits: int = 0
     lease_s: float = 45.0
     owner: str = ""  # consecutive calls of one owner may share a kernel process
+    started: bool = False  # `start` was committed already: the worker does not ask for it
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_only=True):
@@ -527,6 +528,7 @@ class ServerInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     workers: list[WorkerView] = []
     jobs_queued: int = 0
     jobs_running: int = 0
+    listeners: int = 0  # event streams that are open
     idle_timeout_s: float | None = None
 
 

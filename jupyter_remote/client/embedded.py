@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from jupyter_remote import connection, errors
+from jupyter_remote import __version__, connection, errors
 from jupyter_remote.connection import Connection
 from jupyter_remote.wire import PROTOCOL, Health
 
 if TYPE_CHECKING:
     from jupyter_remote.settings import Settings
 
+END_S = 15.0  # one that is asked to end drains first
+TROUBLE = (OSError, http.client.HTTPException, msgspec.MsgspecError)
 START_S = 10.0  # a backend must answer within this time
 ANSWER_S = 3.0  # one that runs must answer /health within this time
 LOOK_S = 0.005  # how often to look for what another process writes
@@ -32,6 +34,8 @@ LOCK_NAME = "start.lock"
 
 def ensure(settings: Settings) -> Connection:
     """The embedded backend of this user, started if there is none.
+
+    One of an older version that has nothing to do is replaced by one of this version.
 
     Raises
     ------
@@ -44,41 +48,90 @@ def ensure(settings: Settings) -> Connection:
     """
     path = connection.path_of(settings)
     found = connection.read(path)
-    if found is not None and is_alive(found):
+    if found is not None and is_alive(found) and not _is_replaceable(found):
         return _compatible(found)
     home = connection.home_of(settings)
     with _one_starter(home):
         found = connection.read(path)  # another process may have been quicker
         if found is not None and is_alive(found):
-            return _compatible(found)
+            if not _is_replaceable(found):
+                return _compatible(found)
+            _end(found)
         _refuse_hung(found)
         return _compatible(_start(settings, home, path))
 
 
 def is_alive(found: Connection) -> bool:
     """Does this very server answer, and take the token? Quick when nothing listens there."""
-    parts = urlsplit(found.url)
-    answers = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_S)
     try:
-        answers.request("GET", "/health")
-        reply = answers.getresponse()
-        health = msgspec.json.decode(reply.read(), type=Health)
-        if health.server_id != found.server_id:
-            return False
-        answers.request("GET", "/v1/workers", headers={"Authorization": f"Bearer {found.token}"})
-        return answers.getresponse().status == 200
-    except (OSError, http.client.HTTPException, msgspec.MsgspecError):
+        with _talk(found) as ask:
+            health = msgspec.json.decode(ask("GET", "/health")[1], type=Health)
+            return health.server_id == found.server_id and ask("GET", "/v1/workers")[0] == 200
+    except TROUBLE:
         return False
+
+
+@contextmanager
+def _talk(found: Connection) -> Iterator[Callable[[str, str], tuple[int, bytes]]]:
+    """Ask a backend with the standard library alone: status and body. Raises ``TROUBLE``."""
+    parts = urlsplit(found.url)
+    line = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_S)
+
+    def ask(method: str, path: str) -> tuple[int, bytes]:
+        line.request(method, path, headers={"Authorization": f"Bearer {found.token}"})
+        reply = line.getresponse()
+        return reply.status, reply.read()
+
+    try:
+        yield ask
     finally:
-        answers.close()
+        line.close()
+
+
+class _Load(msgspec.Struct, frozen=True):
+    """The part of wire.ServerInfo that every version has."""
+
+    jobs_queued: int = 0
+    jobs_running: int = 0
+    listeners: int = 0
+
+
+def _is_replaceable(found: Connection) -> bool:
+    """Is it of an older version, with no job and nobody who listens?"""
+    if found.version == __version__ and found.protocol == PROTOCOL:
+        return False
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        if Version(found.version) >= Version(__version__):
+            return False
+        with _talk(found) as ask:
+            status, body = ask("GET", "/v1/server")
+        return status == 200 and msgspec.json.decode(body, type=_Load) == _Load()
+    except (InvalidVersion, *TROUBLE):
+        return False
+
+
+def _end(found: Connection) -> None:
+    """End it in order. A job that was submitted meanwhile stays queued for its successor."""
+    try:
+        with _talk(found) as ask:
+            ask("POST", "/v1/server/shutdown")
+    except TROUBLE:
+        return  # it is ending already, or hangs, which is looked at next
+    _ends_within(found.pid, END_S)
 
 
 def _compatible(found: Connection) -> Connection:
     if found.protocol != PROTOCOL:
+        older = found.protocol < PROTOCOL
         raise errors.ProtocolMismatch(
             f"A backend of version {found.version} runs (protocol {found.protocol}; "
-            f"this notebook speaks {PROTOCOL}).",
-            hint="Let its jobs end, then run `jupyter remote stop` and try again.",
+            f"this notebook has version {__version__}, protocol {PROTOCOL}).",
+            hint="Let its jobs end, then run `jupyter remote stop` and try again."
+            if older
+            else "Update jupyter-remote-run here, restart the kernel and try again; or let its "
+            "jobs end and run `jupyter remote stop`.",
         )
     return found
 

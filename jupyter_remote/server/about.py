@@ -62,6 +62,7 @@ async def server(call: Call) -> wire.ServerInfo:
         workers=worker_views(backend),
         jobs_queued=queued,
         jobs_running=running,
+        listeners=backend.hub.listeners,
         idle_timeout_s=backend.settings.idle_timeout_s if facts.embedded else None,
     )
 
