@@ -16,7 +16,7 @@ import msgspec
 import psutil
 import pytest
 
-from jupyter_remote import connection, errors, wire
+from jupyter_remote import __version__, connection, errors, wire
 from jupyter_remote.client import embedded
 from jupyter_remote.client.embedded import ensure, is_alive, is_backend
 from jupyter_remote.http import Http
@@ -139,6 +139,58 @@ def test_another_protocol_is_told_with_the_way_out(
     monkeypatch.setattr(embedded, "PROTOCOL", 99)
     with pytest.raises(errors.ProtocolMismatch, match="jupyter remote stop"):
         ensure(settings)
+
+
+def pretend_older(settings: Settings) -> connection.Connection:
+    """What a client finds that is newer than the backend."""
+    path = connection.path_of(settings)
+    found = connection.read(path)
+    assert found is not None
+    older = msgspec.structs.replace(found, version="0.0.1", protocol=wire.PROTOCOL - 1)
+    connection.write(path, older)
+    return older
+
+
+def test_an_older_backend_with_nothing_to_do_is_replaced(settings: Settings) -> None:
+    ensure(settings)
+    older = pretend_older(settings)
+    newer = ensure(settings)
+    assert (newer.version, newer.protocol) == (__version__, wire.PROTOCOL)
+    assert newer.server_id != older.server_id
+    assert not is_backend(older.pid)
+
+
+def test_an_older_backend_with_jobs_is_left_alone_and_told(settings: Settings) -> None:
+    first = ensure(settings)
+    http = Http(first.url, first.token)
+    body = request("import time; time.sleep(60)")
+    http.call("POST", "/v1/jobs", body, wire.Submitted)
+    pretend_older(settings)
+    with pytest.raises(errors.ProtocolMismatch, match=r"0\.0\.1 runs"):
+        ensure(settings)
+    assert is_alive(first)
+    http.call("POST", f"/v1/jobs/{body.id}/cancel", wire.CancelRequest(force=True), wire.JobView)
+    http.close()
+
+
+def test_a_second_backend_on_the_same_state_is_refused(settings: Settings) -> None:
+    found = ensure(settings)
+    command = [sys.executable, "-m", "jupyter_remote", "serve"]
+    env = {**os.environ, "JUPYTER_REMOTE_HOME": settings.home}
+    second = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+    assert second.returncode == 1
+    assert "Another backend works on" in second.stderr
+    assert is_alive(found)
+
+
+def test_settings_reach_a_backend_that_is_started(settings: Settings) -> None:
+    chosen = msgspec.structs.replace(settings, slots=3, idle_timeout_s=77.0)
+    found = ensure(chosen)
+    http = Http(found.url, found.token)
+    until(lambda: http.call("GET", "/v1/workers", reply=wire.WorkerList).workers)
+    info = http.call("GET", "/v1/server", reply=wire.ServerInfo)
+    assert (info.workers[0].slots, info.idle_timeout_s) == (3, 77.0)
+    http.close()
 
 
 def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
