@@ -50,6 +50,15 @@ def id_only_guard(patch: Patch) -> None:
     _no_attempt_guard(patch)
 
 
+def ready_by_strangers(patch: Patch) -> None:
+    arrived = blobs.arrived
+
+    def careless(session: Any, digest: str, size: int, now: float, owners: Any) -> Any:
+        return arrived(session, digest, size, now, ["ada", "bob"])
+
+    patch.setattr(blobs, "arrived", careless)
+
+
 def no_idempotency(patch: Patch) -> None:
     write = jobs._write
     patch.setattr(jobs, "submit", lambda session, new, now: write(session, new, now))
@@ -228,8 +237,12 @@ FAULTS: dict[str, Callable[[Patch], None]] = {
     "wakes too early": due_at_once,
     "claims before the inputs are there": unready_claimed,
     "is ready with an input missing": lambda patch: patch.setattr(
-        blobs, "missing", lambda session, segments: []
+        blobs, "missing", lambda session, segments, owner: []
     ),
+    "gives bytes to who knows their digest": lambda patch: patch.setattr(
+        blobs, "may_read", lambda session, digest, owner: True
+    ),
+    "is ready when another owner sends": ready_by_strangers,
     "resumes for another worker": _changed(
         attempts, "resume", lambda f, s, w, job, *a: f(s, applying.load(s, job).job.worker, job, *a)
     ),
