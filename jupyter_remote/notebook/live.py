@@ -53,7 +53,7 @@ class Live:
 
     def begin(self) -> None:
         """It is being submitted: what is refused at once gets no card."""
-        self.state = msgspec.structs.replace(self.state, stage="connecting", is_priced=False)
+        self.state = msgspec.structs.replace(self.state, stage="", is_priced=False)
         self._draws_at = time.monotonic() + SUBMIT_S
 
     def begun(self) -> None:
@@ -148,7 +148,7 @@ def _interrupt(live: Live, count: int) -> bool:
     """Answers the ``count``-th interrupt; False: stop waiting."""
     if count > 2:
         return False
-    live.stopping("interrupting… (■ again kills)" if count == 1 else "killing… (■ again: no wait)")
+    live.stopping("interrupting… (again: kill)" if count == 1 else "killing… (again: wait no more)")
     live.tick()
     try:
         live.job.cancel(force=count == 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from IPython.core.magic import no_var_expand
@@ -13,6 +14,7 @@ from jupyter_remote.notebook.completion import complete_cell, complete_line
 from jupyter_remote.notebook.control import Canceller, install, uninstall
 from jupyter_remote.notebook.options import HelpAsked
 
+HINT = 88  # characters of a line of a hint: front ends break longer ones inside of words
 EMPTY = "#\n"  # body of a cell that has none, so that ``%%remote_run -h`` alone is answered
 EVENTS = ("pre_run_cell", "post_run_cell")
 JOB = ("jupyter_remote.client.job", "Job")
@@ -55,8 +57,8 @@ def _told(action: Any) -> Any:
 
 
 def _lines(error: JupyterRemoteError) -> list[str]:
-    name = type(error).__name__
-    return [f"\x1b[31m{name}\x1b[39m: {error.message}", *([error.hint] if error.hint else [])]
+    hint = textwrap.wrap(error.hint, HINT, break_on_hyphens=False, break_long_words=False)
+    return [f"\x1b[31m{type(error).__name__}\x1b[39m: {error.message}", *hint]
 
 
 def load(ipython: Any) -> None:

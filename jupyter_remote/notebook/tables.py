@@ -57,7 +57,8 @@ class Table:
         )
         body = "".join(f"<tr>{self._cells(row)}</tr>" for row in self.rows)
         note = f"<p>{shown(self.note)}</p>" if self.note else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f'<div style="overflow-x:auto">{table}</div>{note}'
 
     def _cells(self, row: Sequence[str]) -> str:
         return "".join(f"<td{self._side(i)}>{shown(c)}</td>" for i, c in enumerate(row))
