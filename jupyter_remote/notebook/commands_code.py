@@ -92,7 +92,8 @@ def _source(context: Context, code: str) -> str:
         raise here.syntax_error(context.shell, error) from None
     if not tree.body:
         raise UsageError("there is no expression", hint="write %remote run train(3)")
-    if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
+    as_typed = code.lstrip()[:1] not in ("!", "%")  # these are IPython's only at a line's start
+    if as_typed and len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
         return f"{run.VALUE} = (\n{code}\n)"
     return code
 

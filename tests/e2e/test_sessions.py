@@ -90,6 +90,7 @@ SAID = [
     Said("@jr.remote(machine='g5.xlarge', timeout='1h')\ndef costly(n): return n + 1", ()),
     Said("%remote cost costly(1)", ("g5.xlarge (simulated): ",), ("free",)),
     Said("%remote plan -m g4dn.xlarge.od costly(1)", ("g4dn.xlarge.od", "1 h")),
+    Said("%remote run !echo from there", ("from there",), ("SyntaxError",)),
     Said("%remote run costly(1)", ("g5.xlarge (simulated)", "2")),
     Said(
         "@jr.remote\nasync def later(n):\n    print('there')\n    return 1 / n\nawait later(2)",
@@ -97,7 +98,7 @@ SAID = [
     ),
     Said(
         "await later(0)",
-        ("there", "Cell In [32], line 4, in later", "ZeroDivisionError"),
+        ("there", "Cell In [33], line 4, in later", "ZeroDivisionError"),
         ("asyncio",),
     ),
 ]
