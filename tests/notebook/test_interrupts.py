@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -108,6 +109,69 @@ def test_a_second_interrupt_kills(kernel):
     messages = kernel.run(STUBBORN, seen)
     assert raised(messages)["ename"] == "JobCancelled"
     assert last_card(messages).startswith("[cancelled]")
+
+
+def test_a_third_interrupt_waits_no_more_and_the_job_goes_on(kernel, tmp_path):
+    gate = tmp_path / "gate"
+    code = (
+        "%%remote_run -d patient\nimport os, time\nprint('started')\n"
+        f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)\nprint('over')\nend = 1"
+    )
+    deaf = (
+        "from jupyter_remote.client.job import Job\n"
+        "real, Job.cancel = Job.cancel, lambda *a, **k: None"
+    )
+    kernel.run(deaf)  # a backend that is away hears of neither interrupt
+
+    def seen(message: Message) -> None:
+        first(message)
+        for said, interrupt in (("(again: kill)", second), ("wait no more", third)):
+            if said in str(message["content"].get("data", {}).get("text/plain", "")):
+                interrupt({"content": {"text": said}})
+
+    first = once("started", kernel.interrupt)
+    second = once("again", kernel.interrupt)
+    third = once("no more", kernel.interrupt)
+    messages = kernel.run(code, seen)
+    assert raised(messages)["ename"] == "KeyboardInterrupt"
+    assert "no longer waiting for job" in printed(messages)
+    gate.touch()
+    attached = kernel.run("Job.cancel = real\n%remote attach last")
+    assert "over" in printed(attached)
+    assert last_card(attached).startswith("[completed] patient")
+    assert kernel.run("end")[-2]["content"]["data"]["text/plain"] == "1"
+
+
+def test_a_killed_kernels_job_is_found_continued_and_comes_home(tmp_path):
+    manager, client = start_new_kernel()
+    doomed = Kernel(manager, client)
+    try:
+        doomed.run("%load_ext jupyter_remote")
+        code = (
+            "import time\nfor i in range(25):\n    print('tick', i)\n    time.sleep(0.1)\nticks = i"
+        )
+        doomed.run(f"%%remote_run --bg -d orphan\n{code}")
+        while "tick 3" not in str(client.get_iopub_msg(timeout=LIMIT_S)["content"]):
+            pass
+        manager.signal_kernel(signal.SIGKILL)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+    manager, client = start_new_kernel()
+    later = Kernel(manager, client)
+    try:
+        later.run("%load_ext jupyter_remote")
+        listed = str([m["content"] for m in later.run("%remote jobs")])
+        attached = later.run("%remote attach last")
+        ticks = later.run("ticks")[-2]["content"]["data"]["text/plain"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+    assert "orphan" in listed
+    assert printed(attached) == "".join(f"tick {i}\n" for i in range(25))
+    assert ticks == "24"
 
 
 def test_the_kernel_is_usable_after_interrupts(kernel):

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from jupyter_remote.errors import UsageError
-from jupyter_remote.notebook import quantities
-from jupyter_remote.notebook.options import RUN_OPTIONS, RUN_PARSER, HelpAsked, run_options
+from jupyter_remote.notebook import quantities, run
+from jupyter_remote.notebook.context import Context
+from jupyter_remote.notebook.options import (
+    RUN_OPTIONS,
+    RUN_PARSER,
+    HelpAsked,
+    RunOptions,
+    run_options,
+)
 
 
 def read(line: str, **defaults: object):
@@ -136,3 +145,26 @@ def test_code_that_begins_with_a_minus_needs_two_dashes():
 
 def test_code_with_an_open_quotation_mark_is_left_to_python():
     assert RUN_PARSER.parse_leading("-q it's") == ({"quiet": True}, "it's")
+
+
+@pytest.mark.parametrize(
+    ("options", "simulated", "answer", "runs"),
+    [
+        ({}, False, "n", False),
+        ({}, False, "", False),
+        ({}, False, "yes", True),
+        ({"yes": True}, False, None, True),
+        ({"max_cost": 2.0}, False, None, True),
+        ({}, True, None, True),
+    ],
+)
+def test_real_money_without_a_limit_is_asked_for(monkeypatch, options, simulated, answer, runs):
+    machine = SimpleNamespace(id="g5.xlarge", simulated=simulated)
+    made = SimpleNamespace(machine=machine, price=24.0, usd_per_h=1.0)
+    asked = []
+    monkeypatch.setattr(run, "plan", lambda *_: made)
+    monkeypatch.setattr(run, "display", lambda shown: None)
+    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or answer)
+    given = RunOptions(machine="g5.xlarge", **options)
+    assert run._planned(Context(), given, None) is runs
+    assert len(asked) == (answer is not None)
