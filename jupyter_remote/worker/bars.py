@@ -42,7 +42,7 @@ class Bars:
         with self._lock:
             self._say(bar, "open")
         if look is not None:
-            self._ticker.add(bar.id, lambda: self._look(bar.id, look))
+            self._ticker.add(bar.id, lambda at_once: self._look(bar.id, look, at_once))
 
     def moved(self, id: str, make: Callable[[], Bar]) -> None:
         """At most ten times a second a bar; ``make`` is called only when it is time."""
@@ -65,16 +65,22 @@ class Bars:
             self._update(bar)
 
     def close_all(self) -> None:
-        """At the end of a job: bars that its code left open."""
+        """At the end of a job: bars that its code left open, as they stand."""
+        self.say_all()
         for bar in list(self._open.values()):
             self.closed(bar)
 
-    def _look(self, id: str, look: Callable[[], Bar | None]) -> bool:
+    def say_all(self) -> None:
+        """Bars that moved since they were shown last."""
+        self._ticker.look_now()
+
+    def _look(self, id: str, look: Callable[[], Bar | None], at_once: bool) -> bool:
         """Called by the ticker."""
         before = self._open.get(id)
         if before is None or (bar := look()) is None:
             return False
-        if _face(bar) != _face(before) and time.monotonic() - self._said[id] >= PERIOD_S:
+        due = at_once or time.monotonic() - self._said[id] >= PERIOD_S
+        if due and _face(bar) != _face(before):
             self._update(bar)
         return True
 

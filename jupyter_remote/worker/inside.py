@@ -65,6 +65,10 @@ class RunningJob:
         self._budget_usd, self._usd_per_h, self._started_at = budget_usd, usd_per_h, time.time()
         checkpoints.clear()
 
+    def say_bars(self) -> None:
+        """Bars of :class:`progress` that moved since they were shown last."""
+        _ticker.look_now()
+
     def end(self) -> None:
         self.id, self.attempt, self._budget_usd, self.send_bar = "", 0, None, None
         _ticker.clear()
@@ -157,10 +161,10 @@ class progress(Generic[T]):
         if time.monotonic() - self._said >= (PERIOD_S if job.send_bar else PLAIN_PERIOD_S):
             self._say("update")
 
-    def _look(self) -> bool:
+    def _look(self, at_once: bool) -> bool:
         """Called by the ticker: the last step may have come too soon to be said."""
         if self.n != self._said_n and not self._closed:
-            self._say_if_due()
+            self._say("update") if at_once else self._say_if_due()
         return not self._closed
 
     def set_description(self, desc: str) -> None:
@@ -205,10 +209,10 @@ class progress(Generic[T]):
             print(_line(self._bar(state)), end="\n" if state == "close" else "\r", file=sys.stderr)
 
 
-def _looking_at(bar: progress[Any]) -> Callable[[], bool]:
+def _looking_at(bar: progress[Any]) -> Callable[[bool], bool]:
     """Does not keep a bar that is dropped."""
     seen = weakref.ref(bar)
-    return lambda: (found := seen()) is not None and found._look()
+    return lambda at_once: (found := seen()) is not None and found._look(at_once)
 
 
 def _length(iterable: Any) -> float | None:

@@ -88,6 +88,7 @@ class KernelProcess:
         if os.getpid() != self._pid:  # user code forked, and its child came back from the job
             os._exit(0)
         self._close_loop()
+        inside.job.say_bars()
         self._bars.close_all()
         self._capture.finish()
         self._settle_deferred(None)
@@ -257,7 +258,11 @@ class KernelProcess:
 
         data = open_parcel(run.spec.inputs, run, {})
         executed, error = notebook_job.execute(
-            data, self._writer, self._interrupts, name=run.spec.name
+            data,
+            self._writer,
+            self._interrupts,
+            name=run.spec.name,
+            bars=run.spec.quiet_progress,
         )
         return error, sent_home(values.pack_raw(executed, chunked=False), run)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import nbformat
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
@@ -19,10 +20,12 @@ from nbclient.exceptions import CellExecutionError
 
 from jupyter_remote.errors import UsageError
 from jupyter_remote.wire import Bar
-from jupyter_remote.worker import channel
+from jupyter_remote.worker import channel, inside
 from jupyter_remote.worker.interrupts import Interrupts
+from jupyter_remote.worker.notebook_kernel import BAR
 from jupyter_remote.worker.outputs import Writer, to_json
 
+WHOLE = "notebook"  # id of the bar that counts cells
 SHOWN = frozenset(("display_data", "execute_result", "update_display_data", "clear_output"))
 
 
@@ -45,8 +48,15 @@ class _Live(NotebookClient):
 
     writer: Writer
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._bars: dict[str, Bar] = {}
+
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
         content, msg_type = msg["content"], msg["msg_type"]
+        if msg_type == BAR:
+            self._pass_on(msgspec.convert(content, Bar))
+            return None
         if msg_type == "stream":
             self.writer.text(content["name"], content["text"])
         elif msg_type in SHOWN:
@@ -59,15 +69,34 @@ class _Live(NotebookClient):
             )
         return super().process_message(msg, cell, cell_index)
 
+    def _pass_on(self, bar: Bar) -> None:
+        """A bar of a cell is below that of the notebook."""
+        bar = msgspec.structs.replace(bar, parent=bar.parent or WHOLE)
+        if bar.state == "close":
+            self._bars.pop(bar.id, None)
+        else:
+            self._bars[bar.id] = bar
+        self.writer.send(channel.Progress(bar))
 
-def _manager() -> KernelManager:
+    def close_bars(self) -> None:
+        """Those that the cells left open."""
+        for bar in list(self._bars.values()):
+            self._pass_on(msgspec.structs.replace(bar, state="close"))
+
+
+def _manager(bars: bool) -> KernelManager:
     """A kernel of this interpreter, whether or not it has a kernel spec.
 
     Its signals come from us; over IPC sockets, because TCP ones may be closed off.
     """
     manager = KernelManager(transport="ipc" if sys.platform != "win32" else "tcp")
     manager._kernel_spec = KernelSpec(
-        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        # -P: a file of the job, such as random.py, does not get in the way of its start
+        argv=[
+            *(sys.executable, "-P", "-m", "jupyter_remote.worker.notebook_kernel"),
+            *(inside.job.id, str(inside.job.attempt), "bars" if bars else "text"),
+            *("-f", "{connection_file}"),
+        ],
         display_name="Python",
         language="python",
     )
@@ -92,7 +121,7 @@ class _Progress:
     def say(self, state: Any, description: str = "") -> None:
         elapsed_s = time.monotonic() - self._began
         bar = Bar(
-            id="notebook",
+            id=WHOLE,
             n=self.done,
             total=len(self._cells),
             description=description or self._name,
@@ -105,11 +134,14 @@ class _Progress:
 
 
 def execute(
-    data: bytes, writer: Writer, interrupts: Interrupts, name: str = ""
+    data: bytes, writer: Writer, interrupts: Interrupts, name: str = "", bars: bool = True
 ) -> tuple[bytes, BaseException | None]:
-    """Run the notebook in ``data``; returns it executed, and what stopped it, if anything did."""
+    """Run the notebook in ``data``; returns it executed, and what stopped it, if anything did.
+
+    ``bars``: progress bars of its cells are data, not text.
+    """
     notebook = _read(data, name)
-    manager = _manager()
+    manager = _manager(bars)
     client = _Live(
         notebook, km=manager, timeout=None, resources={"metadata": {"path": os.getcwd()}}
     )
@@ -125,6 +157,7 @@ def execute(
     except KeyboardInterrupt as interrupt:
         error = interrupt
     finally:
+        client.close_bars()
         bar.say("close")
         _end(manager)
     text: str = nbformat.writes(notebook)  # type: ignore[no-untyped-call]

@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 
-Look = Callable[[], bool]  # False: there is nothing to look at any more
+# Called with whether to say what there is at once, however long ago the last time was; its answer
+# False: there is nothing to look at any more.
+Look = Callable[[bool], bool]
 
 
 class Ticker:
@@ -47,6 +49,11 @@ class Ticker:
         with self._lock:
             self._looks.clear()
 
+    def look_now(self) -> None:
+        """Everything that is open, before it ends."""
+        for id, look in list(self._looks.items()):
+            self._look(id, look, at_once=True)
+
     def _begin_anew(self) -> None:
         """In a forked child: no thread of ours came along, and the bars are the parent's."""
         self._looks, self._lock, self._thread = {}, threading.RLock(), None
@@ -62,9 +69,9 @@ class Ticker:
             for id, look in looks:
                 self._look(id, look)
 
-    def _look(self, id: str, look: Look) -> None:
+    def _look(self, id: str, look: Look, at_once: bool = False) -> None:
         try:
-            there = look()
+            there = look(at_once)
         except Exception:  # a class derived from a bar may be broken; its job shall not suffer
             there = False
         if not there:

@@ -244,6 +244,30 @@ async def test_an_interrupt_stops_a_notebook_and_keeps_what_was_done(agent: Play
     assert "KeyboardInterrupt" in json.dumps(seen.value().decode())
 
 
+async def test_bars_of_a_notebooks_cells_are_data(agent: PlayingAgent) -> None:
+    seen = await run_notebook(
+        agent,
+        "from tqdm.auto import tqdm\nfor _ in tqdm(range(3), desc='steps'): pass",
+        "import jupyter_remote as jr\nbar = jr.progress(total=2, desc='left open'); bar.update()\n"
+        "print(jr.job.id)",
+    )
+    assert seen.done.ok, seen.error
+    assert seen.text() == f"{seen.done.job}\n"
+    assert seen.text("stderr") == ""
+    ends = {b.description: (b.n, b.parent) for b in seen.bars if b.state == "close"}
+    assert ends == {"steps": (3, "notebook"), "left open": (1, "notebook"), "n.ipynb": (2, "")}
+    executed = nbformat.reads(seen.value().decode(), as_version=4)
+    assert [len(c.outputs) for c in executed.cells if c.cell_type == "code"] == [0, 1]
+
+
+async def test_a_notebook_sees_its_folder_but_starts_without_it(agent: PlayingAgent) -> None:
+    agent.place({"helper.py": "x = 5", "random.py": "1 / 0", "tqdm.py": "1 / 0"})
+    seen = await run_notebook(agent, "import helper\nhelper.x")
+    assert seen.done.ok, seen.error
+    executed = nbformat.reads(seen.value().decode(), as_version=4)
+    assert executed.cells[1].outputs[0].data["text/plain"] == "5"
+
+
 async def test_bytes_that_are_no_notebook_are_an_error(agent: PlayingAgent) -> None:
     packed = values.pack_raw(b"{}")
     seen = await agent.run(JobSpec(kind="notebook", inputs=packed.parcel))
