@@ -32,15 +32,29 @@ class _Fold:
     def __init__(self) -> None:
         self._outputs: list[Output] = []
         self._clear_next = False
+        self._counts: dict[str, tuple[list[str], int]] = {}  # where a stream's folded text is told
 
     def take(self, type: str, data: msgspec.Raw) -> None:
         if type == "update_display_data":
             return self._update(msgspec.json.decode(data))
         if type == "clear_output":
             return self._clear(wait=bool(msgspec.json.decode(data).get("wait")))
+        if type == "folded" and self._count_again(data):
+            return None
         if (output := _output_of(type, data)) is not None:
             self._add(output)
+            if type == "folded":
+                text = self._outputs[-1]["text"]
+                self._counts[_stream_of(data)] = (text, len(text) - 1)
         return None
+
+    def _count_again(self, data: msgspec.Raw) -> bool:
+        """Each count of a stream replaces the one before: they count from the beginning."""
+        if self._clear_next or _stream_of(data) not in self._counts:
+            return False
+        text, at = self._counts[_stream_of(data)]
+        text[at] = _line("folded", data)
+        return True
 
     def outputs(self) -> list[Output]:
         return [_finished(output) for output in self._outputs]
@@ -49,11 +63,11 @@ class _Fold:
         if wait:
             self._clear_next = True
         else:
-            self._outputs, self._clear_next = [], False
+            self._outputs, self._counts, self._clear_next = [], {}, False
 
     def _add(self, output: Output) -> None:
         if self._clear_next:
-            self._outputs, self._clear_next = [], False
+            self._clear(wait=False)
         last = self._outputs[-1] if self._outputs else {}
         if output["output_type"] == "stream" and last.get("name") == output["name"]:
             last["text"] += output["text"]  # lists: joined once, at the end
@@ -78,6 +92,10 @@ def _output_of(type: str, data: msgspec.Raw) -> Output | None:
     if type in ("notice", "folded"):
         return {"output_type": "stream", "name": "stderr", "text": [_line(type, data)]}
     return None
+
+
+def _stream_of(data: msgspec.Raw) -> str:
+    return str(msgspec.json.decode(data)["name"])
 
 
 def _line(type: str, data: msgspec.Raw) -> str:

@@ -84,7 +84,7 @@ class Live:
                 self.card.draw(self.state)
         self.state = render(self.state, event)
         if event.type == "done":
-            self.relay.flush()
+            self.relay.end()
             self.done = msgspec.json.decode(event.data, type=Done)
         self.relay.event(event)
 

@@ -93,6 +93,7 @@ class Relay:
         self._sent_at = 0.0
         self._began_at = 0.0  # of the text that waits
         self._clear_waits = False
+        self._folded: dict[str, dict[str, Any]] = {}  # the latest count of each stream
 
     def event(self, event: Event) -> None:
         """Shows an event that is an output; others are left alone."""
@@ -184,6 +185,15 @@ class Relay:
                 )
 
     def _fold(self, job: str, data: dict[str, Any]) -> None:
-        lines = f", {data['lines']:,} lines" if data.get("lines") else ""
-        size = words.size(data.get("bytes", 0))
-        self.note(f"[{size}{lines} left out here: %remote logs {words.short(job)}]")
+        """Said once while it goes on; how much it was is said at the end, and on the card."""
+        if not self._folded:
+            self.note(f"[too much to show all of it here: %remote logs {words.short(job)}]")
+        self._folded[data["name"]] = data
+
+    def end(self) -> None:
+        """The job ended: sends what waits, and says how much was left out."""
+        self.flush()
+        size = words.size(sum(data["bytes"] for data in self._folded.values()))
+        lines = sum(data.get("lines", 0) for data in self._folded.values())
+        if self._folded:
+            self.note(f"[{size}, {lines:,} lines left out here]")

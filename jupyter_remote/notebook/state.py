@@ -39,9 +39,13 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     bars: tuple[Bar, ...] = ()
     metrics: Metrics | None = None
-    folded_bytes: int = 0
+    folded: dict[str, int] = {}  # bytes of each stream that are in its log only
     progress_at: float = 0.0  # when the newest bar was heard of
     stopping: str = ""  # what a person asked for: "", "interrupting", "killing"
+
+    @property
+    def folded_bytes(self) -> int:
+        return sum(self.folded.values())
 
     @property
     def final(self) -> bool:
@@ -69,8 +73,9 @@ def render(state: CardState, event: Event) -> CardState:
             metrics = msgspec.json.decode(event.data, type=Metrics)
             return msgspec.structs.replace(state, metrics=metrics)
         case "folded":
-            folded = state.folded_bytes + int(msgspec.json.decode(event.data).get("bytes", 0))
-            return msgspec.structs.replace(state, folded_bytes=folded)
+            count = msgspec.json.decode(event.data)  # from the beginning, not since the last
+            folded = state.folded | {count["name"]: int(count["bytes"])}
+            return msgspec.structs.replace(state, folded=folded)
         case "done":
             done = msgspec.json.decode(event.data, type=Done)
             return _ended(_with_view(state, done.job))
@@ -94,7 +99,7 @@ def _with_fields(state: CardState, fields: dict[str, Any]) -> CardState:
     if metrics := fields.get("metrics"):
         known["metrics"] = msgspec.convert(metrics, Metrics)
     if known.get("attempt", 0) > max(state.attempt, 1):
-        known["bars"] = ()  # a new attempt draws its own
+        known |= {"bars": (), "folded": {}}  # a new attempt draws its own
     state = msgspec.structs.replace(state, **known)
     for bar in msgspec.convert(fields.get("progress") or [], list[Bar]):
         state = msgspec.structs.replace(state, bars=merge_bar(state.bars, bar))

@@ -127,6 +127,7 @@ def test_outputs_are_those_of_a_cell() -> None:
         event("stream", name="stderr", text="c"),
         event("display_data", **shown),
         event("update_display_data", **{**shown, "data": {"text/plain": "2"}}),
+        event("folded", name="stdout", bytes=600, lines=4),
         event("folded", name="stdout", bytes=1000, lines=7),
         event("error", ename="E", evalue="v", traceback=["t"]),
     ]

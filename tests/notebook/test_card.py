@@ -234,7 +234,8 @@ def test_live_figures_are_shown_and_of_an_ended_job_the_peak():
 
 
 def test_left_out_output_names_where_it_is():
-    state = after(event("folded", {"name": "stdout", "bytes": 3 * 2**20, "lines": 9}))
+    counts = [{"name": "stdout", "bytes": mb * 2**20, "lines": 9} for mb in (1, 2, 3)]  # in all
+    state = after(*(event("folded", count) for count in counts))
     assert "3.0 MB of output left out here: %remote logs 0123abcd" in html_of(state, 0.0)
 
 

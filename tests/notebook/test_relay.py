@@ -147,10 +147,11 @@ def test_an_error_is_shown_only_where_it_is_not_raised(cell, time):
 
 
 def test_folded_output_says_how_much_and_where_it_is(relay, cell):
-    relay.event(event("folded", name="stdout", bytes=5 * 2**20, lines=1200))
-    assert cell.shown == [
-        ("stderr", "[5.0 MB, 1,200 lines left out here: %remote logs 0123abcd]\n")
-    ]
+    for name, lines in (("stdout", 600), ("stdout", 1200), ("stderr", 30)):  # counts in all
+        relay.event(event("folded", name=name, bytes=lines * 1024, lines=lines))
+    assert cell.shown == [("stderr", "[too much to show all of it here: %remote logs 0123abcd]\n")]
+    relay.end()
+    assert cell.shown[1:] == [("stderr", "[1.2 MB, 1,230 lines left out here]\n")]
 
 
 def test_updates_keep_their_display_id(relay, cell):
