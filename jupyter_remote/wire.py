@@ -480,7 +480,6 @@ class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_o
     hold_ucredits: int = 0
     lease_s: float = 45.0
     owner: str = ""  # consecutive calls of one owner may share a kernel process
-    started: bool = False  # `start` was committed already: the worker does not ask for it
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_only=True):

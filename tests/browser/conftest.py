@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page
 from tests.browser import lab
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: while Playwright runs, no other event loop can in this thread.
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     if not (os.environ.get("CHROMIUM") or shutil.which("chromium")):
         pytest.fail("no chromium: install it, or leave this folder out (see the Makefile)")
@@ -22,13 +23,13 @@ def chromium() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def jupyterlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
     with lab.server(tmp_path_factory.mktemp("lab")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def page(chromium: Browser) -> Iterator[Page]:
     page = lab.new_page(chromium)
     yield page
