@@ -18,6 +18,7 @@ import jupyter_remote as jr
 from jupyter_remote import connection, settings
 from jupyter_remote.client import doctor
 from jupyter_remote.wire import PROTOCOL, ServerInfo
+from tests.conftest import isolate, stop_backend
 from tests.notebook.test_cells import cards, error, run, stream, value
 
 FULL = SimpleNamespace(total=1, used=1, free=0)
@@ -34,7 +35,20 @@ def told(cell: nbformat.NotebookNode) -> str:
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory: pytest.TempPathFactory) -> list[nbformat.NotebookNode]:
+def home_without_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A backend of their own for the mistakes, whatever ran before."""
+    env = isolate(tmp_path_factory.mktemp("no-jobs"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, folder in env.items():
+            patch.setenv(name, folder)
+        yield
+    stop_backend(env)
+
+
+@pytest.fixture(scope="module")
+def cells(
+    tmp_path_factory: pytest.TempPathFactory, home_without_jobs: None
+) -> list[nbformat.NotebookNode]:
     """Mistakes one after the other in one notebook, then a look at what is left."""
     return run(
         tmp_path_factory.mktemp("mistakes"),

@@ -69,4 +69,6 @@ back = values.unpack(packed.parcel, lambda s: array if s is segment else packed.
 assert back.nbytes == size
 print(peak())
 """
-    assert measure(source, tmp_path) < 512
+    assert (
+        measure(source, tmp_path) < 2048
+    )  # a copy would take 4096; what pages of zeros take varies
