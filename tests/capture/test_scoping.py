@@ -22,7 +22,7 @@ def expressions() -> st.SearchStrategy[str]:
     return st.recursive(
         NAMES,
         lambda inner: st.one_of(
-            st.builds("({} + {})".format, inner, inner),
+            st.builds("({} | {})".format, inner, inner),
             st.builds("(lambda {}: {})".format, NAMES, inner),
             st.builds("(lambda x={}: {})".format, inner, inner),
             st.builds("[{} for {} in {} if {}]".format, inner, NAMES, inner, inner),
@@ -37,7 +37,7 @@ def simple() -> st.SearchStrategy[str]:
     e = expressions()
     return st.one_of(
         st.builds("{} = {}".format, NAMES, e),
-        st.builds("{} += {}".format, NAMES, e),
+        st.builds("{} |= {}".format, NAMES, e),
         st.builds("{}".format, e),
         st.builds("import m as {}".format, NAMES),
         st.builds("del {}".format, NAMES),
@@ -113,12 +113,19 @@ def test_a_functions_globals_are_those_of_its_symbol_table(program: str) -> None
 
 
 class Thing:
-    """Stands for anything the program uses."""
+    """Stands for anything the program uses.
 
-    def __add__(self, other: object) -> Thing:
+    Every program ends soon: ``|`` makes no list longer, as ``+`` would, which a loop over that list
+    then never leaves, and what is printed of a thing is one letter.
+    """
+
+    def __or__(self, other: object) -> Thing:
         return self
 
-    __radd__ = __iadd__ = __add__
+    __ror__ = __ior__ = __or__
+
+    def __repr__(self) -> str:
+        return "t"
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter([Thing(), Thing()])
