@@ -296,6 +296,8 @@ def _pickler() -> type[Any]:
             if isinstance(obj, type | types.FunctionType):
                 # not (int, …): int is a type itself, and this would never end
                 return (abs, (id(obj),)) if self._shallow else self._reduce_definition(obj)
+            if isinstance(obj, types.CodeType):
+                return _make_code, (obj.co_filename, *cloudpickle._code_reduce(obj))
             if (reducer := REDUCERS.get(type(obj))) is not None:
                 return reducer(obj)
             if reasons.is_array(obj):
@@ -318,6 +320,13 @@ def _pickler() -> type[Any]:
             return make_function, (code, closure), state, None, None, fill_function
 
     return NotebookPickler
+
+
+def _make_code(filename: str, maker: Any, arguments: tuple[Any, ...]) -> types.CodeType:
+    """Code with the name of its file, which cloudpickle leaves out from 3.1.3 on: tracebacks and
+    ``inspect.getsource`` go by it."""
+    code: types.CodeType = maker(*arguments).replace(co_filename=filename)
+    return code
 
 
 # --- classes ---------------------------------------------------------------------------------

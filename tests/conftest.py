@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from hypothesis import settings
 
 settings.register_profile("suite", deadline=None)  # how long an example takes is no test
 settings.load_profile("suite")
+
+# a shell that starts the tests in the background has them ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FOLDERS = ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
 

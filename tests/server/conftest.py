@@ -52,7 +52,7 @@ class Running:
         found = until(lambda: connection.read(self.host.file))
         self.url, self.token, self.port = found.url, found.token, self.host.port
         self.http = Http(self.url, self.token)
-        until(lambda: self.backend.scheduler.board.done_at)
+        until(lambda: self.backend.scheduler._main)
 
     @property
     def backend(self) -> Backend:
