@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Generic, TypeVar
+
+AGAIN_S = 0.01
 
 T = TypeVar("T")
 
@@ -66,6 +71,7 @@ class Interrupts:
         self._waiting: Interruptible[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._instead: Callable[[], None] | None = None
+        self._hook = sys.unraisablehook
 
     def install(self) -> None:
         signal.signal(signal.SIGINT, self._on_sigint)
@@ -92,6 +98,7 @@ class Interrupts:
         """User code runs: an interrupt raises KeyboardInterrupt in it."""
         self.install()
         self._open = True
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         try:
             self._raise_pending()
             yield
@@ -99,6 +106,16 @@ class Interrupts:
             self._open = False
             self._ran = True
             self._pending = False
+            if sys.unraisablehook == self._unraisable:
+                sys.unraisablehook = self._hook
+
+    def _unraisable(self, what: sys.UnraisableHookArgs) -> None:
+        """Python drops what is raised in ``__del__``, after a fork and the like: an interrupt that
+        came just then comes once more."""
+        if _raised_in(what.exc_traceback) is _ON_SIGINT:
+            threading.Timer(AGAIN_S, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            self._hook(what)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -133,3 +150,12 @@ class Interrupts:
             yield
         finally:
             self._loop, self._waiting = before
+
+
+_ON_SIGINT = Interrupts._on_sigint.__code__
+
+
+def _raised_in(tb: TracebackType | None) -> CodeType | None:
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    return tb and tb.tb_frame.f_code

@@ -35,6 +35,10 @@ BUSY = {
     "a lock": (
         "import threading\nprint('on')\nlock = threading.Lock()\nlock.acquire(); lock.acquire()"
     ),
+    "a finalizer": (
+        "import time\nclass Slow:\n    def __del__(self): print('on'); time.sleep(60)\n"
+        "Slow()\ntime.sleep(60)"
+    ),
     "a print loop": "while True: print('on')",
     "a bar": "from tqdm import tqdm\nprint('on')\nfor _ in tqdm(iter(int, 1)): pass",
 }
