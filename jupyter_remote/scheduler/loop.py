@@ -26,11 +26,20 @@ from jupyter_remote.model import (
 from jupyter_remote.providers.base import Launch as LaunchRequest
 from jupyter_remote.providers.base import Provider, Seen
 from jupyter_remote.scheduler import plan as plans
-from jupyter_remote.scheduler.board import LOCAL, Active, Agent, Board, Instance, waiting_of
+from jupyter_remote.scheduler.board import (
+    LOCAL,
+    Active,
+    Agent,
+    Board,
+    Instance,
+    Waiting,
+    waiting_of,
+)
 from jupyter_remote.store.base import NewJob, Outcome, Store
 
 log = logging.getLogger("jupyter_remote.scheduler")
 
+FIRST = 1  # the epoch of the first attempt
 REFILL = 1000  # jobs read at a time
 UNSEEN_S = 3.0  # a local instance that its provider does not list for so long is gone
 STORAGE_PAUSE_S = 2.0
@@ -100,6 +109,7 @@ class Scheduler:
         self._ended = ended
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._claims: dict[JobId, asyncio.Task[None]] = {}  # of jobs that were sent ahead
         self._main: asyncio.Task[None] | None = None
 
     # -- life
@@ -144,24 +154,40 @@ class Scheduler:
         finally:
             timer.cancel()
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(_logged(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # -- what others tell
-    def expect(self, new: NewJob) -> None:
+    async def expect(self, new: NewJob, spec: wire.JobSpec) -> None:
         """This job is about to be written. With a slot free it is claimed in the same commit.
 
-        Called before the commit is asked for; the claim is then queued right behind it.
+        Called before the commit is asked for; the claim is then queued right behind it. If all of
+        its inputs travel with it, its worker hears of it before that commit, to make ready
+        meanwhile: it may run nothing until it has asked, and that is answered after the commit.
         """
         if new.id in self.board.active:
             return  # submitted once more
         waiting = waiting_of(new)
         worker = plans.at_once(self._clock.now(), self.board, waiting, self._limits)
-        if worker is not None:
-            self.board.occupy(waiting, worker)
-            self._spawn(self._assign(plans.Assign(waiting, worker)))
+        if worker is None:
+            return
+        self.board.occupy(waiting, worker)
+        ahead = False
+        try:
+            if not new.segments:
+                ahead = await self._send(worker, assignment(new, FIRST, spec, self._lease_s))
+        finally:
+            claim = self._spawn(self._assign(plans.Assign(waiting, worker), ahead))
+            self._claims[new.id] = claim
+            claim.add_done_callback(lambda _: self._claims.pop(new.id, None))
+
+    async def claimed(self, job: JobId) -> None:
+        """Returns when a claim of this job that is under way has been written, or refused."""
+        if (claim := self._claims.get(job)) is not None:
+            await asyncio.wait([claim])
 
     def note(self, job: JobRecord) -> None:
         """A transaction returned this job. An attempt that was ended over its worker's head
@@ -233,25 +259,36 @@ class Scheduler:
                     self.board.instances[id].looked_at = now
                 self._spawn(self._look(instances))
 
-    async def _assign(self, action: plans.Assign) -> None:
+    async def _assign(self, action: plans.Assign, ahead: bool = False) -> None:
+        """``ahead``: the worker was sent the first attempt already."""
         waiting, worker = action.waiting, action.worker
+        job = await self._claim(waiting, worker)
+        if ahead and (job is None or job.epoch != FIRST):
+            await self._send(worker, wire.Cancel(job=waiting.job, epoch=FIRST, how="kill"))
+            ahead = False
+        if job is None or ahead:
+            return
+        spec = msgspec.json.decode(job.spec, type=wire.JobSpec)
+        if not await self._send(worker, assignment(job, job.epoch, spec, self._lease_s)):
+            why = "its worker went away before it could be sent"
+            await self._commit(self._store.release, job.id, job.epoch, self._clock.now(), why)
+
+    async def _claim(self, waiting: Waiting, worker: WorkerId) -> JobRecord | None:
+        """None when it is not to be had; the slot is free again then."""
+        now = self._clock.now()
         try:
-            claimed = await self._commit(
-                self._store.claim, waiting.job, worker, self._clock.now(), self._lease_s
-            )
+            claimed = await self._commit(self._store.claim, waiting.job, worker, now, self._lease_s)
         except errors.JupyterRemoteError as error:
             log.warning("could not assign %s: %s", waiting.job, error)
             self.board.paused_until = self._clock.now() + STORAGE_PAUSE_S
             self.board.give_back(waiting, again=True)
-            return
+            return None
         if claimed is None:
             self.board.give_back(waiting, again=False)
             self.wake()
-            return
-        job = claimed[0].job
-        if not await self._send(worker, assignment(job, self._lease_s)):
-            why = "its worker went away before it could be sent"
-            await self._commit(self._store.release, job.id, job.epoch, self._clock.now(), why)
+            return None
+        job: JobRecord = claimed[0].job
+        return job
 
     async def _expire(self, asleep: bool) -> None:
         """``asleep``: nobody was heard for a while because this process did not run."""
@@ -388,13 +425,15 @@ async def _logged(work: Awaitable[None]) -> None:
         log.exception("a task of the scheduler failed")
 
 
-def assignment(job: JobRecord, lease_s: float) -> wire.Assign:
-    """What is sent to the worker of a claimed job."""
+def assignment(
+    job: JobRecord | NewJob, epoch: int, spec: wire.JobSpec, lease_s: float
+) -> wire.Assign:
+    """What is sent to the worker of a job."""
     return wire.Assign(
         job=job.id,
-        epoch=job.epoch,
+        epoch=epoch,
         owner=job.owner,
-        spec=msgspec.json.decode(job.spec, type=wire.JobSpec),
+        spec=spec,
         limits_timeout_s=job.limits.timeout_s,
         max_run_s=job.limits.max_run_s,
         memory_bytes=job.limits.memory_bytes,

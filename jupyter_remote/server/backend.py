@@ -98,7 +98,7 @@ class Backend:
         commit = self.writer.send(verb, *args, **options)
         self._commits.add(commit)
         commit.add_done_callback(self._tell)
-        return await asyncio.shield(commit)
+        return await commit
 
     async def settled(self) -> None:
         """All commits that were begun are done."""
@@ -113,7 +113,7 @@ class Backend:
     def _tell(self, commit: asyncio.Future[Any]) -> None:
         """Called before whoever waits for this commit goes on."""
         self._commits.discard(commit)
-        if commit.cancelled() or commit.exception() is not None:
+        if commit.exception() is not None:
             return
         for job, events in changes_of(commit.result()):
             self.hub.publish(job.owner, job.client, job.id, events)

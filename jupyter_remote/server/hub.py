@@ -17,6 +17,7 @@ from jupyter_remote.wire import Event
 QUEUED_FRAMES = 2_000  # of one listener; a slower one reads the rest in the store
 QUEUED_BYTES = 8 * 1024 * 1024
 PAGE = 500
+STATUS_S = 0.005  # a status waits so long for what comes with it: a short job is told of at once
 KEEP_ALIVE_S = 10.0
 KEEP_ALIVE = b": alive\n\n"
 
@@ -52,9 +53,10 @@ class Subscription:
         self._frames: deque[tuple[int, bytes]] = deque()
         self._bytes = 0
         self._wake: asyncio.Future[None] | None = None
+        self._soon: asyncio.TimerHandle | None = None
 
-    def push(self, cursor: int, frame: bytes) -> None:
-        """Called by the hub with each frame of the topic."""
+    def push(self, cursor: int, frame: bytes, patient: bool = False) -> None:
+        """Called by the hub with each frame of the topic; a ``patient`` one can wait a moment."""
         if self.behind:
             return
         self._frames.append((cursor, frame))
@@ -62,7 +64,10 @@ class Subscription:
         if len(self._frames) > QUEUED_FRAMES or self._bytes > QUEUED_BYTES:
             self.clear()
             self.behind = True
-        self._notify()
+        if not patient:
+            self._notify()
+        elif self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(STATUS_S, self._notify)
 
     def close(self) -> None:
         """The backend ends: the stream ends after what is queued."""
@@ -70,6 +75,9 @@ class Subscription:
         self._notify()
 
     def _notify(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
@@ -119,10 +127,11 @@ class Hub:
         by_job = self._topics.get(Topic(job=job), ())
         if not by_client and not by_job:
             return
+        patient = all(event.type == "status" for event in events)
         for event in events:
             frame = frame_of(event)
             for subscription in (*by_client, *by_job):
-                subscription.push(event.cursor, frame)
+                subscription.push(event.cursor, frame, patient)
 
     def subscribe(self, topic: Topic) -> Subscription:
         """A queue of what comes from now on; give it back with :meth:`leave`."""

@@ -78,7 +78,7 @@ def view(call: Call, job: JobRecord, cursor: int = 0) -> wire.JobView:
 async def submit(call: Call) -> wire.Submitted:
     backend = call.backend
     new = new_job(call.body, call.caller.owner, backend.machines, backend.settings)
-    backend.scheduler.expect(new)
+    await backend.scheduler.expect(new, call.body.spec)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
     cursor = written.event.cursor if written.event else 0
     return wire.Submitted(view(call, written.job, cursor), written.missing)

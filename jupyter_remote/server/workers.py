@@ -145,6 +145,7 @@ class Link:
         self, message: wire.Start | wire.Beat | wire.Complete | wire.Release
     ) -> wire.Answer:
         try:
+            await self._backend.scheduler.claimed(JobId(message.job))
             active = self._mine(message.job, message.epoch)
             match message:
                 case wire.Start():

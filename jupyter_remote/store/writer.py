@@ -35,6 +35,14 @@ class Grouped(Protocol):
         ...
 
 
+class _Commit(asyncio.Future[Any]):
+    """Whoever waits for a commit and is cancelled meanwhile is told first how it went."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """It cannot be: what was called is written."""
+        return False
+
+
 class _Call:
     """One call and whom to tell."""
 
@@ -53,8 +61,6 @@ class _Call:
         self.error: BaseException | None = None
 
     def tell(self) -> None:
-        if self.waiting.done():  # its caller was cancelled meanwhile; the commit stands
-            return
         if self.error is not None:
             self.waiting.set_exception(self.error)
         else:
@@ -86,7 +92,7 @@ class Writer:
     def send(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """As :meth:`call`, queued at once. Futures are resolved in the order of the commits."""
         loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[T] = loop.create_future()
+        waiting = _Commit(loop=loop)
         call = _Call(lambda: verb(*args, **kwargs), waiting, loop)
         if self._may_run_here(verb, args):
             if not self._here:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import os
 import select
 import sys
 import threading
 from collections.abc import Iterable
+from typing import Any
 
 from jupyter_remote.worker.outputs import Writer
 
@@ -79,7 +81,12 @@ class Capture:
     def finish(self) -> None:
         """At the end of a job: what C code still buffers, then what is in the pipes."""
         if sys.platform != "win32":
-            import ctypes
-
-            ctypes.CDLL(None).fflush(None)
+            _libc().fflush(None)
         self.drain()
+
+
+@functools.cache
+def _libc() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)

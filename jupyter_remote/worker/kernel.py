@@ -93,6 +93,7 @@ class KernelProcess:
         self._capture.finish()
         self._settle_deferred(None)
         self._writer.send(finished, urgent=True)
+        self._writer.flush()
         self._clean_up()
 
     def _clean_up(self) -> None:

@@ -23,6 +23,7 @@ import msgspec
 from jupyter_remote.worker import channel
 
 GATHER_S = 0.005  # between two sends
+FLUSH_S = 1.0
 LEAD_S = 0.0004  # before the first: print() writes its text and its newline separately
 PIECE_CHARS = 256 * 1024  # of a Text message: up to 1 MiB as UTF-8
 PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is unsent
@@ -107,6 +108,7 @@ class Writer:
         self._some = threading.Event()
         self._urgent = threading.Event()
         self._room = threading.Event()
+        self._empty = threading.Event()
         self.forked = False  # true in a process that user code forked: it has no say here
         os.register_at_fork(after_in_child=self._in_child)
         self._thread = threading.Thread(target=self._serve, name="jupyter-remote-out", daemon=True)
@@ -144,16 +146,22 @@ class Writer:
         if self.forked:
             return
         with self._lock:
+            if urgent:
+                self._urgent.set()
             self._put(message)
             self._text = NO_TEXT
-        if urgent:
-            self._urgent.set()
+
+    def flush(self) -> None:
+        """Return when what was said is sent, or cannot be just now. Waiting lets go of the
+        interpreter, which the thread that sends would else get only some milliseconds later."""
+        self._empty.wait(FLUSH_S)
 
     def _put(self, item: Item) -> None:
         if self._deferred is not None:
             self._items.append(self._deferred)
             self._deferred = None
         self._items.append(item)
+        self._empty.clear()
         self._some.set()
 
     def defer(self, message: channel.Out) -> None:
@@ -188,6 +196,9 @@ class Writer:
                 return
             sent_at = time.monotonic()
             self._room.set()
+            with self._lock:
+                if not self._items:
+                    self._empty.set()
 
     def _take(self) -> bytes:
         with self._lock:

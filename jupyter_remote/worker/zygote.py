@@ -16,6 +16,7 @@ import selectors
 import signal
 import socket
 import sys
+import traceback
 from typing import Any
 
 from jupyter_remote import values
@@ -85,6 +86,8 @@ class Zygote:
             _close_all_but(fds)
             kernel.serve(socket.socket(fileno=fds[0]), self._prepared, fds[1])
             status = 0
+        except BaseException:
+            traceback.print_exc()  # nobody else would say why
         finally:
             os._exit(status)
 
