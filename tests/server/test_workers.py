@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from jupyter_remote import wire
+from jupyter_remote import errors, wire
 
 from .conftest import Running, Worker, request, submit, until
 
@@ -190,3 +193,42 @@ def test_a_job_waits_for_its_inputs(server: Running, worker: Worker) -> None:
     assert worker.pull(wire.Assign).job == body.id
     reading = server.raw("GET", f"/v1/blobs/{digest}", {"Authorization": f"Bearer {worker.token}"})
     assert reading == (200, content)
+
+
+def test_what_is_asked_before_the_claim_is_written_is_answered_after_it(
+    server: Running, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow disk: the assignment goes ahead of the commit, and the worker is quick."""
+    backend, may_write = server.backend, threading.Event()
+    claim = backend.store.claim
+
+    def slow_claim(*args: Any) -> Any:
+        assert may_write.wait(10)
+        return claim(*args)
+
+    monkeypatch.setattr(backend.store, "claim", slow_claim)
+    monkeypatch.setattr(backend.writer, "_usual_s", 1.0)
+    monkeypatch.setattr(backend.writer, "_run", backend.writer._commit)  # it does not get quicker
+    submitting = threading.Thread(target=submit, args=(server,))
+    submitting.start()
+    assign = worker.pull(wire.Assign)
+    worker.send(wire.Start(req=1, job=assign.job, epoch=assign.epoch))
+    with pytest.raises(TimeoutError):
+        worker.receive(timeout_s=0.2)
+    may_write.set()
+    answer = worker.receive()
+    assert (answer.req, answer.ok) == (1, True)
+    assert worker.complete(assign).ok
+    submitting.join()
+
+
+def test_an_assignment_whose_job_is_refused_is_taken_back(server: Running, worker: Worker) -> None:
+    known = submit(server)
+    worker.run()
+    with pytest.raises(errors.KeyReused):
+        submit(server, "another body", id=known.job.id)
+    assign = worker.pull(wire.Assign)
+    withdrawn = worker.pull(wire.Cancel)
+    assert (withdrawn.job, withdrawn.epoch, withdrawn.how) == (assign.job, assign.epoch, "kill")
+    assert worker.start(assign).code == "conflict"
+    assert [submit(server).job.id for _ in range(2)] == [worker.run().job for _ in range(2)]
