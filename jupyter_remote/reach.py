@@ -14,13 +14,13 @@ import sys
 import types
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 ATOMIC: frozenset[type] = frozenset({
-    int, float, complex, bool, str, bytes, bytearray, memoryview, type(None), type(...), range,
-    type(NotImplemented), slice, types.CodeType, types.BuiltinFunctionType, types.FrameType,
+    int, float, complex, bool, str, bytes, memoryview, type(None), type(...), range,
+    type(NotImplemented), slice, types.CodeType, types.FrameType,
     types.TracebackType, types.GetSetDescriptorType, types.MemberDescriptorType,
     types.WrapperDescriptorType, types.MethodDescriptorType, types.GeneratorType,
     weakref.ReferenceType,
@@ -58,19 +58,20 @@ def whole_of(values: Iterable[Any], namespace: dict[str, Any]) -> Iterator[tuple
         yield value, [p for p in walk.parts(value) if type(p) not in ATOMIC]
 
 
-def inputs_inside(
-    values: dict[str, Any], inputs: dict[str, Any], namespace: dict[str, Any]
-) -> list[str]:
-    """Names of ``inputs`` whose objects are among ``values`` or parts of them.
-
-    A worker sends these home too, changed or not: in one pickle they cost nothing, and at home the
-    notebook's own object takes their place (``raw = df`` gives one object two names there, too).
-    """
-    if not inputs:
-        return []
+def inside(values: Iterable[Any], namespace: dict[str, Any]) -> dict[int, Any]:
+    """Everything that ``values`` consist of, by ``id()``."""
     walk = _Walk(namespace, follow_globals=False)
-    walk.run(values.values())
-    return [n for n, v in inputs.items() if n not in values and id(v) in walk.reached.objects]
+    walk.run(values)
+    return walk.reached.objects
+
+
+def holders_in(values: Iterable[Any], namespace: dict[str, Any]) -> Callable[[Any], list[Any]]:
+    """Asks what, of all that ``values`` consist of, has an object for a part."""
+    held_by: dict[int, list[Any]] = {}
+    for value, parts in whole_of(values, namespace):
+        for part in parts:
+            held_by.setdefault(id(part), []).append(value)
+    return lambda part: held_by.get(id(part), [])
 
 
 class _Walk:
@@ -107,6 +108,10 @@ class _Walk:
             return self._of_function(value)
         if isinstance(value, type):
             return self._of_class(value)
+        if kind is types.CellType:
+            return gc.get_referents(value)
+        if kind is types.BuiltinFunctionType:  # such as items.append
+            return () if isinstance(value.__self__, types.ModuleType) else (value.__self__,)
         return self._of_instance(value)
 
     def _of_function(self, function: types.FunctionType) -> Iterator[Any]:
@@ -119,7 +124,7 @@ class _Walk:
         yield from (function.__kwdefaults__ or {}).values()
         yield from vars(function).values()
         yield from function.__annotations__.values()
-        yield from filter(None, map(_content, function.__closure__ or ()))
+        yield from function.__closure__ or ()
         if self.follow_globals:
             yield from self._globals(function)
 
@@ -166,13 +171,6 @@ def _dict_of(value: Any) -> Iterator[Any]:
         yield from dict.values(value)
     elif isinstance(value, list):
         yield from list.__iter__(value)
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
 
 
 def _unwrapped(value: Any) -> Iterator[Any]:

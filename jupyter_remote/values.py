@@ -6,6 +6,10 @@ The globals that they use travel with them and are set there **only where the na
 the way out the namespace is fresh, so all are set; on the way home the notebook's own, perhaps
 newer, values stay.
 
+The objects of a pickle have numbers, the same ones for whoever wrote and whoever read it (their
+place in pickle's own memo). A later pickle that goes the other way may hold such a number in place
+of the object, and whoever reads it puts in the object itself.
+
 A class keeps its identity within a process. One that comes back to where it is known keeps its
 methods; only class attributes that were changed over there are set. Where it comes from the place
 that defined it, its definition is taken as it is.
@@ -18,8 +22,7 @@ import io
 import pickle
 import sys
 import types
-import weakref
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,14 +32,19 @@ from blake3 import blake3
 from jupyter_remote.errors import CaptureError, DigestMismatch
 from jupyter_remote.mapping import clean_digest, cut, digest_of, extent, flat
 from jupyter_remote.pickling import reasons
-from jupyter_remote.pickling.arrival import arriving, current, fill_function, make_function
+from jupyter_remote.pickling.arrival import arriving, fill_function, make_function
+from jupyter_remote.pickling.classes import as_it_came, marks_of, reduce_class
+from jupyter_remote.pickling.reading import Reader
 from jupyter_remote.pickling.reducers import (
     OUT_OF_BAND_BYTES,
     REDUCERS,
     Everything,
+    Whole,
     function_state,
     reduce_array,
-    slots_of,
+    reduce_cell,
+    reduce_exception,
+    whole,
 )
 from jupyter_remote.pickling.versions import (
     MAGIC,
@@ -54,10 +62,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Difference",
     "Packed",
+    "class_marks",
     "cut",
     "differences",
     "digest_of",
-    "fingerprints",
+    "fingerprint",
     "pack",
     "pack_raw",
     "unpack",
@@ -66,11 +75,21 @@ __all__ = [
 ]
 
 
+Numbered = dict[int, Any]  # objects of a pickle by their numbers
+
+
+_NOBODY = frozenset({
+    str, int, float, complex, bool, bytes, type(None), type(...), tuple, frozenset, range, slice,
+    types.CodeType, types.ModuleType, types.BuiltinFunctionType, types.MethodType,
+})  # fmt: skip
+
+
 class Packed(NamedTuple):
     """A parcel and the bytes that are not in it."""
 
     parcel: Parcel
     contents: dict[str, memoryview]  # digest -> bytes of each segment that is not inline
+    numbered: Numbered = {}  # noqa: RUF012  (never changed)
 
 
 # --- packing ---------------------------------------------------------------------------------
@@ -81,6 +100,8 @@ def pack(
     names: Sequence[NameInfo] = (),
     chunked: bool = True,
     known: Container[str] = (),
+    numbered: bool = False,
+    given: Mapping[int, int] | None = None,
 ) -> Packed:
     """Pickle ``value``. Large buffers are views of the value's own memory, not copies.
 
@@ -91,26 +112,35 @@ def pack(
     chunked: cut large segments for a network now, not by :func:`with_chunks`. Costs 1 s for 2 GB
         and is needless on the same machine.
     known: globals that the receiver has already; functions travel without them.
+    numbered: give the numbers of the objects, too.
+    given: numbers, by ``id()``, of objects that the receiver has.
 
     Raises CaptureError saying what in ``value`` cannot travel.
     """
     stream = io.BytesIO()
     buffers: list[memoryview] = []
+    pickler = _pickler(bool(given))(stream, namespace, known, _keep(buffers), given=given)
     try:
-        _pickler()(stream, namespace, known, _keep(buffers)).dump(value)
+        pickler.dump(value)
     except MemoryError:
         raise
     except Exception as error:
         why = reasons.of(value, error, namespace)
         raise CaptureError(f"It cannot travel: {why}.", hint=reasons.HINT) from error
+    objects = _objects(pickler.memo.copy().values()) if numbered else {}
     pickled = stream.getvalue()
     contents = [memoryview(pickled), *buffers]
     inline = not buffers and len(pickled) <= INLINE_BYTES
     segments = [_segment(view, inline) for view in contents]
     parcel = Parcel(segments, PYTHON, MAGIC, versions=versions_used(pickled), names=list(names))
     beside = {} if inline else {s.digest: v for s, v in zip(segments, contents, strict=True)}
-    packed = Packed(parcel, beside)
+    packed = Packed(parcel, beside, objects)
     return with_chunks(packed) if chunked else packed
+
+
+def _objects(numbered: Iterable[tuple[int, Any]]) -> Numbered:
+    """Without strings, numbers and the like, of which nobody asks which one it is."""
+    return {number: obj for number, obj in numbered if type(obj) not in _NOBODY}
 
 
 def pack_raw(data: Buffer, *, chunked: bool = True) -> Packed:
@@ -130,7 +160,7 @@ def with_chunks(packed: Packed) -> Packed:
         else s
         for s in packed.parcel.segments
     ]
-    return Packed(msgspec.structs.replace(packed.parcel, segments=segments), packed.contents)
+    return packed._replace(parcel=msgspec.structs.replace(packed.parcel, segments=segments))
 
 
 def _keep(buffers: list[memoryview]) -> Callable[[PickleBuffer], bool]:
@@ -157,6 +187,9 @@ def unpack(
     fetch: Callable[[Segment], Buffer],
     *,
     namespace: dict[str, Any] | None = None,
+    numbered: Numbered | None = None,
+    given: Callable[[int], Any] | None = None,
+    at_home: bool = False,
 ) -> Any:
     """The value in ``parcel``; ``bytes`` if it is raw.
 
@@ -165,6 +198,9 @@ def unpack(
     fetch: gives the bytes of a segment that is not inline. Writable memory (of :func:`map_blob`,
         a bytearray) is used as it is, other memory is copied, so that arrays are writable.
     namespace: becomes the globals of functions that were packed with a namespace.
+    numbered: is filled with the objects by their numbers.
+    given: gives the object that a number in the pickle stands for.
+    at_home: of a class that was defined here only what was changed elsewhere is taken over.
 
     Raises EnvironmentMismatch and DigestMismatch before anything is unpickled.
     """
@@ -172,11 +208,27 @@ def unpack(
     stream, *buffers = [_content(segment, fetch) for segment in parcel.segments]
     if parcel.format == "raw":
         return bytes(stream)
-    with arriving(namespace) as arrival:
-        value = pickle.loads(stream, buffers=_writable(buffers))
+    with arriving(namespace, at_home) as arrival:
+        unpickler = _Unpickler(Reader(stream), _writable(buffers), given)
+        value = unpickler.load()
+    if numbered is not None:
+        numbered.update(_objects(unpickler.memo.copy().items()))
     for cls in arrival.filled_classes:  # not before: a class may hold instances of its own
-        _as_it_came[cls] = _marks(cls)
+        as_it_came[cls] = marks_of(cls, _print_of_data)
     return value
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(
+        self, file: Reader, buffers: Iterator[memoryview], given: Callable[[int], Any] | None
+    ) -> None:
+        super().__init__(file, buffers=buffers)
+        self._given = given
+
+    def persistent_load(self, number: Any) -> Any:
+        if self._given is None:
+            raise pickle.UnpicklingError("it refers to objects of another pickle")
+        return self._given(number)
 
 
 def _content(segment: Segment, fetch: Callable[[Segment], Buffer]) -> memoryview:
@@ -213,39 +265,58 @@ class _HashFile:
         return view.nbytes
 
 
-def fingerprints(
-    values: dict[str, Any], namespace: dict[str, Any] | None = None
-) -> dict[str, bytes]:
-    """For each name a digest of its value's content; ``b""`` when it cannot be told.
+def fingerprint(
+    value: object,
+    namespace: dict[str, Any] | None = None,
+    numbers: Mapping[int, int] | None = None,
+    inside: Callable[[Iterable[Any]], None] | None = None,
+) -> bytes:
+    """A digest of the value's content; ``b""`` when it cannot be told.
 
     Two digests of one unchanged object in one process are equal. Nothing large is copied; an
-    array in an untouched mapping is not even read, and memory that several names share is read
-    once. Functions count without the globals they use: those are names of their own.
+    array in an untouched mapping is not even read. Functions count without the globals they use.
+
+    Parameters
+    ----------
+    numbers: of other objects, by ``id()``: they count by their number, whatever they hold.
+    inside: is told all objects that were looked at.
     """
-    seen: dict[tuple[int, int], str] = {}
-    return {name: _fingerprint(value, namespace, seen) for name, value in values.items()}
+    return _fingerprint(value, namespace, numbers=numbers, inside=inside)
 
 
 def _fingerprint(
     value: object,
-    namespace: dict[str, Any] | None,
-    seen: dict[tuple[int, int], str],
+    namespace: dict[str, Any] | None = None,
+    *,
     shallow: bool = False,
+    numbers: Mapping[int, int] | None = None,
+    inside: Callable[[Iterable[Any]], None] | None = None,
 ) -> bytes:
     """``shallow``: functions and classes count by identity."""
     file, buffers = _HashFile(), list[memoryview]()
+    pickler = _pickler(bool(numbers))(
+        file, namespace, Everything(), _keep(buffers), shallow, given=numbers, but=value
+    )
     try:
-        _pickler()(file, namespace, Everything(), _keep(buffers), shallow).dump(value)
+        pickler.dump(value)
     except MemoryError:
         raise
     except Exception:  # whatever a type's own __reduce__ raises: its content cannot be told
         return b""
     for view in buffers:
-        where = extent(view)
-        if where not in seen:
-            seen[where] = clean_digest(view) or digest_of(view)
-        file.hash.update(seen[where].encode())
+        file.hash.update((clean_digest(view) or digest_of(view)).encode())
+    if inside is not None:
+        inside(obj for _, obj in pickler.memo.copy().values())
     return file.hash.digest()
+
+
+def _print_of_data(value: object) -> bytes:
+    return _fingerprint(value, shallow=True)
+
+
+def class_marks(cls: type) -> dict[str, Any]:
+    """What tells a class from its later self: its attributes, functions among them by identity."""
+    return marks_of(cls, _print_of_data)
 
 
 class _NullFile:
@@ -253,10 +324,14 @@ class _NullFile:
         return len(data)
 
 
-def why_not(value: object, namespace: dict[str, Any] | None = None) -> str | None:
+def why_not(
+    value: object,
+    namespace: dict[str, Any] | None = None,
+    given: Mapping[int, int] | None = None,
+) -> str | None:
     """Why ``value`` cannot travel, in words; None when it can."""
     try:
-        _pickler()(_NullFile(), namespace, (), _keep([])).dump(value)
+        _pickler(bool(given))(_NullFile(), namespace, (), _keep([]), given=given).dump(value)
     except MemoryError:
         raise
     except Exception as error:
@@ -266,8 +341,11 @@ def why_not(value: object, namespace: dict[str, Any] | None = None) -> str | Non
 
 # --- the pickler -----------------------------------------------------------------------------
 @functools.cache
-def _pickler() -> type[Any]:
-    """Our pickler class, made when first needed: importing cloudpickle takes a while."""
+def _pickler(referring: bool = False) -> type[Any]:
+    """Our pickler class, made when first needed: importing cloudpickle takes a while.
+
+    ``referring``: one that puts in numbers for objects; asking for each object takes time.
+    """
     from cloudpickle import cloudpickle
 
     base: Any = cloudpickle.Pickler
@@ -280,8 +358,13 @@ def _pickler() -> type[Any]:
             known: Container[str],
             callback: Callable[[PickleBuffer], bool],
             shallow: bool = False,
+            given: Mapping[int, int] | None = None,
+            but: object = None,
         ) -> None:
             super().__init__(file, protocol=5, buffer_callback=callback)
+            self._given = given or {}
+            self._but = but  # the one that does not count by its number
+            self._bare: set[int] = set()  # cells of closures: their functions fill them
             self._namespace = namespace
             self._known = known
             self._shallow = shallow
@@ -298,6 +381,12 @@ def _pickler() -> type[Any]:
                 return (abs, (id(obj),)) if self._shallow else self._reduce_definition(obj)
             if isinstance(obj, types.CodeType):
                 return _make_code, (obj.co_filename, *cloudpickle._code_reduce(obj))
+            if isinstance(obj, types.CellType):
+                return reduce_cell(obj, bare=id(obj) in self._bare)
+            if type(obj) is Whole:
+                return whole(obj.of, self.reducer_override(obj.of))
+            if isinstance(obj, BaseException):
+                return reduce_exception(obj)
             if (reducer := REDUCERS.get(type(obj))) is not None:
                 return reducer(obj)
             if reasons.is_array(obj):
@@ -308,18 +397,26 @@ def _pickler() -> type[Any]:
         def _reduce_definition(self, obj: Any) -> Any:
             reduced = super().reducer_override(obj)
             if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
-                return _reduce_class(obj, reduced)
+                here = self._namespace or {}
+                named = here.get(obj.__name__) is obj
+                return reduce_class(obj, reduced, named, _print_of_data)
             return reduced
 
         def _dynamic_function_reduce(self, func: types.FunctionType) -> Any:
             if func.__globals__ is not self._namespace:
                 return super()._dynamic_function_reduce(func)
-            code, _, _, _, closure = self._function_getnewargs(func)
+            cells = func.__closure__
+            self._bare.update(map(id, cells or ()))
             names = cloudpickle._extract_code_globals(func.__code__)
-            state = function_state(func, names, self._known)
-            return make_function, (code, closure), state, None, None, fill_function
+            state = function_state(func, names, self._known, self._given)
+            return make_function, (func.__code__, cells), state, None, None, fill_function
 
-    return NotebookPickler
+    class ReferringPickler(NotebookPickler):
+        def persistent_id(self, obj: Any) -> int | None:
+            number = self._given.get(id(obj))
+            return None if number is None or obj is self._but else number
+
+    return ReferringPickler if referring else NotebookPickler
 
 
 def _make_code(filename: str, maker: Any, arguments: tuple[Any, ...]) -> types.CodeType:
@@ -327,75 +424,3 @@ def _make_code(filename: str, maker: Any, arguments: tuple[Any, ...]) -> types.C
     ``inspect.getsource`` go by it."""
     code: types.CodeType = maker(*arguments).replace(co_filename=filename)
     return code
-
-
-# --- classes ---------------------------------------------------------------------------------
-_as_it_came: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
-"""Of classes that were defined elsewhere: a mark of each attribute as it arrived."""
-
-
-def _reduce_class(cls: type, reduced: tuple[Any, ...]) -> Any:
-    """cloudpickle's way of a class, with ours of looking it up and filling it."""
-    maker, arguments, state, _, _, fill = reduced
-    state[0].pop("__slotnames__", None)  # a note of pickle's own, made while pickling
-    if (slots := slots_of(cls)) is not None:
-        for name in slots:
-            state[0].pop(name, None)
-        arguments[3]["__slots__"] = slots
-    came = _as_it_came.get(cls)
-    changed = None if came is None else _changed(cls, came)
-    return _make_class, (maker, *arguments), (fill, state, changed), None, None, _fill_class
-
-
-def _changed(cls: type, came: dict[str, Any]) -> list[str]:
-    now = _marks(cls)
-    return [n for n in sorted(now.keys() | came.keys()) if now.get(n) != came.get(n)]
-
-
-def _marks(cls: type) -> dict[str, Any]:
-    attributes = [(n, v) for n, v in vars(cls).items() if not n.startswith(("__", "_abc_"))]
-    return {name: _mark(value) for name, value in attributes}
-
-
-def _mark(value: object) -> Any:
-    """What tells an attribute apart from its later self: code by identity, data by content."""
-    if isinstance(value, property):
-        return [_mark(function) for function in (value.fget, value.fset, value.fdel)]
-    value = getattr(value, "__func__", value)  # of a class method or static method
-    if isinstance(value, types.FunctionType | type):
-        return weakref.ref(value)  # not its id: a later function may get the same
-    if hasattr(type(value), "__get__"):
-        return id(value)
-    return _fingerprint(value, None, {}, shallow=True) or id(value)
-
-
-def _make_class(maker: Callable[..., type], *arguments: Any) -> type:
-    from cloudpickle import cloudpickle
-
-    tracker_id = arguments[-2]
-    was_here = tracker_id in cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
-    cls = maker(*arguments)
-    if not was_here:
-        current.get().new_classes.add(cls)
-    return cls
-
-
-def _fill_class(
-    cls: type, came: tuple[Callable[..., Any], tuple[Any, Any], list[str] | None]
-) -> None:
-    fill, (attributes, slots), changed = came
-    is_new = cls in current.get().new_classes
-    if changed is None or is_new:
-        fill(cls, (attributes, slots))
-    else:
-        for name in changed:
-            _set_or_delete(cls, name, attributes)
-    if is_new or cls in _as_it_came:
-        current.get().filled_classes.add(cls)
-
-
-def _set_or_delete(cls: type, name: str, attributes: dict[str, Any]) -> None:
-    if name in attributes:
-        setattr(cls, name, attributes[name])
-    elif name in vars(cls):
-        delattr(cls, name)

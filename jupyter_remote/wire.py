@@ -145,6 +145,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """cell: names to bring home; ``None``: what it assigns and what it changed; ``[]``: nothing"""
     assigned: list[str] = []  # cell: names that its AST assigns (used when outputs is None)
     deleted: list[str] = []  # cell: names that its AST deletes
+    unwatched: list[int] = []  # cell: numbers that stand for nothing that the notebook has
+    fixed: list[int] = []  # cell: numbers of inputs that cannot be changed where they are
     files: list[FileRef] = []
     name: str = ""  # "In [3]", or the function's name: how tracebacks call the code
     filename: str = ""  # the filename under which the notebook compiled the cell
@@ -291,6 +293,12 @@ class HistoryReply(msgspec.Struct, frozen=True):
     history: list[History]
 
 
+class InputsReply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``GET /v1/jobs/{id}/inputs``: what a job was sent; its result may refer to parts of that."""
+
+    inputs: Parcel | None = None
+
+
 class CancelRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     force: bool = False  # kill at once instead of interrupting first
 
@@ -325,10 +333,12 @@ class LeftBehind(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a job gives back."""
 
-    value: Parcel | None = None  # call: the value; cell: dict of names; notebook: raw bytes
+    value: Parcel | None = None
+    """call: the value; notebook: raw bytes; cell: names and their values, and a list of what inputs
+    hold now, each with its number"""
     left_behind: list[LeftBehind] = []
     deleted: list[str] = []  # names that no longer exist over there
-    in_place: list[str] = []  # cell: of the names in ``value``, those still bound to what was sent
+    refers: bool = False  # cell: ``value`` has numbers of inputs in it
     ambient: dict[str, Parcel] = {}  # cell: such state as it is now, if it changed; inline
     displayed: bool = False
 

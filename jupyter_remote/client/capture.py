@@ -27,9 +27,11 @@ from jupyter_remote.client.shipping import (
     sources_of,
 )
 from jupyter_remote.client.sizes import name_info
+from jupyter_remote.contents.parts import has_identity, is_array
+from jupyter_remote.contents.update import can_change
 from jupyter_remote.errors import CaptureError, UsageError
 from jupyter_remote.reach import Reached, reach
-from jupyter_remote.values import Packed
+from jupyter_remote.values import Numbered, Packed
 from jupyter_remote.wire import NameInfo
 
 __all__ = [
@@ -53,7 +55,10 @@ class CapturedCell:
     assigned: list[str]
     deleted: list[str]
     files: list[CapturedFile] = field(default_factory=list)
-    sent: dict[str, object] = field(default_factory=dict)  # for bring_home
+    sent: dict[str, object] = field(default_factory=dict)  # names and what they were bound to
+    numbered: Numbered = field(default_factory=dict)  # objects that the other side may refer to
+    unwatched: list[int] = field(default_factory=list)  # numbers that stand for nothing here
+    fixed: list[int] = field(default_factory=list)  # numbers of what cannot be changed in place
     notices: list[str] = field(default_factory=list)  # lines for the user
     sources: dict[str, str] = field(default_factory=dict)  # filename -> text of notebook cells
     source_names: dict[str, str] = field(default_factory=dict)  # filename -> "In [3]"
@@ -103,6 +108,7 @@ def capture_cell(
     perhaps = frozenset(n for n in chosen if chosen[n]) | frozenset(aliases)
     wanted = {name: namespace[name] for name in (*chosen, *aliases)}
     packed, sent, stay = pack_names(wanted, perhaps, namespace)
+    numbered, unwatched, fixed = _numbered(packed, reached)
     names = packed.parcel.names if packed is not None else []
     assigned = _visible((*cell.assigns, *reached.stored), namespace)
     used = [*cell.imports, *reached.modules]
@@ -117,6 +123,9 @@ def capture_cell(
         deleted=[n for n in cell.deletes if n in sent or n not in namespace or n not in cell.reads],
         files=modules.files,
         sent=sent,
+        numbered=numbered,
+        unwatched=unwatched,
+        fixed=fixed,
         notices=[
             *_notices_of(cell),
             *notices_of_size(names, frozenset(direct)),
@@ -166,6 +175,16 @@ def _aliases(reached: Reached, namespace: Namespace, chosen: Iterable[str]) -> l
         and not is_of_the_shell(name, value)
         and _is_changeable(value)
     ]
+
+
+def _numbered(packed: Packed | None, reached: Reached) -> tuple[Numbered, list[int], list[int]]:
+    """Objects that have an identity here; numbers of those that only helped to pickle others; and
+    of those that cannot take over what others hold."""
+    every = {n: o for n, o in packed.numbered.items() if has_identity(o)} if packed else {}
+    real = {n: o for n, o in every.items() if id(o) in reached.objects}
+    attributes = {id(getattr(o, "__dict__", None)) for o in real.values()}
+    unwatched = [n for n, o in every.items() if n not in real and id(o) not in attributes]
+    return real, unwatched, [n for n, o in real.items() if is_array(o) and not can_change(o)]
 
 
 def _is_changeable(value: object) -> bool:

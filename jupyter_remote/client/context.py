@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import uuid
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from jupyter_remote import errors, values
 from jupyter_remote.client import transfer
 from jupyter_remote.client.events import Listener
+from jupyter_remote.client.home import Arrived, restored
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.model import Status
-from jupyter_remote.wire import Done, JobList, JobView
+from jupyter_remote.wire import Done, InputsReply, JobList, JobView, Parcel
 
 PREFIX_LIMIT = 10
 FULL_ID = 36  # characters of a UUID
@@ -85,19 +87,52 @@ class Context:
         return data.decode("utf-8", "replace")
 
     def value_of(self, ended: Done, namespace: dict[str, Any] | None) -> Any:
-        """The value that a job gave back; None if it gave none."""
+        """The value that a job gave back, None if it gave none; of a cell the names that it
+        assigned or changed."""
+        job, result = ended.job, ended.result
+        if job.kind == "cell":
+            return self._cell_of(ended, namespace)
+        if result is None or result.value is None:
+            return None
+        value = self._opened(job, result.value, namespace)
+        return _notebook(value) if job.kind == "notebook" else value
+
+    def arrived(
+        self, ended: Done, namespace: dict[str, Any] | None, originals: Callable[[int], Any]
+    ) -> Arrived | None:
+        """The value of a cell, in which ``originals`` gives the objects that have numbers."""
         parcel = ended.result.value if ended.result is not None else None
         if parcel is None:
-            return {} if ended.job.kind == "cell" and ended.job.status == Status.COMPLETED else None
+            return None
+        return Arrived(*self._opened(ended.job, parcel, namespace, given=originals))
+
+    def _cell_of(self, ended: Done, namespace: dict[str, Any] | None) -> Any:
+        inputs: dict[str, Any] = {}
+        numbered: values.Numbered = {}
+        if ended.result is not None and ended.result.refers:
+            reply = self.link.call("GET", f"/v1/jobs/{ended.job.id}/inputs", reply=InputsReply)
+            if reply.inputs is not None:
+                inputs = self._opened(ended.job, reply.inputs, namespace, numbered=numbered)
+        arrived = self.arrived(ended, namespace, numbered.__getitem__)
+        if arrived is None:
+            return {} if ended.job.status == Status.COMPLETED else None
+        return restored(inputs, arrived, numbered)
+
+    def _opened(
+        self, job: JobView, parcel: Parcel, namespace: dict[str, Any] | None, **how: Any
+    ) -> Any:
         try:
-            value = values.unpack(
-                parcel, lambda segment: transfer.fetch(self.link, segment), namespace=namespace
+            return values.unpack(
+                parcel,
+                lambda segment: transfer.fetch(self.link, segment),
+                namespace=namespace,
+                at_home=True,
+                **how,
             )
         except (errors.JupyterRemoteError, OSError, MemoryError):
             raise
         except Exception as error:  # whatever a type raises when it is made again
-            raise _unopened(ended.job, error) from error
-        return _notebook(value) if ended.job.kind == "notebook" else value
+            raise _unopened(job, error) from error
 
 
 def _unopened(job: JobView, error: Exception) -> errors.EnvironmentMismatch:

@@ -18,6 +18,7 @@ from jupyter_remote.wire import Bar, CancelRequest, HistoryReply, JobView, Metri
 
 if TYPE_CHECKING:
     from jupyter_remote.client.context import Context
+    from jupyter_remote.client.home import Arrived
 
 STEP_S = 0.1  # of waiting: how soon Ctrl-C and a lost backend are noticed
 PATIENCE_S = 30.0  # that a backend may be away while someone waits for a result
@@ -209,6 +210,13 @@ class Job(Handle):
         ended = self._ended
         has_value = ended is not None and ended.result is not None and ended.result.value
         return self._unpacked() if has_value else None
+
+    def arrived(self, originals: Callable[[int], Any]) -> Arrived | None:
+        """What a cell brings home, also if it failed; ``originals`` gives the notebook's objects by
+        their numbers."""
+        if self._ended is None:
+            return None
+        return self._context.arrived(self._ended, self._namespace, originals)
 
     def _wait(self, timeout: float | None) -> None:
         if not super().done() and not self.wait(timeout):

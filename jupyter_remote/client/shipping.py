@@ -66,7 +66,7 @@ def _packed(chosen: Namespace, namespace: Namespace) -> Packed | None:
     if not chosen:
         return None
     names = [name_info(n, v) for n, v in chosen.items()]
-    return values.pack(chosen, namespace=namespace, names=names, chunked=False)
+    return values.pack(chosen, namespace=namespace, names=names, chunked=False, numbered=True)
 
 
 def _cannot_travel(chosen: Namespace, namespace: Namespace) -> list[CannotTravel]:

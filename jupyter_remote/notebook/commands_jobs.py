@@ -12,7 +12,7 @@ from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
 from jupyter_remote.notebook.options import Option, no_such
 from jupyter_remote.notebook.render import machine_of, status_line
-from jupyter_remote.notebook.run import VALUE, bring
+from jupyter_remote.notebook.run import VALUE, restore
 from jupyter_remote.notebook.show import Shown, raise_end
 from jupyter_remote.notebook.state import CardState, cost_now, elapsed_s, state_of
 from jupyter_remote.notebook.tables import Table
@@ -92,7 +92,10 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
     if done.job.kind not in ("cell", "script"):
         raise_end(context, done)
         return job.result()
-    bring(context, shown, {})
+    if (home := context.expected(job.id)) is not None:
+        home()
+    else:
+        restore(context, shown)
     raise_end(context, done)
     return context.shell.user_ns.pop(VALUE, None)
 

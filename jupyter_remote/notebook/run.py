@@ -13,11 +13,12 @@ from jupyter_remote import ambient
 from jupyter_remote.client.capture import CapturedCell, capture_cell, capture_files
 from jupyter_remote.client.home import bring_home
 from jupyter_remote.client.jobs import Job
+from jupyter_remote.contents.watch import Watch
 from jupyter_remote.notebook import here
 from jupyter_remote.notebook.options import RunOptions
 from jupyter_remote.notebook.show import Shown, raise_end, submit
 from jupyter_remote.notebook.sinks import cell_number, has_person, kernel_of
-from jupyter_remote.wire import JobSpec
+from jupyter_remote.wire import JobSpec, Result
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
@@ -89,6 +90,8 @@ def _spec(
         outputs=captured.outputs,
         assigned=captured.assigned,
         deleted=captured.deleted,
+        unwatched=captured.unwatched,
+        fixed=captured.fixed,
         files=[file.ref for file in captured.files],
         name=f"In [{cell_number(shell)}]",
         filename=filename,
@@ -193,10 +196,12 @@ def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Shown:
 
 
 def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Shown) -> None:
-    job, sent = shown.job, prepared.captured.sent
+    job, captured = shown.job, prepared.captured
+    # What runs beside a cell may change the objects that it was sent.
+    watch = Watch(captured.numbered, context.shell.user_ns) if options.bg else None
 
     def home() -> None:
-        bring(context, shown, sent, quiet=options.quiet)
+        bring(context, shown, captured, watch, quiet=options.quiet)
         if not options.bg and job.ended is not None and job.ended.result is not None:
             ambient.apply(job.ended.result.ambient, importing=False)
 
@@ -213,15 +218,48 @@ def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Show
     raise_end(context, done)
 
 
-def bring(context: Context, shown: Shown, sent: dict[str, object], *, quiet: bool = False) -> None:
-    """Changed and new names into the notebook; what stayed behind is told."""
-    ended = shown.job.ended
+def bring(
+    context: Context,
+    shown: Shown,
+    captured: CapturedCell,
+    watch: Watch | None = None,
+    *,
+    quiet: bool = False,
+) -> None:
+    """Changed and new names into the notebook that sent them; what stayed behind is told."""
+    ended, numbered = shown.job.ended, captured.numbered
     if ended is None or ended.result is None:
         return
-    values = shown.job.value_now() or {}
-    bring_home(context.shell.user_ns, ended.result, values, sent)
+    arrived = shown.job.arrived(numbered.__getitem__)
+    if arrived is not None:
+        told = bring_home(
+            context.shell.user_ns,
+            ended.result,
+            arrived,
+            numbered.__getitem__,
+            captured.sent,
+            watch,
+        )
+        for name in told.kept:
+            shown.relay.note(
+                f"{name} was changed here while the job ran, and by the job: yours is kept; "
+                f"`%remote result {shown.job.id[:8]}` has the other"
+            )
     if not quiet:
-        for left in ended.result.left_behind:
-            if left.type.startswith("tqdm"):  # a bar is over when its cell is; nobody misses it
-                continue
-            shown.relay.note(f"{left.name} ({left.type}) stayed over there: {left.why}")
+        tell_left_behind(shown, ended.result)
+
+
+def restore(context: Context, shown: Shown) -> None:
+    """The same in a notebook that did not send them: after a restart, or another one."""
+    ended = shown.job.ended
+    if ended is not None and ended.result is not None:
+        context.shell.user_ns.update(shown.job.value_now() or {})
+        tell_left_behind(shown, ended.result)
+
+
+def tell_left_behind(shown: Shown, result: Result) -> None:
+    """One line for each value that could not come home."""
+    for left in result.left_behind:
+        if left.type.startswith("tqdm"):  # a bar is over when its cell is; nobody misses it
+            continue
+        shown.relay.note(f"{left.name} ({left.type}) stayed over there: {left.why}")

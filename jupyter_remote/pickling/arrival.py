@@ -17,6 +17,7 @@ class Arrival:
     """What one unpickling needs to know."""
 
     namespace: dict[str, Any]
+    at_home: bool  # classes that were defined here are here
     new_classes: set[type] = dataclasses.field(default_factory=set)
     filled_classes: set[type] = dataclasses.field(default_factory=set)  # defined elsewhere
 
@@ -25,8 +26,8 @@ current: ContextVar[Arrival] = ContextVar("arrival")
 
 
 @contextlib.contextmanager
-def arriving(namespace: dict[str, Any] | None) -> Iterator[Arrival]:
-    arrival = Arrival({"__name__": "__main__"} if namespace is None else namespace)
+def arriving(namespace: dict[str, Any] | None, at_home: bool = False) -> Iterator[Arrival]:
+    arrival = Arrival({"__name__": "__main__"} if namespace is None else namespace, at_home)
     token = current.set(arrival)
     try:
         yield arrival
@@ -46,12 +47,13 @@ def fill_function(func: types.FunctionType, state: tuple[dict[str, Any], dict[st
     for name, value in slots.pop("__globals__").items():
         if name not in namespace or of_the_shell(name, namespace[name]):
             namespace[name] = value
-    _fill_closure(func, slots.pop("__closure__"))
+    for cell, content in zip(func.__closure__ or (), slots.pop("cells"), strict=True):
+        fill_cell(cell, content)
     for name, value in slots.items():
         setattr(func, name, value)
 
 
-def _fill_closure(func: types.FunctionType, cells: tuple[types.CellType, ...] | None) -> None:
-    for own, came in zip(func.__closure__ or (), cells or (), strict=True):
-        with contextlib.suppress(ValueError):  # an empty cell stays empty
-            own.cell_contents = came.cell_contents
+def fill_cell(cell: types.CellType, content: tuple[Any, ...]) -> None:
+    """Nothing: it stays as it is."""
+    for value in content:
+        cell.cell_contents = value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
+import pickle
 import sys
 import types
 import typing
@@ -10,6 +12,7 @@ import weakref
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
+from jupyter_remote.pickling.arrival import fill_cell
 from jupyter_remote.pickling.reasons import is_filled, of_the_shell
 
 OUT_OF_BAND_BYTES = 64 * 1024  # buffers from this size on travel beside the pickle
@@ -23,9 +26,15 @@ class Everything:
 
 
 def function_state(
-    func: types.FunctionType, global_names: Iterable[str], known: Container[str]
+    func: types.FunctionType,
+    global_names: Iterable[str],
+    known: Container[str],
+    given: Container[int],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What :func:`~jupyter_remote.pickling.arrival.fill_function` puts into a new function."""
+    """What :func:`~jupyter_remote.pickling.arrival.fill_function` puts into a new function.
+
+    ``known``: globals, and ``given``: objects by their ``id()``, that the receiver has.
+    """
     names = [*global_names, *_class_body_names(func.__code__)]
     there = {n: func.__globals__[n] for n in names if n in func.__globals__ and n not in known}
     used = {n: v for n, v in there.items() if not of_the_shell(n, v)}
@@ -37,7 +46,7 @@ def function_state(
         "__defaults__": func.__defaults__,
         "__module__": func.__module__,
         "__doc__": func.__doc__,
-        "__closure__": func.__closure__,
+        "cells": [() if id(c) in given else content_of(c) for c in func.__closure__ or ()],
         "__globals__": used,
     }
     if not isinstance(known, Everything):  # a fingerprint must not change with other imports
@@ -48,7 +57,7 @@ def function_state(
 def _submodules(func: types.FunctionType, values: Iterable[Any]) -> list[types.ModuleType]:
     """Submodules that a function reaches as attributes of a package: unpickling imports them."""
     names = set(_all_names(func.__code__))
-    cells = (c.cell_contents for c in func.__closure__ or () if is_filled(c))
+    cells = (content for c in func.__closure__ or () for content in content_of(c))
     packages = {v.__name__ for v in (*values, *cells) if isinstance(v, types.ModuleType)}
     return [sys.modules[n] for package in packages for n in _loaded(package, names)]
 
@@ -91,6 +100,68 @@ def slots_of(cls: type) -> tuple[str, ...] | None:
         for name, value in vars(cls).items()
         if isinstance(value, types.MemberDescriptorType) or name in special
     )
+
+
+class Whole:
+    """Pickles as ``of`` does, also where that object itself would go as a number."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+
+def whole(obj: Any, reduced: Any) -> Any:
+    """How :class:`Whole` of an object is reduced, from what the pickler says to the object."""
+    if reduced is NotImplemented:
+        reduced = obj.__reduce_ex__(5)
+    if not isinstance(reduced, tuple):
+        raise pickle.PicklingError(f"{type(obj).__qualname__} cannot be copied")
+    if reduced[0] is copyreg.__newobj__:  # type: ignore[attr-defined]
+        return _new_object, *reduced[1:]  # pickle takes __newobj__ for objects of that class only
+    if reduced[0] is copyreg.__newobj_ex__:  # type: ignore[attr-defined]
+        return _new_object_ex, *reduced[1:]
+    return reduced
+
+
+def _new_object(cls: type, *args: Any) -> Any:
+    return cls.__new__(cls, *args)
+
+
+def _new_object_ex(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return cls.__new__(cls, *args, **kwargs)
+
+
+def content_of(cell: types.CellType) -> tuple[Any, ...]:
+    """The content of a closure's variable, or nothing as long as it has none."""
+    return (cell.cell_contents,) if is_filled(cell) else ()
+
+
+def reduce_cell(cell: types.CellType, *, bare: bool) -> Any:
+    """A closure's variable is one object for all functions that share it.
+
+    ``bare``: a function that is just being pickled is in it or behind it, and fills it later.
+    """
+    content = () if bare else content_of(cell)
+    return (types.CellType, (), content, None, None, fill_cell) if content else (types.CellType, ())
+
+
+def reduce_exception(error: BaseException) -> Any:
+    """Without a call of an ``__init__`` in Python, which may want other arguments than it passed
+    on."""
+    cls = type(error)
+    as_usual = (
+        cls.__reduce__ is BaseException.__reduce__ and cls.__reduce_ex__ is object.__reduce_ex__
+    )
+    if not as_usual or not isinstance(cls.__init__, types.FunctionType):
+        return NotImplemented
+    return _make_exception, (cls, error.args), vars(error) or None
+
+
+def _make_exception(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    return error
 
 
 def reduce_array(obj: Any) -> Any:

@@ -19,6 +19,7 @@ SHOWN = 500  # jobs of one page at most
 
 _result = msgspec.json.Decoder(wire.Result)
 _error = msgspec.json.Decoder(wire.RemoteFailure)
+_spec = msgspec.json.Decoder(wire.JobSpec)
 
 STATES: dict[str, tuple[JobState, ...]] = {
     "queued": (JobState.QUEUED, JobState.CLAIMED, JobState.RETRY_WAIT),
@@ -147,6 +148,11 @@ async def result(call: Call) -> wire.Done:
     )
 
 
+async def inputs(call: Call) -> wire.InputsReply:
+    job = await own_job(call)
+    return wire.InputsReply(_spec.decode(job.spec).inputs)
+
+
 async def log(call: Call) -> ASGIApp:
     return await log_reply(call.backend, await own_job(call))
 
@@ -213,6 +219,14 @@ ENDPOINTS = [
         summary="How a job ended; 409 while it has not",
         policy=READ,
         reply=wire.Done,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{id}/inputs",
+        handler=inputs,
+        summary="What a job of yours was sent",
+        policy=READ,
+        reply=wire.InputsReply,
     ),
     Endpoint(
         method="GET",

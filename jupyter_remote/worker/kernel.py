@@ -20,6 +20,7 @@ from jupyter_remote import ambient, values, wire
 from jupyter_remote.errors import CaptureError, EnvironmentMismatch
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.money import meter
+from jupyter_remote.values import Numbered
 from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell
 from jupyter_remote.worker.fds import Capture
@@ -171,8 +172,9 @@ class KernelProcess:
     # --- kinds of jobs -----------------------------------------------------------------------
     def _cell(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
         namespace: Namespace = self._shell.user_ns
-        inputs = open_parcel(run.spec.inputs, run, namespace) or {}
-        cell = CellNamespace(run.spec, namespace, inputs)
+        numbered: Numbered = {}
+        inputs = open_parcel(run.spec.inputs, run, namespace, numbered) or {}
+        cell = CellNamespace(run.spec, namespace, inputs, numbered)
         state: ambient.State = {}
         self._stage(Stage.EXECUTING)
         try:

@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 
 from jupyter_remote.client.capture import capture_cell
-from jupyter_remote.client.home import Homecoming, bring_home
-from jupyter_remote.wire import Result
+from jupyter_remote.client.home import Arrived, Homecoming, bring_home
+from jupyter_remote.wire import JobSpec, Result
 from tests.capture import there
 
 Notebook = dict[str, Any]
@@ -32,15 +32,25 @@ def elsewhere() -> Iterator[Elsewhere]:
 
         def run(source: str, namespace: Notebook) -> Homecoming:
             cell = capture_cell(source, namespace)
-            parcel = cell.packed.parcel if cell.packed else None
             contents = cell.packed.contents if cell.packed else {}
+            spec = JobSpec(
+                kind="cell",
+                code=source,
+                inputs=cell.packed.parcel if cell.packed else None,
+                outputs=cell.outputs,
+                assigned=cell.assigned,
+                deleted=cell.deleted,
+                unwatched=cell.unwatched,
+                fixed=cell.fixed,
+            )
             sent = {digest: bytes(view) for digest, view in contents.items()}
-            arguments = (source, msgspec.json.encode(parcel), sent, cell.assigned, cell.deleted)
+            arguments = (source, msgspec.json.encode(spec), sent)
             encoded, contents = pool.submit(there.run, *arguments).result(timeout=60)
             result = msgspec.json.decode(encoded, type=Result)
             assert result.value is not None
-            values = there.opened(result.value, contents, namespace)
-            return bring_home(namespace, result, values, cell.sent)
+            originals = cell.numbered.__getitem__
+            value = there.opened(result.value, contents, namespace, given=originals, at_home=True)
+            return bring_home(namespace, result, Arrived(*value), originals, cell.sent)
 
         yield run
 
@@ -255,3 +265,134 @@ def test_a_change_in_place_is_seen_through_what_was_not_sent(
 ) -> None:
     local, remote = both(elsewhere, before, cell)
     assert same(eval(seen_through, local), eval(seen_through, remote))
+
+
+SHARED = {
+    "an object in a list and a dict": (
+        "class Player:\n    def __init__(s,n): s.name=n; s.score=0\nplayers=[Player('x')]; by_name={p.name:p for p in players}",
+        "by_name['x'].score=10",
+        "players[0].score",
+    ),
+    "an input inside a new tuple": (
+        "X=[1,2]; store={'X':X}",
+        "fold=(X,0)\nX.append(3)",
+        "store['X'], fold",
+    ),
+    "a list behind a tuple": (
+        "a=[]; t=(a,); d={'k':a}",
+        "t[0].append(1)",
+        "d",
+    ),
+    "a sentinel as a default": (
+        "MISSING=object()\ndef f(x=MISSING): return x is MISSING",
+        "r={}.get('k',MISSING)",
+        "f()",
+    ),
+    "a function in a list": (
+        "def cb(): return 1\ncallbacks=[cb]",
+        "first={'cb':cb}",
+        "cb in callbacks",
+    ),
+    "functions that share a variable": (
+        "def make():\n    n=0\n    def inc():\n        nonlocal n; n+=1\n    def get(): return n\n    return inc,get\ninc,get=make()",
+        "inc(); inc(); print(get())",
+        "get()",
+    ),
+    "a method of a list": (
+        "items=[]; add=items.append",
+        "add(5)",
+        "items",
+    ),
+    "a namespace in an object": (
+        "from types import SimpleNamespace\nclass Trainer:\n    def __init__(s,c): s.c=c\ncfg=SimpleNamespace(lr=1); tr=Trainer(cfg)",
+        "cfg.lr=2",
+        "tr.c.lr, tr.c is cfg",
+    ),
+    "a random generator in an object": (
+        "import numpy as np\nclass Trainer:\n    def __init__(s,c): s.c=c\nrng=np.random.default_rng(0); sim=Trainer(rng)",
+        "x=rng.normal()",
+        "sim.c is rng, sim.c.normal(), x",
+    ),
+    "an object with slots": (
+        "from dataclasses import dataclass\n@dataclass(slots=True)\nclass P:\n    x:int=0\nps=[P()]; p0=ps[0]",
+        "p0.x=5",
+        "ps",
+    ),
+    "parts of objects that were only read": (
+        "class Model:\n    def __init__(s,l): s.layers=l\nclass Opt:\n    def __init__(s,p): s.params=p\nl=[1]\nmodel=Model([l]); opt=Opt([model.layers[0]])",
+        "models=[model]",
+        "model.layers[0] is opt.params[0]",
+    ),
+    "a bound method": (
+        "class R:\n    def __init__(s): s.n=0\n    def bump(s): s.n+=1\nr=R(); cbs=[r.bump]; b=r.bump",
+        "b(); b()",
+        "cbs[0].__self__ is r, r.n",
+    ),
+    "state that a class leaves out of its pickles": (
+        "class DB:\n    def __init__(s): s.conn=object(); s.log=[]\n    def __getstate__(s): return {'log':s.log,'conn':None}\ndb=DB()",
+        "pool=[db]; db.log.append('x')",
+        "db.conn is None, db.log",
+    ),
+    "a traceback of an exception": (
+        "try: 1/0\nexcept Exception as e: tb_err=e",
+        "e2=tb_err",
+        "tb_err.__traceback__ is None, e2 is tb_err",
+    ),
+    "arrays that overlap": (
+        "import numpy as np\na=np.zeros(5); v=a[1:3]",
+        "a[1]=5; v[1]=-2",
+        "a",
+    ),
+    "a set in a tuple": (
+        "s={(1,)}; fs=frozenset(s); box=(s,)",
+        "s.add(2)",
+        "box, fs",
+    ),
+    "a list with attributes": (
+        "class L(list): pass\nx=L([1]); x.tag='t'; y=(x,)",
+        "x.append(2); x.tag='u'",
+        "y[0], y[0].tag, y[0] is x",
+    ),
+    "random numbers": (
+        "import random\nr=random.Random(1); h=(r,)",
+        "v=r.random()",
+        "h[0].random(), v",
+    ),
+    "a cached function": (
+        "import functools\n@functools.lru_cache\ndef f(x): return [x]\ng=f",
+        "z=f(1)",
+        "g is f, g(1)",
+    ),
+    "a frame and its column": (
+        "import pandas as pd\ndf=pd.DataFrame({'a':[1,2]}); s=df['a']; both=(df,s)",
+        "df['b']=[3,4]; df.loc[0,'a']=9",
+        "both[0], s.tolist(), both[0] is df",
+    ),
+    "a class that registers its subclasses": (
+        "class Plugin:\n    reg={}\n    def __init_subclass__(cls,**k): super().__init_subclass__(**k); Plugin.reg[cls.__name__]=cls\nclass Csv(Plugin):\n    def load(self): return 'csv'",
+        "c=Csv()",
+        "Plugin.reg['Csv']().load(), len(Plugin.__subclasses__())",
+    ),
+    "enumerations": (
+        "import enum\nclass Perm(enum.Flag): R=1; W=2; X=4\nclass Planet(enum.Enum):\n    EARTH=(5,6)\n    T=(5,6)\n    def __init__(s,m,r): s.mass=m",
+        "text=str(Perm.R|Perm.W), Planet.EARTH.mass",
+        "text, Perm.R|Perm.X, list(Planet.__members__)",
+    ),
+    "a method that is replaced": (
+        "class B: pass\nb=B()",
+        "B.__repr__=lambda s:'p'; B.x=1",
+        "b, B.x",
+    ),
+    "an exception with an init of its own": (
+        "class MyErr(Exception):\n    def __init__(self,a,b): super().__init__(f'{a}'); self.b=b\nhist=[]",
+        "loss=.5; hist.append(loss)\ntry: raise MyErr(1,2)\nexcept MyErr as e: last=e",
+        "loss,hist,last.b,last.args",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SHARED)
+def test_what_is_one_object_stays_one_object(case: str, elsewhere: Elsewhere) -> None:
+    before, cell, seen = SHARED[case]
+    local, remote = both(elsewhere, before, cell)
+    assert repr(eval(seen, remote)) == repr(eval(seen, local))

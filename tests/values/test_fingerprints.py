@@ -13,19 +13,26 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeClassifier
 
+from jupyter_remote.contents.watch import Watch
 from jupyter_remote.mapping import digest_of, map_blob
-from jupyter_remote.values import fingerprints
+from jupyter_remote.reach import inside
+from jupyter_remote.values import fingerprint, pack
 from tests.values.trips import Namespace, notebook, run_far, trip
+
+
+def watching(values: list[Any], namespace: Namespace) -> Watch:
+    """As in a worker: what the pickle has, of what the values consist of."""
+    there, numbered = inside(values, namespace), pack(values, namespace=namespace, numbered=True)
+    objects = {n: o for n, o in numbered.numbered.items() if id(o) in there}
+    return Watch(objects, namespace)
 
 
 def changed(value: Any, act: Callable[[Any], object]) -> bool:
     """Whether ``act`` changes the value, seen as a worker sees it: after it arrived."""
     value, namespace = trip(value)
-    before = fingerprints({"v": value}, namespace)
+    watch = watching([value], namespace)
     act(value)
-    after = fingerprints({"v": value}, namespace)
-    assert b"" not in (before["v"], after["v"])
-    return before != after
+    return bool(watch.changed())
 
 
 class Model:
@@ -83,24 +90,32 @@ def test_reading_is_no_change(case: str) -> None:
 
 
 def test_a_fingerprint_is_the_same_again() -> None:
-    values = {"a": FRAME, "b": {"x": [1, {2}]}, "c": Model(), "d": Model, "e": len, "f": np}
-    assert fingerprints(values, {}) == fingerprints(values, {})
-    assert all(fingerprints(values, {}).values())
+    for value in (FRAME, {"x": [1, {2}]}, Model(), Model, len, np):
+        assert fingerprint(value, {}) == fingerprint(value, {}) != b""
 
 
 def test_what_cannot_be_pickled_is_unknown() -> None:
-    found = fingerprints({"lock": [threading.Lock()], "generator": (i for i in []), "n": 1}, {})
-    assert (found["lock"], found["generator"]) == (b"", b"")
-    assert found["n"]
+    assert fingerprint([threading.Lock()]) == fingerprint(i for i in []) == b""
+    assert fingerprint(1)
+
+
+def test_other_objects_count_by_their_number() -> None:
+    inner = [1]
+    outer = (inner, 2)
+    before = fingerprint(outer, numbers={id(inner): 7})
+    inner.append(5)
+    assert fingerprint(outer, numbers={id(inner): 7}) == before
+    assert fingerprint(outer, numbers={id(inner): 8}) != before
+    assert fingerprint(inner, numbers={id(inner): 7}) != fingerprint([1], numbers={})
 
 
 def names_changed(source: str, act: str) -> set[str]:
     namespace: Namespace = notebook(source)
     values = {n: v for n, v in namespace.items() if not n.startswith("__")}
-    before = fingerprints(values, namespace)
+    watch = watching(list(values.values()), namespace)
     exec(act, namespace)
-    after = fingerprints({n: namespace[n] for n in values}, namespace)
-    return {n for n in values if before[n] != after[n]}
+    differ = {id(watch.objects[n]) for n in watch.changed()}
+    return {n for n, v in values.items() if inside([v], namespace).keys() & differ}
 
 
 def test_each_name_of_a_shared_object_changes() -> None:
@@ -143,9 +158,9 @@ def test_an_untouched_mapping_is_not_read(tmp_path: Path, monkeypatch: Any) -> N
     digest = digest_of(data)
     (tmp_path / "blob").write_bytes(data.tobytes())
     array = np.frombuffer(map_blob(tmp_path / "blob", digest, data.nbytes))
-    copied = fingerprints({"a": data}, {})
+    copied = fingerprint(data)
     monkeypatch.setattr("jupyter_remote.values.digest_of", None)
-    assert fingerprints({"a": array}, {}) == copied
+    assert fingerprint(array) == copied
 
 
 def test_memory_that_names_share_is_read_once(monkeypatch: Any) -> None:
@@ -157,5 +172,10 @@ def test_memory_that_names_share_is_read_once(monkeypatch: Any) -> None:
 
     monkeypatch.setattr("jupyter_remote.values.digest_of", counting)
     array = np.ones(100_000)
-    fingerprints({"a": array, "b": [array], "c": {"x": array}}, {})
+    Watch(dict(enumerate([array, [array], {"x": array}])), {})
     assert hashed == [array.nbytes]
+
+
+def test_what_a_frame_is_made_of_belongs_to_it() -> None:
+    watch = watching([FRAME, [FRAME]], {})
+    assert {type(o) for o in watch.objects.values()} == {pd.DataFrame, list}

@@ -50,7 +50,7 @@ def private():
     return sum(int(l.split()[1]) for l in open("/proc/self/smaps_rollup") if "Private_Dirty" in l)
 before = private()
 array = numpy.frombuffer(map_blob("blob", digest, size), "u1")
-assert values.fingerprints({"a": array, "b": {"a": array}}, {})
+assert values.fingerprint({"a": array, "b": {"a": array}})
 assert clean_digest(array) == digest
 print((private() - before) // 1024)
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 
-from jupyter_remote.values import fingerprints, why_not
+from jupyter_remote.values import fingerprint, why_not
 from tests.values.trips import notebook, run_far
 
 SOURCE = """
@@ -296,8 +296,9 @@ def test_ordinary_definitions_can_travel() -> None:
 
 
 def test_their_fingerprints_are_stable() -> None:
-    values = {name: NAMESPACE[name] for name in NAMES}
-    first, second = (fingerprints(values, NAMESPACE) for _ in range(2))
+    first, second = (
+        {name: fingerprint(NAMESPACE[name], NAMESPACE) for name in NAMES} for _ in range(2)
+    )
     assert {name for name in NAMES if first[name] != second[name]} == set()
 
 

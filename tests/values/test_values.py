@@ -21,7 +21,7 @@ from jupyter_remote import mapping, wire
 from jupyter_remote.errors import CaptureError, DigestMismatch, EnvironmentMismatch
 from jupyter_remote.mapping import blob_path, clean_digest, cut, digest_of, flat, map_blob, spool
 from jupyter_remote.pickling import versions
-from jupyter_remote.values import differences, fingerprints, pack, pack_raw, unpack, with_chunks
+from jupyter_remote.values import differences, fingerprint, pack, pack_raw, unpack, with_chunks
 from tests.values.trips import notebook, open_up
 
 MIB = 1 << 20
@@ -141,7 +141,7 @@ def test_nested_containers_with_arrays_come_back_equal(value: Any, far_apart: bo
 @given(NESTED)
 def test_fingerprints_are_the_same_again_also_after_a_trip(value: Any) -> None:
     values = {"v": value, "w": [value, value], "x": open_up(pack(value))}
-    assert fingerprints(values) == fingerprints(values)
+    assert fingerprint(values) == fingerprint(values)
 
 
 BASE = np.arange(240_000.0).reshape(20, 100, 120)

@@ -59,6 +59,6 @@ def run_far(home: Namespace, names: str, source: str, outputs: str) -> dict[str,
         timeout=60,
     )
     parcel, contents = pickle.loads(done.stdout)
-    values = unpack(parcel, lambda s: contents[s.digest], namespace=home)
+    values = unpack(parcel, lambda s: contents[s.digest], namespace=home, at_home=True)
     assert isinstance(values, dict)
     return values

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from jupyter_remote import mapping, values
+from jupyter_remote.client.home import Arrived, restored
 from jupyter_remote.values import Packed
-from jupyter_remote.wire import Bar, JobSpec, Result, Segment
+from jupyter_remote.wire import Bar, JobSpec, Parcel, Result, Segment
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.launch import KernelHandle, KernelLauncher
 
@@ -28,6 +29,7 @@ class Transcript:
         self.messages: list[channel.FromKernel] = []
         self.finished: channel.Finished | None = None
         self.folder = Path()
+        self.run: channel.Run | None = None
 
     def text(self, name: str = "stdout") -> str:
         texts = [m for m in self.messages if isinstance(m, channel.Text)]
@@ -74,20 +76,30 @@ class Transcript:
         assert self.done.result is not None, self.done.error
         return msgspec.json.decode(self.done.result, type=Result)
 
-    def value(
-        self, namespace: dict[str, Any] | None = None, paths: dict[str, str] | None = None
-    ) -> Any:
-        """What came home. Spooled segments are read from the spool, others from ``paths``."""
-        files = {s.segment.digest: s.file for s in self.done.spooled}
-        spool = self.folder / "spool"
+    def value(self, namespace: dict[str, Any] | None = None) -> Any:
+        """What came home; of a cell the names that it assigned or whose objects it changed."""
+        assert self.result.value is not None
+        assert self.run is not None
+        if self.run.spec.kind != "cell":
+            return self._opened(self.result.value, namespace)
+        numbered: values.Numbered = {}
+        inputs = {}
+        if self.run.spec.inputs is not None:
+            inputs = self._opened(self.run.spec.inputs, namespace, numbered=numbered)
+        came = self._opened(self.result.value, namespace, given=numbered.__getitem__)
+        return restored(inputs, Arrived(*came), numbered)
+
+    def _opened(self, parcel: Parcel, namespace: dict[str, Any] | None, **how: Any) -> Any:
+        assert self.run is not None
+        files = {s.segment.digest: s.file for s in self.done.spooled if s.file}
+        paths = self.run.paths
 
         def fetch(segment: Segment) -> memoryview:
-            file = files[segment.digest]
-            path = spool / file if file else Path((paths or {})[segment.digest])
+            file = files.get(segment.digest)
+            path = self.folder / "spool" / file if file else Path(paths[segment.digest])
             return mapping.map_blob(path, segment.digest, segment.size_bytes)
 
-        assert self.result.value is not None
-        return values.unpack(self.result.value, fetch, namespace=namespace)
+        return values.unpack(parcel, fetch, namespace=namespace, at_home=True, **how)
 
 
 class PlayingAgent:
@@ -125,6 +137,7 @@ class PlayingAgent:
             paths=self._stored(contents or {}),
             **more,
         )
+        self.now.run = run
         await self.handle.send(run)
 
     def _stored(self, contents: dict[str, Any]) -> dict[str, str]:

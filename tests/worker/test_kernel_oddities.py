@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jupyter_remote.worker import channel
-from tests.worker.playing_agent import PlayingAgent, Transcript, cell_of
+from tests.worker.playing_agent import PlayingAgent, cell_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -266,13 +266,6 @@ async def test_descriptors_that_are_closed_are_no_harm(agent: PlayingAgent) -> N
     assert seen.text() == "on\n"
 
 
-def value_of(agent: PlayingAgent, seen: Transcript) -> Any:
-    """What came home; blobs that were there before are named, not sent."""
-    stored = agent.folder / "blobs"
-    paths = {p.name: str(p) for p in stored.iterdir()} if stored.exists() else {}
-    return seen.value(paths=paths)
-
-
 def arrays() -> dict[str, Any]:
     big = np.arange(400_000).reshape(400, 1000)
     return {
@@ -297,7 +290,7 @@ async def test_an_array_there_and_back_is_the_same(agent: PlayingAgent, name: st
     array = arrays()[name]
     seen = await agent.cell("b = a.copy()\nsame = a", {"a": array}, assigned=["b", "same"])
     assert seen.done.ok, seen.error
-    back = value_of(agent, seen)
+    back = seen.value()
     np.testing.assert_array_equal(back["b"], array)
     assert back["b"].dtype == array.dtype
     if name == "masked":
@@ -324,7 +317,7 @@ async def test_a_frame_there_and_back_is_the_same(agent: PlayingAgent, name: str
     value = eval(FRAMES[name], {"pd": pd})
     seen = await agent.cell("b = a.copy()", {"a": value}, assigned=["b"])
     assert seen.done.ok, seen.error
-    assert value_of(agent, seen)["b"].equals(value)
+    assert seen.value()["b"].equals(value)
 
 
 async def test_sparse_and_mapped_arrays_come_home(agent: PlayingAgent) -> None:
@@ -337,6 +330,6 @@ total = sparse.sum()
 """
     seen = await agent.cell(code, {}, assigned=["sparse", "mapped", "total"])
     assert seen.done.ok, seen.error
-    back = value_of(agent, seen)
+    back = seen.value()
     assert back["sparse"].sum() == pytest.approx(back["total"])
     assert (np.asarray(back["mapped"]) == 7).all()
