@@ -6,6 +6,7 @@ and without touching the elements of arrays, frames, strings or lists of numbers
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import gc
@@ -84,10 +85,11 @@ class _Walk:
 
     def run(self, values: Iterable[Any]) -> None:
         level = [v for v in values if type(v) not in ATOMIC]
-        while level:
-            fresh = [v for v in level if self._is_new(v)]
-            parts = itertools.chain.from_iterable(map(self.parts, fresh))
-            level = [p for p in parts if type(p) not in ATOMIC]
+        with without_collection():
+            while level:
+                fresh = [v for v in level if self._is_new(v)]
+                parts = itertools.chain.from_iterable(map(self.parts, fresh))
+                level = [p for p in parts if type(p) not in ATOMIC]
 
     def _is_new(self, value: Any) -> bool:
         if id(value) in self.reached.objects or value is self.namespace:
@@ -222,3 +224,16 @@ def global_names(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]
             loads.update(dict.fromkeys(inner_loads))
             stores.update(dict.fromkeys(inner_stores))
     return tuple(loads), tuple(stores)
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Python looks for garbage whenever many objects are made, which takes longer than making them
+    where none of them is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

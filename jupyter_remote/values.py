@@ -54,6 +54,7 @@ from jupyter_remote.pickling.versions import (
     differences,
     versions_used,
 )
+from jupyter_remote.reach import without_collection
 from jupyter_remote.wire import CHUNKED_BYTES, INLINE_BYTES, NameInfo, Parcel, Segment
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def pack(
     except Exception as error:
         why = reasons.of(value, error, namespace)
         raise CaptureError(f"It cannot travel: {why}.", hint=reasons.HINT) from error
-    objects = _objects(pickler.memo.copy().values()) if numbered else {}
+    objects = _objects(lambda: pickler.memo.copy().values()) if numbered else {}
     pickled = stream.getvalue()
     contents = [memoryview(pickled), *buffers]
     inline = not buffers and len(pickled) <= INLINE_BYTES
@@ -138,9 +139,10 @@ def pack(
     return with_chunks(packed) if chunked else packed
 
 
-def _objects(numbered: Iterable[tuple[int, Any]]) -> Numbered:
+def _objects(numbered: Callable[[], Iterable[tuple[int, Any]]]) -> Numbered:
     """Without strings, numbers and the like, of which nobody asks which one it is."""
-    return {number: obj for number, obj in numbered if type(obj) not in _NOBODY}
+    with without_collection():
+        return {number: obj for number, obj in numbered() if type(obj) not in _NOBODY}
 
 
 def pack_raw(data: Buffer, *, chunked: bool = True) -> Packed:
@@ -212,7 +214,7 @@ def unpack(
         unpickler = _Unpickler(Reader(stream), _writable(buffers), given)
         value = unpickler.load()
     if numbered is not None:
-        numbered.update(_objects(unpickler.memo.copy().items()))
+        numbered.update(_objects(lambda: unpickler.memo.copy().items()))
     for cls in arrival.filled_classes:  # not before: a class may hold instances of its own
         as_it_came[cls] = marks_of(cls, _print_of_data)
     return value

@@ -27,10 +27,14 @@ from jupyter_remote.client.shipping import (
     sources_of,
 )
 from jupyter_remote.client.sizes import name_info
-from jupyter_remote.contents.parts import has_identity, is_array
+from jupyter_remote.contents.parts import (
+    CONTAINERS,
+    has_identity,
+    is_array,
+)
 from jupyter_remote.contents.update import can_change
 from jupyter_remote.errors import CaptureError, UsageError
-from jupyter_remote.reach import Reached, reach
+from jupyter_remote.reach import Reached, reach, without_collection
 from jupyter_remote.values import Numbered, Packed
 from jupyter_remote.wire import NameInfo
 
@@ -180,11 +184,16 @@ def _aliases(reached: Reached, namespace: Namespace, chosen: Iterable[str]) -> l
 def _numbered(packed: Packed | None, reached: Reached) -> tuple[Numbered, list[int], list[int]]:
     """Objects that have an identity here; numbers of those that only helped to pickle others; and
     of those that cannot take over what others hold."""
-    every = {n: o for n, o in packed.numbered.items() if has_identity(o)} if packed else {}
-    real = {n: o for n, o in every.items() if id(o) in reached.objects}
-    attributes = {id(getattr(o, "__dict__", None)) for o in real.values()}
-    unwatched = [n for n, o in every.items() if n not in real and id(o) not in attributes]
-    return real, unwatched, [n for n, o in real.items() if is_array(o) and not can_change(o)]
+    if packed is None:
+        return {}, [], []
+    with without_collection():
+        every = {n: o for n, o in packed.numbered.items() if has_identity(o)}
+        real = {n: o for n, o in every.items() if id(o) in reached.objects}
+        others = [o for o in real.values() if type(o) not in CONTAINERS]
+        attributes = {id(getattr(o, "__dict__", None)) for o in others}
+        unwatched = [n for n, o in every.items() if n not in real and id(o) not in attributes]
+        fixed = {id(o) for o in others if is_array(o) and not can_change(o)}
+    return real, unwatched, [n for n, o in real.items() if id(o) in fixed] if fixed else []
 
 
 def _is_changeable(value: object) -> bool:

@@ -24,10 +24,10 @@ _PLAIN_VALUES = (int, float, complex, str, bytes, bool, type(None))
 def has_identity(obj: Any) -> bool:
     """Does it matter which of several equal objects it is?"""
     kind = type(obj)
-    if kind in _NOBODY:
-        return False
     if kind in CONTAINERS or kind is types.CellType:
         return True
+    if kind in _NOBODY:
+        return False
     if isinstance(obj, type | types.FunctionType):
         return not is_importable(obj)
     hash_: Any = kind.__hash__
@@ -46,6 +46,8 @@ def held_by(obj: Any) -> tuple[Any, ...] | None:
     kind = type(obj)
     if kind is list or kind is set:
         return tuple(obj)
+    if kind is dict:
+        return (*obj, *obj.values())
     if kind is deque:
         return (obj.maxlen, *obj)
     if kind in DICTS:
@@ -162,17 +164,17 @@ def _equal_values(a: Any, b: Any) -> bool:
 
 def is_array(value: Any) -> bool:
     """Exactly an array of numpy."""
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and type(value) is numpy.ndarray
+    kind = type(value)
+    return kind.__module__ == "numpy" and kind is sys.modules["numpy"].ndarray
 
 
 def is_pandas(value: Any) -> bool:
     """A frame or a series of pandas."""
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and type(value) in (
-        getattr(pandas, "DataFrame", None),  # while it is being imported it has none
-        getattr(pandas, "Series", None),
-    )
+    kind = type(value)
+    if not kind.__module__.startswith("pandas"):
+        return False
+    pandas = sys.modules["pandas"]
+    return kind in (pandas.DataFrame, pandas.Series)
 
 
 def _hashed(cls: type) -> Hashable:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jupyter_remote import values
 from jupyter_remote.contents.parts import has_identity, held_by, is_pandas, same
+from jupyter_remote.reach import without_collection
 
 
 class Watch:
@@ -20,12 +21,16 @@ class Watch:
     def __init__(self, objects: Mapping[int, Any], namespace: dict[str, Any]) -> None:
         """``objects``: by number; they are kept, and so is what they hold now."""
         self._namespace = namespace
-        self.objects = {n: o for n, o in objects.items() if has_identity(o)}
-        self.numbers = {id(o): n for n, o in self.objects.items()}
-        for frame in [o for o in self.objects.values() if is_pandas(o)]:
-            if id(frame) in self.numbers:
+        with without_collection():
+            self.objects = {n: o for n, o in objects.items() if has_identity(o)}
+            self.numbers = {id(o): n for n, o in self.objects.items()}
+            held = {n: held_by(o) for n, o in self.objects.items()}
+        for number in [n for n, parts in held.items() if parts is None]:
+            if is_pandas(frame := self.objects.get(number)):
                 self._keep_together(frame)
-        self._held = {n: held for n, o in self.objects.items() if (held := held_by(o)) is not None}
+        self._held = {n: parts for n, parts in held.items() if parts is not None}
+        if len(self.objects) < len(held):
+            self._held = {n: parts for n, parts in self._held.items() if n in self.objects}
         self._prints = self._printed()
 
     def _keep_together(self, frame: Any) -> None:
@@ -38,6 +43,8 @@ class Watch:
         values.fingerprint(frame, self._namespace, inside=forget)
 
     def _printed(self) -> dict[int, Any]:
+        if len(self._held) == len(self.objects):
+            return {}
         return {n: self._print_of(o) for n, o in self.objects.items() if n not in self._held}
 
     def _print_of(self, obj: Any) -> Any:
