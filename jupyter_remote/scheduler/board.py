@@ -111,6 +111,7 @@ class Board:
         self.instances: dict[str, Instance] = {}
         self.partial = False  # more is queued in the store than was read
         self.closing = False
+        self.refused = False  # a commit was, since leases were last looked at
         self.paused_until = 0.0
         self.launch_at = 0.0
         self.launch_failures = 0

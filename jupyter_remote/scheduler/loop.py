@@ -7,6 +7,7 @@ then calls :meth:`Scheduler.note` with each job it returned.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
@@ -43,6 +44,7 @@ FIRST = 1  # the epoch of the first attempt
 REFILL = 1000  # jobs read at a time
 UNSEEN_S = 3.0  # a local instance that its provider does not list for so long is gone
 STORAGE_PAUSE_S = 2.0
+FAILED_PAUSE_S = 1.0
 ASLEEP_S = 10.0  # between two looks at the leases: this process, or its machine, stood still
 
 
@@ -116,7 +118,7 @@ class Scheduler:
     async def start(self) -> None:
         """Read what there is and begin. Tidying waits for its first interval."""
         now = self._clock.now()
-        self.board.done_at["tidy"] = now
+        self.board.done_at["tidy"] = self.board.done_at["refill"] = now
         # Workers could not renew their leases while there was no backend.
         await self._commit(self._store.renew_leases, now, self._lease_s)
         snapshot = await self._commit(self._store.snapshot, REFILL)
@@ -135,6 +137,10 @@ class Scheduler:
             await asyncio.gather(self._main, return_exceptions=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def refused(self) -> None:
+        """The disk took no commit: leases could not be renewed, whoever asked for it."""
+        self.board.refused = True
+
     def wake(self) -> None:
         """Something happened: plan again."""
         self._woken.set()
@@ -142,9 +148,14 @@ class Scheduler:
     async def _run(self) -> None:
         while True:
             self._woken.clear()
-            for action in plans.plan(self._clock.now(), self.board, self._limits):
-                self._begin(action)
-            await self._sleep(plans.next_at(self._clock.now(), self.board, self._limits))
+            try:
+                for action in plans.plan(self._clock.now(), self.board, self._limits):
+                    self._begin(action)
+                until = plans.next_at(self._clock.now(), self.board, self._limits)
+            except Exception:  # one mistake must not end all scheduling
+                log.exception("the scheduler failed")
+                until = self._clock.now() + FAILED_PAUSE_S
+            await self._sleep(until)
 
     async def _sleep(self, until: float) -> None:
         delay = max(0.01, until - self._clock.now())
@@ -246,6 +257,7 @@ class Scheduler:
                 self._spawn(self._wake_due())
             case plans.Refill():
                 self.board.partial = False
+                self.board.done_at["refill"] = now
                 self._spawn(self._refill())
             case plans.Tidy():
                 self.board.done_at["tidy"] = now
@@ -256,7 +268,7 @@ class Scheduler:
                 self._spawn(self._launch(id))
             case plans.Look(instances):
                 for id in instances:
-                    self.board.instances[id].looked_at = now
+                    self.board.instances[id].looked_at = float("inf")  # until this look is over
                 self._spawn(self._look(instances))
 
     async def _assign(self, action: plans.Assign, ahead: bool = False) -> None:
@@ -285,16 +297,23 @@ class Scheduler:
             return None
         if claimed is None:
             self.board.give_back(waiting, again=False)
-            self.wake()
+            self._look_again(waiting.job)
             return None
         job: JobRecord = claimed[0].job
         return job
 
+    def _look_again(self, job: JobId) -> None:
+        """What was said of a job while it was being claimed was passed over."""
+        with contextlib.suppress(errors.NotFound):  # its submit was refused
+            self.board.note(self._store.job(job))
+        self.wake()
+
     async def _expire(self, asleep: bool) -> None:
         """``asleep``: nobody was heard for a while because this process did not run."""
         now = self._clock.now()
-        if asleep:
+        if asleep or self.board.refused:
             await self._commit(self._store.renew_leases, now, self._lease_s)
+            self.board.refused = False
         await self._commit(self._store.expire_leases, now)
         await self._commit(self._store.expire_limits, now, self._grace_s)
 
@@ -341,16 +360,23 @@ class Scheduler:
 
     async def _look(self, instances: tuple[str, ...]) -> None:
         assert self._provider is not None
-        seen = {s.id: s for s in await self._provider.describe(instances)}
-        for id in instances:
-            found = seen.get(id)
-            if found is not None and found.state is not InstanceState.TERMINATED:
-                await self._moved(found)
-                if self._away_s(id) > self._lease_s:
-                    await self._provider.terminate(id)
-                    await self._instance_gone(id, "it did not answer and was ended")
-            elif found is not None or self._unseen(id):
-                await self._instance_gone(id, found.detail if found else "")
+        try:
+            seen = {s.id: s for s in await self._provider.describe(instances)}
+            for id in instances:
+                await self._looked(id, seen.get(id))
+        finally:
+            for instance in filter(None, map(self.board.instances.get, instances)):
+                instance.looked_at = self._clock.now()
+
+    async def _looked(self, id: str, found: Seen | None) -> None:
+        assert self._provider is not None
+        if found is not None and found.state is not InstanceState.TERMINATED:
+            await self._moved(found)
+            if self._away_s(id) > self._lease_s:
+                await self._provider.terminate(id)
+                await self._instance_gone(id, "it did not answer and was ended")
+        elif found is not None or self._unseen(id):
+            await self._instance_gone(id, found.detail if found else "")
 
     def _away_s(self, id: str) -> float:
         """For how long the worker of an instance has not been connected: it hangs."""
@@ -371,8 +397,9 @@ class Scheduler:
 
     async def _instance_gone(self, id: str, detail: str = "") -> None:
         """It is known to be dead: what its worker had is lost now, not when the lease ends."""
+        if self.board.instances.pop(id, None) is None:
+            return
         now = self._clock.now()
-        self.board.instances.pop(id, None)
         failures = self.board.launch_failures
         self.board.launch_failures += 1
         self.board.launch_at = now + plans.backoff_s(failures, self._limits)

@@ -20,6 +20,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     check_every_s: float = 2.0  # leases and time limits, while something runs
     look_every_s: float = 1.0  # at a local worker that was launched and is not connected
     tidy_every_s: float = 600.0  # retention, unused blobs
+    refill_every_s: float = 60.0  # the store is read, whatever was heard
     launch_backoff_s: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)
 
 
@@ -69,7 +70,8 @@ def plan(now: float, board: Board, limits: Limits) -> list[Action]:
     if any(at <= now for at in board.retry_at.values()):
         actions.append(Wake())
     if now >= board.paused_until:
-        if board.partial and not board.queues:
+        stale = now >= board.done_at.get("refill", now) + limits.refill_every_s
+        if stale or (board.partial and not board.queues):
             actions.append(Refill())
         actions += _assignments(board, limits)
     if limits.local:
@@ -152,7 +154,10 @@ def _local_worker(now: float, board: Board, limits: Limits) -> Iterator[Action]:
 
 def next_at(now: float, board: Board, limits: Limits) -> float:
     """When to plan again if nothing happens before."""
-    times = [board.done_at.get("tidy", now) + limits.tidy_every_s]
+    times = [
+        board.done_at.get("tidy", now) + limits.tidy_every_s,
+        board.done_at.get("refill", now) + limits.refill_every_s,
+    ]
     if board.active:
         times.append(board.done_at.get("leases", now) + limits.check_every_s)
     times += board.retry_at.values()

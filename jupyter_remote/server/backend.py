@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from jupyter_remote import errors
 from jupyter_remote.blobs.base import Blobs
 from jupyter_remote.clock import Clock
 from jupyter_remote.model import JobRecord, MachineType, OwnerId
@@ -113,7 +114,9 @@ class Backend:
     def _tell(self, commit: asyncio.Future[Any]) -> None:
         """Called before whoever waits for this commit goes on."""
         self._commits.discard(commit)
-        if commit.exception() is not None:
+        if (error := commit.exception()) is not None:
+            if isinstance(error, errors.StorageFull):
+                self.scheduler.refused()
             return
         for job, events in changes_of(commit.result()):
             self.hub.publish(job.owner, job.client, job.id, events)

@@ -3,7 +3,8 @@
 Each has its own savepoint: one that fails is undone alone. Nobody is answered before the commit.
 They run in a thread of their own. Where the disk is quick, single calls of verbs that are quick run
 on the event loop itself, those of one turn of it in one commit: two hops between threads and the
-fight for the interpreter's lock take longer than such a commit.
+fight for the interpreter's lock take longer than such a commit. Wherever they run, the calls of an
+event loop are committed, and their callers told, in the order in which they were made.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ class Writer:
                 loop.call_soon(self._run_here)
             self._here.append(call)
         else:
+            self._hand_over()
             self._put(call)
         return waiting
 
@@ -112,10 +114,18 @@ class Writer:
         )
 
     def _run_here(self) -> None:
+        if self._aside:  # whatever came there meanwhile is to be told first
+            self._hand_over()
         calls, self._here = self._here, []
         if calls:
             self._run(calls)
             _tell_all(calls)
+
+    def _hand_over(self) -> None:
+        """Nothing overtakes: what waits here goes to the thread, too, before what comes next."""
+        calls, self._here = self._here, []
+        for call in calls:
+            self._put(call)
 
     def call_sync(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As :meth:`call`, for threads without an event loop."""

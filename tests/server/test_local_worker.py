@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from jupyter_remote import wire
 from jupyter_remote.model import InstanceState, MachineType
 from jupyter_remote.money.catalog import local_machine
 from jupyter_remote.providers.base import Launch, Seen
+from jupyter_remote.scheduler.plan import Limits
 
 from .conftest import Running, Worker, submit, until
 
@@ -24,6 +27,9 @@ class FakeProvider:
     def __init__(self) -> None:
         self.launched: list[Launch] = []
         self.dead: set[str] = set()
+        self.asked_to_end: list[str] = []
+        self.may_end = threading.Event()
+        self.may_end.set()
 
     def machines(self) -> list[MachineType]:
         return [local_machine()]
@@ -36,6 +42,8 @@ class FakeProvider:
         return [self._seen(id) for id in ids]
 
     async def terminate(self, id: str) -> None:
+        self.asked_to_end.append(id)
+        await asyncio.to_thread(self.may_end.wait, 10)
         self.dead.add(id)
 
     async def close(self) -> None:
@@ -104,7 +112,9 @@ def test_a_worker_that_is_away_but_alive_is_waited_for(
     board = server.backend.scheduler.board
     instance = board.instances[provider.launched[0].id]
     seen = instance.looked_at
-    until(lambda: instance.looked_at > seen)  # looked at, found alive, and left alone
+    until(
+        lambda: seen < instance.looked_at < float("inf")
+    )  # looked at, found alive, and left alone
     again = Worker(server, id="w-1", token=first.token)
     assert again.hello(running=[(id, 1)]).keep == [(id, 1)]
     assert again.complete(assign).ok
@@ -155,5 +165,23 @@ def test_a_worker_that_hangs_is_ended_and_replaced(tmp_path: Path, provider: Fak
     assert provider.launched[0].id in provider.dead
     reply = server.http.call("GET", f"/v1/jobs/{id}/history", reply=wire.HistoryReply)
     assert [h.event for h in reply.history] == ["submit", "claim", "start", "lose"]
+    hung.close()
+    server.stop()
+
+
+def test_a_worker_that_takes_long_to_end_is_asked_once(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    server = Running(tmp_path, provider, lease_s=0.5, dead_man_s=0.3)
+    until(lambda: provider.launched)
+    hung = dial(server, provider.launched[0], "w-1")
+    provider.may_end.clear()
+    until(lambda: provider.asked_to_end, 20)
+    board, asked_at = server.backend.scheduler.board, server.backend.clock.now()
+    until(lambda: server.backend.clock.now() > asked_at + 3 * Limits().look_every_s)
+    provider.may_end.set()
+    until(lambda: len(provider.launched) == 2)
+    assert provider.asked_to_end == [provider.launched[0].id]
+    assert board.launch_failures <= 1
     hung.close()
     server.stop()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from jupyter_remote.model import JobId, WorkerId
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from jupyter_remote.store.writer import Writer
 from tests.conformance.store import ADA, new_job
+from tests.server.conftest import until
 
 
 class Counting:
@@ -188,21 +191,30 @@ async def test_on_a_slow_disk_quick_calls_too_run_in_the_thread(
     writer.close()
 
 
-async def test_commits_are_told_in_their_order_wherever_they_ran(store: SqliteStore) -> None:
+@pytest.mark.parametrize("turn", [1, 2, 5, 60])
+async def test_commits_are_made_and_told_in_the_order_of_the_calls(
+    store: SqliteStore, turn: int
+) -> None:
+    """Quick and slow calls mixed, so many in each turn of the event loop, and a thread that is
+    quicker than the next turn."""
     writer = Writer(store, quick={"submit"})
     told: list[int] = []
+    cursors: list[int] = []
 
-    async def one(number: int) -> None:
-        slow = number % 3 == 0
-        jobs = [new_job(f"{number}-{n}") for n in range(20 if slow else 1)]
+    def note(number: int, done: asyncio.Future[Any]) -> None:
+        told.append(number)
+        cursors.append(done.result()[-1].event.cursor)
+
+    mixed = random.Random(turn)
+    for number in range(240):
+        jobs = [new_job(f"{number}-{n}") for n in range(mixed.choice([1, 1, 20]))]
         sent = writer.send(store.submit, jobs, 1.0)
-        sent.add_done_callback(lambda done: told.append(done.result()[-1].event.cursor))
-        await asyncio.sleep(0.001 * (number % 2))
-
-    for number in range(60):
-        await one(number)
+        sent.add_done_callback(functools.partial(note, number))
+        if number % turn == turn - 1:
+            until(lambda: not writer._aside)
+            await asyncio.sleep(0)
     await writer.call(store.submit, [new_job("last")], 1.0)
-    await writer.call(store.last_cursor)
-    assert len(told) == 60
-    assert told == sorted(told)
+    await asyncio.sleep(0)
+    assert told == list(range(240))
+    assert cursors == sorted(cursors)
     writer.close()
