@@ -19,8 +19,8 @@ from jupyter_remote.model import JobId, Stage, WorkerId, WorkerRecord
 from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.scheduler.board import Active, Agent
 from jupyter_remote.server.auth import Caller
-from jupyter_remote.server.submitting import check_label, check_segments
-from jupyter_remote.store.base import AttemptUpdate, Outcome
+from jupyter_remote.server.reports import Latest, check_events, outcome_of
+from jupyter_remote.server.submitting import check_label
 
 if TYPE_CHECKING:
     from jupyter_remote.server.backend import Backend
@@ -36,44 +36,7 @@ REPLACED, SILENT, REFUSED = 4000, 4001, 1008
 
 _decoder = msgspec.msgpack.Decoder(wire.WorkerMessage)
 _encode = msgspec.msgpack.encode
-_bar = msgspec.json.Decoder(wire.Bar)
 _STAGES = {stage.value: stage for stage in Stage}
-
-
-class Latest:
-    """Progress and metrics of one attempt that are not written yet."""
-
-    __slots__ = ("bars", "metrics", "written_at")
-
-    def __init__(self) -> None:
-        self.bars: dict[str, wire.Bar] = {}
-        self.metrics: bytes | None = None
-        self.written_at = float("-inf")
-
-    def add(self, events: Sequence[wire.WorkerEvent]) -> None:
-        """Take over what transient events say. Raises ValidationError for a malformed bar."""
-        for event in events:
-            if event.type == "progress":
-                bar = _bar.decode(event.data)
-                self.bars[bar.id] = bar
-            elif event.type == "metrics":
-                self.metrics = event.data
-
-    def update(
-        self, active: Active, events: list[wire.WorkerEvent], stage: Stage | None
-    ) -> AttemptUpdate:
-        """Everything that is not written yet, to be written."""
-        bars = msgspec.json.encode(list(self.bars.values())) if self.bars else None
-        update = AttemptUpdate(
-            job=active.job,
-            epoch=active.epoch,
-            events=events,
-            stage=stage,
-            progress=bars,
-            metrics=self.metrics,
-        )
-        self.bars, self.metrics = {}, None
-        return update
 
 
 class Link:
@@ -86,7 +49,7 @@ class Link:
         self._backend = backend
         self._websocket = websocket
         self._turns: dict[str, asyncio.Task[None]] = {}
-        self._latest: dict[str, Latest] = {}
+        self._latest: dict[tuple[str, int], Latest] = {}
         self._room = asyncio.Semaphore(OUTSTANDING)
 
     async def send(self, message: wire.ServerMessage) -> bool:
@@ -200,19 +163,27 @@ class Link:
 
     async def _beat(self, message: wire.Beat, active: Active) -> wire.Answer:
         backend = self._backend
-        events = list(message.events)
-        latest = self._latest.setdefault(active.job, Latest())
+        events = check_events(message.events)
+        latest = self._latest_of(active)
         latest.add(events)
         self._publish_transient(active, events)
         stored = [e for e in events if e.seq]
         now = backend.clock.monotonic()
         if stored or message.stage or now - latest.written_at >= LATEST_EVERY_S:
-            latest.written_at = now
             stage = _STAGES.get(message.stage) if message.stage else None
             update = latest.update(active, stored, stage)
             lease_s = backend.settings.lease_s
             await backend.commit(backend.store.beat, update, backend.clock.now(), lease_s)
+            latest.written(now)
         return self._flags(message.req, active, stored[-1].seq if stored else 0)
+
+    def _latest_of(self, active: Active) -> Latest:
+        key = (active.job, active.epoch)
+        if key not in self._latest:
+            job = self._backend.store.job(active.job)
+            self._latest = {k: v for k, v in self._latest.items() if k[0] != active.job}
+            self._latest[key] = Latest(job.progress)
+        return self._latest[key]
 
     def _publish_transient(self, active: Active, events: Sequence[wire.WorkerEvent]) -> None:
         transient = [
@@ -228,13 +199,17 @@ class Link:
     async def _complete(self, message: wire.Complete, active: Active) -> wire.Answer:
         backend = self._backend
         now = backend.clock.now()
-        latest = self._latest.pop(active.job, Latest())
-        latest.add(message.events)
-        self._publish_transient(active, message.events)
+        check_events(message.events)
         outcome = outcome_of(message)
-        if latest.bars:
-            update = latest.update(active, [], None)
-            await backend.commit(backend.store.beat, update, now, backend.settings.lease_s)
+        key = (active.job, active.epoch)
+        if key in self._latest or any(not e.seq for e in message.events):
+            latest = self._latest_of(active)
+            latest.add(message.events)
+            self._publish_transient(active, message.events)
+            if latest.changed:
+                update = latest.update(active, [], None)
+                await backend.commit(backend.store.beat, update, now, backend.settings.lease_s)
+            del self._latest[key]
         active.leaving = True
         try:
             await backend.commit(backend.store.finish, active.job, active.epoch, outcome, now)
@@ -249,29 +224,12 @@ class Link:
         now = backend.clock.now()
         why = message.reason[:500]
         active.leaving = True
-        await backend.commit(backend.store.release, active.job, active.epoch, now, why)
-        self._latest.pop(active.job, None)
+        try:
+            await backend.commit(backend.store.release, active.job, active.epoch, now, why)
+        except errors.JupyterRemoteError:
+            active.leaving = False
+            raise
         return wire.Answer(req=message.req)
-
-
-def outcome_of(message: wire.Complete) -> Outcome:
-    """What the store is told. Raises InvalidRequest for malformed segments."""
-    value = message.result.value if message.result else None
-    segments = [s for s in value.segments if s.data is None] if value else []
-    check_segments([*segments, *([message.log] if message.log else [])])
-    encode = msgspec.json.encode
-    return Outcome(
-        kind=message.outcome,
-        reason=message.reason,
-        detail=message.detail,
-        signal=message.signal,
-        result=encode(message.result) if message.result else None,
-        error=encode(message.error) if message.error else None,
-        segments=segments,
-        log=message.log,
-        events=[e for e in message.events if e.seq],
-        metrics=encode(message.metrics) if message.metrics else None,
-    )
 
 
 class Fleet:

@@ -101,6 +101,8 @@ def claim(
         worker=worker,
         claimed_at=now,
         started_at=None,
+        progress=None,
+        metrics=None,
     )
     return step, attempt
 

@@ -271,11 +271,11 @@ class Attempt:
                 self._kernel.kill()
 
     def _answered(self, answer: Answer, sent_at: float) -> None:
-        if answer.ok:
-            self._supervisor.acknowledged(sent_at)
-        elif answer.code not in AGAIN_CODES:
+        if not answer.ok and answer.code not in AGAIN_CODES:
             self.abandon()
             return
+        # Whoever answers that its disk is full keeps all leases until there is room again.
+        self._supervisor.acknowledged(sent_at)
         if answer.cancel:
             self.cancel(answer.cancel)
 
