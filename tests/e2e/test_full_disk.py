@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +127,29 @@ def test_a_large_result_waits_for_room(disk, tmp_path):
         disk.free()
         assert job.result(30)[-1] == (1 << 20) - 1
         assert "no room" in job.stderr
+
+
+@pytest.mark.timeout(120)
+def test_a_disk_that_is_full_for_longer_than_a_lease_costs_no_job(disk, tmp_path, monkeypatch):
+    """Worker and backend hear of each other all the time; only nothing can be written."""
+    lease_s = 3.0
+    monkeypatch.setenv("JUPYTER_REMOTE_LEASE_S", str(lease_s))
+    monkeypatch.setenv("JUPYTER_REMOTE_HEARTBEAT_S", "0.3")
+    journal, gate = tmp_path / "journal", tmp_path / "gate"
+    with jr.Client() as client:
+        quiet = client.submit(wait_for_gate, str(journal), str(gate), 6)
+        talking = client.submit(chatter, str(gate))
+        until(lambda: len(started(journal)) == 1 and talking.stdout)
+        disk.fill()
+        full_until = time.monotonic() + 3 * lease_s
+        until(lambda: time.monotonic() > full_until)
+        disk.free()
+        seen = len(talking.stdout)
+        until(lambda: len(talking.stdout) > seen)  # a beat was written again
+        full_until = time.monotonic() + lease_s
+        until(lambda: time.monotonic() > full_until)
+        gate.touch()
+        assert quiet.result(60) == 36
+        lines = talking.result(60)
+        assert talking.stdout == "".join(f"line {n} " + "x" * 200 + "\n" for n in range(lines))
+        assert [job.view.attempt for job in (quiet, talking)] == [1, 1]

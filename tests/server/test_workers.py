@@ -158,6 +158,69 @@ def test_bars_are_shown_live_and_kept_as_the_latest(server: Running, worker: Wor
     assert "progress" not in {e.type for e in kept}
 
 
+def test_bars_that_do_not_move_any_more_are_kept(server: Running, worker: Worker) -> None:
+    id = submit(server).job.id
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+
+    def beat(*bars: wire.Bar) -> wire.Answer:
+        events = [wire.WorkerEvent("progress", wire.encode(bar)) for bar in bars]
+        return worker.ask(wire.Beat, job=id, epoch=1, events=events, stage="executing")
+
+    beat(wire.Bar(id="outer", n=4, total=10))
+    beat(*(wire.Bar(id=f"inner {n}", n=1, state="close") for n in range(300)))
+    beat(wire.Bar(id="last", n=1))
+    told = show(server, id).progress
+    assert (told[0].id, told[-1].id, len(told)) == ("outer", "last", 200)
+    again = Worker(server, token=worker.token)
+    again.hello(running=[(id, 1)])  # another connection goes on where this one was
+    bar = wire.WorkerEvent("progress", wire.encode(wire.Bar(id="last", n=2)))
+    assert again.complete(assign, events=[bar]).ok
+    assert [(b.id, b.n) for b in show(server, id).progress][0::199] == [("outer", 4), ("last", 2)]
+    again.close()
+
+
+def test_a_beat_that_was_not_written_is_written_with_the_next(
+    server: Running, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = submit(server).job.id
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+    beat, refusals = server.backend.store.beat, [errors.StorageFull("full")]
+
+    def refusing(*args: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return beat(*args)
+
+    monkeypatch.setattr(server.backend.store, "beat", refusing)
+    bar = wire.WorkerEvent("progress", wire.encode(wire.Bar(id="b", n=3)))
+    assert worker.ask(wire.Beat, job=id, epoch=1, events=[bar]).code == "storage_full"
+    assert worker.ask(wire.Beat, job=id, epoch=1).ok
+    assert [b.n for b in show(server, id).progress] == [3]
+
+
+@pytest.mark.parametrize(
+    ("type", "data", "seq"),
+    [("done", b"{}", 1), ("status", b"{}", 1), ("progress", b'{"id": "b", "n": 1}', 1),
+     ("stream", b"{", 1), ("stream", b'"\xff"', 1), ("stream", b"{}", 0)],
+)  # fmt: skip
+def test_an_event_that_no_worker_makes_is_refused(
+    server: Running, worker: Worker, type: str, data: bytes, seq: int
+) -> None:
+    id = submit(server).job.id
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+    event = wire.WorkerEvent(type, data, seq)
+    assert worker.ask(wire.Beat, job=id, epoch=1, events=[event]).code == "invalid_request"
+    assert worker.complete(assign, events=[event]).code == "invalid_request"
+    assert worker.complete(assign).ok
+    assert {e.type for e in server.backend.store.events(after=0, job=assign.job)} == {
+        "status",
+        "done",
+    }
+
+
 def test_a_malformed_bar_is_refused_and_the_worker_goes_on(server: Running, worker: Worker) -> None:
     id = submit(server).job.id
     assign = worker.pull(wire.Assign)
