@@ -172,12 +172,11 @@ def _reap(options: argparse.Namespace) -> int:
     import json
 
     from jupyter_remote import connection
-    from jupyter_remote.client.embedded import is_alive
+    from jupyter_remote.client.embedded import running
     from jupyter_remote.server.app import reap
 
     settings = _settings()
-    found = connection.read(connection.path_of(settings))
-    if found is not None and is_alive(found):
+    if running(settings) is not None:
         ended = []  # the backend looks after its workers itself
     else:
         ended = asyncio.run(reap(connection.home_of(settings), settings))

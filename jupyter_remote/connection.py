@@ -1,7 +1,13 @@
-"""The connection file: where a running embedded backend is found, and its token. Light."""
+"""The connection file: where a running embedded backend is found, and its token. Light.
+
+A port is nobody's own: when a backend has died, another process may listen where it did. So the
+token is not said before whoever listens has proved to know the file's ``key``.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -13,6 +19,7 @@ if TYPE_CHECKING:
     from jupyter_remote.settings import Settings
 
 FILE_NAME = "jupyter_remote.json"
+HOME_FILE_NAME = "backend.json"  # the same beside the state, for whoever has another runtime folder
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +32,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     protocol: int
     server_id: str  # made anew at each start; the same as /health says
+    key: str = ""  # what it proves to know
+    mark: str = ""  # which process it is, see `processes`
 
     def __repr__(self) -> str:
         return f"Connection(url={self.url!r}, pid={self.pid}, token='…')"
@@ -46,6 +55,11 @@ def home_of(settings: Settings) -> Path:
     from jupyter_core.paths import jupyter_data_dir
 
     return Path(jupyter_data_dir()) / "jupyter_remote"
+
+
+def proof_of(key: str, challenge: str) -> str:
+    """What only a backend that knows ``key`` can answer to ``challenge``."""
+    return hmac.new(key.encode(), challenge.encode(), hashlib.sha256).hexdigest()
 
 
 def read(path: Path) -> Connection | None:

@@ -116,9 +116,9 @@ class _General:
         self._response.stream.close()  # type: ignore[union-attr]
 
 
-def _way(parts: SplitResult, base: str, trust_env: bool) -> _Way:
+def _way(parts: SplitResult, base: str, trust_env: bool, key: str) -> _Way:
     if parts.scheme == "http" and parts.hostname in HERE:
-        return Loopback(parts.hostname or "", parts.port or 80)
+        return Loopback(parts.hostname or "", parts.port or 80, key)
     return _Anywhere(base, _transport(base, trust_env))
 
 
@@ -137,6 +137,8 @@ def _transport(url: str, trust_env: bool) -> httpx.BaseTransport:
 class Http:
     """One backend at one address, with one token. Thread-safe; connections are kept alive.
 
+    With a ``key`` (of the embedded backend) it has to prove who it is before it hears the token.
+
     Every method raises :func:`wire.error_of` the backend's problem document, and
     BackendUnreachable when nothing answers or the connection breaks. The latter says nothing
     about whether a request was carried out: send it again with the same id.
@@ -150,6 +152,7 @@ class Http:
         timeout_s: float = 30.0,
         trust_env: bool = False,
         transport: httpx.BaseTransport | None = None,
+        key: str = "",
     ) -> None:
         try:
             parts = urlsplit(url)
@@ -167,7 +170,7 @@ class Http:
         self.url = f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
         self._closed = False
         self._way: _Way = (
-            _way(parts, self.url, trust_env)
+            _way(parts, self.url, trust_env, key)
             if transport is None
             else _Anywhere(self.url, transport)
         )

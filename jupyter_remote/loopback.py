@@ -7,12 +7,16 @@ computer; :mod:`jupyter_remote.http` asks a general client for everything else.
 
 from __future__ import annotations
 
-import select
+import json
+import secrets
 import socket
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from hmac import compare_digest
+
+from jupyter_remote.connection import proof_of
 
 READ_BYTES = 1 << 18
 HEAD_BYTES = 1 << 16  # of a reply, at most
@@ -30,7 +34,16 @@ class Connection:
 
     def fresh(self) -> bool:
         """Not closed by the other side, which has nothing to say when it is not asked."""
-        return not self._data and not select.select([self.sock], [], [], 0)[0]
+        if self._data:
+            return False
+        self.sock.setblocking(False)
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def ask(self, head: bytes, body: bytes | Iterable[bytes]) -> None:
         """Send a request. One that is refused before its end has a reply that says why."""
@@ -73,7 +86,7 @@ class Connection:
 class Reply:
     """A reply whose head was read. Iterate over its body, then close it."""
 
-    def __init__(self, owner: Loopback, connection: Connection) -> None:
+    def __init__(self, owner: Loopback | None, connection: Connection) -> None:
         self.connection = connection
         self._owner = owner
         self._ended = False
@@ -103,7 +116,8 @@ class Reply:
 
     def close(self) -> None:
         """The connection serves the next request, if all of the body was read."""
-        self._owner.give_back(self.connection, self._ended and self._kept)
+        if self._owner is not None:
+            self._owner.give_back(self.connection, self._ended and self._kept)
 
 
 def _status(line: bytes) -> int:
@@ -121,11 +135,37 @@ def _head(method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> byt
     return b"\r\n".join([*lines, b"", b""])
 
 
+def proven(host: str, port: int, key: str, within_s: float = CONNECT_S) -> Connection:
+    """A connection to a backend that has shown that it knows ``key``, before it hears a token.
+
+    Raises OSError: what listens there now may be another process.
+    """
+    connection = Connection((host, port))
+    challenge = secrets.token_hex(32)
+    target = b"/health?challenge=" + challenge.encode()
+    try:
+        connection.sock.settimeout(within_s)
+        shown_host = f"[{host}]" if ":" in host else host
+        connection.ask(_head("GET", target, [(b"host", f"{shown_host}:{port}".encode())]), b"")
+        body = json.loads(b"".join(Reply(None, connection)))
+        if not compare_digest(str(body["proof"]), proof_of(key, challenge)):
+            raise ValueError
+    except (ValueError, KeyError, TypeError) as error:
+        connection.sock.close()
+        raise ConnectionError("another program listens where the backend was") from error
+    except BaseException:
+        connection.sock.close()
+        raise
+    return connection
+
+
 class Loopback:
     """Connections to one port of this computer. Thread-safe."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, key: str = "") -> None:
+        """``key``: of a backend that has to prove that it is the one of the connection file."""
         self._address = (host, port)
+        self._key = key
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._lock = threading.Lock()
@@ -140,7 +180,7 @@ class Loopback:
     ) -> Reply:
         """Send, and read the head of the reply. Raises OSError."""
         head = _head(method, target, headers)
-        connection = self._connection()
+        connection = self._connection(min(read_s, CONNECT_S))
         try:
             connection.sock.settimeout(read_s)
             connection.ask(head, content)
@@ -152,18 +192,22 @@ class Loopback:
             self.give_back(connection, kept=False)
             raise
 
-    def _connection(self) -> Connection:
+    def _connection(self, within_s: float) -> Connection:
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = Connection(self._address)
+                connection = self._new(within_s)
                 with self._lock:
                     self._open.add(connection)
                 return connection
             if connection.fresh():
                 return connection
             self.give_back(connection, kept=False)
+
+    def _new(self, within_s: float) -> Connection:
+        host, port = self._address
+        return proven(host, port, self._key, within_s) if self._key else Connection((host, port))
 
     def give_back(self, connection: Connection, kept: bool) -> None:
         """Called once for each request."""

@@ -563,6 +563,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     protocol: int = PROTOCOL
     status: str = "ok"
+    proof: str = ""  # that an embedded backend is the one of the connection file
 
 
 class MachineList(msgspec.Struct, frozen=True):

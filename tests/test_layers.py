@@ -11,7 +11,7 @@ ROWS = [
     {"model"},
     {"settings"},
     {"wire"},
-    {"connection"},
+    {"connection", "processes"},
     {"mapping", "reach", "loopback", "sse"},
     {"pickling"},
     {"values"},

@@ -15,10 +15,10 @@ import msgspec
 
 from jupyter_remote import connection, errors, wire
 from jupyter_remote.client import doctor as checks
-from jupyter_remote.client.embedded import is_alive, is_backend
+from jupyter_remote.client import embedded
 from jupyter_remote.http import Http
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT, credits_of, text_of, usd_of
-from jupyter_remote.settings import Settings, load
+from jupyter_remote.settings import load
 
 Options = argparse.Namespace
 
@@ -38,22 +38,17 @@ def _table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> list[str]:
     ]
 
 
-def _found(settings: Settings) -> connection.Connection | None:
-    found = connection.read(connection.path_of(settings))
-    return found if found is not None and is_alive(found) else None
-
-
 def _http() -> Http:
     """To the backend of the settings, or the embedded one if it runs; none is started."""
     settings = load()
     if settings.url:
         return Http(settings.url, settings.token, trust_env=settings.trust_env)
-    found = _found(settings)
+    found = embedded.running(settings)
     if found is None:
         raise errors.BackendUnreachable(
             "No backend runs.", hint="It starts with the first job; or set JUPYTER_REMOTE_URL."
         )
-    return Http(found.url, found.token)
+    return embedded.to(found)
 
 
 def status(options: Options) -> int:
@@ -70,25 +65,25 @@ def status(options: Options) -> int:
 def stop(options: Options) -> int:
     """Ask, wait, and after the timeout kill."""
     settings = load()
-    found = connection.read(connection.path_of(settings))
-    if found is None or not is_backend(found.pid):
+    found = next(filter(embedded.is_backend, embedded.told_of(settings)), None)
+    if found is None:
         return _print(options, {"stopped": False}, ["No embedded backend runs."])
-    if is_alive(found):
-        Http(found.url, found.token).call("POST", "/v1/server/shutdown")
+    if embedded.is_alive(found):
+        embedded.to(found).call("POST", "/v1/server/shutdown")
     else:
         os.kill(found.pid, signal.SIGTERM)
-    killed = not _gone(found.pid, options.timeout)
+    killed = not _gone(found, options.timeout)
     if killed:
         os.kill(found.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-        _gone(found.pid, 5.0)
+        _gone(found, 5.0)
         connection.remove(connection.path_of(settings), found.server_id)
     how = "killed: it did not end by itself" if killed else "stopped"
     return _print(options, {"stopped": True, "killed": killed}, [f"The backend was {how}."])
 
 
-def _gone(pid: int, within_s: float) -> bool:
+def _gone(found: connection.Connection, within_s: float) -> bool:
     deadline = time.monotonic() + within_s
-    while is_backend(pid):
+    while embedded.is_backend(found):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)

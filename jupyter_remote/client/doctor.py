@@ -15,7 +15,8 @@ from typing import Literal
 import msgspec
 
 from jupyter_remote import __version__, connection, errors
-from jupyter_remote.client.embedded import is_alive, is_backend
+from jupyter_remote.client import embedded
+from jupyter_remote.connection import HOME_FILE_NAME
 from jupyter_remote.http import Http
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import PROTOCOL, ServerInfo
@@ -40,9 +41,9 @@ def examine(settings: Settings) -> list[Finding]:
     if settings.url:
         return [*found, *_given(settings)]
     home = connection.home_of(settings)
-    file = connection.path_of(settings)
-    found += [_writable("state", home), _writable("runtime", file.parent), _space(home)]
-    return [*found, *_embedded(file)]
+    runtime = connection.path_of(settings).parent
+    found += [_writable("state", home), _writable("runtime", runtime), _space(home)]
+    return [*found, *_embedded(settings)]
 
 
 def _python() -> Finding:
@@ -96,34 +97,39 @@ def _given(settings: Settings) -> Iterator[Finding]:
         yield Finding("error", f"There is no token for {settings.url}.", step)
         return
     step = "Install the same version of jupyter-remote-run on both sides."
-    yield from _server(settings.url, settings.token, step)
+    yield from _server(Http(settings.url, settings.token), step)
 
 
-def _embedded(file: Path) -> Iterator[Finding]:
-    if not file.exists():
+def _embedded(settings: Settings) -> Iterator[Finding]:
+    told = embedded.told_of(settings)
+    for file in (connection.path_of(settings), connection.home_of(settings) / HOME_FILE_NAME):
+        yield from _file(file)
+    if not told:
         yield Finding("ok", "No embedded backend runs; the first job starts one.")
-        return
-    found = connection.read(file)
-    if found is None:
-        step = "Remove it: the next job writes a new one."
-        yield Finding("error", f"The connection file {file} cannot be read.", step)
-        return
-    if os.name == "posix" and stat.S_IMODE(file.stat().st_mode) & 0o077:
-        step = f"chmod 600 {file}, then `jupyter remote stop`: its token may be known."
-        yield Finding("error", f"Others may read the connection file {file}.", step)
-    if is_alive(found):
+    elif (found := embedded.running(settings)) is not None:
         step = "Let its jobs end, then run `jupyter remote stop`: the next job starts a new one."
-        yield from _server(found.url, found.token, step)
-    elif is_backend(found.pid):
+        yield from _server(embedded.to(found), step)
+    elif (hung := next(filter(embedded.is_backend, told), None)) is not None:
         step = "Run `jupyter remote stop`; queued jobs are kept."
-        yield Finding("error", f"The backend (process {found.pid}) does not answer.", step)
+        yield Finding("error", f"The backend (process {hung.pid}) does not answer.", step)
     else:
         yield Finding("warn", "The backend has died.", "The next job starts another one.")
 
 
-def _server(url: str, token: str, other_version: str) -> Iterator[Finding]:
+def _file(file: Path) -> Iterator[Finding]:
+    if not file.exists():
+        return
+    if connection.read(file) is None:
+        step = "Remove it: the next job writes a new one."
+        yield Finding("error", f"The connection file {file} cannot be read.", step)
+    elif os.name == "posix" and stat.S_IMODE(file.stat().st_mode) & 0o077:
+        step = f"chmod 600 {file}, then `jupyter remote stop`: its token may be known."
+        yield Finding("error", f"Others may read the connection file {file}.", step)
+
+
+def _server(http: Http, other_version: str) -> Iterator[Finding]:
     """``other_version``: the next step where it speaks another protocol."""
-    http = Http(url, token)
+    url = http.url
     try:
         info = http.call("GET", "/v1/server", reply=ServerInfo)
     except errors.JupyterRemoteError as error:

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 
-from jupyter_remote import __version__, connection, errors
+from jupyter_remote import __version__, connection, errors, processes
 from jupyter_remote.connection import Connection
+from jupyter_remote.http import Http
 from jupyter_remote.wire import PROTOCOL, Health
 
 if TYPE_CHECKING:
     from jupyter_remote.settings import Settings
 
 END_S = 15.0  # one that is asked to end drains first
-TROUBLE = (OSError, http.client.HTTPException, msgspec.MsgspecError)
-START_S = 10.0  # a backend must answer within this time
+START_S = 120.0  # a backend must answer within this time; that of a slow disk may need much
 ANSWER_S = 3.0  # one that runs must answer /health within this time
 LOOK_S = 0.005  # how often to look for what another process writes
+LOCK_LOOK_S = 0.05
 TAIL_LINES = 15
 LOG_NAME = "backend.log"
 LOCK_NAME = "start.lock"
+SERVER_LOCK_NAME = "server.lock"  # held by a backend from its start to its end
 
 
 def ensure(settings: Settings) -> Connection:
@@ -46,46 +46,58 @@ def ensure(settings: Settings) -> Connection:
     StorageFull
         A folder that it needs cannot be written.
     """
-    path = connection.path_of(settings)
-    found = connection.read(path)
-    if found is not None and is_alive(found) and not _is_replaceable(found):
+    found = running(settings)
+    if found is not None and not _is_replaceable(found):
         return _compatible(found)
     home = connection.home_of(settings)
     with _one_starter(home):
-        found = connection.read(path)  # another process may have been quicker
-        if found is not None and is_alive(found):
+        found = running(settings)  # another process may have been quicker
+        if found is not None:
             if not _is_replaceable(found):
                 return _compatible(found)
             _end(found)
-        _refuse_hung(found)
-        return _compatible(_start(settings, home, path))
+        for told in told_of(settings):
+            _refuse_hung(told)
+        return _compatible(_when_free(settings, home) or _start(settings, home))
+
+
+def told_of(settings: Settings) -> list[Connection]:
+    """What connection files say: in the runtime folder, and beside the state for whoever has
+    another runtime folder."""
+    home = connection.home_of(settings)
+    files = (connection.path_of(settings), home / connection.HOME_FILE_NAME)
+    return [found for found in map(connection.read, files) if found is not None]
+
+
+def running(settings: Settings) -> Connection | None:
+    """The embedded backend, if it runs and answers."""
+    told = {found.server_id: found for found in told_of(settings)}
+    return next(filter(is_alive, told.values()), None)
 
 
 def is_alive(found: Connection) -> bool:
     """Does this very server answer, and take the token? Quick when nothing listens there."""
     try:
-        with _talk(found) as ask:
-            health = msgspec.json.decode(ask("GET", "/health")[1], type=Health)
-            return health.server_id == found.server_id and ask("GET", "/v1/workers")[0] == 200
-    except TROUBLE:
+        with _talking(found) as http:
+            health = http.call("GET", "/health", reply=Health)
+            http.call("GET", "/v1/workers")
+            return health.server_id == found.server_id
+    except errors.JupyterRemoteError:
         return False
 
 
+def to(found: Connection, timeout_s: float = 30.0) -> Http:
+    """The way to an embedded backend."""
+    return Http(found.url, found.token, key=found.key, timeout_s=timeout_s)
+
+
 @contextmanager
-def _talk(found: Connection) -> Iterator[Callable[[str, str], tuple[int, bytes]]]:
-    """Ask a backend with the standard library alone: status and body. Raises ``TROUBLE``."""
-    parts = urlsplit(found.url)
-    line = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_S)
-
-    def ask(method: str, path: str) -> tuple[int, bytes]:
-        line.request(method, path, headers={"Authorization": f"Bearer {found.token}"})
-        reply = line.getresponse()
-        return reply.status, reply.read()
-
+def _talking(found: Connection) -> Iterator[Http]:
+    http = to(found, ANSWER_S)
     try:
-        yield ask
+        yield http
     finally:
-        line.close()
+        http.close()
 
 
 class _Load(msgspec.Struct, frozen=True):
@@ -105,21 +117,20 @@ def _is_replaceable(found: Connection) -> bool:
     try:
         if Version(found.version) >= Version(__version__):
             return False
-        with _talk(found) as ask:
-            status, body = ask("GET", "/v1/server")
-        return status == 200 and msgspec.json.decode(body, type=_Load) == _Load()
-    except (InvalidVersion, *TROUBLE):
+        with _talking(found) as http:
+            return http.call("GET", "/v1/server", reply=_Load) == _Load()
+    except (InvalidVersion, errors.JupyterRemoteError):
         return False
 
 
 def _end(found: Connection) -> None:
     """End it in order. A job that was submitted meanwhile stays queued for its successor."""
     try:
-        with _talk(found) as ask:
-            ask("POST", "/v1/server/shutdown")
-    except TROUBLE:
+        with _talking(found) as http:
+            http.call("POST", "/v1/server/shutdown")
+    except errors.JupyterRemoteError:
         return  # it is ending already, or hangs, which is looked at next
-    _ends_within(found.pid, END_S)
+    _ends_within(found, END_S)
 
 
 def _compatible(found: Connection) -> Connection:
@@ -136,11 +147,9 @@ def _compatible(found: Connection) -> Connection:
     return found
 
 
-def _refuse_hung(found: Connection | None) -> None:
+def _refuse_hung(found: Connection) -> None:
     """A process that lives, is a backend and does not answer must not be doubled."""
-    if found is None or not is_backend(found.pid):
-        return
-    if _ends_within(found.pid, ANSWER_S):
+    if _ends_within(found, ANSWER_S):
         return
     raise errors.BackendUnreachable(
         f"The backend (process {found.pid}) runs but does not answer at {found.url}.",
@@ -148,25 +157,42 @@ def _refuse_hung(found: Connection | None) -> None:
     )
 
 
-def _ends_within(pid: int, seconds: float) -> bool:
+def _ends_within(found: Connection, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while is_backend(pid):
+    while is_backend(found):
         if time.monotonic() > deadline:
             return False
         time.sleep(LOOK_S)
     return True
 
 
-def is_backend(pid: int) -> bool:
-    """Is this a live process of ours? The number of a dead one may have been given away."""
-    import psutil
+def is_backend(found: Connection) -> bool:
+    """Does its process live? Another one may have its number by now."""
+    return bool(found.mark) and processes.mark_of(found.pid) == found.mark
 
-    try:
-        process = psutil.Process(pid)
-        command = process.cmdline()
-        return process.status() != psutil.STATUS_ZOMBIE and "jupyter_remote" in " ".join(command)
-    except psutil.Error:
-        return False
+
+def _when_free(settings: Settings, home: Path) -> Connection | None:
+    """Wait for a backend that is ending; None: nobody works on the state any more.
+
+    Another one, of another process, may start meanwhile.
+    """
+    from filelock import FileLock, Timeout
+
+    deadline = time.monotonic() + END_S
+    while True:
+        try:
+            with FileLock(home / SERVER_LOCK_NAME, timeout=0):
+                return None
+        except Timeout:
+            if (found := running(settings)) is not None:
+                return found
+        if time.monotonic() > deadline:
+            raise errors.BackendUnreachable(
+                f"Another backend works on {home}, and does not answer.",
+                hint="`jupyter remote doctor` looks for it; JUPYTER_REMOTE_HOME names another "
+                "folder.",
+            )
+        time.sleep(LOCK_LOOK_S)
 
 
 @contextmanager
@@ -189,8 +215,8 @@ def _one_starter(home: Path) -> Iterator[None]:
         ) from error
 
 
-def _start(settings: Settings, home: Path, path: Path) -> Connection:
-    log_file = home / LOG_NAME
+def _start(settings: Settings, home: Path) -> Connection:
+    path, log_file = connection.path_of(settings), home / LOG_NAME
     before = connection.read(path)
     with open(log_file, "ab") as log:
         begin = log.tell()
@@ -238,7 +264,7 @@ def _not_started(
     if status is None:
         process.kill()
         process.wait()
-    what = f"did not answer within {START_S:g} s" if status is None else f"ended ({status})"
+    what = f"did not answer within {START_S:.0f} s" if status is None else f"ended ({status})"
     with open(log_file, "rb") as log:
         log.seek(begin)
         lines = log.read().decode(errors="replace").splitlines()[-TAIL_LINES:]

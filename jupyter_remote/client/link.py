@@ -26,6 +26,8 @@ class Address(Protocol):
     def url(self) -> str: ...
     @property
     def token(self) -> str: ...
+    @property
+    def key(self) -> str: ...
 
 
 Ensure = Callable[[Settings], Address]
@@ -34,6 +36,7 @@ Ensure = Callable[[Settings], Address]
 class _Given(NamedTuple):
     url: str
     token: str
+    key: str = ""
 
 
 def _given(settings: Settings) -> Address:
@@ -141,7 +144,8 @@ class Link:
             address = self._address(self.settings)
             if broken is not None and (address.url, address.token) == (broken.url, self._token):
                 return
-            self._http = Http(address.url, address.token, trust_env=self.settings.trust_env)
+            trusted = self.settings.trust_env
+            self._http = Http(address.url, address.token, trust_env=trusted, key=address.key)
             self._token, self._info, self._pid = address.token, None, os.getpid()
             if broken is not None and not forked:
                 broken.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from jupyter_remote import processes
 from jupyter_remote.model import InstanceState, MachineType
 from jupyter_remote.providers.base import Launch, Seen
 from jupyter_remote.settings import Settings
@@ -28,7 +29,7 @@ class Mark(msgspec.Struct, frozen=True):
     """What is written down of an agent: which process, and since when, for pids come back."""
 
     pid: int
-    created_at: float
+    mark: str  # see `processes`
 
 
 class LocalProvider:
@@ -106,8 +107,10 @@ class LocalProvider:
                 start_new_session=True,
             )
         self._children[launch.id] = child
-        mark = Mark(child.pid, psutil.Process(child.pid).create_time())
-        self._path(launch.id, "process.json").write_bytes(msgspec.json.encode(mark))
+        mark = Mark(child.pid, processes.mark_of(child.pid))
+        draft, file = self._path(launch.id, "process.draft"), self._path(launch.id, "process.json")
+        draft.write_bytes(msgspec.json.encode(mark))
+        draft.replace(file)
         return mark
 
     def _write_config(self, launch: Launch) -> Path:
@@ -148,10 +151,7 @@ class LocalProvider:
         if child is not None:
             ended: int | None = child.poll()
             return ended is None
-        try:
-            return bool(psutil.Process(mark.pid).create_time() == mark.created_at)
-        except psutil.NoSuchProcess:
-            return False
+        return bool(mark.mark) and processes.mark_of(mark.pid) == mark.mark
 
     def _seen(self, id: str, mark: Mark) -> Seen:
         self._known.add(id)

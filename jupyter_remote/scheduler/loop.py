@@ -367,6 +367,7 @@ class Scheduler:
         finally:
             for instance in filter(None, map(self.board.instances.get, instances)):
                 instance.looked_at = self._clock.now()
+            self.wake()
 
     async def _looked(self, id: str, found: Seen | None) -> None:
         assert self._provider is not None

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
-from jupyter_remote import wire
+from jupyter_remote import connection, wire
 from jupyter_remote.server.auth import OPEN, Caller, allow
 from jupyter_remote.server.backend import Backend
 from jupyter_remote.server.problems import Reply
 from jupyter_remote.server.routing import Call, Endpoint, Socket
 
 
+class HealthQuery(msgspec.Struct, frozen=True):
+    """Who asks may want to know whether this is the backend of a connection file."""
+
+    challenge: Annotated[str, msgspec.Meta(max_length=128)] = ""
+
+
 async def health(call: Call) -> wire.Health:
-    facts = call.backend.facts
-    return wire.Health(server_id=facts.server_id, version=facts.version)
+    facts, challenge = call.backend.facts, call.query.challenge
+    proof = connection.proof_of(facts.key, challenge) if facts.key and challenge else ""
+    return wire.Health(server_id=facts.server_id, version=facts.version, proof=proof)
 
 
 async def openapi(call: Call) -> ASGIApp:
@@ -73,7 +83,8 @@ async def workers(call: Call) -> wire.WorkerList:
 
 async def shutdown(call: Call) -> wire.Health:
     call.backend.stop()
-    return await health(call)
+    facts = call.backend.facts
+    return wire.Health(server_id=facts.server_id, version=facts.version)
 
 
 async def connect(backend: Backend, caller: Caller, websocket: WebSocket) -> None:
@@ -89,6 +100,7 @@ ENDPOINTS = [
         handler=health,
         summary="Which server answers here",
         policy=OPEN,
+        query=HealthQuery,
         reply=wire.Health,
     ),
     Endpoint(

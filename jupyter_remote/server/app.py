@@ -31,6 +31,7 @@ from jupyter_remote.server.workers import Fleet
 from jupyter_remote.settings import Settings
 
 OWNER_SCOPES = ("submit", "read", "admin")
+EMBEDDED = "embedded"  # label of the token that stands in the connection file
 LAUNCH_SLOTS = 2
 QUICK = frozenset({"submit", "claim", "start", "beat", "finish", "release", "cancel"})
 MARK = ".process.json"  # of an agent that the local provider started
@@ -68,6 +69,7 @@ def make_backend(
         started_at=clock.now(),
         pid=os.getpid(),
         version=__version__,
+        key=secrets.token_hex(32) if embedded else "",
     )
     backend = Backend(
         settings=settings,
@@ -142,7 +144,7 @@ def _enrolment(instance: str) -> str:
 
 
 async def _revoke(backend: Backend, token: str) -> None:
-    """The worker that had it is gone."""
+    """Whoever had it is gone."""
     owner, now = backend.facts.owner, backend.clock.now()
     with contextlib.suppress(errors.NotFound):  # its launch failed before it was made
         await backend.commit(backend.store.revoke_token, token, owner, now)
@@ -164,6 +166,15 @@ def _launcher(
         )
 
     return launch
+
+
+async def replace_token(backend: Backend) -> str:
+    """The token of the connection file; that of a backend before this one is good no more."""
+    owner = backend.facts.owner
+    for record in await backend.read(backend.store.tokens, owner):
+        if record.label == EMBEDDED and record.revoked_at is None:
+            await _revoke(backend, record.id)
+    return await issue_token(backend, OWNER_SCOPES, EMBEDDED)
 
 
 async def issue_token(backend: Backend, scopes: tuple[str, ...], label: str, id: str = "") -> str:

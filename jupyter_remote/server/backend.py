@@ -42,6 +42,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
     pid: int
     version: str
+    key: str = ""  # of an embedded backend: see `connection`
 
 
 def changes_of(result: object) -> Iterator[tuple[JobRecord, Sequence[Event]]]:

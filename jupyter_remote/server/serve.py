@@ -14,11 +14,10 @@ import msgspec
 import uvicorn
 from filelock import FileLock, Timeout
 
-from jupyter_remote import connection, errors, wire
+from jupyter_remote import connection, errors, processes, wire
 from jupyter_remote.connection import Connection
 from jupyter_remote.providers.base import Provider
 from jupyter_remote.server import app as composition
-from jupyter_remote.server.auth import hash_of
 from jupyter_remote.server.backend import Backend
 from jupyter_remote.settings import Settings
 
@@ -68,8 +67,9 @@ class Host:
         self.settings = settings
         self.home = home
         self.file = connection.path_of(settings)
-        self._before = connection.read(self.file) if options.embedded else None
-        self._socket = bind(options, _port_of(self._before))
+        self._files = (home / connection.HOME_FILE_NAME, self.file)
+        before = connection.read(self.file) if options.embedded else None
+        self._socket = bind(options, _port_of(before))
         self.port: int = self._socket.getsockname()[1]
         scheme = "https" if options.certificate else "http"
         shown = "127.0.0.1" if options.host in ("", "0.0.0.0") else options.host
@@ -95,7 +95,7 @@ class Host:
             await self._server.serve([self._socket])
         finally:
             if self.options.embedded:
-                connection.remove(self.file, self.backend.facts.server_id)
+                self._withdraw()
 
     def _config(self, backend: Backend) -> uvicorn.Config:
         options = self.options
@@ -146,34 +146,30 @@ class Host:
 
     async def _announce(self) -> None:
         facts = self.backend.facts
-        connection.write(
-            self.file,
-            Connection(
-                url=self.url,
-                token=await self._token(),
-                pid=facts.pid,
-                started_at=facts.started_at,
-                version=facts.version,
-                protocol=wire.PROTOCOL,
-                server_id=facts.server_id,
-            ),
+        told = Connection(
+            url=self.url,
+            token=await composition.replace_token(self.backend),
+            pid=facts.pid,
+            started_at=facts.started_at,
+            version=facts.version,
+            protocol=wire.PROTOCOL,
+            server_id=facts.server_id,
+            key=facts.key,
+            mark=processes.mark_of(facts.pid),
         )
+        for file in self._files:
+            connection.write(file, told)
 
-    async def _token(self) -> str:
-        """The one that clients of a backend before this one still hold, if it is good."""
-        store, owner = self.backend.store, self.backend.facts.owner
-        if self._before is not None:
-            record = store.token(hash_of(self._before.token))
-            if record is not None and record.revoked_at is None and record.owner == owner:
-                return self._before.token
-        return await composition.issue_token(self.backend, composition.OWNER_SCOPES, "embedded")
+    def _withdraw(self) -> None:
+        for file in self._files:
+            connection.remove(file, self.backend.facts.server_id)
 
     async def ending(self) -> None:
         """Drain, then end what was launched. Queued jobs stay in the database."""
         if self._idle is not None:
             self._idle.cancel()
         if self.options.embedded:
-            connection.remove(self.file, self.backend.facts.server_id)
+            self._withdraw()
         await self._drain()
         await self.backend.scheduler.end_instances()
         await composition.close_backend(self.backend)
@@ -236,6 +232,7 @@ def bind(options: Options, wanted: int = 0) -> socket.socket:
 
 def serve(options: Options, settings: Settings) -> int:
     """Serve until the end; the exit status. Raises JupyterRemoteError when it cannot start."""
+    os.umask(0o077)  # what is written here is nobody else's business
     home = connection.home_of(settings)
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)

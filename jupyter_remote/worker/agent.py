@@ -35,7 +35,7 @@ from jupyter_remote.wire import (
 )
 from jupyter_remote.worker.attempt import Attempt
 from jupyter_remote.worker.folding import Bounds
-from jupyter_remote.worker.link import Link
+from jupyter_remote.worker.link import Address, Link
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Gpus, oom_kills, processes
 from jupyter_remote.worker.slots import Kernels, Launcher
@@ -144,13 +144,14 @@ class Agent:
         shutil.rmtree(self._means.work, ignore_errors=True)
 
     # -- Peer of the link
-    def address(self) -> str:
+    def address(self) -> Address:
         """From the connection file, if there is one: a restarted backend has another port."""
-        if self._config.connection_file:
-            found = connection.read(Path(self._config.connection_file))
-            if found is not None:
-                return found.url
-        return self._config.url
+        if not self._config.connection_file:
+            return Address(self._config.url)
+        found = connection.read(Path(self._config.connection_file))
+        if found is None:
+            raise FileNotFoundError("there is no backend just now")
+        return Address(found.url, found.key)
 
     def hello(self) -> Hello:
         away_s = self._clock.monotonic() - self._link.down_since
@@ -171,7 +172,7 @@ class Agent:
         log.info("connected")
         means = self._means
         means.heartbeat_s, means.dead_man_s = welcome.heartbeat_s, welcome.dead_man_s
-        means.transfer.connected(self.address(), welcome.blobs, welcome.spool)
+        means.transfer.connected(self._link.address, welcome.blobs, welcome.spool)
         keep = set(welcome.keep)
         for key, attempt in list(self._attempts.items()):
             if key in keep:

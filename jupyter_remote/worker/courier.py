@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from jupyter_remote import errors
+from jupyter_remote.loopback import proven
 from jupyter_remote.wire import Problem, error_of
+from jupyter_remote.worker.link import Address
 
 PIECE_BYTES = 1024 * 1024
 TIMEOUT_S = 60.0
@@ -21,14 +23,14 @@ Body = bytes | IO[bytes] | None
 
 
 class Courier:
-    """Carries blobs to and from the server at ``url``. Thread-safe: one connection a thread.
+    """Carries blobs to and from the server. Thread-safe: one connection a thread.
 
     Raises BackendUnreachable when nothing answers, and what the server's problem document says.
     """
 
-    def __init__(self, url: str, token: str) -> None:
-        self.url = url
-        parts = urlsplit(url)
+    def __init__(self, address: Address, token: str) -> None:
+        self.address = address
+        parts = urlsplit(address.url)
         self._secure = parts.scheme == "https"
         self._where = (parts.hostname or "", parts.port)
         self._prefix = parts.path.rstrip("/")
@@ -90,14 +92,15 @@ class Courier:
     ) -> http.client.HTTPResponse:
         if body is not None and not isinstance(body, bytes):
             body.seek(0)
-        connection = self._connection()
         path = f"{self._prefix}/v1/blobs/{digest}"
         try:
+            connection = self._connection()
             connection.request(method, path, body, {**self._headers, **headers})
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             self._forget()
-            raise errors.BackendUnreachable(f"{self.url} does not answer: {error}") from error
+            url = self.address.url
+            raise errors.BackendUnreachable(f"{url} does not answer: {error}") from error
 
     def _connection(self) -> http.client.HTTPConnection:
         known: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
@@ -109,14 +112,20 @@ class Courier:
     def _new(self) -> http.client.HTTPConnection:
         host, port = self._where
         if not self._secure:
-            return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+            plain = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+            if key := self.address.key:
+                plain.sock = proven(host, port or 80, key).sock
+                plain.sock.settimeout(TIMEOUT_S)
+            return plain
         context = ssl.create_default_context()
         return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
 
     def _forget(self) -> None:
-        self._local.connection.close()
-        self._open.remove(self._local.connection)
-        self._local.connection = None
+        known: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if known is not None:
+            known.close()
+            self._open.remove(known)
+            self._local.connection = None
 
 
 def _error(reply: http.client.HTTPResponse) -> errors.JupyterRemoteError:

@@ -7,7 +7,8 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -15,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from jupyter_remote.clock import Clock
 from jupyter_remote.errors import JupyterRemoteError, ProtocolMismatch
+from jupyter_remote.loopback import proven
 from jupyter_remote.wire import (
     PROTOCOL,
     Answer,
@@ -37,11 +39,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ServerMessage).decode
 
 
+class Address(NamedTuple):
+    """Where the server is."""
+
+    url: str  # http(s)://…
+    key: str = ""  # an embedded one proves to know it before it hears the token
+
+
 class Peer(Protocol):
     """What a link asks of the agent that owns it."""
 
-    def address(self) -> str:
-        """``http(s)://…`` of the server, asked at each try. Raises OSError when unknown."""
+    def address(self) -> Address:
+        """Asked at each try. Raises OSError when unknown."""
         ...
 
     def hello(self) -> Hello: ...
@@ -68,6 +77,7 @@ class Link:
         self._up = asyncio.Event()
         self._closing = asyncio.Event()
         self._socket: ClientConnection | None = None
+        self.address = Address("")  # that was dialled last
         self.down_since = clock.monotonic()
         self.heard_at = self.down_since
 
@@ -139,10 +149,11 @@ class Link:
             pass
 
     async def _session(self) -> None:
-        address = self._peer.address()
-        url = address.replace("http", "ws", 1).rstrip("/") + PATH
+        address = self.address = self._peer.address()
+        url = address.url.replace("http", "ws", 1).rstrip("/") + PATH
         async with connect(
             url,
+            **await _proven(address),
             additional_headers=self._headers,
             compression=None,
             max_size=FRAME_BYTES,
@@ -210,6 +221,17 @@ class Link:
         for on_answer in waiting.values():
             on_answer(None)
         self._peer.lost()
+
+
+async def _proven(address: Address) -> dict[str, Any]:
+    """The socket to dial over, where the server has proved on it who it is."""
+    if not address.key:
+        return {}
+    parts = urlsplit(address.url)
+    host, port = parts.hostname or "", parts.port or 80
+    connection = await asyncio.to_thread(proven, host, port, address.key)
+    connection.sock.setblocking(False)
+    return {"sock": connection.sock}
 
 
 def _why(error: Exception) -> str:

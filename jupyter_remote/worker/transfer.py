@@ -19,6 +19,7 @@ from blake3 import blake3
 from jupyter_remote import errors
 from jupyter_remote.wire import FileRef, Segment
 from jupyter_remote.worker.channel import Spooled
+from jupyter_remote.worker.link import Address
 
 if TYPE_CHECKING:
     from jupyter_remote.worker.courier import Courier
@@ -40,17 +41,17 @@ class Transfer:
         self._own_spool = home / "spool"
         self._own_spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._token = token
-        self._url = ""
+        self._address = Address("")
         self._blobs: Path | None = None
         self._spool: Path | None = None
         self._threads = ThreadPoolExecutor(4, "transfer")
         self._courier: Courier | None = None
         self._lock = threading.Lock()
 
-    def connected(self, url: str, blobs: str, spool: str) -> None:
-        """The server is at ``url``; the folders are given if it shares this machine's disk."""
+    def connected(self, address: Address, blobs: str, spool: str) -> None:
+        """The server is there; the folders are given if it shares this machine's disk."""
         here = bool(blobs and spool) and os.access(spool, os.W_OK)
-        self._url = url
+        self._address = address
         self._blobs = Path(blobs) if here else None
         self._spool = Path(spool) if here else None
 
@@ -136,8 +137,8 @@ class Transfer:
         from jupyter_remote.worker.courier import Courier  # most jobs need no HTTP at all
 
         with self._lock:
-            if self._courier is None or self._courier.url != self._url:
-                self._courier = Courier(self._url, self._token)
+            if self._courier is None or self._courier.address != self._address:
+                self._courier = Courier(self._address, self._token)
             return self._courier
 
     async def _patiently(self, work: Callable[[], T]) -> T:

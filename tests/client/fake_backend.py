@@ -72,7 +72,7 @@ class FakeBackend:
         self.state = state or State()
         self.token = token
         self.protocol = wire.PROTOCOL
-        self.blobs = self.spool = ""
+        self.blobs = self.spool = self.key = ""
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.swallow: set[str] = set()  # paths whose reply is lost after the work was done
         self.cut_streams_after: int | None = None  # bytes

@@ -11,6 +11,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from jupyter_remote import connection, wire
+from jupyter_remote.client import embedded
 from jupyter_remote.http import Http
 from jupyter_remote.settings import Settings
 
@@ -42,7 +43,7 @@ def test_a_job_goes_through_the_server_unopened(tmp_path: Path) -> None:
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         found = until(lambda: connection.read(file))
-        http = Http(found.url, found.token)
+        http = embedded.to(found)
         _round_trip(http, pickle.dumps(Bomb(str(trace))))
         http.call("POST", "/v1/server/shutdown")
         http.close()
