@@ -12,6 +12,7 @@ import msgspec
 from jupyter_remote import errors
 from jupyter_remote.wire import Event
 
+END = b"\n\n"  # of an event; our servers end lines so
 _EVENT = msgspec.json.Decoder(Event)
 
 Unreachable = Callable[[Exception], errors.BackendUnreachable]
@@ -42,12 +43,15 @@ class Events:
         self._released = False
 
     def __iter__(self) -> Iterator[Event]:
-        rest = b""
+        rest = bytearray()
         try:
             for piece in self._reply:
-                blocks = (rest + piece).replace(b"\r\n", b"\n").split(b"\n\n")
-                rest = blocks.pop()
-                yield from _events_of(blocks)
+                looked_at = max(0, len(rest) - len(END) + 1)
+                rest += piece
+                if (end := rest.rfind(END, looked_at)) >= 0:
+                    blocks = bytes(rest[:end]).split(END)
+                    del rest[: end + len(END)]
+                    yield from _events_of(blocks)
         except OSError as error:
             if not self._closed:
                 raise self._unreachable(error) from None

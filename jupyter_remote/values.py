@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Difference",
     "Packed",
+    "beside",
     "class_marks",
     "cut",
     "differences",
@@ -152,6 +153,14 @@ def pack_raw(data: Buffer, *, chunked: bool = True) -> Packed:
     beside = {} if segment.data is not None else {segment.digest: view}
     packed = Packed(Parcel([segment], format="raw"), beside)
     return with_chunks(packed) if chunked else packed
+
+
+def beside(packed: Packed) -> Packed:
+    """The same with nothing inline: for what many messages would otherwise hold."""
+    inline = {s.digest: memoryview(s.data) for s in packed.parcel.segments if s.data is not None}
+    segments = [msgspec.structs.replace(s, data=None) for s in packed.parcel.segments]
+    parcel = msgspec.structs.replace(packed.parcel, segments=segments)
+    return packed._replace(parcel=parcel, contents={**packed.contents, **inline})
 
 
 def with_chunks(packed: Packed) -> Packed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ PROTOCOL = 1
 FRAME_TYPE = "application/vnd.jupyter-remote.frame"
 CARD_TYPE = "application/vnd.jupyter-remote.job+json"
 
+MOST_BYTES = 1 << 50  # of anything that has a size
 INLINE_BYTES = 64 * 1024  # a parcel up to this size travels inside its message
 CHUNKED_BYTES = 1024 * 1024  # a segment above this size is cut into content-defined chunks
 
@@ -103,7 +104,7 @@ class NameInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     type: str
-    size_bytes: int = 0
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)] = 0
 
 
 class MissingSegment(msgspec.Struct, frozen=True, omit_defaults=True):

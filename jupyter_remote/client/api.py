@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from jupyter_remote.values import Packed
 
 
+BATCH_INLINE_BYTES = 256 * 1024  # of its function that the jobs of a batch may hold together
+
+
 class Client:
     """A backend, and jobs on it.
 
@@ -155,10 +158,11 @@ class Client:
         if not items:
             return Batch(batch, [])
         spec, captured = self._call_spec(function, items[0], {})
-        bare = msgspec.structs.replace(spec, inputs=None)
-        bare, packed, files = submitting.with_chunks(
-            self._context, bare, [captured.function], captured.files
-        )
+        code = captured.function
+        if code.parcel.size_bytes * len(items) > BATCH_INLINE_BYTES:
+            code = values.beside(code)
+        bare = msgspec.structs.replace(spec, inputs=None, function=code.parcel)
+        bare, packed, files = submitting.with_chunks(self._context, bare, [code], captured.files)
         template = submitting.request_of(self._context, batch, bare, self._named(spec))
         outgoing = submitting.outgoing_of(packed, files)
         chunked = transfer.spool_of(self._context.link) is None

@@ -8,7 +8,7 @@ import types
 from collections.abc import Collection
 from typing import Any
 
-from jupyter_remote.wire import NameInfo
+from jupyter_remote.wire import MOST_BYTES, NameInfo
 
 SAMPLED = 16  # elements of a container that stand for all of them
 DEPTH = 4
@@ -18,7 +18,7 @@ MEASURED = frozenset({"numpy", "pandas", "torch", "cupy", "jax", "jaxlib", "pyar
 
 def name_info(name: str, value: object) -> NameInfo:
     """A variable as people see it."""
-    return NameInfo(name, type(value).__name__, size_of(value))
+    return NameInfo(name, type(value).__name__, max(0, min(size_of(value), MOST_BYTES)))
 
 
 def size_of(value: Any, depth: int = DEPTH) -> int:

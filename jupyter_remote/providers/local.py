@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from jupyter_remote.providers.base import Launch, Seen
 from jupyter_remote.settings import Settings
 
 STOP_S = 5.0  # between SIGTERM and SIGKILL
+KEPT_LOGS = 5  # of agents that ended
 MIB = 1024 * 1024
 SECRETS = ("JUPYTER_REMOTE_TOKEN",)  # of the backend's environment; user code has no use for them
 
@@ -84,6 +86,26 @@ class LocalProvider:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             _signal(mark.pid, signal.SIGKILL)
+
+    async def tidy(self, keep: Sequence[str]) -> None:
+        """Folders of jobs may be large; the latest logs stay, for whoever looks for a cause."""
+        await asyncio.to_thread(self._tidy, set(keep))
+
+    def _tidy(self, keep: set[str]) -> None:
+        if not self._folder.exists():
+            return
+        files = list(self._folder.iterdir())
+        logs = sorted((f for f in files if f.suffix == ".log"), key=lambda f: f.stat().st_mtime)
+        latest = {log.name for log in logs[-KEPT_LOGS:]}
+        for file in files:
+            id = file.name.partition(".")[0]
+            mark = self._mark(id)
+            if id in keep or file.name in latest or (mark and self._alive(id, mark)):
+                continue
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            else:
+                file.unlink(missing_ok=True)
 
     async def close(self) -> None:
         """End every agent that was started here, or was found running."""

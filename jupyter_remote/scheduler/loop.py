@@ -335,6 +335,8 @@ class Scheduler:
         for digest in await self._commit(self._store.collect, now, self._retention.blobs_s):
             await self._blobs.discard(digest)
         await self._blobs.sweep()
+        if self._provider is not None:
+            await self._provider.tidy(list(self.board.instances))
 
     # -- the worker on this computer
     async def _launch(self, id: str) -> None:
@@ -416,6 +418,8 @@ class Scheduler:
         await self._commit(self._store.move_instance, id, InstanceState.TERMINATED, now, None)
         if self._ended is not None:
             await self._ended(id)
+        if self._provider is not None:
+            await self._provider.tidy(list(self.board.instances))
 
     async def _lost(self, active: Active, detail: str) -> None:
         told = f"its worker process died ({detail})" if detail else "its worker process died"

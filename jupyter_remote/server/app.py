@@ -148,7 +148,8 @@ async def _revoke(backend: Backend, token: str) -> None:
     owner, now = backend.facts.owner, backend.clock.now()
     with contextlib.suppress(errors.NotFound):  # its launch failed before it was made
         await backend.commit(backend.store.revoke_token, token, owner, now)
-    backend.tokens.forget()
+    backend.tokens.forget(token)
+    await backend.fleet.cut_off(token)
 
 
 def _launcher(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -41,6 +42,7 @@ class Caller(msgspec.Struct, frozen=True):
     owner: OwnerId
     scopes: frozenset[str]
     token_id: str
+    expires_at: float | None = None
 
 
 NOBODY = Caller(OwnerId(""), frozenset(), "")
@@ -64,6 +66,7 @@ class Tokens:
         self._clock = clock
         self._known: dict[str, TokenRecord] = {}
         self._revocations = 0
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
 
     async def caller(self, authorization: str, policy: Policy) -> Caller:
         """Who sent this ``Authorization`` header.
@@ -83,7 +86,7 @@ class Tokens:
             raise errors.NotAuthorized(
                 "This token does not allow that.", hint=f"Use a token with the scope {needed}."
             )
-        return Caller(record.owner, frozenset(record.scopes), record.id)
+        return Caller(record.owner, frozenset(record.scopes), record.id, record.expires_at)
 
     async def _record(self, authorization: str) -> TokenRecord:
         scheme, _, token = authorization.partition(" ")
@@ -110,10 +113,26 @@ class Tokens:
     def _expired(self, record: TokenRecord) -> bool:
         return record.expires_at is not None and record.expires_at <= self._clock.now()
 
-    def forget(self) -> None:
-        """A token was revoked: look all of them up again."""
+    def forget(self, token_id: str) -> None:
+        """A token was revoked: look all of them up again, and end what is open with that one."""
         self._known.clear()
         self._revocations += 1
+        for waiting in self._waiting.pop(token_id, ()):
+            if not waiting.done():
+                waiting.set_result(None)
+
+    async def ended(self, caller: Caller) -> None:
+        """Returns when the caller's token is revoked or has expired."""
+        waiting = asyncio.get_running_loop().create_future()
+        others = self._waiting.setdefault(caller.token_id, set())
+        others.add(waiting)
+        left_s = None if caller.expires_at is None else caller.expires_at - self._clock.now()
+        try:
+            await asyncio.wait({waiting}, timeout=left_s)
+        finally:
+            others.discard(waiting)
+            if not others and self._waiting.get(caller.token_id) is others:
+                del self._waiting[caller.token_id]
 
 
 def _not_authenticated() -> errors.NotAuthenticated:

@@ -82,7 +82,7 @@ class Backend:
     def __post_init__(self) -> None:
         self.tokens = Tokens(lambda h: self.look(self.store.token, h), self.clock)
         self.used_at = self.clock.monotonic()
-        self.shelf = BlobShelf(self.store, self.blobs, self.clock)
+        self.shelf = BlobShelf(self.store, self.blobs, self.clock, self.commit)
 
     async def read(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Run a verb that only reads, in a thread: it may read much."""

@@ -5,23 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+from blake3 import blake3
 
 from jupyter_remote.blobs.base import Blobs
 from jupyter_remote.clock import Clock
+from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.store.base import Store
+from jupyter_remote.wire import Segment
 
 log = logging.getLogger("jupyter_remote.blobs")
 
+Commit = Callable[..., Awaitable[Any]]
 SWEEP_EVERY_S = 86_400.0
 
 
 class BlobShelf:
     """Used on the event loop only: nothing else runs there between a look and a deletion."""
 
-    def __init__(self, store: Store, blobs: Blobs, clock: Clock) -> None:
+    def __init__(self, store: Store, blobs: Blobs, clock: Clock, commit: Commit) -> None:
         self._store = store
+        self._commit = commit
         self._blobs = blobs
         self._clock = clock
         self._arriving: Counter[str] = Counter()
@@ -37,6 +44,38 @@ class BlobShelf:
             self._arriving[digest] -= 1
             if not self._arriving[digest]:
                 del self._arriving[digest]
+
+    async def look_for(self, segments: Sequence[Segment]) -> None:
+        """Bytes that are gone, or cut short, are asked for again: called before a submit."""
+        for segment in segments:
+            row = self._store.blob(segment.digest)
+            if row is None or not row.present or self._arriving[segment.digest]:
+                continue
+            if await self._blobs.size(segment.digest) != row.size_bytes:
+                await self._lost(segment.digest)
+
+    async def check(self, segments: Sequence[Segment]) -> None:
+        """Read bytes that somebody found to be other than their digest; damaged ones are deleted,
+        so that the next submit asks for them."""
+        for segment in segments:
+            if not self._arriving[segment.digest] and not await self._is_whole(segment.digest):
+                await self._lost(segment.digest)
+
+    async def _is_whole(self, digest: str) -> bool:
+        found = blake3()
+        try:
+            _, content = await self._blobs.open(digest)
+            async for part in content:
+                await asyncio.to_thread(found.update, part)
+        except JupyterRemoteError:
+            return False
+        return found.hexdigest() == digest
+
+    async def _lost(self, digest: str) -> None:
+        log.error("the bytes of %s are damaged or gone", digest)
+        await self._commit(self._store.blob_lost, digest)
+        if not self._arriving[digest]:
+            await self._blobs.delete(digest)
 
     async def discard(self, digest: str) -> None:
         """Delete bytes whose row was forgotten, unless they came again meanwhile."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any
 
 import msgspec
@@ -38,10 +38,14 @@ class EventsQuery(JobEventsQuery, frozen=True):
 
 
 class Stream:
-    """An SSE response, written to the socket as frames come; ends when the client goes away."""
+    """An SSE response, written to the socket as frames come; ends when the client goes away, and
+    when ``until`` returns."""
 
-    def __init__(self, frames: AsyncIterator[bytes]) -> None:
+    def __init__(
+        self, frames: AsyncIterator[bytes], until: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         self._frames = frames
+        self._until = until
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = (b"content-type", SSE.encode())
@@ -51,19 +55,23 @@ class Stream:
         await send({"type": "http.response.body", "body": b": hello\n\n", "more_body": True})
         writing = asyncio.create_task(self._write(send))
         leaving = asyncio.create_task(_disconnected(receive))
+        ending = asyncio.create_task(self._until())
+        tasks = (writing, leaving, ending)
         try:
-            await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (writing, leaving):
+            gone = leaving.done()
+            for task in tasks:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await writing
+        if not gone:
+            await send({"type": "http.response.body", "body": b""})
 
     async def _write(self, send: Send) -> None:
         async with contextlib.aclosing(self._frames) as frames:  # type: ignore[type-var]
             async for frame in frames:
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -90,7 +98,9 @@ async def _reply(call: Call, topic: Topic, which: dict[str, str]) -> ASGIApp:
     if SSE not in call.header(b"accept") and "application/json" in call.header(b"accept"):
         events = await reader(after, call.query.limit)
         return json_reply(wire.EventPage(events, events[-1].cursor if events else after))
-    return Stream(call.backend.hub.stream(topic, after, reader))
+    backend = call.backend
+    frames = backend.hub.stream(topic, after, reader)
+    return Stream(frames, lambda: backend.tokens.ended(call.caller))
 
 
 def _reader(call: Call, which: dict[str, str]) -> Reader:
@@ -110,7 +120,8 @@ def _after(call: Call) -> int:
     if call.query.after is not None:
         return int(call.query.after)
     last = call.header(b"last-event-id")
-    return min(int(last), LATEST_CURSOR) if last.isascii() and last.isdigit() else 0
+    known = last.isascii() and last.isdigit() and len(last) <= len(str(LATEST_CURSOR))
+    return min(int(last), LATEST_CURSOR) if known else 0
 
 
 ENDPOINTS = [

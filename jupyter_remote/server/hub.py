@@ -175,8 +175,6 @@ async def _stored(cursor: int, read: Reader) -> AsyncIterator[tuple[int, bytes]]
     while page := await read(cursor, PAGE):
         cursor = page[-1].cursor
         yield cursor, b"".join(map(frame_of, page))
-        if len(page) < PAGE:
-            return
 
 
 async def _live(cursor: int, subscription: Subscription) -> AsyncIterator[tuple[int, bytes]]:

@@ -79,6 +79,7 @@ def view(call: Call, job: JobRecord, cursor: int = 0) -> wire.JobView:
 async def submit(call: Call) -> wire.Submitted:
     backend = call.backend
     new = new_job(call.body, call.caller.owner, backend.machines, backend.settings)
+    await backend.shelf.look_for(new.segments)
     await backend.scheduler.expect(new, call.body.spec)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
     cursor = written.event.cursor if written.event else 0
@@ -89,6 +90,8 @@ async def submit_batch(call: Call) -> wire.BatchSubmitted:
     backend = call.backend
     owner, machines, settings = call.caller.owner, backend.machines, backend.settings
     new = [new_job(r, owner, machines, settings) for r in requests_of(call.body)]
+    named = {s.digest: s for one in new for s in one.segments}
+    await backend.shelf.look_for(list(named.values()))
     written = await backend.commit(backend.store.submit, new, backend.clock.now())
     missing = {m.digest: m for w in written for m in w.missing}
     return wire.BatchSubmitted([w.job.id for w in written], list(missing.values()))

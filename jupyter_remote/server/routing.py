@@ -127,7 +127,10 @@ class Method:
         return result  # type: ignore[no-any-return]
 
     def _query(self, query: bytes) -> msgspec.Struct:
-        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=50)
+        try:
+            pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=50)
+        except ValueError as error:
+            raise errors.InvalidRequest(f"The query cannot be read: {error}.") from error
         return msgspec.convert(dict(pairs), self._endpoint.query, strict=False)
 
     async def _read(self, call: Call) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import msgspec
 import uvicorn
 from filelock import FileLock, Timeout
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from jupyter_remote import connection, errors, processes, wire
 from jupyter_remote.connection import Connection
@@ -24,6 +26,8 @@ from jupyter_remote.settings import Settings
 log = logging.getLogger("jupyter_remote.serve")
 
 IDLE_CHECK_S = 1.0
+FIRST_REQUEST_S = 10.0  # after a connection was made
+MOST_FILES = 65_536
 WEBSOCKET_BYTES = 256 * 1024 * 1024
 LOCK_NAME = "server.lock"
 
@@ -102,7 +106,7 @@ class Host:
         return uvicorn.Config(
             composition.application(backend, self.port, options.names),
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="httptools",
+            http=Connections,
             ws="websockets-sansio",
             ws_per_message_deflate=False,
             ws_max_size=WEBSOCKET_BYTES,
@@ -232,6 +236,7 @@ def bind(options: Options, wanted: int = 0) -> socket.socket:
 
 def serve(options: Options, settings: Settings) -> int:
     """Serve until the end; the exit status. Raises JupyterRemoteError when it cannot start."""
+    _allow_connections()
     os.umask(0o077)  # what is written here is nobody else's business
     home = connection.home_of(settings)
     try:
@@ -253,6 +258,27 @@ def serve(options: Options, settings: Settings) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(host.run())
     return 0
+
+
+def _allow_connections() -> None:
+    """As many open files as this user may have: each connection is one."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Connections(HttpToolsProtocol):
+    """A connection on which nothing is asked does not stay."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            FIRST_REQUEST_S, self.timeout_keep_alive_handler
+        )
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

@@ -15,14 +15,15 @@ from jupyter_remote.money.catalog import choose
 from jupyter_remote.money.meter import cost_ucredits, longest_run_s, ucredits_of_usd
 from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import NewJob
+from jupyter_remote.wire import MOST_BYTES
 
 BATCH_JOBS = 100_000
+BATCH_BYTES = 64 * 1024 * 1024  # that the database holds once for each job
 RETRIES = 1000
 TEXT_CHARS = 10_000  # of a description
 SEGMENTS = 100_000
 LONGEST_S = 10 * 365 * 86_400.0
 MOST_UCREDITS = 1 << 60
-MOST_BYTES = 1 << 50
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LABEL = re.compile(r"[\w.:@+-]{0,128}")
@@ -193,10 +194,16 @@ def requests_of(batch: wire.BatchRequest) -> list[wire.SubmitRequest]:
         raise errors.InvalidRequest("A batch has as many inputs as ids, and at least one.")
     if len(batch.ids) > BATCH_JOBS:
         raise errors.TooLarge(f"A batch has at most {BATCH_JOBS} jobs.")
+    template = batch.template
+    each = sum(len(s.data) for s in parcels_of(template.spec) if s.data is not None)
+    if each * len(batch.ids) > BATCH_BYTES:
+        raise errors.TooLarge(
+            f"{len(batch.ids)} jobs with {each} bytes each of function and files are too much.",
+            hint="Send these as blobs, which are stored once.",
+        )
     if len(set(batch.ids)) != len(batch.ids):
         raise errors.InvalidRequest("The ids of a batch are not all different.")
     replace = msgspec.structs.replace
-    template = batch.template
     return [
         replace(template, id=id, spec=replace(template.spec, inputs=inputs), batch=batch.id)
         for id, inputs in zip(batch.ids, batch.inputs, strict=True)

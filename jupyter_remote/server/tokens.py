@@ -61,7 +61,7 @@ async def revoke(call: Call) -> wire.TokenList:
     backend = call.backend
     now = backend.clock.now()
     await backend.commit(backend.store.revoke_token, call.path["id"], call.caller.owner, now)
-    backend.tokens.forget()
+    backend.tokens.forget(call.path["id"])
     await backend.fleet.cut_off(call.path["id"])
     return await listing(call)
 

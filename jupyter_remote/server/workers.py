@@ -20,7 +20,7 @@ from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.scheduler.board import Active, Agent
 from jupyter_remote.server.auth import Caller
 from jupyter_remote.server.reports import Latest, check_events, outcome_of
-from jupyter_remote.server.submitting import check_label
+from jupyter_remote.server.submitting import check_label, parcels_of
 
 if TYPE_CHECKING:
     from jupyter_remote.server.backend import Backend
@@ -216,8 +216,16 @@ class Link:
         except errors.JupyterRemoteError:
             active.leaving = False
             raise
+        if message.error is not None and message.error.ename == errors.DigestMismatch.__name__:
+            await self._check_inputs(active.job)
         last = [e.seq for e in message.events if e.seq]
         return wire.Answer(req=message.req, acked_seq=last[-1] if last else 0)
+
+    async def _check_inputs(self, job: JobId) -> None:
+        """A kernel found bytes that are not what they should be."""
+        backend = self._backend
+        spec = msgspec.json.decode(backend.store.job(job).spec, type=wire.JobSpec)
+        await backend.shelf.check([s for s in parcels_of(spec) if s.data is None])
 
     async def _release(self, message: wire.Release, active: Active) -> wire.Answer:
         backend = self._backend

@@ -224,7 +224,10 @@ class Store(Protocol):
         client: str | None = None,
         limit: int = 1000,
     ) -> list[Event]:
-        """Stored events with cursor > ``after``, in order, of a job or of a client's jobs."""
+        """Stored events with cursor > ``after``, in order, of a job or of a client's jobs.
+
+        At most ``limit``, and fewer if they are large: the page after the last one is empty.
+        """
         ...
 
     def last_cursor(self) -> int: ...
@@ -232,6 +235,10 @@ class Store(Protocol):
     # -- blobs: rows and references; the bytes are in blobs.base.Blobs
     def blob(self, digest: str) -> BlobRow | None:
         """What is known of a blob; None when nothing is."""
+        ...
+
+    def blob_lost(self, digest: str) -> None:
+        """The bytes are not there, or not what they should be: who needs them sends them again."""
         ...
 
     def blob_present(

@@ -7,7 +7,7 @@ of 70 µs through an engine, which is what keeps a transition of six statements 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,18 @@ class Session:
     def rows(self, statement: ClauseElement, /, **values: Any) -> list[tuple[Any, ...]]:
         """All rows."""
         return self._execute(text_of(statement), values).fetchall()
+
+    def some(
+        self, statement: ClauseElement, weigh: Callable[[Any], int], most: int, /, **values: Any
+    ) -> list[tuple[Any, ...]]:
+        """The first rows: at least one, and no more than together weigh ``most``."""
+        rows: list[tuple[Any, ...]] = []
+        left = most
+        for row in self._execute(text_of(statement), values):
+            rows.append(row)
+            if (left := left - weigh(row)) <= 0:
+                break
+        return rows
 
     def row(self, statement: ClauseElement, /, **values: Any) -> tuple[Any, ...] | None:
         """The first row."""

@@ -234,6 +234,7 @@ MARK_PRESENT = (
     .where(blob.c.digest == _p("digest_is"))
     .values(present=_lit(1), size_bytes=_p("size_bytes"))
 )
+MARK_ABSENT = update(blob).where(blob.c.digest == _p("digest_is")).values(present=_lit(0))
 MARK_USED = update(blob).where(blob.c.digest == _p("digest_is")).values(unused_since_at=sa.null())
 MARK_UNUSED = (
     update(blob)

@@ -251,6 +251,10 @@ class SqliteStore:
             return session.value(sql.LAST_CURSOR) or 0
 
     # -- blobs
+    def blob_lost(self, digest: str) -> None:
+        with self._write() as session:
+            session.change(sql.MARK_ABSENT, digest_is=digest)
+
     def blob_present(
         self, digest: str, size_bytes: int, now: float, owners: Sequence[OwnerId] = ()
     ) -> list[Changed]:

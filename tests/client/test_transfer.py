@@ -42,6 +42,16 @@ def test_large_values_travel_in_chunks_and_only_new_ones(
     assert puts(backend) == 0
 
 
+def test_the_function_of_a_batch_is_written_once(client: Client, backend: FakeBackend) -> None:
+    table = os.urandom(10_000)
+
+    def use(x: int) -> int:
+        return table[x]
+
+    assert client.map(use, range(100)).results(20) == list(table[:100])
+    assert puts(backend) == 1
+
+
 def test_large_files_travel_in_chunks_and_only_new_ones(
     client: Client, backend: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,21 @@ class ProviderConformance:
         await seen(provider, launch.id, InstanceState.TERMINATED)
         await provider.terminate(launch.id)
 
+    async def test_tidying_leaves_what_runs_and_what_is_kept(
+        self, provider: Provider, launch: Launch
+    ):
+        await provider.launch(launch)
+        await provider.tidy([])
+        await seen(provider, launch.id, InstanceState.READY)
+        await provider.terminate(launch.id)
+        await seen(provider, launch.id, InstanceState.TERMINATED)
+        await provider.tidy([launch.id])
+        assert await provider.describe([launch.id])
+        await provider.tidy([])
+        assert all(
+            s.state is InstanceState.TERMINATED for s in await provider.describe([launch.id])
+        )
+
     async def test_terminating_what_is_absent_is_fine(self, provider: Provider):
         await provider.terminate(uuid.uuid4().hex)
 

@@ -424,6 +424,18 @@ class StoreConformance:
         assert store.collect(10_000.0, 500.0) == [A]
         assert store.audit() == []
 
+    def test_bytes_that_were_lost_are_asked_for_again(self, store: Store) -> None:
+        store.blob_present(A, 1, 0.0, [ADA])
+        store.blob_lost(A)
+        store.blob_lost(B)
+        assert [m.digest for m in store.missing([Segment(A, 1)], ADA)] == [A]
+        waiting = new_job(segments=[Segment(A, 1)])
+        assert [m.digest for m in store.submit([waiting], 1.0)[0].missing] == [A]
+        assert store.claim(waiting.id, W1, 2.0, LEASE_S) is None
+        [ready] = store.blob_present(A, 1, 3.0, [ADA])
+        assert ready.job.id == waiting.id
+        assert store.audit() == []
+
     def test_a_blob_is_read_by_who_sent_it_or_has_a_job_with_it(self, store: Store) -> None:
         store.blob_present(A, 1, 0.0, [ADA])
         store.blob_present(A, 1, 1.0, [ADA])

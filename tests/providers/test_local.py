@@ -108,6 +108,18 @@ async def test_nothing_of_an_agent_is_left_when_it_was_terminated(
     assert alive == []
 
 
+async def test_what_an_agent_left_behind_is_deleted_but_for_its_log(
+    provider: LocalProvider, launch: Launch, server: FakeServer, tmp_path: Path
+):
+    await provider.launch(launch)
+    await server.until(lambda: server.hellos)
+    await provider.terminate(launch.id)
+    await seen(provider, launch.id, InstanceState.TERMINATED)
+    (tmp_path / "workers" / launch.id / "job").mkdir(parents=True, exist_ok=True)
+    await provider.tidy([])
+    assert [f.name for f in (tmp_path / "workers").iterdir()] == [f"{launch.id}.log"]
+
+
 async def test_an_agent_that_hangs_is_killed(
     provider: LocalProvider, launch: Launch, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ):

@@ -175,15 +175,44 @@ def test_resuming_a_stream_gives_no_gap_and_no_repeat(server: Running, worker: W
     assert numbers == sorted(set(numbers))
     texts = [msgspec.json.decode(e.data)["text"] for e in heard if e.type == "stream"]
     assert "".join(texts) == "".join(f"{n}\n" for n in range(1, 301))
-    page = server.http.call(
+    page = read_page(server, id, 0)
+    assert [e.cursor for e in page.events] == numbers
+    assert page.cursor == numbers[-1]
+
+
+def test_a_page_of_large_outputs_is_cut_short_and_misses_nothing(
+    server: Running, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyter_remote.store.events.PAGE_BYTES", 1000)
+    id = submit(server, client="me").job.id
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+    for seq in range(1, 11):
+        worker.print(assign, seq, str(seq % 10) * 600)
+    worker.complete(assign)
+    heard: list[str] = []
+    pages, cursor = 0, 0
+    while (page := read_page(server, id, cursor)).events:
+        pages, cursor = pages + 1, page.cursor
+        heard += [msgspec.json.decode(e.data)["text"][0] for e in page.events if e.type == "stream"]
+    assert "".join(heard) == "1234567890"
+    assert pages >= 5
+    streamed = []
+    for one in server.http.events("/v1/events", {"client": "me", "after": 0}):
+        streamed.append(one)
+        if one.type == "done":
+            break
+    assert sum(e.type == "stream" for e in streamed) == 10
+
+
+def read_page(server: Running, id: str, after: int) -> wire.EventPage:
+    return server.http.call(
         "GET",
         f"/v1/jobs/{id}/events",
         reply=wire.EventPage,
-        params={"after": 0},
+        params={"after": after},
         headers={"accept": "application/json"},
     )
-    assert [e.cursor for e in page.events] == numbers
-    assert page.cursor == numbers[-1]
 
 
 def test_an_event_reaches_the_listener_soon_after_its_commit(

@@ -63,6 +63,16 @@ def test_a_batch_is_one_request_and_many_jobs(server: Running, worker: Worker) -
     assert {j.status for j in listed.jobs} == {"completed"}
 
 
+def test_a_batch_does_not_write_its_function_down_a_thousand_times(server: Running) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(2000)]
+    function = bytes(40_000)
+    code = wire.Segment(blake3(function).hexdigest(), len(function), data=function)
+    template = request(spec=wire.JobSpec(kind="call", function=wire.Parcel([code])))
+    batch = wire.BatchRequest(id="b1", template=template, ids=ids, inputs=[wire.Parcel([])] * 2000)
+    with pytest.raises(errors.TooLarge, match="as blobs"):
+        server.http.call("POST", "/v1/batches", batch, wire.BatchSubmitted)
+
+
 def test_a_cancel_before_the_start_is_free_and_final(server: Running) -> None:
     id = submit(server, need=wire.Need(machine="g5.xlarge.od")).job.id
     view = server.http.call("POST", f"/v1/jobs/{id}/cancel", wire.CancelRequest(), wire.JobView)
@@ -161,6 +171,10 @@ def test_an_unknown_machine_names_the_nearest(server: Running) -> None:
         submit(server, need=wire.Need(machine="g5.xlrge"))
 
 
+def sized(size_bytes: int) -> wire.Parcel:
+    return wire.Parcel([], names=[wire.NameInfo("x", "int", size_bytes)])
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -173,6 +187,8 @@ def test_an_unknown_machine_names_the_nearest(server: Running) -> None:
         {"client": "a b"},
         {"spec": wire.JobSpec(kind="call", inputs=wire.Parcel([wire.Segment("xyz", 1)]))},
         {"spec": wire.JobSpec(kind="call", inputs=wire.Parcel([wire.Segment("a" * 64, -1)]))},
+        {"spec": wire.JobSpec(kind="cell", inputs=sized(1 << 63))},
+        {"spec": wire.JobSpec(kind="cell", inputs=sized(-1))},
         {
             "spec": wire.JobSpec(
                 kind="cell", files=[wire.FileRef("../x", wire.Segment("a" * 64, 1))]

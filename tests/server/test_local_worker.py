@@ -26,6 +26,7 @@ class FakeProvider:
 
     def __init__(self) -> None:
         self.launched: list[Launch] = []
+        self.kept: list[str] = []
         self.dead: set[str] = set()
         self.asked_to_end: list[str] = []
         self.may_end = threading.Event()
@@ -45,6 +46,9 @@ class FakeProvider:
         self.asked_to_end.append(id)
         await asyncio.to_thread(self.may_end.wait, 10)
         self.dead.add(id)
+
+    async def tidy(self, keep: Sequence[str]) -> None:
+        self.kept = list(keep)
 
     async def close(self) -> None:
         assert self.dead >= {launch.id for launch in self.launched}

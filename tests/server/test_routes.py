@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 
 import msgspec
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from jupyter_remote import errors, wire
+from jupyter_remote.http import Http
 from jupyter_remote.server.auth import SCOPES, Policy, allow
 from jupyter_remote.server.routing import Endpoint, build
 from jupyter_remote.server.serve import Options, bind
 from jupyter_remote.server.table import ENDPOINTS
 
-from .conftest import Running, Worker, submit
+from .conftest import LIMIT_S, Running, Worker, submit, until
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 VALUES = {"id": "00000000-0000-4000-8000-000000000000", "digest": "0" * 64}
@@ -97,6 +100,39 @@ def test_revoking_a_token_works_at_once(server: Running) -> None:
     assert server.raw("GET", "/v1/jobs", bearer(made.token))[0] == 200
     server.http.call("DELETE", f"/v1/tokens/{made.id}", reply=wire.TokenList)
     assert server.raw("GET", "/v1/jobs", bearer(made.token))[0] == 401
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired"])
+def test_an_open_stream_ends_with_its_token(server: Running, end: str) -> None:
+    expires_at = time.time() + 0.5 if end == "expired" else None
+    reader = Http(server.url, server.make_token("read", expires_at=expires_at))
+    stream = reader.events("/v1/events", {"client": "me"})
+    until(lambda: server.backend.hub.listeners)
+    if end == "revoked":
+        tokens = server.http.call("GET", "/v1/tokens", reply=wire.TokenList).tokens
+        [record] = [t for t in tokens if t.scopes == ["read"]]
+        server.http.call("DELETE", f"/v1/tokens/{record.id}", reply=wire.TokenList)
+    assert list(stream) == []
+    until(lambda: not server.backend.hub.listeners)
+    reader.close()
+
+
+def test_a_query_that_makes_no_sense_is_refused(server: Running) -> None:
+    many = "&".join(f"f{n}=1" for n in range(60))
+    assert server.raw("GET", f"/v1/jobs?{many}", bearer(server.token))[0] == 422
+    headers = bearer(server.token) | {"Last-Event-ID": "9" * 5000, "Accept": "application/json"}
+    status, page = server.raw("GET", "/v1/events?client=me", headers)
+    assert status == 200
+    assert msgspec.json.decode(page, type=wire.EventPage).events == []
+
+
+def test_a_connection_on_which_nothing_is_asked_is_closed(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyter_remote.server.serve.FIRST_REQUEST_S", 0.05)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT_S) as silent:
+        assert silent.recv(1) == b""
+    assert server.raw("GET", "/health")[0] == 200
 
 
 def test_shutdown_is_for_administrators(server: Running) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -35,6 +36,45 @@ def naming(*contents: bytes, chunks: list[tuple[str, int]] | None = None) -> wir
 
 def send_job(who: Http, body: wire.SubmitRequest) -> wire.Submitted:
     return who.call("POST", "/v1/jobs", body, wire.Submitted)
+
+
+def file_of(server: Running, content: bytes) -> Path:
+    [found] = Path(server.settings.home).rglob(f"*{digest_of(content)[4:]}*")
+    return found
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut short"])
+def test_bytes_that_are_gone_are_asked_for_again(
+    server: Running, worker: Worker, damage: str
+) -> None:
+    server.http.upload(path_of(SECRET), SECRET)
+    file = file_of(server, SECRET)
+    file.chmod(0o600)
+    file.unlink() if damage == "deleted" else file.write_bytes(SECRET[:10])
+    job = send_job(server.http, naming(SECRET))
+    assert [m.digest for m in job.missing] == [digest_of(SECRET)]
+    server.http.upload(path_of(SECRET), SECRET)
+    assert worker.run().job == job.job.id
+    assert b"".join(server.http.download(path_of(SECRET))) == SECRET
+
+
+def test_bytes_that_a_worker_found_damaged_are_asked_for_again(
+    server: Running, worker: Worker
+) -> None:
+    server.http.upload(path_of(SECRET), SECRET)
+    file = file_of(server, SECRET)
+    file.chmod(0o600)
+    file.write_bytes(SECRET[::-1])
+    assert send_job(server.http, naming(SECRET)).missing == []  # nobody has read them yet
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+    error = wire.RemoteFailure(ename="DigestMismatch", evalue="the bytes are others")
+    assert worker.complete(assign, outcome="failed", error=error).ok
+    again = send_job(server.http, naming(SECRET))
+    assert [m.digest for m in again.missing] == [digest_of(SECRET)]
+    server.http.upload(path_of(SECRET), SECRET)
+    assert worker.run().job == again.job.id
+    assert b"".join(server.http.download(path_of(SECRET))) == SECRET
 
 
 def test_a_submit_is_asked_for_bytes_that_only_another_owner_sent(
