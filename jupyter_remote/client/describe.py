@@ -110,7 +110,7 @@ def line(job: JobView, usd: float) -> str:
     parts = [job.status]
     if job.stage and job.stage not in (Stage.DONE, Stage.WAITING):
         parts.append(job.stage)
-    if job.reason:
+    if job.detail or job.reason:
         parts.append(job.detail or job.reason.replace("_", " "))
     if job.machine != "local":
         parts.append(job.machine + (" (simulated)" if job.money.simulated else ""))

@@ -109,6 +109,8 @@ class Board:
         self.active: dict[JobId, Active] = {}
         self.retry_at: dict[JobId, float] = {}
         self.instances: dict[str, Instance] = {}
+        self.heard_at: dict[WorkerId, float] = {}  # when each worker said something last
+        self.suspects: set[WorkerId] = set()  # those that were not heard for long
         self.partial = False  # more is queued in the store than was read
         self.closing = False
         self.refused = False  # a commit was, since leases were last looked at
@@ -215,6 +217,12 @@ class Board:
     def disconnect(self, worker: WorkerId) -> None:
         """Its connection closed. Its attempts stay: unknown is not dead."""
         self.agents.pop(worker, None)
+
+    def forget_workers(self) -> None:
+        """Those that are not there and have nothing."""
+        known = self.agents.keys() | {a.worker for a in self.active.values()}
+        self.heard_at = {w: at for w, at in self.heard_at.items() if w in known}
+        self.suspects &= known
 
     def held_by(self, worker: WorkerId) -> Iterator[Active]:
         """Attempts that this worker has."""

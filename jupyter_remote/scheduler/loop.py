@@ -45,6 +45,7 @@ REFILL = 1000  # jobs read at a time
 UNSEEN_S = 3.0  # a local instance that its provider does not list for so long is gone
 STORAGE_PAUSE_S = 2.0
 FAILED_PAUSE_S = 1.0
+SILENT = "no word of its worker"
 ASLEEP_S = 10.0  # between two looks at the leases: this process, or its machine, stood still
 
 
@@ -95,6 +96,7 @@ class Scheduler:
         provider: Provider | None = None,
         launch: Callable[[str], Awaitable[LaunchRequest]] | None = None,
         ended: Callable[[str], Awaitable[None]] | None = None,
+        told: Callable[[Active, str], None] | None = None,
     ) -> None:
         self.board = Board()
         self._store = store
@@ -109,6 +111,7 @@ class Scheduler:
         self._provider = provider
         self._launch_request = launch
         self._ended = ended
+        self._told = told  # what is to be said of a job that runs
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._claims: dict[JobId, asyncio.Task[None]] = {}  # of jobs that were sent ahead
@@ -125,6 +128,7 @@ class Scheduler:
         for job in (*snapshot.active, *snapshot.waiting, *snapshot.queued):
             self.board.note(job)
         self.board.partial = len(snapshot.queued) >= REFILL
+        self._all_heard(now)
         for instance in snapshot.instances:
             self.board.instances[instance.id] = Instance(instance.id, now, now, instance.state, now)
         self._main = asyncio.create_task(self._run())
@@ -215,12 +219,29 @@ class Scheduler:
     def connected(self, agent: Agent) -> None:
         """A worker said hello. Cancels that it may have missed are told again."""
         self.board.connect(agent)
+        self.heard(agent.id)
         if instance := self.board.instances.get(agent.instance):
             instance.away_since = float("inf")
         for active in self.board.held_by(agent.id):
             if active.cancel:
                 self.tell(active, active.cancel)
         self.wake()
+
+    def heard(self, worker: WorkerId) -> None:
+        """It said something."""
+        self.board.heard_at[worker] = self._clock.now()
+        if worker in self.board.suspects:
+            self.wake()
+
+    def _all_heard(self, now: float) -> None:
+        """Nobody could be heard up to now."""
+        for active in self.board.active.values():
+            self.board.heard_at[active.worker] = now
+
+    def detail_of(self, job: JobId) -> str:
+        """What is to be said of a job that runs."""
+        active = self.board.active.get(job)
+        return SILENT if active and active.epoch and active.worker in self.board.suspects else ""
 
     def disconnected(self, worker: WorkerId, silent_s: float = 0.0) -> None:
         """Its connection closed; before that it was silent for so long."""
@@ -251,6 +272,8 @@ class Scheduler:
             case plans.ExpireLeases():
                 asleep = now - self.board.done_at.get("leases", now) > ASLEEP_S
                 self.board.done_at["leases"] = now
+                if asleep:
+                    self._all_heard(now)
                 self._spawn(self._expire(asleep))
             case plans.Wake():
                 self.board.retry_at = {j: t for j, t in self.board.retry_at.items() if t > now}
@@ -262,6 +285,8 @@ class Scheduler:
             case plans.Tidy():
                 self.board.done_at["tidy"] = now
                 self._spawn(self.tidy())
+            case plans.Suspect(worker, silent):
+                self._suspect(worker, silent)
             case plans.Launch():
                 id = f"local-{uuid.uuid4().hex[:12]}"
                 self.board.instances[id] = Instance(id, now, now, away_since=now)
@@ -270,6 +295,12 @@ class Scheduler:
                 for id in instances:
                     self.board.instances[id].looked_at = float("inf")  # until this look is over
                 self._spawn(self._look(instances))
+
+    def _suspect(self, worker: WorkerId, silent: bool) -> None:
+        (self.board.suspects.add if silent else self.board.suspects.discard)(worker)
+        for active in self.board.held_by(worker):
+            if self._told is not None and active.epoch:
+                self._told(active, SILENT if silent else "")
 
     async def _assign(self, action: plans.Assign, ahead: bool = False) -> None:
         """``ahead``: the worker was sent the first attempt already."""
@@ -335,6 +366,7 @@ class Scheduler:
         for digest in await self._commit(self._store.collect, now, self._retention.blobs_s):
             await self._blobs.discard(digest)
         await self._blobs.sweep()
+        self.board.forget_workers()
         if self._provider is not None:
             await self._provider.tidy(list(self.board.instances))
 

@@ -19,6 +19,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     local: bool = False  # keep a worker on this computer
     check_every_s: float = 2.0  # leases and time limits, while something runs
     look_every_s: float = 1.0  # at a local worker that was launched and is not connected
+    suspect_s: float = 15.0  # a worker that is silent for so long is shown as that
     tidy_every_s: float = 600.0  # retention, unused blobs
     refill_every_s: float = 60.0  # the store is read, whatever was heard
     launch_backoff_s: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)
@@ -57,7 +58,14 @@ class Tidy(msgspec.Struct, frozen=True):
     """Forget old jobs and blobs that nobody needs."""
 
 
-Action = Assign | Launch | Look | ExpireLeases | Wake | Refill | Tidy
+class Suspect(msgspec.Struct, frozen=True):
+    """Tell who watches the jobs of this worker that it is silent, or that it is back."""
+
+    worker: WorkerId
+    silent: bool
+
+
+Action = Assign | Launch | Look | ExpireLeases | Wake | Refill | Tidy | Suspect
 
 
 def plan(now: float, board: Board, limits: Limits) -> list[Action]:
@@ -76,6 +84,7 @@ def plan(now: float, board: Board, limits: Limits) -> list[Action]:
         actions += _assignments(board, limits)
     if limits.local:
         actions += _local_worker(now, board, limits)
+    actions += _suspects(now, board, limits)
     if _due(now, board, "tidy", limits.tidy_every_s):
         actions.append(Tidy())
     return actions
@@ -152,6 +161,17 @@ def _local_worker(now: float, board: Board, limits: Limits) -> Iterator[Action]:
         yield Look(tuple(overdue))
 
 
+def _busy(board: Board) -> set[WorkerId]:
+    return {a.worker for a in board.active.values() if a.epoch}
+
+
+def _suspects(now: float, board: Board, limits: Limits) -> Iterator[Suspect]:
+    for worker in sorted(_busy(board)):
+        silent = now >= board.heard_at.get(worker, now) + limits.suspect_s
+        if silent is not (worker in board.suspects):
+            yield Suspect(worker, silent)
+
+
 def next_at(now: float, board: Board, limits: Limits) -> float:
     """When to plan again if nothing happens before."""
     times = [
@@ -160,6 +180,8 @@ def next_at(now: float, board: Board, limits: Limits) -> float:
     ]
     if board.active:
         times.append(board.done_at.get("leases", now) + limits.check_every_s)
+        trusted = _busy(board) - board.suspects
+        times += [board.heard_at[w] + limits.suspect_s for w in trusted & board.heard_at.keys()]
     times += board.retry_at.values()
     if board.queues and board.paused_until > now:
         times.append(board.paused_until)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from jupyter_remote import __version__, errors
+from jupyter_remote import __version__, errors, wire
 from jupyter_remote.clock import Clock, SystemClock
 from jupyter_remote.model import InstanceState, OwnerId, TokenRecord
 from jupyter_remote.money.catalog import catalogue, simulated
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT
 from jupyter_remote.providers.base import Launch, Provider
+from jupyter_remote.scheduler.board import Active
 from jupyter_remote.scheduler.loop import Retention, Scheduler
 from jupyter_remote.scheduler.plan import Limits
 from jupyter_remote.server.auth import hash_of, new_token
@@ -34,6 +35,7 @@ OWNER_SCOPES = ("submit", "read", "admin")
 EMBEDDED = "embedded"  # label of the token that stands in the connection file
 LAUNCH_SLOTS = 2
 QUICK = frozenset({"submit", "claim", "start", "beat", "finish", "release", "cancel"})
+SUSPECT_BEFORE_LEASE = 1 / 3  # a silent worker is shown as that long before it is given up
 MARK = ".process.json"  # of an agent that the local provider started
 
 
@@ -127,7 +129,11 @@ def _scheduler(
         commit=backend.commit,
         send=backend.fleet.send,
         clock=backend.clock,
-        limits=Limits(shared=backend.facts.embedded, local=provider is not None),
+        limits=Limits(
+            shared=backend.facts.embedded,
+            local=provider is not None,
+            suspect_s=SUSPECT_BEFORE_LEASE * settings.lease_s,
+        ),
         retention=Retention(jobs_s=settings.retention_s, blobs_s=settings.unused_blobs_s),
         lease_s=settings.lease_s,
         grace_s=settings.interrupt_grace_s + settings.heartbeat_s,
@@ -135,7 +141,15 @@ def _scheduler(
         provider=provider,
         launch=launch,
         ended=lambda id: _revoke(backend, _enrolment(id)),
+        told=lambda active, detail: _tell(backend, active, detail),
     )
+
+
+def _tell(backend: Backend, active: Active, detail: str) -> None:
+    """Shown while it is so, and kept nowhere."""
+    data = wire.raw({"detail": detail})
+    event = wire.Event(job=active.job, type="status", data=data, epoch=active.epoch)
+    backend.hub.publish(active.owner, active.client, active.job, [event])
 
 
 def _enrolment(instance: str) -> str:

@@ -73,7 +73,9 @@ async def readable_job(call: Call) -> JobRecord:
 
 def view(call: Call, job: JobRecord, cursor: int = 0) -> wire.JobView:
     """The job as it is shown now."""
-    return view_of(job, now=call.backend.clock.now(), cursor=cursor)
+    shown = view_of(job, now=call.backend.clock.now(), cursor=cursor)
+    detail = shown.detail or call.backend.scheduler.detail_of(job.id)
+    return msgspec.structs.replace(shown, detail=detail)
 
 
 async def submit(call: Call) -> wire.Submitted:

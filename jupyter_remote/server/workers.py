@@ -80,6 +80,7 @@ class Link:
         while True:
             message = _decoder.decode(await self._websocket.receive_bytes())
             self.heard_at = self._backend.clock.monotonic()
+            self._backend.scheduler.heard(self.worker)
             if isinstance(message, wire.Hello):
                 raise errors.InvalidRequest("hello was said already")
             if isinstance(message, wire.Ping):

@@ -73,6 +73,32 @@ def test_jobs_go_out_in_order_while_slots_are_free() -> None:
     assert assigned(board(job("a"), job("b"), job("c"))) == ["a", "b"]
 
 
+def test_a_worker_that_is_silent_is_suspected_once_and_until_it_is_heard() -> None:
+    made = board(job("a", state=JobState.RUNNING, epoch=1, worker=WorkerId("w"), started_at=0.0))
+    worker = WorkerId("w")
+
+    def suspects(now: float) -> list[plans.Suspect]:
+        return [a for a in plan(now, made, LIMITS) if isinstance(a, plans.Suspect)]
+
+    made.heard_at[worker] = 10.0
+    assert suspects(10.0 + LIMITS.suspect_s - 0.1) == []
+    assert suspects(10.0 + LIMITS.suspect_s) == [plans.Suspect(worker, silent=True)]
+    made.suspects.add(worker)
+    assert suspects(50.0) == []
+    made.heard_at[worker] = 50.0
+    assert suspects(50.0) == [plans.Suspect(worker, silent=False)]
+    made.suspects.clear()
+    made.note(job("a", state=JobState.SUCCEEDED, epoch=1))
+    assert suspects(1000.0) == []
+
+
+def test_the_next_look_is_when_a_worker_will_have_been_silent_for_too_long() -> None:
+    made = board(job("a", state=JobState.RUNNING, epoch=1, worker=WorkerId("w"), started_at=0.0))
+    made.done_at["leases"] = 100.0
+    made.heard_at[WorkerId("w")] = 101.5 - LIMITS.suspect_s
+    assert plans.next_at(101.0, made, LIMITS) == 101.5
+
+
 def test_planning_changes_nothing_by_itself() -> None:
     made = board(job("a"))
     assert assigned(made) == assigned(made) == ["a"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -228,6 +230,30 @@ def test_a_malformed_bar_is_refused_and_the_worker_goes_on(server: Running, work
     bad = wire.WorkerEvent("progress", b'{"id": 5}')
     assert worker.ask(wire.Beat, job=id, epoch=1, events=[bad]).code == "invalid_request"
     assert worker.complete(assign).ok
+
+
+def test_a_worker_that_is_silent_is_shown_as_that_until_it_speaks(tmp_path: Path) -> None:
+    server = Running(tmp_path, lease_s=3.0)
+    worker = Worker(server)
+    worker.hello()
+    id = submit(server, client="me").job.id
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+    heard: list[str] = []
+    for one in server.http.events("/v1/events", {"client": "me", "after": 0}):
+        if one.type != "status" or one.cursor:
+            continue
+        heard.append(msgspec.json.decode(one.data)["detail"])
+        assert show(server, id).detail == heard[-1]
+        if not heard[-1]:
+            break
+        worker.socket.close()  # it dials anew, and has its job still
+        worker = Worker(server, token=worker.token)
+        assert worker.hello(running=[(id, 1)]).keep == [(id, 1)]
+    assert heard == ["no word of its worker", ""]
+    assert worker.complete(assign).ok
+    worker.close()
+    server.stop()
 
 
 def test_the_budget_left_is_told_with_every_answer(server: Running, worker: Worker) -> None:
