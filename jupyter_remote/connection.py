@@ -63,9 +63,13 @@ def proof_of(key: str, challenge: str) -> str:
 
 
 def read(path: Path) -> Connection | None:
-    """The connection in a file; None when it is absent, unreadable or half written."""
+    """The connection in a file; None when it is absent, unreadable, half written, or another
+    user's: whoever could put it there would be sent this user's code."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Connection)
+        with path.open("rb") as file:
+            if hasattr(os, "getuid") and os.fstat(file.fileno()).st_uid != os.getuid():
+                return None
+            return msgspec.json.decode(file.read(), type=Connection)
     except (OSError, msgspec.DecodeError):
         return None
 

@@ -363,6 +363,7 @@ class Scheduler:
         now = self._clock.now()
         while await self._commit(self._store.forget_jobs, now - self._retention.jobs_s):
             log.info("forgot old jobs")
+        await self._commit(self._store.forget_fleet, now - self._retention.jobs_s)
         for digest in await self._commit(self._store.collect, now, self._retention.blobs_s):
             await self._blobs.discard(digest)
         await self._blobs.sweep()

@@ -112,9 +112,10 @@ class Method:
     async def _response(self, scope: Scope, receive: Receive) -> ASGIApp:
         try:
             call = Call(self._backend, NOBODY, scope, receive)
-            self._backend.used_at = self._backend.clock.monotonic()
             tokens = self._backend.tokens
             call.caller = await tokens.caller(call.header(b"authorization"), self._policy)
+            if call.caller is not NOBODY:
+                self._backend.used_at = self._backend.clock.monotonic()
             call.query = self._query(scope["query_string"])
             await self._read(call)
             result = await self._endpoint.handler(call)

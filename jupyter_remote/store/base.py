@@ -280,6 +280,10 @@ class Store(Protocol):
         """Retention: delete terminal jobs (events, references) that ended before; how many."""
         ...
 
+    def forget_fleet(self, gone_before: float) -> None:
+        """Delete workers, instances and tokens that were gone, ended or revoked before."""
+        ...
+
     # -- money
     def grant(self, owner: OwnerId, amount_ucredits: int, key: str, now: float) -> Balance:
         """Idempotent on ``key``."""

@@ -42,19 +42,23 @@ def submit(session: Session, new: NewJob, now: float) -> Written:
     there = session.row(sql.BODY, id=new.id)
     if there is not None:
         if there != (new.body_digest, new.owner):
-            raise KeyReused(
-                f"the job id {new.id} was used for another request",
-                hint="Make a new id for each job; send the same id only to repeat a request.",
-            )
+            raise _reused(f"the job id {new.id} was used for another request")
         missing = blobs.missing(session, new.segments, new.owner)
         return Written(load(session, new.id, whole=True).job, False, missing)
     return _write(session, new, now)
+
+
+def _reused(what: str) -> KeyReused:
+    hint = "Make a new id for each job; send the same id only to repeat a request."
+    return KeyReused(what, hint=hint)
 
 
 def _write(session: Session, new: NewJob, now: float) -> Written:
     missing = blobs.missing(session, new.segments, new.owner)
     job = _record_of(new, now, ready=not missing)
     money.admit(session, job.owner, job.hold_ucredits)
+    if job.hold_ucredits and session.row(sql.POSTED_FOR, job=job.id):
+        raise _reused(f"the job id {job.id} was used for a job that was forgotten since")
     stored = Stored(_insert(session, job, new), job)
     for segment in new.segments:
         blobs.refer(session, stored.seq, segment, "input")

@@ -192,6 +192,7 @@ LAST_CURSOR = select(func.max(event.c.cursor))
 # --- money -----------------------------------------------------------------------------------
 ADD_POSTING = _row_of(posting, "id")
 POSTED = select(posting.c.id).where(posting.c.key == _p("key"))
+POSTED_FOR = select(posting.c.id).where(posting.c.job == _p("job"))
 ADD_ACCOUNT = _all(account)
 DEBIT = (
     update(account)
@@ -310,6 +311,13 @@ WORKER_GONE = (
     .where(worker.c.id == _p("id_is"))
     .values(connected=_lit(0), seen_at=_p("seen_at"))
 )
+FORGET_FLEET = [
+    delete(worker).where(worker.c.connected == _lit(0), worker.c.seen_at < _p("before")),
+    delete(instance).where(
+        instance.c.state == _lit("terminated"), instance.c.changed_at < _p("before")
+    ),
+    delete(token).where((token.c.revoked_at < _p("before")) | (token.c.expires_at < _p("before"))),
+]
 INSTANCES = select(instance).where(instance.c.state != _lit("terminated")).order_by(instance.c.id)
 INSTANCE = select(instance).where(instance.c.id == _p("id"))
 ADD_INSTANCE = _all(instance)

@@ -342,6 +342,11 @@ class SqliteStore:
         with self._write() as session:
             fleet.revoke_token(session, id, owner, now)
 
+    def forget_fleet(self, gone_before: float) -> None:
+        with self._write() as session:
+            for statement in sql.FORGET_FLEET:
+                session.change(statement, before=gone_before)
+
     # -- for people and tests
     def audit(self) -> list[str]:
         with self._read() as session, session.snapshot():

@@ -500,6 +500,46 @@ class StoreConformance:
         with pytest.raises(Conflict):
             store.move_instance("i1", InstanceState.READY, 4.0)
 
+    def test_a_fleet_that_is_long_gone_is_forgotten(self, store: Store) -> None:
+        for id, connected in ((W1, True), (W2, False)):
+            store.put_worker(
+                WorkerRecord(
+                    id=id,
+                    instance="i",
+                    machine="local",
+                    slots=2,
+                    connected=connected,
+                    draining=False,
+                    seen_at=1.0,
+                    token="t",
+                )
+            )
+        for id in ("i1", "i2"):
+            store.put_instance(
+                InstanceRecord(id=id, provider="local", machine="local", state=InstanceState.READY)
+            )
+        store.move_instance("i2", InstanceState.TERMINATED, 5.0)
+        for id, expires_at in (("t1", None), ("t2", None), ("t3", 6.0)):
+            token = TokenRecord(id=id, owner=ADA, scopes=("read",), expires_at=expires_at)
+            store.add_token(token, f"hash of {id}")
+        store.revoke_token("t2", ADA, 5.0)
+        store.forget_fleet(1.0)
+        assert [t.id for t in store.tokens(ADA)] == ["t1", "t2", "t3"]
+        store.forget_fleet(100.0)
+        assert [t.id for t in store.tokens(ADA)] == ["t1"]
+        assert [i.id for i in store.snapshot().instances] == ["i1"]
+        assert (store.token_of_worker(W1), store.token_of_worker(W2)) == ("t", "")
+
+    def test_the_id_of_a_job_that_was_forgotten_is_not_charged_again(self, store: Store) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        priced = new_job(credits_per_h=1, hold_credits=1)
+        job = running(store, priced)
+        store.finish(job, 1, Outcome(kind="succeeded"), 11.0)
+        assert store.forget_jobs(100.0) == 1
+        with pytest.raises(KeyReused, match="forgotten"):
+            store.submit([priced], 200.0)
+        assert store.audit() == []
+
     def test_single_jobs_are_read_before_calls_of_batches(self, store: Store) -> None:
         calls = [new_job(f"call-{n}", batch="b") for n in range(5)]
         store.submit([*calls, new_job("cell")], 0.0)

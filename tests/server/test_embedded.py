@@ -246,6 +246,19 @@ def test_a_damaged_connection_file_is_replaced(settings: Settings, content: byte
     assert is_alive(ensure(settings))
 
 
+def test_a_connection_file_of_another_user_is_not_believed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = connection.path_of(settings)
+    theirs = connection.Connection(
+        url="", token="", pid=1, started_at=0.0, version="", protocol=1, server_id="theirs"
+    )
+    connection.write(file, theirs)
+    assert connection.read(file) == theirs
+    monkeypatch.setattr(os, "getuid", lambda: os.stat(file).st_uid + 1)
+    assert connection.read(file) is None
+
+
 def test_a_hung_backend_is_told_and_not_doubled(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,15 @@ def test_a_connection_on_which_nothing_is_asked_is_closed(
     assert server.raw("GET", "/health")[0] == 200
 
 
+def test_who_has_no_token_keeps_no_backend_awake(server: Running) -> None:
+    server.backend.used_at = before = -1e9
+    assert server.raw("GET", "/health")[0] == 200
+    assert server.raw("GET", "/v1/jobs", bearer("jr_x"))[0] == 401
+    assert server.backend.used_at == before
+    assert server.raw("GET", "/v1/jobs", bearer(server.token))[0] == 200
+    assert server.backend.used_at > before
+
+
 def test_shutdown_is_for_administrators(server: Running) -> None:
     token = server.make_token("submit", "read", "worker", "invoke")
     assert server.raw("POST", "/v1/server/shutdown", bearer(token))[0] == 403
