@@ -17,7 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 ATOMIC: frozenset[type] = frozenset({
     int, float, complex, bool, str, bytes, memoryview, type(None), type(...), range,
@@ -31,6 +31,19 @@ NOT_FOLLOWED = ("logging", "threading", "_thread", "asyncio", "IPython", "ipyker
                 "traitlets", "tornado", "jupyter_remote")  # fmt: skip
 GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 GLOBAL_STORES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
+
+
+class Globals(NamedTuple):
+    """What the code of a function, and code inside it, takes from outside."""
+
+    loads: tuple[str, ...]
+    stores: tuple[str, ...]
+    imports: tuple[str, ...]  # modules; relative ones as they are written
+
+    @property
+    def names(self) -> dict[str, None]:
+        """Of globals."""
+        return dict.fromkeys((*self.loads, *self.stores))
 
 
 @dataclass(slots=True)
@@ -131,15 +144,16 @@ class _Walk:
             yield from self._globals(function)
 
     def _globals(self, function: types.FunctionType) -> Iterator[Any]:
-        loads, stores = global_names(function.__code__)
+        used = globals_of(function.__code__)
         own = function.__globals__ is self.namespace
-        for name in (*loads, *stores):
+        for name in used.names:
             if own:
                 self.reached.names.setdefault(name, False)
             if name in function.__globals__:
                 yield function.__globals__[name]
         if own:
-            self.reached.stored.update(dict.fromkeys(stores))
+            self.reached.stored.update(dict.fromkeys(used.stores))
+        self.reached.modules.update(dict.fromkeys(used.imports))
 
     def _of_class(self, cls: type) -> Iterator[Any]:
         if is_importable(cls):
@@ -209,21 +223,25 @@ def is_object_array(value: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def global_names(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Globals that a function's code, or code inside it, loads and stores."""
+def globals_of(code: types.CodeType) -> Globals:
+    """What a function uses of its module. Bodies of classes may mean their own names."""
     loads: dict[str, None] = {}
     stores: dict[str, None] = {}
+    imports: dict[str, None] = {}
+    kinds = {
+        **dict.fromkeys(GLOBAL_LOADS, loads),
+        **dict.fromkeys(GLOBAL_STORES, stores),
+        "IMPORT_NAME": imports,
+    }
     for instruction in dis.get_instructions(code):
-        if instruction.opname in GLOBAL_LOADS:
-            loads.setdefault(instruction.argval)
-        elif instruction.opname in GLOBAL_STORES:
-            stores.setdefault(instruction.argval)
+        if (names := kinds.get(instruction.opname)) is not None:
+            names.setdefault(instruction.argval)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            inner_loads, inner_stores = global_names(constant)
-            loads.update(dict.fromkeys(inner_loads))
-            stores.update(dict.fromkeys(inner_stores))
-    return tuple(loads), tuple(stores)
+            inner = globals_of(constant)
+            for names, more in zip((loads, stores, imports), inner, strict=True):
+                names.update(dict.fromkeys(more))
+    return Globals(tuple(loads), tuple(stores), tuple(imports))
 
 
 @contextlib.contextmanager

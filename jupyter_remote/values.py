@@ -418,8 +418,7 @@ def _pickler(referring: bool = False) -> type[Any]:
                 return super()._dynamic_function_reduce(func)
             cells = func.__closure__
             self._bare.update(map(id, cells or ()))
-            names = cloudpickle._extract_code_globals(func.__code__)
-            state = function_state(func, names, self._known, self._given)
+            state = function_state(func, self._known, self._given)
             return make_function, (func.__code__, cells), state, None, None, fill_function
 
     class ReferringPickler(NotebookPickler):

@@ -148,10 +148,15 @@ def _direct(cell: CellNames, namespace: Namespace, inputs: Sequence[str] | None)
     if inputs is not None:
         for name in inputs:
             if name not in namespace:
-                raise _unknown("--in", name, namespace)
-        return dict.fromkeys(inputs, False)
+                raise _unknown("--in", name, _of_the_user(namespace))
+        modules = (n for n in cell.reads if isinstance(namespace.get(n), types.ModuleType))
+        return dict.fromkeys((*inputs, *modules), False)
     there = {n: n in cell.maybe for n in cell.reads if n in namespace}
     return {n: maybe for n, maybe in there.items() if not is_of_the_shell(n, namespace[n])}
+
+
+def _of_the_user(namespace: Namespace) -> list[str]:
+    return [name for name, value in namespace.items() if not is_of_the_shell(name, value)]
 
 
 def _used_by_functions(

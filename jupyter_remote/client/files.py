@@ -103,7 +103,13 @@ def _expanded(given: str, root: Path) -> Iterator[Path]:
     """Plain files that one entry of ``--files`` stands for."""
     path = root / Path(given).expanduser()
     if path.is_dir():
-        yield from _below(path)
+        files = list(_below(path))
+        if not files:
+            raise UsageError(
+                f"--files: there is no file in {given} to be sent.",
+                hint="Hidden files must be named; folders are made over there by what fills them.",
+            )
+        yield from files
     elif os.path.lexists(path):
         yield _plain(path, given)
     elif glob.has_magic(given):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 DOLLAR = re.compile(r"\$(\$?[\w.]+)")
 AT_NAME = re.compile(r"@([^\W\d]\w*)")
 SQL_TABLE = re.compile(r"\b(?:from|join|into|table)\s+([^\W\d]\w*)", re.IGNORECASE)
+EXPRESSIONS = {"pd", "pandas", "ne", "numexpr"}  # their eval() takes names of variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def implied_by(call: ast.Call) -> Implied | None:
         return None
     if _is_shell(call.func.value):
         return _shell_call(call.func.attr, texts)
-    return _method(call.func.attr, texts)
+    return _method(call.func, texts)
 
 
 def _is_shell(node: ast.expr) -> bool:
@@ -82,11 +83,14 @@ def _unknown(what: str) -> Implied:
     )
 
 
-def _method(name: str, texts: Sequence[object]) -> Implied | None:
+def _method(method: ast.Attribute, texts: Sequence[object]) -> Implied | None:
     text = next((t for t in texts if isinstance(t, str)), None)
     if text is None:
         return None
-    match name:
+    of = method.value.id if isinstance(method.value, ast.Name) else ""
+    match method.attr:
+        case "eval" | "evaluate" if of in EXPRESSIONS:
+            return Implied(reads=tuple(_names(text.replace("@", ""))))
         case "query" | "eval":
             return Implied(reads=tuple(AT_NAME.findall(text) + SQL_TABLE.findall(text)))
         case "sql" | "execute":
@@ -153,9 +157,11 @@ def line_magic(name: str, line: str) -> Implied | None:
     if name == "xdel":
         return Implied(reads=tuple(line.split()), deletes=tuple(line.split()[-1:]))
     if name in OPAQUE_LINES:
+        script = " The script goes along with --files." if name == "run" else ""
         return Implied(
             reads=interpolated(line),
-            notice=f"%{name}: which names it uses cannot be told beforehand; see --in and --out.",
+            notice=f"%{name}: which names it uses cannot be told beforehand; see --in and --out."
+            + script,
             dynamic=True,
         )
     return Implied(reads=interpolated(line))

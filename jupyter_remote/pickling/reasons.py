@@ -13,6 +13,8 @@ import types
 from collections.abc import Hashable, Iterator
 from typing import Any, TypeGuard, cast
 
+from jupyter_remote.reach import globals_of
+
 HINT = "Make it in the remote code, or leave it out with `--in`."
 SEARCHED_OBJECTS = 20_000  # how far the search for the culprit goes
 
@@ -188,7 +190,7 @@ def _of_function(
     yield from ((f".default of {n}", v) for n, v in defaults.items())
     yield from ((f".{n}", v) for n, v in vars(func).items())
     if func.__globals__ is namespace or func.__module__ == "__main__":
-        for name in dict.fromkeys(_names(func.__code__)):
+        for name in globals_of(func.__code__).names:
             if name in func.__globals__ and not of_the_shell(name, func.__globals__[name]):
                 yield f".global {name}", func.__globals__[name]
 
@@ -205,13 +207,6 @@ def is_filled(cell: types.CellType) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            yield from _names(inner)
 
 
 def _of_instance(obj: Any, namespace: dict[str, Any] | None) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from jupyter_remote.pickling.arrival import fill_cell
 from jupyter_remote.pickling.reasons import is_filled, of_the_shell
+from jupyter_remote.reach import globals_of
 
 OUT_OF_BAND_BYTES = 64 * 1024  # buffers from this size on travel beside the pickle
 
@@ -27,7 +28,6 @@ class Everything:
 
 def function_state(
     func: types.FunctionType,
-    global_names: Iterable[str],
     known: Container[str],
     given: Container[int],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -35,7 +35,7 @@ def function_state(
 
     ``known``: globals, and ``given``: objects by their ``id()``, that the receiver has.
     """
-    names = [*global_names, *_class_body_names(func.__code__)]
+    names = globals_of(func.__code__).names
     there = {n: func.__globals__[n] for n in names if n in func.__globals__ and n not in known}
     used = {n: v for n, v in there.items() if not of_the_shell(n, v)}
     slots: dict[str, Any] = {
@@ -74,15 +74,6 @@ def _all_names(code: types.CodeType) -> Iterator[str]:
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             yield from _all_names(inner)
-
-
-def _class_body_names(code: types.CodeType) -> Iterator[str]:
-    """Names used in the bodies of classes inside a function; cloudpickle overlooks them."""
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            if not inner.co_flags & 0x2:  # CO_NEWLOCALS: functions have it, class bodies do not
-                yield from (n for n in inner.co_names if not n.startswith("__"))
-            yield from _class_body_names(inner)
 
 
 def slots_of(cls: type) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from IPython.core import interactiveshell
 
 from jupyter_remote import values
 from jupyter_remote.client.capture import capture_call, capture_cell
@@ -85,6 +86,18 @@ def test_a_builtin_that_the_notebook_redefined_is_sent() -> None:
     assert set(capture_cell("sum([1])\nlen([])", notebook("sum = max")).sent) == {"sum"}
 
 
+def test_names_of_attributes_are_not_taken_for_globals() -> None:
+    source = "def f():\n    class C:\n        lock = tool.lock\n    return C.lock"
+    namespace = notebook(source, lock=threading.Lock(), tool="a tool")
+    assert opened(capture_cell("f()", namespace).packed)["f"]
+    assert set(capture_cell("f()", namespace).sent) >= {"f", "tool"}
+
+
+def test_modules_that_a_function_imports_are_found() -> None:
+    namespace = notebook("def f():\n    import statistics\n    return [statistics for _ in '1']")
+    assert "statistics" in capture_cell("f()", namespace).used
+
+
 def test_every_name_that_cannot_travel_is_listed_at_once() -> None:
     namespace = notebook("gen = (i for i in 'ab')\nok = 1", lock=threading.Lock())
     with pytest.raises(CaptureError) as caught:
@@ -109,7 +122,14 @@ def test_given_inputs_overrule_the_source() -> None:
     assert capture_cell("x", namespace, inputs=[]).packed is None
 
 
+def test_given_inputs_leave_modules_to_the_source() -> None:
+    namespace = notebook("import math, json\nx = 1\ny = 2")
+    assert set(capture_cell("math.sqrt(x + y)", namespace, inputs=["x"]).sent) == {"x", "math"}
+
+
 def test_an_unknown_input_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"(?s)'opn'.*Name a variable"):
+        capture_cell("1", notebook(open=interactiveshell._modified_open), inputs=["opn"])
     with pytest.raises(UsageError, match=r"(?s)'itms'.*Did you mean items"):
         capture_cell("1", notebook("items = 1"), inputs=["itms"])
 

@@ -72,6 +72,7 @@ def test_many_small_files_do_not_all_travel_inside_the_message(tmp_path: Path) -
         ("dangling", "link to nothing"),
         ("pipe", "not a plain file"),
         ("folder", "leads out"),
+        ("empty", "no file in empty"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(given: str, says: str, tmp_path: Path) -> None:
@@ -82,6 +83,7 @@ def test_what_cannot_be_sent_is_refused(given: str, says: str, tmp_path: Path) -
     os.mkfifo(root / "pipe")
     (root / "folder").mkdir()
     (root / "folder" / "link").symlink_to(outside)
+    (root / "empty").mkdir()
     with pytest.raises(UsageError, match=says):
         capture_files([given], root)
 

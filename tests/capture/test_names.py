@@ -133,6 +133,7 @@ CELLS = [
     ("df?", "df", ""),
     ("df.head??", "df head", ""),
     ("x = %who_ls", "", "x"),
+    ("pd.eval('a + b * @c')", "pd a b c", ""),
     ("df.query('a > @limit and b < @other.x')", "df limit other", ""),
     ("eval('a + b')", "a b", ""),
     ("exec('a = b')", "b", "a"),
