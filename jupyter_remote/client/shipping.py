@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import linecache
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class CannotTravel:
 def is_of_the_shell(name: str, value: object) -> bool:
     """Does the other side have its own? IPython puts an ``open`` of its own into the notebook."""
     if name == "open":
-        return getattr(value, "__module__", "").startswith("IPython")
+        return getattr(value, "__wrapped__", None) is io.open
     return name in OF_THE_SHELL
 
 
