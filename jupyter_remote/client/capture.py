@@ -9,14 +9,14 @@ import difflib
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jupyter_remote import values
 from jupyter_remote.client.files import CapturedFile, capture_files
-from jupyter_remote.client.modules import local_modules
+from jupyter_remote.client.modules import LocalModules, local_modules
 from jupyter_remote.client.names import CellNames, analyse
 from jupyter_remote.client.shipping import (
     Namespace,
@@ -115,8 +115,8 @@ def capture_cell(
     numbered, unwatched, fixed = _numbered(packed, reached)
     names = packed.parcel.names if packed is not None else []
     assigned = _visible((*cell.assigns, *reached.stored), namespace)
-    used = [*cell.imports, *reached.modules]
-    modules = local_modules(used, folder)
+    modules = local_modules([*cell.imports, *reached.modules], folder)
+    used = [*cell.imports, *reached.modules, *modules.imports]
     sources = sources_of(reached)
     stayed = [f"{s.info.name} stays here: {s.why}." for s in stay if s.info.name in chosen]
     return CapturedCell(
@@ -136,6 +136,7 @@ def capture_cell(
             *_shared_memory(sent),
             *stayed,
             *modules.notices,
+            *_members_of_modules(cell, namespace, modules),
         ],
         sources=sources,
         source_names=names_of_cells(sources, namespace),
@@ -203,6 +204,17 @@ def _numbered(packed: Packed | None, reached: Reached) -> tuple[Numbered, list[i
 
 def _is_changeable(value: object) -> bool:
     return not isinstance(value, type | types.FunctionType | types.ModuleType)
+
+
+def _members_of_modules(
+    cell: CellNames, namespace: Namespace, modules: LocalModules
+) -> Iterator[str]:
+    """A word on ``module.name = value``, which nobody brings home."""
+    for name, member in cell.members:
+        value = namespace.get(name)
+        module = value.__name__ if isinstance(value, types.ModuleType) else name
+        if modules.has(module):
+            yield f"{name}.{member} is assigned over there only: modules do not come home."
 
 
 def _outputs(

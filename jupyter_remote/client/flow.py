@@ -47,6 +47,11 @@ class Flow(Tracker):
             case _:
                 self.delete(node.id)
 
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if isinstance(node.value, ast.Name) and not isinstance(node.ctx, ast.Load):
+            self.members.setdefault((node.value.id, node.attr))
+        self.visit(node.value)
+
     def visit_Assign(self, node: ast.Assign) -> None:
         target = node.targets[0]
         if isinstance(node.value, ast.Lambda) and isinstance(target, ast.Name):

@@ -7,7 +7,6 @@ travel: a module is imported afresh.
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import os
 import sys
@@ -18,14 +17,15 @@ from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from pathlib import Path
 
+from jupyter_remote.client import sources
 from jupyter_remote.client.files import SKIPPED, CapturedFile, Inline, captured
-from jupyter_remote.client.scopes import imported_modules
 from jupyter_remote.client.shipping import in_words
 from jupyter_remote.errors import CaptureError
 
 DATA_BYTES = 10_000_000  # a larger file of a package that is not Python stays here
 PACKAGE_BYTES = 100_000_000
 PACKAGE_FILES = 5_000
+NAMED = 5  # of what differs
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 OUR_OWN = frozenset({"jupyter_remote"})  # every worker has it
 
@@ -36,6 +36,11 @@ class LocalModules:
 
     files: list[CapturedFile] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    imports: dict[str, None] = field(default_factory=dict)  # what these modules import
+
+    def has(self, name: str) -> bool:
+        """Is a module of this dotted name among them?"""
+        return any(_name_of(f.ref.path) == name for f in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,10 @@ def local_modules(names: Iterable[str], folder: str | Path | None) -> LocalModul
         files = _files_of(name, folder, result.notices)
         found.update((f.label, f) for f in files)
         for file in files:
-            todo += _imports(file.path)
+            source = sources.read(file.path)
+            todo += source.imports
+            result.imports.update(dict.fromkeys(source.imports))
+            result.notices += _state_of(file, source)
     inline = Inline()
     result.files = [captured(f.path, f.label, inline, module=True) for f in found.values()]
     return result
@@ -147,6 +155,23 @@ def _package_files(name: str, top: Path, notices: list[str]) -> Iterator[Found]:
             yield Found(path, (Path(name) / below / file).as_posix())
 
 
+def _name_of(label: str) -> str:
+    """``pkg/sub/mod.py`` is ``pkg.sub.mod``."""
+    return label.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _state_of(file: Found, source: sources.Source) -> list[str]:
+    """A word where a module is not as its file says."""
+    name = _name_of(file.label)
+    module = sys.modules.get(name)
+    if module is None or getattr(module, "__file__", None) != str(file.path):
+        return []
+    if not (names := sources.differing(module, source)):
+        return []
+    which = ", ".join(f"{name}.{each}" for each in names[:NAMED])
+    return [f"Changed here since the import: {which}. Over there they are as in {file.path.name}."]
+
+
 def _check_size(name: str, files: list[Found]) -> None:
     size = sum(f.path.stat().st_size for f in files)
     if size > PACKAGE_BYTES or len(files) > PACKAGE_FILES:
@@ -155,23 +180,3 @@ def _check_size(name: str, files: list[Found]) -> None:
             f"(limits: {PACKAGE_FILES} files, {in_words(PACKAGE_BYTES)}).",
             hint="Install it over there, or move what is not code out of it.",
         )
-
-
-def _imports(path: Path) -> list[str]:
-    """Top-level names of modules that a source file imports anywhere."""
-    if path.suffix != ".py":
-        return []
-    status = path.stat()
-    return list(_imports_cached(str(path), status.st_mtime_ns, status.st_size))
-
-
-@lru_cache(maxsize=4096)
-def _imports_cached(path: str, mtime_ns: int, size_bytes: int) -> tuple[str, ...]:
-    """``mtime_ns`` and ``size_bytes`` only tell versions of the file apart."""
-    try:
-        tree = ast.parse(Path(path).read_bytes())
-    except (SyntaxError, ValueError):  # a template, or a file for another Python
-        return ()
-    statements = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
-    names = [name.partition(".")[0] for node in statements for name in imported_modules(node)]
-    return tuple(dict.fromkeys(names))

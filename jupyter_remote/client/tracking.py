@@ -20,6 +20,7 @@ class CellNames:
     deletes: tuple[str, ...] = ()
     star_imports: tuple[str, ...] = ()  # modules of ``from … import *``
     imports: tuple[str, ...] = ()  # dotted names of modules that it may import
+    members: tuple[tuple[str, str], ...] = ()  # (name, attribute) that it assigns
     notices: tuple[str, ...] = ()  # lines for the user
     dynamic: bool = False  # it may use names that cannot be told (eval, globals(), %run)
 
@@ -62,6 +63,7 @@ class Tracker(ast.NodeVisitor):
         self.deletes: dict[str, None] = {}
         self.star_imports: dict[str, None] = {}
         self.imports: dict[str, None] = {}
+        self.members: dict[tuple[str, str], None] = {}
         self.notices: dict[str, None] = {}
         self.dynamic = False
         self.doubtful = False  # inside text that may not be Python
@@ -83,6 +85,7 @@ class Tracker(ast.NodeVisitor):
             deletes=tuple(self.deletes),
             star_imports=tuple(self.star_imports),
             imports=tuple(self.imports),
+            members=tuple(self.members),
             notices=tuple(self.notices),
             dynamic=self.dynamic,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_remote import values
-from jupyter_remote.client import modules
+from jupyter_remote.client import modules, sources
 from jupyter_remote.client.capture import capture_call, capture_cell, capture_files
 from jupyter_remote.client.modules import local_modules
 from jupyter_remote.errors import CaptureError, UsageError
@@ -151,6 +151,28 @@ def test_modules_of_values_travel_and_pickle_by_reference(beside: Path) -> None:
 def test_installed_and_standard_modules_and_this_package_stay() -> None:
     names = ["json", "numpy", "numpy.linalg", "jupyter_remote.client", "nowhere_to_be_found", "sys"]
     assert local_modules(names, None).files == []
+
+
+def test_a_module_that_is_not_as_its_file_says_is_told(beside: Path) -> None:
+    low = importlib.import_module("jr_low")
+    assert capture_cell("low.g(1)", {"low": low}).notices == []
+    vars(low)["LIMIT"] = 3
+    vars(low)["other"] = 4
+    assert [n for n in capture_cell("low.g(1)", {"low": low}).notices if "jr_low.LIMIT." in n]
+
+
+def test_what_a_cell_assigns_in_a_local_module_is_told(beside: Path) -> None:
+    low = importlib.import_module("jr_low")
+    told = capture_cell("low.LIMIT = 5\nx.y = 1", {"low": low, "x": low.Thing()}).notices
+    assert told == ["low.LIMIT is assigned over there only: modules do not come home."]
+    assert len(capture_cell("import jr_low\njr_low.LIMIT = 5", {}).notices) == 1
+    assert capture_cell("import numpy\nnumpy.LIMIT = 5", {}).notices == []
+
+
+def test_values_that_a_module_may_change_at_its_import_are_not_compared(tmp_path: Path) -> None:
+    text = "A = 1\nB = 2\nB = 3\nC: int = 4\nD = []\ndef f():\n    global E\n    E = 6\nE = 5\n"
+    found = sources.read(write(tmp_path / "m.py", text))
+    assert found.literals == (("A", 1), ("C", 4))
 
 
 def test_a_module_in_the_notebooks_folder_needs_no_path(tmp_path: Path) -> None:
