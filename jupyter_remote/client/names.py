@@ -47,7 +47,8 @@ def parse(python: str, filename: str) -> ast.Module:
     tree = compile(python, filename, "exec", FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
     assert isinstance(tree, ast.Module)
     try:  # the compiler finds what the parser lets through, such as a lone ``return``
-        compile(tree, filename, "exec", FLAGS, dont_inherit=True)
+        for statement in tree.body:  # as IPython does
+            compile(ast.Module([statement], []), filename, "exec", FLAGS, dont_inherit=True)
     except SyntaxError as error:
         if error.text is None and error.lineno:  # it looked for the line in a file
             error.text = python.splitlines(keepends=True)[error.lineno - 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +12,7 @@ from jupyter_remote import ambient
 from jupyter_remote.client.capture import CapturedCell, capture_cell, capture_files
 from jupyter_remote.client.home import bring_home
 from jupyter_remote.client.jobs import Job
+from jupyter_remote.client.names import parse
 from jupyter_remote.contents.watch import Watch
 from jupyter_remote.notebook import here
 from jupyter_remote.notebook.options import RunOptions
@@ -73,8 +73,7 @@ def _compiled_name(shell: Any, source: str) -> str | None:
     try:
         transformed = shell.transform_cell(source)
         name: str = shell.compile.cache(transformed, cell_number(shell), raw_code=source)
-        tree = shell.compile.ast_parse(transformed, filename=name)
-        compile(tree, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        tree = parse(transformed, name)
     except SyntaxError as error:
         raise here.syntax_error(shell, error) from None
     return name if tree.body else None
@@ -199,11 +198,13 @@ def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Show
     job, captured = shown.job, prepared.captured
     # What runs beside a cell may change the objects that it was sent.
     watch = Watch(captured.numbered, context.shell.user_ns) if options.bg else None
+    unused = ambient.unused(captured.used)
 
     def home() -> None:
         bring(context, shown, captured, watch, quiet=options.quiet)
         if not options.bg and job.ended is not None and job.ended.result is not None:
-            ambient.apply(job.ended.result.ambient, importing=False)
+            came = job.ended.result.ambient
+            ambient.apply({n: p for n, p in came.items() if n not in unused}, importing=False)
 
     if options.bg:
         context.expect(job, home)

@@ -105,7 +105,8 @@ def shown(cell: nbformat.NotebookNode) -> list[str]:
             text = "\n".join(x for x in o.text.splitlines() if "time" not in x and "µs" not in x)
             out.append(f"{o.name}: {text}")
         elif CARD not in o.data:
-            out.append("figure" if "image/png" in o.data else o.data["text/plain"])
+            pictures = [kind for kind in o.data if kind.startswith("image/")]
+            out.append(" ".join(pictures) or o.data["text/plain"])
     return sorted(x for x in out if not x.endswith(": "))
 
 

@@ -155,13 +155,29 @@ SESSION = [
     "me[0] is me, len(me)",
     "list = [3, 1]; sum = 4\nlist.append(sum)",
     "list.sort(); _private = list[0], sum; del list, sum; _private",
+    "import drawing\ndrawing.draw()",
+    "[drawing.draw() for _ in range(3)]",
+    "warnings.resetwarnings(); warnings.simplefilter('error', pd.errors.PerformanceWarning)",
+    "try:\n    warnings.warn('slow', pd.errors.PerformanceWarning)\n"
+    "except Warning as error:\n    print(type(error), len(warnings.filters))",
+    "warnings.filterwarnings('ignore')",
+    "%config InteractiveShell.ast_node_interactivity = 'all'\nfrom __future__ import annotations",
+    "def typed(x: unknown): return x\ntyped.__annotations__\ntyped(2)",
+    "%config InteractiveShell.ast_node_interactivity = 'last_expr'",
+    "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(); ax.plot([1, 2]);",
+    "%config InlineBackend.figure_formats = ['svg']\nfig",
+    "fig",
 ]
+DRAWING = "import numpy as np\n\ndef draw():\n    return np.random.rand()\n"
 STATE = "drawn, order, queue, me, _private, np.random.rand(), random.random(), rng.normal()"
 
 
 def test_sessions_go_as_they_do_here(tmp_path_factory: pytest.TempPathFactory) -> None:
-    here = run_cells([*SESSION, STATE], tmp_path_factory.mktemp("here"))
+    folders = [tmp_path_factory.mktemp(name) for name in ("here", "there")]
+    for folder in folders:
+        (folder / "drawing.py").write_text(DRAWING)
+    here = run_cells([*SESSION, STATE], folders[0])
     remote = ["%load_ext jupyter_remote", *(f"%%remote_run\n{c}" for c in SESSION), STATE]
-    there = run_cells(remote, tmp_path_factory.mktemp("there"))[1:]
+    there = run_cells(remote, folders[1])[1:]
     pairs = [(h.source, shown(h), shown(t)) for h, t in zip(here, there, strict=True)]
     assert [pair for pair in pairs if pair[1] != pair[2]] == []
