@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check benchmark clean
+.PHONY: demo test test-gpu check benchmark clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python notebooks/show.py notebooks/quickstart.ipynb
@@ -16,6 +16,10 @@ test: $(VENV)/.test
 	then $(BIN)/pytest; \
 	else echo "No chromium here: the tests in a browser are left out."; \
 	     $(BIN)/pytest --ignore=tests/browser; fi
+
+test-gpu: $(VENV)/.test
+	$(BIN)/pip install --quiet torch
+	$(BIN)/pytest tests/gpu
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -17,6 +18,9 @@ settings.load_profile("suite")
 
 # a shell that starts the tests in the background has them ignore it
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# `make test-gpu` installs PyTorch; without it there is nothing to be tested there
+collect_ignore = [] if importlib.util.find_spec("torch") else ["gpu"]
 
 FOLDERS = ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
 

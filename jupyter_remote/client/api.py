@@ -21,6 +21,7 @@ from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.plan import Plan
 from jupyter_remote.model import Balance, Entry, MachineType, Status
+from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     AccountReply,
@@ -169,9 +170,10 @@ class Client:
         inputs = (
             values.pack((item, {}), namespace=self.namespace, chunked=chunked) for item in items
         )
-        jobs = submitting.submit_many(
-            self._context, template, inputs, outgoing, namespace=self.namespace
-        )
+        with tensors.gpu(self.has_gpu):
+            jobs = submitting.submit_many(
+                self._context, template, inputs, outgoing, namespace=self.namespace
+            )
         return Batch(batch, jobs)
 
     def run_notebook(self, path: str | Path, **options: Any) -> Job:
@@ -277,7 +279,8 @@ class Client:
                 f"{function!r} cannot be called",
                 hint="give the function and its arguments: client.submit(f, 1, 2)",
             )
-        captured = capture_call(function, args, kwargs, namespace=self.namespace)
+        with tensors.gpu(self.has_gpu):
+            captured = capture_call(function, args, kwargs, namespace=self.namespace)
         if self.options.files:
             captured.files.extend(capture_files(list(self.options.files), Path.cwd()))
         spec = JobSpec(
@@ -319,6 +322,18 @@ class Client:
         """What can be rented, with prices; ``gpu`` filters by the GPU's name."""
         found = self._context.link.call("GET", "/v1/machines", reply=MachineList).machines
         return [m for m in found if gpu is None or gpu.lower() in m.gpu.lower()]
+
+    def has_gpu(self) -> bool:
+        """Is there a GPU where jobs of this client run? Simulated machines are this computer."""
+        need = self.options.need
+        machines = {m.id: m for m in self.machines()}
+        local = machines.get("local")
+        chosen = machines.get(need.machine or "local")
+        if need.gpu and not need.machine:
+            chosen = next((m for m in machines.values() if m.gpu.lower() == need.gpu.lower()), None)
+        if chosen is not None and chosen.simulated:
+            chosen = local
+        return chosen is not None and chosen.gpu_count > 0
 
     def balance(self) -> Balance:
         """Credits (in micro-credits) available, held and spent."""

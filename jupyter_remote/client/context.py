@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from jupyter_remote.client.home import Arrived, restored
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.model import Status
+from jupyter_remote.pickling import tensors
 from jupyter_remote.wire import Done, InputsReply, JobList, JobView, Parcel
 
 PREFIX_LIMIT = 10
@@ -122,17 +124,27 @@ class Context:
         self, job: JobView, parcel: Parcel, namespace: dict[str, Any] | None, **how: Any
     ) -> Any:
         try:
-            return values.unpack(
-                parcel,
-                lambda segment: transfer.fetch(self.link, segment),
-                namespace=namespace,
-                at_home=True,
-                **how,
-            )
+            with tensors.noted() as moved:
+                value = values.unpack(
+                    parcel,
+                    lambda segment: transfer.fetch(self.link, segment),
+                    namespace=namespace,
+                    at_home=True,
+                    **how,
+                )
+            if moved:
+                _warn_moved(job, moved)
+            return value
         except (errors.JupyterRemoteError, OSError, MemoryError):
             raise
         except Exception as error:  # whatever a type raises when it is made again
             raise _unopened(job, error) from error
+
+
+def _warn_moved(job: JobView, moved: set[str]) -> None:
+    where = ", ".join(sorted(moved))
+    told = f"tensors of job {job.id[:8]} that were on {where} are in main memory: no CUDA here"
+    warnings.warn_explicit(told, UserWarning, "jupyter_remote", 1)
 
 
 def _unopened(job: JobView, error: Exception) -> errors.EnvironmentMismatch:

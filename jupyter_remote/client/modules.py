@@ -125,9 +125,15 @@ def _spec(name: str, folder: str | Path | None) -> ModuleSpec | None:
 def is_local(place: Path) -> bool:
     """Neither installed nor part of Python: nobody else has this file."""
     path = place.absolute()
-    if INSTALLED.intersection(path.parts):
+    if INSTALLED.intersection(path.parts) or _has_distributions(path.parent):
         return False
     return not any(path.is_relative_to(top) for top in _python_folders())
+
+
+@lru_cache(maxsize=1024)
+def _has_distributions(folder: Path) -> bool:
+    """Did pip put packages there (``--target``)? What was built in place has another folder."""
+    return next(folder.glob("*.dist-info"), None) is not None
 
 
 @lru_cache(maxsize=1)

@@ -270,7 +270,8 @@ def _content_of_tensor(tensor: Any) -> Any:
 
 def _fill_tensor(tensor: Any, content: Any) -> None:
     data, gradient = content
-    if data.shape == tensor.shape and data.dtype == tensor.dtype:
+    same = (data.shape, data.dtype, data.device) == (tensor.shape, tensor.dtype, tensor.device)
+    if same:
         tensor.data.copy_(data)  # whatever shares its memory sees it, too
     else:
         tensor.data = data

@@ -18,6 +18,7 @@ from jupyter_remote.notebook import here
 from jupyter_remote.notebook.options import RunOptions
 from jupyter_remote.notebook.show import Shown, raise_end, submit
 from jupyter_remote.notebook.sinks import cell_number, has_person, kernel_of
+from jupyter_remote.pickling import tensors
 from jupyter_remote.wire import JobSpec, Result
 
 if TYPE_CHECKING:
@@ -55,14 +56,15 @@ def prepare(context: Context, options: RunOptions, source: str) -> Prepared | No
     filename = _compiled_name(context.shell, source)
     if filename is None:
         return None
-    captured = capture_cell(
-        source,
-        context.shell.user_ns,
-        inputs=options.inputs,
-        outputs=options.outputs,
-        transform=context.shell.transform_cell,
-        folder=os.getcwd(),
-    )
+    with tensors.gpu(lambda: configured(context, options).has_gpu()):
+        captured = capture_cell(
+            source,
+            context.shell.user_ns,
+            inputs=options.inputs,
+            outputs=options.outputs,
+            transform=context.shell.transform_cell,
+            folder=os.getcwd(),
+        )
     captured.files.extend(capture_files(options.files, os.getcwd()))
     spec = _spec(context.shell, source, filename, captured, options)
     return Prepared(spec, captured, options.description or _title(context.shell, source))

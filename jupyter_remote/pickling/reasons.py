@@ -11,8 +11,9 @@ import re
 import sys
 import types
 from collections.abc import Hashable, Iterator
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
+from jupyter_remote.pickling import tensors
 from jupyter_remote.reach import globals_of
 
 HINT = "Make it in the remote code, or leave it out with `--in`."
@@ -84,20 +85,13 @@ def _words(obj: object) -> str:
     if words := _kind(cast(Hashable, type(obj))):
         name = getattr(obj, "name", "")
         return f"{words} ({name})" if words is _FILE and isinstance(name, str) and name else words
-    if _is_tensor(obj) and obj.device.type != "cpu":
-        return f"a tensor on {obj.device} (move it with `.cpu()`)"
-    return ""
-
-
-def _is_tensor(obj: Any) -> TypeGuard[Any]:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(obj, torch.Tensor)
+    return tensors.why_not(obj) if tensors.is_tensor(obj) else ""
 
 
 def is_array(obj: object) -> bool:
-    """Whether each object of this type needs a look of its own."""
+    """Whether it is one of numpy: each needs a look of its own, as a tensor does."""
     numpy = sys.modules.get("numpy")
-    return (numpy is not None and isinstance(obj, numpy.ndarray)) or _is_tensor(obj)
+    return numpy is not None and isinstance(obj, numpy.ndarray)
 
 
 def refuse(obj: object) -> None:

@@ -20,6 +20,7 @@ from jupyter_remote import ambient, values, wire
 from jupyter_remote.errors import CaptureError, EnvironmentMismatch
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.money import meter
+from jupyter_remote.pickling import tensors
 from jupyter_remote.values import Numbered
 from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell
@@ -126,7 +127,8 @@ class KernelProcess:
     def _attempt(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
         try:
             self._prepare(run)
-            return self._kinds[run.spec.kind](self, run)
+            with tensors.gpu(lambda: True):  # the notebook takes them, wherever it puts them
+                return self._kinds[run.spec.kind](self, run)
         except BaseException as error:
             return error, None
 

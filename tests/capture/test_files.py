@@ -175,6 +175,11 @@ def test_values_that_a_module_may_change_at_its_import_are_not_compared(tmp_path
     assert found.literals == (("A", 1), ("C", 4))
 
 
+def test_what_pip_put_into_a_folder_of_its_own_is_installed(beside: Path) -> None:
+    (beside / "jr_low-1.0.dist-info").mkdir()
+    assert sent("import jr_helpers") == set()
+
+
 def test_a_module_in_the_notebooks_folder_needs_no_path(tmp_path: Path) -> None:
     write(tmp_path / "jr_only_here.py")
     assert [f.ref.path for f in local_modules(["jr_only_here"], tmp_path).files] == [
