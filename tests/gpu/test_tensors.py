@@ -1,5 +1,4 @@
-"""Tensors of PyTorch on their way. Not part of `make test`: `make test-gpu` runs these where PyTorch
-is, with a GPU or without."""
+"""Tensors of PyTorch on their way: run by `make test-gpu`, with a GPU or without."""
 
 from __future__ import annotations
 
