@@ -121,7 +121,9 @@ def exception_of(
     if notes:
         error.__dict__["__notes__"] = notes
     if failure.cause is not None:
-        _set(error, "__cause__", exception_of(failure.cause, namespace, interrupts))
+        cause = exception_of(failure.cause, namespace, interrupts)
+        _set(error, "__cause__", cause)
+        _set(error, "__context__", cause)  # of two that are one, as with `raise … from`, one came
     if failure.context is not None:
         _set(error, "__context__", exception_of(failure.context, namespace, interrupts))
     _set(error, "__suppress_context__", failure.suppress_context)

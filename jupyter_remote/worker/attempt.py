@@ -114,9 +114,7 @@ class Attempt:
             await self._deliver(verdict.unprepared(str(error)))
         except Exception as error:
             log.exception("attempt %s failed", self.key)
-            await self._deliver(
-                Verdict(outcome="died", reason=Reason.LOST, detail=f"the worker failed: {error!r}")
-            )
+            await self._deliver(verdict.of_our_failure(error, ran=self._over.done()))
         finally:
             await self._clean()
 
@@ -217,6 +215,8 @@ class Attempt:
     # -- what the kernel says
     async def _hear(self, message: channel.FromKernel) -> None:
         """Called by the kernel's reader, which waits for this to return."""
+        if self._over.done():
+            return  # a thread that goes on after the end
         now = self._clock.monotonic()
         if isinstance(message, channel.Text):
             if not self._spill.write(message.text):
@@ -234,7 +234,7 @@ class Attempt:
         elif isinstance(message, channel.Ask):
             await self._refuse_input()
         elif isinstance(message, channel.Finished):
-            if (message.job, message.epoch) == self.key and not self._over.done():
+            if (message.job, message.epoch) == self.key:
                 self._over.set_result(message)
             return
         await self._outbox.room()

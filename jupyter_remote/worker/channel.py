@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from jupyter_remote.wire import Bar, JobSpec, RemoteFailure, Segment
+from jupyter_remote.worker.encodable import encoded
 
 LENGTH = struct.Struct("!I")
 
@@ -116,8 +117,8 @@ FromKernel = Ready | Out | Text | Progress | Stage | Ask | Finished
 
 
 def pack(message: ToKernel | FromKernel) -> bytes:
-    """The bytes of one message, length first."""
-    body = msgspec.msgpack.encode(message)
+    """The bytes of one message, length first. Raises what cannot be encoded."""
+    body = encoded(msgspec.msgpack.encode, message)
     return LENGTH.pack(len(body)) + body
 
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
 from jupyter_remote.wire import Bar
+from jupyter_remote.worker.encodable import number_of, rate_of
 from jupyter_remote.worker.ticker import Ticker
 
 T = TypeVar("T")
@@ -191,12 +192,13 @@ class progress(Generic[T]):
 
     def _bar(self, state: Any) -> Bar:
         elapsed_s = time.monotonic() - self._began
+        n = number_of(self.n) or 0.0
         return Bar(
             id=self._id,
-            n=self.n,
-            total=self.total,
-            description=self.desc,
-            rate=self.n / elapsed_s if self.n and elapsed_s > 0 else None,
+            n=n,
+            total=number_of(self.total),
+            description=str(self.desc),
+            rate=rate_of(n, elapsed_s),
             elapsed_s=elapsed_s,
             state=state,
         )

@@ -20,9 +20,11 @@ from jupyter_remote import ambient, values, wire
 from jupyter_remote.errors import CaptureError, EnvironmentMismatch
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.money import meter
+from jupyter_remote.sizes import name_info
 from jupyter_remote.values import Numbered
 from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell
+from jupyter_remote.worker.encodable import encoded
 from jupyter_remote.worker.fds import Capture
 from jupyter_remote.worker.inbox import Inbox
 from jupyter_remote.worker.interrupts import Interruptible, Interrupts
@@ -30,7 +32,6 @@ from jupyter_remote.worker.namespace import (
     CellNamespace,
     Home,
     Namespace,
-    name_info,
     open_parcel,
     sent_home,
 )
@@ -133,14 +134,20 @@ class KernelProcess:
     def _finished(
         self, run: channel.Run, error: BaseException | None, home: Home | None
     ) -> channel.Finished:
-        mismatch = isinstance(error, EnvironmentMismatch)
+        result = None
+        if home is not None:
+            try:
+                result = encoded(wire.encode, home.result)
+            except Exception as unsaved:  # names may be anything
+                error, home = error or unsaved, None
+        mismatch = issubclass(type(error), EnvironmentMismatch)
         return channel.Finished(
             job=run.job,
             epoch=run.epoch,
             ok=error is None,
             error=None if error is None else self._failure(error),
-            interrupted=isinstance(error, KeyboardInterrupt),
-            result=None if home is None else wire.encode(home.result),
+            interrupted=issubclass(type(error), KeyboardInterrupt),
+            result=result,
             spooled=[] if home is None else home.spooled,
             reason=Reason.ENVIRONMENT if mismatch else Reason.NONE,
             detail=str(error) if mismatch else "",

@@ -19,6 +19,7 @@ import msgspec
 from jupyter_remote.errors import JobLost
 from jupyter_remote.worker import channel, hygiene
 from jupyter_remote.worker.outputs import read_tail
+from jupyter_remote.worker.verdict import ending
 
 TRIES = 4
 START_S = 60.0  # a machine under load may take long to import IPython
@@ -119,19 +120,6 @@ def last_words(tail_fd: int) -> list[channel.FromKernel]:
     kept = [line for line in lines if not line.startswith("Extension modules:")]
     dump = [channel.Text("stderr", "\n".join(kept) + "\n")] if kept else []
     return [*texts, *dump]
-
-
-def how_it_ended(status: int) -> str:
-    """Words for a wait status: ``exit 3``, ``SIGSEGV``."""
-    code = os.waitstatus_to_exitcode(status)
-    return f"exit {code}" if code >= 0 else signal_name(-code)
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 class KernelLauncher:
@@ -246,7 +234,9 @@ class _ZygoteProcess:
             self._ends[pid] = self._loop.create_future()
             self._asked.popleft().set_result(pid)
         else:
-            self._ends.pop(int(words[1])).set_result(how_it_ended(int(words[2])))
+            self._ends.pop(int(words[1])).set_result(
+                ending(os.waitstatus_to_exitcode(int(words[2])))
+            )
 
     def _lost(self) -> None:
         """The zygote is dead, and by its death its kernels (see ``hygiene.die_with_parent``)."""
@@ -314,8 +304,7 @@ class _Spawned:
         self._process = process
 
     async def wait(self) -> str:
-        code = await self._process.wait()
-        return f"exit {code}" if code >= 0 else signal_name(-code)
+        return ending(await self._process.wait())
 
     def kill(self) -> None:
         import psutil

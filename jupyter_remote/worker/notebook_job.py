@@ -14,16 +14,20 @@ from typing import Any
 import msgspec
 import nbformat
 from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbformat import v4
 
 from jupyter_remote.errors import UsageError
 from jupyter_remote.wire import Bar
 from jupyter_remote.worker import channel, inside
+from jupyter_remote.worker.encodable import rate_of, text_of
 from jupyter_remote.worker.interrupts import Interrupts
 from jupyter_remote.worker.notebook_kernel import BAR
 from jupyter_remote.worker.outputs import Writer, to_json
+from jupyter_remote.worker.verdict import ending
 
 WHOLE = "notebook"  # id of the bar that counts cells
 SHOWN = frozenset(("display_data", "execute_result", "update_display_data", "clear_output"))
@@ -58,7 +62,7 @@ class _Live(NotebookClient):
             self._pass_on(msgspec.convert(content, Bar))
             return None
         if msg_type == "stream":
-            self.writer.text(content["name"], content["text"])
+            self.writer.text(content["name"], text_of(content["text"]))
         elif msg_type in SHOWN:
             self.writer.send(
                 channel.Out(
@@ -84,12 +88,13 @@ class _Live(NotebookClient):
             self._pass_on(msgspec.structs.replace(bar, state="close"))
 
 
-def _manager(bars: bool) -> KernelManager:
+def _manager(bars: bool) -> AsyncKernelManager:
     """A kernel of this interpreter, whether or not it has a kernel spec.
 
-    Its signals come from us; over IPC sockets, because TCP ones may be closed off.
+    Its signals come from us; over IPC sockets, because TCP ones may be closed off. An asynchronous
+    manager, because only then nbclient looks while a cell runs whether the kernel is alive.
     """
-    manager = KernelManager(transport="ipc" if sys.platform != "win32" else "tcp")
+    manager = AsyncKernelManager(transport="ipc" if sys.platform != "win32" else "tcp")
     manager._kernel_spec = KernelSpec(
         # -P: a file of the job, such as random.py, does not get in the way of its start
         argv=[
@@ -126,7 +131,7 @@ class _Progress:
             total=len(self._cells),
             description=description or self._name,
             unit="cell",
-            rate=self.done / elapsed_s if self.done else None,
+            rate=rate_of(self.done, elapsed_s),
             elapsed_s=elapsed_s,
             state=state,
         )
@@ -180,6 +185,8 @@ def _run_cells(client: _Live, notebook: Any, bar: _Progress) -> BaseException | 
             client.execute_cell(cell, index)
         except CellExecutionError as error:
             return _error_of(cell, index, error)
+        except DeadKernelError:
+            return _death_of(client, cell, index)
         bar.done += 1
     return None
 
@@ -192,23 +199,36 @@ def _error_of(cell: Any, index: int, error: CellExecutionError) -> BaseException
     return NotebookError(index + 1, error.ename, error.evalue, traceback)
 
 
+def _death_of(client: _Live, cell: Any, index: int) -> NotebookError:
+    """The kernel is gone; its cell says so, too."""
+    manager: Any = client.km
+    process = getattr(manager.provisioner, "process", None)
+    code = None if process is None else process.returncode
+    why = "the kernel died" if code is None else f"the kernel died ({ending(code)})"
+    error = NotebookError(index + 1, DeadKernelError.__name__, why, [f"DeadKernelError: {why}"])
+    told = {"ename": error.ename, "evalue": why, "traceback": error._render_traceback_()}
+    cell.outputs.append(v4.new_output("error", **told))  # type: ignore[no-untyped-call]
+    return error
+
+
 def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def _interrupt(manager: KernelManager) -> Callable[[], None]:
+def _interrupt(manager: AsyncKernelManager) -> Callable[[], None]:
     """What an interrupt does: the notebook's kernel gets it, and its cell ends with it."""
 
     def send() -> None:
         pid = getattr(manager.provisioner, "pid", None)
         if pid is None:
             raise KeyboardInterrupt
-        os.kill(pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):  # it just died, which will be seen
+            os.kill(pid, signal.SIGINT)
 
     return send
 
 
-def _end(manager: KernelManager) -> None:
+def _end(manager: AsyncKernelManager) -> None:
     with contextlib.suppress(RuntimeError):  # it has ended already
         if manager.has_kernel:
-            manager.shutdown_kernel(now=True)
+            run_sync(manager.shutdown_kernel)(now=True)

@@ -20,7 +20,9 @@ from typing import Any
 
 import msgspec
 
+from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import channel
+from jupyter_remote.worker.encodable import text_of
 
 GATHER_S = 0.005  # between two sends
 FLUSH_S = 1.0
@@ -208,7 +210,22 @@ class Writer:
             self._urgent.clear()
             if self._tail is not None:
                 self._tail.clear()
-        return b"".join(channel.pack(message) for message in messages_of(items))
+        return b"".join(_packed(message) for message in messages_of(items))
+
+
+def _packed(message: channel.FromKernel) -> bytes:
+    """A message, or a word in its place: the thread that sends goes on, and a job always ends."""
+    try:
+        return channel.pack(message)
+    except Exception as error:
+        why = f"could not be sent: {type(error).__name__}: {error}"
+    if not isinstance(message, channel.Finished):
+        text = f"{type(message).__name__} {why}"
+        return channel.pack(channel.Out(msg_type="notice", content=to_json({"text": text})))
+    failure = RemoteFailure(ename="ValueError", evalue=f"The result {why}", qualname="ValueError")
+    return channel.pack(
+        channel.Finished(job=message.job, epoch=message.epoch, ok=False, error=failure)
+    )
 
 
 def messages_of(items: Iterable[Item]) -> Iterator[channel.FromKernel]:
@@ -243,7 +260,7 @@ class Stream(io.TextIOBase):
         if not text:  # print(…, end="")
             return 0
         if not text.isascii():
-            text = text.encode("utf-8", "backslashreplace").decode()
+            text = text_of(text)
         if self._writer.forked:
             self._write_all(text.encode())
             return len(text)

@@ -21,6 +21,7 @@ from typing import Any
 
 from jupyter_remote.wire import Bar
 from jupyter_remote.worker.bars import Bars
+from jupyter_remote.worker.encodable import number_of, rate_of
 
 _ids = itertools.count(1)
 
@@ -33,14 +34,6 @@ class Hooks(Bars):
             if name in sys.modules:
                 patch(sys.modules[name], self)
         sys.meta_path.insert(0, _Finder(self))
-
-
-def _number(value: Any) -> float | None:
-    """Counts may be numpy scalars or anything else that becomes a float."""
-    try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 # --- tqdm: std, auto, asyncio, and what builds on it ------------------------------------------
@@ -71,15 +64,15 @@ def _parent_of(bar: Any) -> str:
 
 def _tqdm_bar(bar: Any) -> Bar:
     facts = bar.format_dict
-    elapsed_s = float(facts.get("elapsed") or 0.0)
-    rate = facts.get("rate") or (bar.n / elapsed_s if elapsed_s > 0 and bar.n else None)
+    elapsed_s = number_of(facts.get("elapsed")) or 0.0
+    n, began_at = number_of(bar.n) or 0.0, number_of(bar.initial) or 0.0
     return Bar(
         id=bar._jr_id,
-        n=_number(bar.n) or 0.0,
-        total=_number(bar.total),
+        n=n,
+        total=number_of(bar.total),
         description=str(bar.desc or "").removesuffix(": "),
         unit=str(bar.unit),
-        rate=_number(rate),
+        rate=number_of(facts.get("rate")) or rate_of(n - began_at, elapsed_s),
         elapsed_s=elapsed_s,
         parent=bar._jr_parent,
         postfix=str(getattr(bar, "postfix", None) or ""),
@@ -187,11 +180,11 @@ def _patch_rich(module: ModuleType, hooks: Hooks) -> None:
         task = self._tasks[task_id]
         return Bar(
             id=id_of(self, task_id),
-            n=_number(task.completed) or 0.0,
-            total=_number(task.total),
+            n=number_of(task.completed) or 0.0,
+            total=number_of(task.total),
             description=str(task.description),
-            rate=_number(task.speed or task.finished_speed),
-            elapsed_s=float(task.elapsed or 0.0),
+            rate=number_of(task.speed or task.finished_speed),
+            elapsed_s=number_of(task.elapsed) or 0.0,
             postfix=", ".join(f"{k}={v}" for k, v in task.fields.items()),
         )
 
@@ -254,13 +247,13 @@ def _keras_bar(bar: Any, current: Any) -> Bar:
         name: v[0] / max(1, v[1]) if isinstance(v, list | tuple) else v
         for name, v in getattr(bar, "_values", {}).items()
     }
-    n = _number(current) or 0.0
+    n = number_of(current) or 0.0
     return Bar(
         id=bar._jr_id,
         n=n,
-        total=_number(bar.target),
+        total=number_of(bar.target),
         unit=str(getattr(bar, "unit_name", "step")),
-        rate=n / elapsed_s if n and elapsed_s > 0 else None,
+        rate=rate_of(n, elapsed_s),
         elapsed_s=elapsed_s,
         postfix=", ".join(f"{k}={float(v):.4g}" for k, v in means.items()),
     )

@@ -279,3 +279,12 @@ async def test_module_roots_are_above_packages() -> None:
     paths = ["helpers.py", "src/pkg/__init__.py", "src/pkg/sub/__init__.py", "src/pkg/sub/m.py"]
     files = [FileRef(p, here, module=True) for p in paths] + [FileRef("data/x.csv", here)]
     assert hygiene.module_roots(files) == [".", "src"]
+
+
+async def test_a_notebook_whose_kernel_dies_ends_and_comes_back(agent: PlayingAgent) -> None:
+    seen = await run_notebook(agent, "print('pre')", "import os; os._exit(3)", "print('never')")
+    assert seen.error.evalue == "Cell 3: DeadKernelError: the kernel died (exit 3)"
+    executed = nbformat.reads(seen.value().decode(), as_version=4)
+    assert executed.cells[1].outputs[0].text == "pre\n"
+    assert executed.cells[2].outputs[0].ename == "DeadKernelError"
+    assert executed.cells[3].outputs == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from jupyter_remote.wire import Bar
@@ -255,3 +256,36 @@ bar.close()
     assert "tqdm of the child: 100%" in seen.text("stderr")
     assert "ours of the child: 2/2 100 %" in seen.text("stderr")
     assert "parent" not in seen.text("stderr")
+
+
+ODD_BARS = {
+    "tqdm": (
+        "from tqdm import tqdm\nt = tqdm(total=100)\nt.n = float('nan'); t.refresh(); t.close()"
+    ),
+    "rich": (
+        "from rich.progress import Progress\nwith Progress() as p:\n"
+        "    p.add_task('x', total=float('inf'), completed=float('inf'))"
+    ),
+    "our own": "import jupyter_remote as jr\nfor _ in jr.progress([1], total=float('nan')): pass",
+    "names that are not text": (
+        "import os\nfrom tqdm import tqdm\nopen(b'\\xff.txt', 'w').close()\n"
+        "(name,) = os.listdir('.')\nfor _ in tqdm([1], desc=name, unit=name): pass\nos.remove(name)"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ODD_BARS)
+async def test_a_bar_of_what_no_number_and_no_text_is_arrives(
+    agent: PlayingAgent, how: str
+) -> None:
+    seen = await agent.cell(ODD_BARS[how], {}, outputs=[])
+    assert seen.done.ok, seen.error
+    assert closed(seen)
+    for bar in seen.bars:
+        assert msgspec.json.decode(msgspec.json.encode(bar), type=Bar) == bar
+
+
+async def test_a_rate_counts_only_what_was_done_since_the_bar_began(agent: PlayingAgent) -> None:
+    code = "from tqdm import tqdm\nbar = tqdm(total=2e6, initial=10**6); bar.close()"
+    seen = await agent.cell(code, {}, outputs=[])
+    assert [b.rate for b in seen.bars] == [None, None]
