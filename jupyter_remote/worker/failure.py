@@ -64,8 +64,8 @@ def failure_of(error: BaseException, show: Format | None = None) -> RemoteFailur
     try:
         return _failure_of(error, show, DEPTH, set())
     except BaseException as broken:
-        name = _name_of(type(error))
-        why = f"<{name} that could not be described: {_name_of(type(broken))}>"
+        name = name_of(type(error))
+        why = f"<{name} that could not be described: {name_of(type(broken))}>"
         return RemoteFailure(ename=name, evalue=why, traceback=[f"{name}: {why}"])
 
 
@@ -83,7 +83,7 @@ def _failure_of(
     kind = type(error)
     members = error.exceptions[:MEMBERS] if _is_group(error) else ()
     return RemoteFailure(
-        ename=_name_of(kind),
+        ename=name_of(kind),
         evalue=message_of(error),
         traceback=_shown(error, show) if show else [],
         module=str(kind.__module__),
@@ -99,7 +99,8 @@ def _failure_of(
     )
 
 
-def _name_of(kind: type) -> str:
+def name_of(kind: type) -> str:
+    """Its name, whatever its metaclass makes of it."""
     return str(vars(type)["__name__"].__get__(kind))
 
 
@@ -229,19 +230,27 @@ def shown_by(shell: Any, folders: Collection[str] = ()) -> Format:
     def show(error: BaseException) -> list[str]:
         if isinstance(error, UsageError):
             return [f"UsageError: {message_of(error)}"]
-        if isinstance(error, SyntaxError) and error.__traceback__ is None:
-            lines = shell.SyntaxTB.structured_traceback(type(error), error, [])
-        elif isinstance(error, SystemExit):
+        if isinstance(error, SystemExit):
             return [f"SystemExit: {message_of(error)}"]
+        if isinstance(error, SyntaxError):
+            stack: Any = traceback.extract_tb(error.__traceback__)
+            lines = shell.SyntaxTB.structured_traceback(type(error), error, stack)
         elif isinstance(error, BaseExceptionGroup):
-            lines = _with_cells(lines_of(error), shell.compile.names)
-        else:
+            lines = lines_of(error)
+        elif (lines := _as_its_class_says(error)) is None:
             lines = shell.InteractiveTB.structured_traceback(
                 type(error), error, error.__traceback__, tb_offset=0
             )
-        return [_beside(str(line), folders) for line in lines]
+        return [_beside(str(line), folders) for line in _with_cells(lines, shell.compile.names)]
 
     return show
+
+
+def _as_its_class_says(error: BaseException) -> list[str] | None:
+    try:
+        return [str(line) for line in error._render_traceback_()]  # type: ignore[attr-defined]
+    except Exception:  # it has none, or a broken one
+        return None
 
 
 def _beside(line: str, folders: Collection[str]) -> str:

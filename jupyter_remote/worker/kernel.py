@@ -93,7 +93,7 @@ class KernelProcess:
         inside.job.say_bars()
         self._bars.close_all()
         self._capture.finish()
-        self._settle_deferred(None)
+        self._writer.settle(None)
         self._writer.send(finished, urgent=True)
         self._writer.flush()
         self._clean_up()
@@ -188,7 +188,7 @@ class KernelProcess:
             error = self._run_on_loop(self._with_ambient(run, state))
         except KeyboardInterrupt as interrupt:  # it came between two steps of user code
             error = interrupt
-        self._settle_deferred(error)
+        self._writer.settle(error)
         self._stage(Stage.SAVING_RESULT)
         try:
             return error, cell.home(run, state)
@@ -225,13 +225,6 @@ class KernelProcess:
         result = self._shell.last_execution_result
         error: BaseException | None = result.error_before_exec or result.error_in_exec
         return error
-
-    def _settle_deferred(self, error: BaseException | None) -> None:
-        """The traceback shown last is the cell's own if it failed, else it is output."""
-        if error is None:
-            self._writer.flush_deferred()
-        else:
-            self._writer.drop_deferred()
 
     def _call(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
         namespace = shell.fresh_main(self._shell)

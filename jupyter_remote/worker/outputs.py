@@ -106,7 +106,7 @@ class Writer:
         self._items: list[Item] = []
         self._text = NO_TEXT  # the last of them if that is text
         self._chars = 0
-        self._deferred: channel.Out | None = None
+        self._deferred: tuple[channel.Out, object] | None = None
         self._some = threading.Event()
         self._urgent = threading.Event()
         self._room = threading.Event()
@@ -160,31 +160,28 @@ class Writer:
 
     def _put(self, item: Item) -> None:
         if self._deferred is not None:
-            self._items.append(self._deferred)
+            self._items.append(self._deferred[0])
             self._deferred = None
         self._items.append(item)
         self._empty.clear()
         self._some.set()
 
-    def defer(self, message: channel.Out) -> None:
-        """Hold a message back until the next one; ``drop_deferred`` forgets it.
+    def defer(self, message: channel.Out, of: object) -> None:
+        """Hold the traceback of an exception back until the next message, or until ``settle``.
 
-        The traceback of a cell's own exception travels in ``Finished``, one that a magic shows
-        in the middle of a cell is output; which of the two it is shows only afterwards.
+        That of a cell's own exception travels in ``Finished``. Of one that was shown before the
+        code ran, such as a syntax error, it shows only afterwards that it is that.
         """
         with self._lock:
-            if self._deferred is not None:
-                self._put(self._deferred)
-            self._deferred, self._text = message, NO_TEXT
+            self.settle(None)
+            self._deferred, self._text = (message, of), NO_TEXT
 
-    def drop_deferred(self) -> None:
-        self._deferred = None
-
-    def flush_deferred(self) -> None:
+    def settle(self, own: object) -> None:
+        """What is held back is said now, unless it is of the cell's ``own`` exception."""
         with self._lock:
-            if (message := self._deferred) is not None:
-                self._deferred = None
-                self._put(message)
+            deferred, self._deferred = self._deferred, None
+            if deferred is not None and deferred[1] is not own:
+                self._put(deferred[0])
 
     def _serve(self) -> None:
         sent_at = 0.0

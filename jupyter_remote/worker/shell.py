@@ -190,10 +190,10 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     def _showtraceback(self, etype: type[BaseException], evalue: Any, stb: list[str]) -> None:
         """Called by IPython with a formatted traceback."""
-        evalue = failure.message_of(evalue)
-        content = {"ename": etype.__name__, "evalue": evalue, "traceback": stb}
+        ename, message = failure.name_of(etype), failure.message_of(evalue)
+        content = {"ename": ename, "evalue": message, "traceback": stb}
         if self.kernel.session.writer is not None:
-            self.kernel.session.writer.defer(out("error", content))
+            self.kernel.session.writer.defer(out("error", content), evalue)
         self._last_traceback = stb
 
     def enable_gui(self, gui: str | None = None) -> None:
@@ -252,12 +252,19 @@ def build() -> JobKernel:
     kernel: JobKernel = JobKernel.instance(
         config=config,
         session=session,
-        log=logging.getLogger("ipykernel"),
+        log=_log(),
         user_ns=None,
         shell_channel_thread=SimpleNamespace(parent_thread=threading.main_thread()),
     )
     sys.displayhook = sys.__displayhook__
     return kernel
+
+
+def _log() -> logging.Logger:
+    """What ipykernel tells of itself is for nobody here, whatever logging user code sets up."""
+    log = logging.Logger("ipykernel")
+    log.disabled = True
+    return log
 
 
 def fresh_main(shell: Any) -> dict[str, Any]:

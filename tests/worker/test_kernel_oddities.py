@@ -217,6 +217,13 @@ async def test_what_is_said_is_shown(agent: PlayingAgent, how: str) -> None:
     assert [part for part in parts if part not in said] == []
 
 
+async def test_the_kernels_own_log_is_not_the_users(agent: PlayingAgent) -> None:
+    code = "import logging\nlogging.basicConfig(level=logging.DEBUG)\n1 / 0"
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.error.ename == "ZeroDivisionError"
+    assert "ipykernel" not in seen.text("stderr")
+
+
 async def test_an_exit_with_a_text_says_it(agent: PlayingAgent) -> None:
     seen = await agent.cell("import sys\nsys.exit('enough of this')", {}, outputs=[])
     assert (seen.error.ename, seen.error.evalue) == ("SystemExit", "enough of this")
