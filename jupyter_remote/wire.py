@@ -358,7 +358,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ``clear_output``       ``wait``
     ``error``              ``ename``, ``evalue``, ``traceback``
     ``comm``               ``msg_type``, ``content``, ``metadata``, ``buffers``
-    ``folded``             ``name``, ``bytes``, ``lines``: output above the limits, in the log
+    ``folded``             ``name``, ``bytes``, ``lines``, ``displays``: output above the limits;
+                           text is in the log
     ``notice``             ``text``: a line for the user
     ``progress``           a :class:`Bar`            (not stored: the latest is in the job)
     ``metrics``            :class:`Metrics`          (not stored)

@@ -13,7 +13,8 @@ import msgspec
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.wire import Answer, Assign, Complete, Release, Result, Segment, Start, encode
 from jupyter_remote.worker import channel, verdict
-from jupyter_remote.worker.folding import Folding, Shown, notice
+from jupyter_remote.worker.folding import Folding, notice
+from jupyter_remote.worker.holding import Shown
 from jupyter_remote.worker.link import Make, OnAnswer
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, use_of

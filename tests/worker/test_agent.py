@@ -536,7 +536,7 @@ for i in range(20):
     server.cut()
     assert (await server.end_of(job)).outcome == "succeeded"
     shown = len(server.data(job, "display_data"))
-    assert shown + server.data(job, "folded")[-1]["lines"] == 20
+    assert shown + server.data(job, "folded")[-1]["displays"] == 20
 
 
 async def test_the_agent_imports_nothing_heavy():
