@@ -23,7 +23,7 @@ from jupyter_remote.money import meter
 from jupyter_remote.sizes import name_info
 from jupyter_remote.values import Numbered
 from jupyter_remote.wire import RemoteFailure
-from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell
+from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell, stacks
 from jupyter_remote.worker.encodable import encoded
 from jupyter_remote.worker.fds import Capture
 from jupyter_remote.worker.inbox import Inbox
@@ -35,7 +35,8 @@ from jupyter_remote.worker.namespace import (
     open_parcel,
     sent_home,
 )
-from jupyter_remote.worker.outputs import Stream, Tail, Writer
+from jupyter_remote.worker.outputs import Stream, Writer
+from jupyter_remote.worker.tail import Tail
 
 CANCEL_S = 0.2  # for asyncio tasks that a job left behind
 
@@ -43,15 +44,18 @@ CANCEL_S = 0.2  # for asyncio tasks that a job left behind
 class KernelProcess:
     """Serves one agent until it hangs up."""
 
-    def __init__(self, sock: socket.socket, kernel: shell.JobKernel, tail_fd: int | None) -> None:
+    def __init__(self, sock: socket.socket, kernel: shell.JobKernel, fds: list[int]) -> None:
+        """``fds``: see ``remains``."""
         self._pid = os.getpid()
         self._inbox = Inbox(sock)
         self._kernel: Any = kernel
         self._shell: Any = kernel.shell
         self._interrupts = Interrupts()
         self._interrupts.install()
-        self._writer = Writer(sock, _tail(tail_fd))
-        self._capture = Capture(self._writer)
+        tail_fd, *pipes = fds
+        self._writer = Writer(sock, Tail(tail_fd))
+        faulthandler.enable(tail_fd, all_threads=False)
+        self._capture = Capture(self._writer, pipes)
         self._streams = [
             Stream(self._writer, name, fd, self._capture.drain)
             for fd, name in ((1, "stdout"), (2, "stderr"))
@@ -70,6 +74,7 @@ class KernelProcess:
         sys.stdout, sys.stderr = self._streams
         warnings.filterwarnings("ignore", "To exit: use", UserWarning)
         self._bars.install()
+        stacks.install(self._shell.compile.names, lambda file: file in self._streams)
 
     # --- serving -----------------------------------------------------------------------------
     def serve(self) -> None:
@@ -371,28 +376,20 @@ def _answer(prompt: str, answer: channel.Input) -> str:
     return answer.text
 
 
-def _tail(fd: int | None) -> Tail | None:
-    if fd is None:
-        return None
-    tail = Tail(fd)
-    faulthandler.enable(fd, all_threads=False)
-    return tail
-
-
-def serve(sock: socket.socket, kernel: shell.JobKernel, tail_fd: int | None = None) -> None:
+def serve(sock: socket.socket, kernel: shell.JobKernel, fds: list[int]) -> None:
     """Be a kernel process on ``sock``; called in the forked process."""
     hygiene.become_subreaper()
     hygiene.prefer_for_out_of_memory()
     with contextlib.suppress(EOFError):
-        KernelProcess(sock, kernel, tail_fd).serve()
+        KernelProcess(sock, kernel, fds).serve()
 
 
 def main(arguments: list[str]) -> None:
-    """``python -m jupyter_remote.worker.kernel FD [TAIL_FD]``: where there is no fork."""
+    """``python -m jupyter_remote.worker.kernel FD FD…``: where there is no fork."""
     fds = [int(a) for a in arguments]
-    sock = socket.socket(fileno=fds[0])
-    sock.set_inheritable(False)
-    serve(sock, shell.build(), fds[1] if len(fds) > 1 else None)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    serve(socket.socket(fileno=fds[0]), shell.build(), fds[1:])
 
 
 if __name__ == "__main__":

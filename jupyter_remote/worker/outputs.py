@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import json
-import mmap
 import os
-import re
 import socket
 import threading
 import time
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -23,19 +23,15 @@ import msgspec
 from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.encodable import text_of
+from jupyter_remote.worker.tail import Tail
 
 GATHER_S = 0.005  # between two sends
 FLUSH_S = 1.0
 LEAD_S = 0.0004  # before the first: print() writes its text and its newline separately
 PIECE_CHARS = 256 * 1024  # of a Text message: up to 1 MiB as UTF-8
 PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is unsent
-TAIL_BYTES = 64 * 1024
+SEND_BYTES = 64 * 1024  # at a time
 NO_TEXT = [""]
-
-# Before text of either in the tail file, and behind the last: bytes that UTF-8 does not have.
-_MARKS = {"stdout": b"\xfe", "stderr": b"\xff"}
-_END = b"\xfd"
-_NAMES = {mark: name for name, mark in _MARKS.items()}
 
 Item = channel.FromKernel | list[str]  # a message; or text: the stream's name, then pieces
 
@@ -47,46 +43,6 @@ def to_json(value: Any) -> bytes:
     except (TypeError, ValueError):
         text = json.dumps(value, default=repr, ensure_ascii=False)
         return text.encode("utf-8", "replace")
-
-
-class Tail:
-    """A file shared with the launcher: text that is not sent yet survives a crash in it.
-
-    The first ``TAIL_BYTES`` are that text, behind them faulthandler writes where the process was
-    when a fatal signal came.
-    """
-
-    def __init__(self, fd: int) -> None:
-        os.ftruncate(fd, TAIL_BYTES)
-        os.lseek(fd, TAIL_BYTES, os.SEEK_SET)
-        self._memory = mmap.mmap(fd, TAIL_BYTES)
-        self._memory[:1] = _END
-        self._end = 0
-        self._name = ""
-
-    def add(self, name: str, text: str) -> None:
-        """Called with the writer's lock held."""
-        data = text.encode() + _END
-        if name != self._name:
-            data = _MARKS[name] + data
-        end = self._end + len(data)
-        if end <= TAIL_BYTES:
-            self._memory[self._end : end] = data
-            self._name, self._end = name, end - 1
-
-    def clear(self) -> None:
-        if self._end:
-            self._memory[:1] = _END
-            self._name, self._end = "", 0
-
-
-def read_tail(fd: int) -> tuple[list[channel.Text], str]:
-    """What a dead kernel had not sent, and what faulthandler said about its death."""
-    data, _, _ = os.pread(fd, TAIL_BYTES, 0).partition(_END)
-    said = os.pread(fd, TAIL_BYTES, TAIL_BYTES).decode("utf-8", "replace")
-    entries = re.findall(rb"([\xfe\xff])([^\xfe\xff]*)", data)
-    texts = [(_NAMES[mark], text.decode("utf-8", "replace")) for mark, text in entries]
-    return [channel.Text(name, text) for name, text in texts if text], said
 
 
 class Writer:
@@ -133,13 +89,16 @@ class Writer:
                 run = self._text = [name, text]
                 self._put(run)
             self._chars += len(text)
-            if self._tail is not None and len(text) < TAIL_BYTES // 4:
+            if self._tail is not None:
                 self._tail.add(name, text)
-        if self._chars > PENDING_CHARS:
+        if self._full():
             self._wait_for_room()
 
+    def _full(self) -> bool:
+        return self._chars > PENDING_CHARS or (self._tail is not None and self._tail.full)
+
     def _wait_for_room(self) -> None:
-        while self._chars > PENDING_CHARS and threading.current_thread() is not self._thread:
+        while self._full() and threading.current_thread() is not self._thread:
             self._room.clear()
             self._room.wait(0.1)
 
@@ -189,7 +148,7 @@ class Writer:
             self._some.wait()
             self._urgent.wait(max(LEAD_S, sent_at + GATHER_S - time.monotonic()))
             try:
-                self._sock.sendall(self._take())
+                self._send(self._take())
             except OSError:
                 self._on_gone()
                 return
@@ -199,15 +158,37 @@ class Writer:
                 if not self._items:
                     self._empty.set()
 
-    def _take(self) -> bytes:
+    def _take(self) -> list[Item]:
         with self._lock:
             items, self._items = self._items, []
             self._text, self._chars = NO_TEXT, 0
             self._some.clear()
             self._urgent.clear()
             if self._tail is not None:
-                self._tail.clear()
-        return b"".join(_packed(message) for message in messages_of(items))
+                self._tail.depart()
+        return items
+
+    def _send(self, items: list[Item]) -> None:
+        """A death on the way loses no text: what has not reached the socket is in the tail."""
+        messages = list(messages_of(items))
+        packed = [_packed(message) for message in messages]
+        ends = list(accumulate(map(len, packed)))
+        text_bytes = list(accumulate(map(_text_bytes, messages)))
+        data, at = memoryview(b"".join(packed)), 0
+        while at < len(data):
+            at += self._sock.send(data[at : at + SEND_BYTES])
+            if self._tail is not None and (whole := bisect(ends, at)):
+                with self._lock:
+                    self._tail.passed(text_bytes[whole - 1])
+        if self._tail is not None:
+            with self._lock:
+                self._tail.arrived()
+
+
+def _text_bytes(message: channel.FromKernel) -> int:
+    if not isinstance(message, channel.Text):
+        return 0
+    return len(message.text) if message.text.isascii() else len(message.text.encode())
 
 
 def _packed(message: channel.FromKernel) -> bytes:
