@@ -67,8 +67,9 @@ class KernelProcess:
         self._surroundings = hygiene.Surroundings()
 
     def _connect(self) -> None:
-        self._kernel.session.writer = self._writer
+        self._kernel.session.connect(self._writer)
         self._kernel.session.pid = self._pid
+        self._kernel.set_parent([], _request("call"))  # an Output widget asks for its id
         self._kernel.ask = self._ask
         self._shell.interrupts = self._interrupts
         sys.stdout, sys.stderr = self._streams
@@ -98,6 +99,7 @@ class KernelProcess:
         inside.job.say_bars()
         self._bars.close_all()
         self._capture.finish()
+        self._kernel.session.widgets.end()
         self._writer.settle(None)
         self._writer.send(finished, urgent=True)
         self._writer.flush()
@@ -212,19 +214,7 @@ class KernelProcess:
 
     async def _execute(self, run: channel.Run) -> BaseException | None:
         """Run a cell through ipykernel's own ``execute_request``; its exception, if any."""
-        header = {"msg_id": run.job, "msg_type": "execute_request", "session": run.job}
-        parent = {
-            "header": header,
-            "msg_id": run.job,
-            "msg_type": "execute_request",
-            "metadata": {"cellId": run.job},
-            "content": {
-                "code": run.spec.code,
-                "silent": False,
-                "store_history": True,
-                "allow_stdin": True,
-            },
-        }
+        parent = _request(run.job, run.spec.code)
         self._kernel.set_parent([], parent)
         await self._kernel.execute_request(None, [], parent)
         result = self._shell.last_execution_result
@@ -364,6 +354,14 @@ class KernelProcess:
 
     def _stage(self, stage: Stage) -> None:
         self._writer.send(channel.Stage(stage))
+
+
+def _request(id: str, code: str = "") -> dict[str, Any]:
+    """An ``execute_request`` of Jupyter."""
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
+    header = {"msg_id": id, "msg_type": "execute_request", "session": id}
+    named = {"msg_id": id, "msg_type": "execute_request", "metadata": {"cellId": id}}
+    return {"header": header, **named, "content": content}
 
 
 def _answer(prompt: str, answer: channel.Input) -> str:

@@ -67,6 +67,7 @@ class Writer:
         self._urgent = threading.Event()
         self._room = threading.Event()
         self._empty = threading.Event()
+        self.divert: Callable[[str, str], None] | None = None  # of text: somebody else shows it
         self.forked = False  # true in a process that user code forked: it has no say here
         os.register_at_fork(after_in_child=self._in_child)
         self._thread = threading.Thread(target=self._serve, name="jupyter-remote-out", daemon=True)
@@ -81,6 +82,9 @@ class Writer:
         A million calls are common: the path of one after another is kept short.
         """
         if self.forked:
+            return
+        if self.divert is not None:
+            self.divert(name, text)
             return
         with self._lock:
             if name == self._text[0]:
