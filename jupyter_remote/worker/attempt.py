@@ -301,7 +301,8 @@ class Attempt:
         stop, result = self._supervisor.stop, None
         if isinstance(how, channel.Finished):
             end = verdict.of_finished(how, stop)
-            self._reuse_kernel(stop)
+            if stop is None and not how.retire and self._assign.spec.kind == "call":
+                self._put_back_kernel(self._assign.owner)
             result, end = await self._save(how, end)
         else:
             oom = oom_kills() > self._oom_kills
@@ -375,15 +376,11 @@ class Attempt:
         spec = self._assign.spec
         return self._means.kernels.shelf(spec.executable, self._clock.monotonic())
 
-    def _reuse_kernel(self, stop: Stop | None) -> None:
-        """A process that ran a call to its end, undisturbed, may run another one."""
-        if self._kernel is not None and self._assign.spec.kind == "call" and stop is None:
-            self._kernel.owner = self._assign.owner
-            self._put_back_kernel()
-
-    def _put_back_kernel(self) -> None:
+    def _put_back_kernel(self, owner: str | None = None) -> None:
+        """It has run nothing; or a call to its end, undisturbed: it may run others of ``owner``."""
         if self._kernel is not None:
             kernel, self._kernel = self._kernel, None
+            kernel.owner = kernel.owner if owner is None else owner
             self._shelf().put_back(kernel, self._clock.monotonic())
 
     def _retire_kernel(self) -> None:

@@ -110,6 +110,7 @@ class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", 
     spooled: list[Spooled] = []
     reason: str = ""  # model.Reason, if not plain user_error: environment
     detail: str = ""
+    retire: bool = False  # something of the job is still in the process: threads, child processes
 
 
 ToKernel = Run | Input | Comm
@@ -120,6 +121,13 @@ def pack(message: ToKernel | FromKernel) -> bytes:
     """The bytes of one message, length first. Raises what cannot be encoded."""
     body = encoded(msgspec.msgpack.encode, message)
     return LENGTH.pack(len(body)) + body
+
+
+def text_bytes(message: FromKernel) -> int:
+    """How much text is said with it."""
+    if not isinstance(message, Text):
+        return 0
+    return len(message.text) if message.text.isascii() else len(message.text.encode())
 
 
 def receive_exactly(sock: socket.socket, size: int) -> bytes:

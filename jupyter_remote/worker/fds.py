@@ -35,12 +35,14 @@ class Capture:
         self._writer = writer
         self._lock = threading.RLock()
         self._reading = False
+        self._writing: dict[int, int] = {}
         self._names: dict[int, str] = {}
         self._decoders: dict[int, codecs.IncrementalDecoder] = {}
         for (fd, name), reading, writing in zip(
             NAMES.items(), pipes[::2], pipes[1::2], strict=True
         ):
             os.dup2(writing, fd, inheritable=True)
+            self._writing[fd] = writing
             self._names[reading] = name
             self._decoders[reading] = codecs.getincrementaldecoder("utf-8")("replace")
         self._polls = _Polls(list(self._names))
@@ -80,6 +82,19 @@ class Capture:
         if sys.platform != "win32":
             _libc().fflush(None)
         self.drain()
+
+    def put_back(self) -> None:
+        """After a job that may have closed or replaced its file descriptors 1 and 2."""
+        for fd, writing in self._writing.items():
+            if not _is_same_file(fd, writing):
+                os.dup2(writing, fd, inheritable=True)
+
+
+def _is_same_file(fd: int, other: int) -> bool:
+    try:
+        return os.path.sameopenfile(fd, other)
+    except OSError:  # it was closed
+        return False
 
 
 @functools.cache

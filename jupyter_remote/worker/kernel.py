@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import faulthandler
 import inspect
 import os
@@ -16,6 +17,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import msgspec
+
 from jupyter_remote import ambient, values, wire
 from jupyter_remote.errors import CaptureError, EnvironmentMismatch
 from jupyter_remote.model import Reason, Stage
@@ -24,6 +27,7 @@ from jupyter_remote.sizes import name_info
 from jupyter_remote.values import Numbered
 from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell, stacks
+from jupyter_remote.worker.dialogue import Dialogue
 from jupyter_remote.worker.encodable import encoded
 from jupyter_remote.worker.fds import Capture
 from jupyter_remote.worker.inbox import Inbox
@@ -36,6 +40,7 @@ from jupyter_remote.worker.namespace import (
     sent_home,
 )
 from jupyter_remote.worker.outputs import Stream, Writer
+from jupyter_remote.worker.process_state import ProcessState, stop_timers, users_threads
 from jupyter_remote.worker.tail import Tail
 
 CANCEL_S = 0.2  # for asyncio tasks that a job left behind
@@ -62,15 +67,18 @@ class KernelProcess:
         ]
         self._bars = progress.Hooks(lambda bar: self._writer.send(channel.Progress(bar)))
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._early: list[channel.Comm] = []
+        self._dialogue = Dialogue(
+            self._inbox, kernel, self._writer, self._interrupts, self._capture.drain
+        )
         self._connect()
         self._surroundings = hygiene.Surroundings()
+        self._state = ProcessState(self._shell, tail_fd)
 
     def _connect(self) -> None:
         self._kernel.session.connect(self._writer)
         self._kernel.session.pid = self._pid
         self._kernel.set_parent([], _request("call"))  # an Output widget asks for its id
-        self._kernel.ask = self._ask
+        self._kernel.ask = self._dialogue.ask
         self._shell.interrupts = self._interrupts
         sys.stdout, sys.stderr = self._streams
         warnings.filterwarnings("ignore", "To exit: use", UserWarning)
@@ -89,7 +97,7 @@ class KernelProcess:
             if isinstance(message, channel.Run):
                 self._serve_run(message)
             elif isinstance(message, channel.Comm):
-                self._serve_comm(message)
+                self._dialogue.serve_comm(message)
 
     def _serve_run(self, run: channel.Run) -> None:
         finished = self._run(run)
@@ -101,14 +109,17 @@ class KernelProcess:
         self._capture.finish()
         self._kernel.session.widgets.end()
         self._writer.settle(None)
+        if hygiene.has_children() or users_threads():
+            finished = msgspec.structs.replace(finished, retire=True)
         self._writer.send(finished, urgent=True)
         self._writer.flush()
         self._clean_up()
 
     def _clean_up(self) -> None:
+        self._state.put_back()
         sys.stdout, sys.stderr = self._streams
+        self._capture.put_back()
         inside.job.end()
-        self._interrupts.install()
         self._surroundings.leave()
 
     def _close_loop(self) -> None:
@@ -195,6 +206,7 @@ class KernelProcess:
             error = self._run_on_loop(self._with_ambient(run, state))
         except KeyboardInterrupt as interrupt:  # it came between two steps of user code
             error = interrupt
+        stop_timers()
         self._writer.settle(error)
         self._stage(Stage.SAVING_RESULT)
         try:
@@ -225,7 +237,8 @@ class KernelProcess:
         namespace = shell.fresh_main(self._shell)
         function = open_parcel(run.spec.function, run, namespace)
         args, kwargs = open_parcel(run.spec.inputs, run, namespace) or ((), {})
-        value = self._in_shell(lambda: function(*args, **kwargs))
+        context = contextvars.copy_context()  # what it sets there is not for the next call
+        value = self._in_shell(lambda: context.run(function, *args, **kwargs))
         try:
             packed = values.pack(
                 value, namespace=namespace, names=[name_info("", value)], chunked=False
@@ -281,6 +294,7 @@ class KernelProcess:
                     value = self._run_on_loop(self._awaited(value))
                 return value
             finally:
+                stop_timers()
                 events.trigger("post_execute")
 
     async def _awaited(self, coroutine: Any) -> Any:
@@ -297,60 +311,11 @@ class KernelProcess:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
             self._kernel.io_loop = IOLoop.current()
-        self._loop.add_reader(self._inbox.fileno(), self._read_comms)
+        self._loop.add_reader(self._inbox.fileno(), self._dialogue.read_comms)
         try:
             return self._loop.run_until_complete(coroutine)
         finally:
             self._loop.remove_reader(self._inbox.fileno())
-
-    def _read_comms(self) -> None:
-        came: list[channel.Comm] = []
-        with self._interrupts.held():
-            try:
-                self._inbox.fill()
-            except EOFError:  # nobody is left to run for
-                os._exit(1)
-            while isinstance(message := self._inbox.take(), channel.Comm):
-                came.append(message)
-        for comm in came:
-            self._serve_comm(comm)
-
-    def _serve_comm(self, message: channel.Comm) -> None:
-        """A comm message from the notebook, to whoever has that comm."""
-        handler = getattr(self._kernel.comm_manager, message.msg_type, None)
-        if handler is None:
-            return
-        header = {"msg_type": message.msg_type, "msg_id": message.content.get("comm_id", "")}
-        handler(
-            None,
-            [],
-            {
-                "header": header,
-                "msg_type": message.msg_type,
-                "content": message.content,
-                "metadata": message.metadata,
-                "buffers": [memoryview(b) for b in message.buffers],
-            },
-        )
-
-    def _ask(self, prompt: str, password: bool) -> str:
-        """``input()``: ask the notebook, wait for the answer. Comm messages wait meanwhile."""
-        self._capture.drain()
-        self._writer.send(channel.Ask(str(prompt), password), urgent=True)
-        try:
-            while True:
-                while not self._inbox.waiting(0.1):
-                    continue
-                with self._interrupts.held():
-                    self._inbox.fill()
-                    message = self._inbox.take()
-                if isinstance(message, channel.Input):
-                    return _answer(prompt, message)
-                if isinstance(message, channel.Comm):
-                    self._early.append(message)
-        finally:
-            while self._early:
-                self._serve_comm(self._early.pop(0))
 
     def _stage(self, stage: Stage) -> None:
         self._writer.send(channel.Stage(stage))
@@ -362,16 +327,6 @@ def _request(id: str, code: str = "") -> dict[str, Any]:
     header = {"msg_id": id, "msg_type": "execute_request", "session": id}
     named = {"msg_id": id, "msg_type": "execute_request", "metadata": {"cellId": id}}
     return {"header": header, **named, "content": content}
-
-
-def _answer(prompt: str, answer: channel.Input) -> str:
-    """Raises EOFError, as without a terminal: so that a debugger's prompt ends with it, too."""
-    if answer.refused:
-        asked = f"It asked {str(prompt)!r}. " if prompt else ""
-        raise EOFError(
-            f"input() cannot ask anybody in a job. {asked}Give what it wants to know as a variable."
-        )
-    return answer.text
 
 
 def serve(sock: socket.socket, kernel: shell.JobKernel, fds: list[int]) -> None:

@@ -47,6 +47,7 @@ class KernelHandle:
         self._remains = remains
         self._names: dict[str, str] = {}  # of cells, by their files
         self._folder = ""
+        self._heard_bytes = 0  # of text
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._last_words: deque[channel.FromKernel] | None = None
@@ -77,8 +78,8 @@ class KernelHandle:
                 return await self._receive()
             except (asyncio.IncompleteReadError, OSError):
                 await self._process.wait()
-                said = self._remains.last_words(self._names, self._folder)
-                self._last_words = deque(said)
+                words = self._remains.last_words(self._heard_bytes, self._names, self._folder)
+                self._last_words = deque(words)
         if self._last_words:
             return self._last_words.popleft()
         raise EOFError(f"kernel {self.pid} is gone")
@@ -91,6 +92,7 @@ class KernelHandle:
         body = await self._reader.readexactly(self._size)
         self._size = None
         message: channel.FromKernel = _decode(body)
+        self._heard_bytes += channel.text_bytes(message)
         return message
 
     def interrupt(self) -> None:

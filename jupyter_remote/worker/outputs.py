@@ -13,9 +13,7 @@ import os
 import socket
 import threading
 import time
-from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -30,7 +28,6 @@ FLUSH_S = 1.0
 LEAD_S = 0.0004  # before the first: print() writes its text and its newline separately
 PIECE_CHARS = 256 * 1024  # of a Text message: up to 1 MiB as UTF-8
 PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is unsent
-SEND_BYTES = 64 * 1024  # at a time
 NO_TEXT = [""]
 
 Item = channel.FromKernel | list[str]  # a message; or text: the stream's name, then pieces
@@ -152,7 +149,7 @@ class Writer:
             self._some.wait()
             self._urgent.wait(max(LEAD_S, sent_at + GATHER_S - time.monotonic()))
             try:
-                self._send(self._take())
+                self._sock.sendall(self._take())
             except OSError:
                 self._on_gone()
                 return
@@ -162,37 +159,16 @@ class Writer:
                 if not self._items:
                     self._empty.set()
 
-    def _take(self) -> list[Item]:
+    def _take(self) -> bytes:
         with self._lock:
             items, self._items = self._items, []
             self._text, self._chars = NO_TEXT, 0
             self._some.clear()
             self._urgent.clear()
+            messages = list(messages_of(items))
             if self._tail is not None:
-                self._tail.depart()
-        return items
-
-    def _send(self, items: list[Item]) -> None:
-        """A death on the way loses no text: what has not reached the socket is in the tail."""
-        messages = list(messages_of(items))
-        packed = [_packed(message) for message in messages]
-        ends = list(accumulate(map(len, packed)))
-        text_bytes = list(accumulate(map(_text_bytes, messages)))
-        data, at = memoryview(b"".join(packed)), 0
-        while at < len(data):
-            at += self._sock.send(data[at : at + SEND_BYTES])
-            if self._tail is not None and (whole := bisect(ends, at)):
-                with self._lock:
-                    self._tail.passed(text_bytes[whole - 1])
-        if self._tail is not None:
-            with self._lock:
-                self._tail.arrived()
-
-
-def _text_bytes(message: channel.FromKernel) -> int:
-    if not isinstance(message, channel.Text):
-        return 0
-    return len(message.text) if message.text.isascii() else len(message.text.encode())
+                self._tail.depart(sum(map(channel.text_bytes, messages)))
+        return b"".join(map(_packed, messages))
 
 
 def _packed(message: channel.FromKernel) -> bytes:

@@ -38,9 +38,11 @@ class Remains:
             os.close(fd)
         self._writing.clear()
 
-    def last_words(self, names: Mapping[str, str], folder: str) -> list[channel.FromKernel]:
-        """Of a dead process; see ``stacks.readable``."""
-        texts, dump = read_tail(self._tail[0])
+    def last_words(
+        self, heard_bytes: int, names: Mapping[str, str], folder: str
+    ) -> list[channel.FromKernel]:
+        """Of a dead process; see ``read_tail`` and ``readable``."""
+        texts, dump = read_tail(self._tail[0], heard_bytes)
         written = [_rest_of(fd).decode("utf-8", "replace") for fd in self._reading]
         written[1] = readable(written[1] + dump, names, folder).rstrip("\n")
         written[1] += "\n" if written[1] else ""

@@ -6,6 +6,7 @@ import mmap
 import os
 import re
 import struct
+from collections.abc import Iterator
 
 from jupyter_remote.worker import channel
 
@@ -13,8 +14,8 @@ REGION_BYTES = 5 * 1024 * 1024
 FULL_BYTES = 4 * 1024 * 1024
 NAMES = ("stdout", "stderr")
 
-# The region that is added to; is the other on its way; how much of its text has arrived.
-_HEAD = struct.Struct("<B?I")
+# The region that is added to; how many bytes of text the process had said before the other one.
+_HEAD = struct.Struct("<BQ")
 SIZE_BYTES = _HEAD.size + 2 * REGION_BYTES  # faulthandler writes behind it
 
 # Before text of either stream, and behind the last: bytes that UTF-8 does not have.
@@ -26,8 +27,8 @@ _STREAMS = {mark: name for name, mark in _MARKS.items()}
 class Tail:
     """A file shared with the launcher: what is not sent when the process dies is still there.
 
-    There are two regions: text is added to one while that in the other is on its way.
-    Called with the writer's lock held.
+    There are two regions: text is added to one while that in the other is on its way. How much
+    of that has arrived is known to the launcher. Called with the writer's lock held.
     """
 
     def __init__(self, fd: int) -> None:
@@ -36,8 +37,9 @@ class Tail:
         self._memory = mmap.mmap(fd, SIZE_BYTES)
         self._adding = self._begin = self._at = self._limit = 0
         self._name = ""
+        self._said_bytes = 0  # before what is added now
         self._empty(0)
-        self._write_head(False)
+        self._write_head()
 
     @property
     def full(self) -> bool:
@@ -54,19 +56,12 @@ class Tail:
             self._memory[self._at : end] = data
             self._name, self._at = name, end - 1
 
-    def depart(self) -> None:
-        """What was added is on its way now."""
+    def depart(self, text_bytes: int) -> None:
+        """What was added is on its way now; it is so much."""
         self._adding = 1 - self._adding
         self._empty(self._adding)
-        self._write_head(True)
-
-    def passed(self, sent_bytes: int) -> None:
-        """So much of the text that is on its way has reached the socket."""
-        self._write_head(True, sent_bytes)
-
-    def arrived(self) -> None:
-        """All of it has."""
-        self._write_head(False)
+        self._write_head()
+        self._said_bytes += text_bytes
 
     def _empty(self, region: int) -> None:
         self._begin = self._at = _HEAD.size + region * REGION_BYTES
@@ -74,29 +69,32 @@ class Tail:
         self._name = ""
         self._memory[self._begin : self._begin + 1] = _END
 
-    def _write_head(self, flying: bool, sent_bytes: int = 0) -> None:
-        self._memory[: _HEAD.size] = _HEAD.pack(self._adding, flying, sent_bytes)
+    def _write_head(self) -> None:
+        self._memory[: _HEAD.size] = _HEAD.pack(self._adding, self._said_bytes)
 
 
-def read_tail(fd: int) -> tuple[list[channel.Text], str]:
-    """What a dead kernel had not sent, and what faulthandler said about its death."""
+def read_tail(fd: int, heard_bytes: int) -> tuple[list[channel.Text], str]:
+    """What a dead kernel has said beyond the ``heard_bytes`` of text that arrived, and what
+    faulthandler said about its death."""
     head = os.pread(fd, _HEAD.size, 0)
     if len(head) < _HEAD.size:  # it died before it began
         return [], ""
-    adding, flying, sent_bytes = _HEAD.unpack(head)
-    texts = _texts(fd, 1 - adding, sent_bytes) if flying else []
+    adding, said_bytes = _HEAD.unpack(head)
+    texts = [*_texts(fd, 1 - adding), *_texts(fd, adding)]
     said = b""
     while part := os.pread(fd, 1 << 20, SIZE_BYTES + len(said)):
         said += part
-    return [*texts, *_texts(fd, adding, 0)], said.decode("utf-8", "replace")
+    return list(_beyond(texts, max(0, heard_bytes - said_bytes))), said.decode("utf-8", "replace")
 
 
-def _texts(fd: int, region: int, sent_bytes: int) -> list[channel.Text]:
+def _texts(fd: int, region: int) -> list[tuple[str, bytes]]:
     data, _, _ = os.pread(fd, REGION_BYTES, _HEAD.size + region * REGION_BYTES).partition(_END)
-    found = list[channel.Text]()
-    for mark, text in re.findall(rb"([\xfe\xff])([^\xfe\xff]*)", data):
-        rest = text[sent_bytes:]
-        sent_bytes = max(0, sent_bytes - len(text))
-        if rest:
-            found.append(channel.Text(_STREAMS[mark], rest.decode("utf-8", "replace")))
-    return found
+    entries = re.findall(rb"([\xfe\xff])([^\xfe\xff]*)", data)
+    return [(_STREAMS[mark], text) for mark, text in entries]
+
+
+def _beyond(texts: list[tuple[str, bytes]], heard_bytes: int) -> Iterator[channel.Text]:
+    for name, text in texts:
+        if rest := text[heard_bytes:]:
+            yield channel.Text(name, rest.decode("utf-8", "replace"))
+        heard_bytes = max(0, heard_bytes - len(text))

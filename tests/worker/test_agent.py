@@ -581,3 +581,20 @@ async def test_a_text_after_the_end_is_left_out(
     assert done.log is not None
     assert server.stored[done.log.digest] == (b"x" * 9_999 + b"\n") * 300
     assert [r for r in caplog.records if r.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("retire", [True, False])
+async def test_a_process_that_is_to_be_retired_runs_no_other_call(
+    server: FakeServer, begin: Begin, retire: bool
+):
+    await begin()
+    code = (
+        "import os\nfrom jupyter_remote.worker.channel import Finished\n"
+        "kernel.print(str(os.getpid()))\n"
+        f"kernel.say(Finished(job=run.job, epoch=run.epoch, ok=True, retire={retire}))"
+    )
+    first = await server.assign(code, kind="call")
+    await server.end_of(first)
+    second = await server.assign(code, kind="call")
+    await server.end_of(second)
+    assert (server.text(first) == server.text(second)) is not retire
