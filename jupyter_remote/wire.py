@@ -209,6 +209,7 @@ class Bar(msgspec.Struct, frozen=True, omit_defaults=True):
     postfix: str = ""
     state: Literal["open", "update", "close"] = "update"
     leave: bool = True
+    unit_divisor: int = 0  # 1000 or 1024: shown as 4.1 M, not as 4,100,000; 0: as it is
 
 
 class GpuMetrics(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
 from jupyter_remote.wire import Bar
+from jupyter_remote.worker import nesting
 from jupyter_remote.worker.encodable import number_of, rate_of
 from jupyter_remote.worker.ticker import Ticker
 
@@ -135,6 +136,7 @@ class progress(Generic[T]):
         self._said = 0.0
         self._said_n: float = 0
         self._closed = False
+        self._parent = nesting.enter(self, self._id, lambda bar: not bar._closed)
         self._say("open")
         _ticker.add(self._id, _looking_at(self))
 
@@ -200,6 +202,7 @@ class progress(Generic[T]):
             description=str(self.desc),
             rate=rate_of(n, elapsed_s),
             elapsed_s=elapsed_s,
+            parent=self._parent,
             state=state,
         )
 

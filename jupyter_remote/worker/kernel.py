@@ -210,7 +210,7 @@ class KernelProcess:
         self._writer.settle(error)
         self._stage(Stage.SAVING_RESULT)
         try:
-            return error, cell.home(run, state)
+            return error, _without_bars(cell.home(run, state), namespace)
         except Exception as unsaved:
             return error or unsaved, None
 
@@ -319,6 +319,14 @@ class KernelProcess:
 
     def _stage(self, stage: Stage) -> None:
         self._writer.send(channel.Stage(stage))
+
+
+def _without_bars(home: Home, namespace: Namespace) -> Home:
+    """A bar cannot travel, and need not."""
+    told = [
+        left for left in home.result.left_behind if not progress.is_bar(namespace.get(left.name))
+    ]
+    return Home(msgspec.structs.replace(home.result, left_behind=told), home.spooled)
 
 
 def _request(id: str, code: str = "") -> dict[str, Any]:
