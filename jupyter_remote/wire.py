@@ -210,6 +210,7 @@ class Bar(msgspec.Struct, frozen=True, omit_defaults=True):
     postfix: str = ""
     state: Literal["open", "update", "close"] = "update"
     leave: bool = True
+    unit_divisor: int = 0  # 1000 or 1024: shown as 4.1 M, not as 4,100,000; 0: as it is
 
 
 class GpuMetrics(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -359,7 +360,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ``clear_output``       ``wait``
     ``error``              ``ename``, ``evalue``, ``traceback``
     ``comm``               ``msg_type``, ``content``, ``metadata``, ``buffers``
-    ``folded``             ``name``, ``bytes``, ``lines``: output above the limits, in the log
+    ``folded``             ``name``, ``bytes``, ``lines``, ``displays``: output above the limits;
+                           text is in the log
     ``notice``             ``text``: a line for the user
     ``progress``           a :class:`Bar`            (not stored: the latest is in the job)
     ``metrics``            :class:`Metrics`          (not stored)

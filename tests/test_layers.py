@@ -12,7 +12,7 @@ ROWS = [
     {"settings"},
     {"wire"},
     {"connection", "processes"},
-    {"mapping", "reach", "loopback", "sse"},
+    {"mapping", "reach", "loopback", "sse", "sizes"},
     {"pickling"},
     {"values"},
     {"contents"},

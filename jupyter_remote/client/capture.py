@@ -26,7 +26,6 @@ from jupyter_remote.client.shipping import (
     pack_names,
     sources_of,
 )
-from jupyter_remote.client.sizes import name_info
 from jupyter_remote.contents.parts import (
     CONTAINERS,
     has_identity,
@@ -35,6 +34,7 @@ from jupyter_remote.contents.parts import (
 from jupyter_remote.contents.update import can_change
 from jupyter_remote.errors import CaptureError, UsageError
 from jupyter_remote.reach import Reached, reach, without_collection
+from jupyter_remote.sizes import name_info
 from jupyter_remote.values import Numbered, Packed
 from jupyter_remote.wire import NameInfo
 

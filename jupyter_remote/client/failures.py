@@ -22,7 +22,7 @@ import msgspec
 
 from jupyter_remote import errors
 from jupyter_remote.model import Reason, Status
-from jupyter_remote.wire import Done, RemoteFailure
+from jupyter_remote.wire import Done, JobView, RemoteFailure
 
 _set = BaseException.__setattr__  # never one that the user's class defines
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -62,7 +62,7 @@ def raise_for(
         case Reason.COST_LIMIT:
             ended = errors.BudgetExceeded(what, hint="allow more with --max-cost")
         case Reason.LOST | Reason.KERNEL_DIED | Reason.OUT_OF_MEMORY | Reason.POISON:
-            ended = errors.JobLost(_with_output(what, last_output), hint=_next_step(job.reason))
+            ended = errors.JobLost(_with_output(what, last_output), hint=_next_step(job))
         case _ if remote is not None:
             return remote
         case Reason.ENVIRONMENT:
@@ -79,14 +79,19 @@ def _with_output(what: str, last_output: str) -> str:
     return what if told else f"{what}\nIts last output was:\n{tail}"
 
 
-def _next_step(reason: str) -> str:
-    match reason:
+def _next_step(job: JobView) -> str:
+    how, _, _ = job.detail.partition(";")
+    match job.reason:
         case Reason.OUT_OF_MEMORY:
             return "ask for more with --memory, or hold less in memory at a time"
         case Reason.POISON:
             return "it kills its workers: run it on a small input to find out where"
+        case Reason.KERNEL_DIED if "SIGKILL" in how:
+            return "somebody else ended it: the system, where memory is short, or a command"
+        case Reason.KERNEL_DIED if "exit" in how:
+            return "os._exit, or a library in C, ended it; raise an exception to end with a reason"
         case Reason.KERNEL_DIED:
-            return "code in C that crashes, or os._exit: faulthandler.enable() shows where"
+            return "code in C crashed; its last output says in which line"
         case _:
             return "submit it again; --retries does so by itself"
 
@@ -121,7 +126,9 @@ def exception_of(
     if notes:
         error.__dict__["__notes__"] = notes
     if failure.cause is not None:
-        _set(error, "__cause__", exception_of(failure.cause, namespace, interrupts))
+        cause = exception_of(failure.cause, namespace, interrupts)
+        _set(error, "__cause__", cause)
+        _set(error, "__context__", cause)  # of two that are one, as with `raise … from`, one came
     if failure.context is not None:
         _set(error, "__context__", exception_of(failure.context, namespace, interrupts))
     _set(error, "__suppress_context__", failure.suppress_context)

@@ -102,6 +102,8 @@ def _line(type: str, data: msgspec.Raw) -> str:
     content = msgspec.json.decode(data)
     if type == "notice":
         return f"{content['text']}\n"
+    if displays := content.get("displays"):
+        return f"… {displays:,} displays ({content['bytes']:,} bytes) are not shown\n"
     return (
         f"… {content['lines']:,} lines ({content['bytes']:,} bytes) of {content['name']} "
         "are folded; job.logs() has them\n"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_remote import values
-from jupyter_remote.client.sizes import name_info
 from jupyter_remote.errors import CaptureError
 from jupyter_remote.reach import Reached
+from jupyter_remote.sizes import name_info
 from jupyter_remote.values import Packed
 from jupyter_remote.wire import NameInfo
 

@@ -1,4 +1,4 @@
-"""Exception groups of remote code, shown as other remote exceptions are."""
+"""Exception groups and syntax errors of remote code, shown as other remote exceptions are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from jupyter_remote.errors import JupyterRemoteError
 
 
 class ShowGroups:
-    """Stands before a shell's ``showtraceback``, which prints groups with every frame there is."""
+    """Stands before a shell's ``showtraceback``, which shows these two with every frame there is,
+    whatever they say themselves."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
@@ -20,6 +21,8 @@ class ShowGroups:
         error = exc_tuple[1] if exc_tuple else sys.exc_info()[1]
         if isinstance(error, BaseExceptionGroup) and (lines := _lines(error)):
             self._shell._showtraceback(type(error), error, lines)
+        elif isinstance(error, SyntaxError) and isinstance(error, JupyterRemoteError):
+            self._shell._showtraceback(type(error), error, error._render_traceback_())
         else:
             self._before(exc_tuple, *args, **kwargs)
 

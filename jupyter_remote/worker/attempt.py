@@ -13,7 +13,8 @@ import msgspec
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.wire import Answer, Assign, Complete, Release, Result, Segment, Start, encode
 from jupyter_remote.worker import channel, verdict
-from jupyter_remote.worker.folding import Folding, Shown, notice
+from jupyter_remote.worker.folding import Folding, notice
+from jupyter_remote.worker.holding import Shown
 from jupyter_remote.worker.link import Make, OnAnswer
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, use_of
@@ -114,9 +115,7 @@ class Attempt:
             await self._deliver(verdict.unprepared(str(error)))
         except Exception as error:
             log.exception("attempt %s failed", self.key)
-            await self._deliver(
-                Verdict(outcome="died", reason=Reason.LOST, detail=f"the worker failed: {error!r}")
-            )
+            await self._deliver(verdict.of_our_failure(error, ran=self._over.done()))
         finally:
             await self._clean()
 
@@ -217,6 +216,8 @@ class Attempt:
     # -- what the kernel says
     async def _hear(self, message: channel.FromKernel) -> None:
         """Called by the kernel's reader, which waits for this to return."""
+        if self._over.done():
+            return  # a thread that goes on after the end
         now = self._clock.monotonic()
         if isinstance(message, channel.Text):
             if not self._spill.write(message.text):
@@ -234,7 +235,7 @@ class Attempt:
         elif isinstance(message, channel.Ask):
             await self._refuse_input()
         elif isinstance(message, channel.Finished):
-            if (message.job, message.epoch) == self.key and not self._over.done():
+            if (message.job, message.epoch) == self.key:
                 self._over.set_result(message)
             return
         await self._outbox.room()
@@ -300,7 +301,8 @@ class Attempt:
         stop, result = self._supervisor.stop, None
         if isinstance(how, channel.Finished):
             end = verdict.of_finished(how, stop)
-            self._reuse_kernel(stop)
+            if stop is None and not how.retire and self._assign.spec.kind == "call":
+                self._put_back_kernel(self._assign.owner)
             result, end = await self._save(how, end)
         else:
             oom = oom_kills() > self._oom_kills
@@ -374,15 +376,11 @@ class Attempt:
         spec = self._assign.spec
         return self._means.kernels.shelf(spec.executable, self._clock.monotonic())
 
-    def _reuse_kernel(self, stop: Stop | None) -> None:
-        """A process that ran a call to its end, undisturbed, may run another one."""
-        if self._kernel is not None and self._assign.spec.kind == "call" and stop is None:
-            self._kernel.owner = self._assign.owner
-            self._put_back_kernel()
-
-    def _put_back_kernel(self) -> None:
+    def _put_back_kernel(self, owner: str | None = None) -> None:
+        """It has run nothing; or a call to its end, undisturbed: it may run others of ``owner``."""
         if self._kernel is not None:
             kernel, self._kernel = self._kernel, None
+            kernel.owner = kernel.owner if owner is None else owner
             self._shelf().put_back(kernel, self._clock.monotonic())
 
     def _retire_kernel(self) -> None:

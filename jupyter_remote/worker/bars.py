@@ -25,6 +25,7 @@ class Bars:
 
     def __init__(self, sink: Callable[[Bar], None]) -> None:
         self.active = False
+        self.streams: tuple[Any, ...] = ()  # what is drawn into these is seen in the cell
         self._sink = sink
         self._open: dict[str, Bar] = {}
         self._said: dict[str, float] = {}
@@ -36,6 +37,11 @@ class Bars:
         """Bars of a forked child have no way to the notebook: they are printed there."""
         self.active, self._lock, self._open = False, threading.RLock(), {}
 
+    def replaces(self, file: Any) -> bool:
+        """Is a bar that would be drawn into ``file`` to be data instead?"""
+        file = getattr(file, "rich_proxied_file", file)
+        return self.active and any(file is stream for stream in self.streams)
+
     def opened(self, bar: Bar, look: Callable[[], Bar | None] | None = None) -> None:
         """``look`` makes the bar as it stands now; None when it is gone. Without it, the bar
         has a ticker of its own."""
@@ -43,6 +49,9 @@ class Bars:
             self._say(bar, "open")
         if look is not None:
             self._ticker.add(bar.id, lambda at_once: self._look(bar.id, look, at_once))
+
+    def is_open(self, id: str) -> bool:
+        return id in self._open
 
     def moved(self, id: str, make: Callable[[], Bar]) -> None:
         """At most ten times a second a bar; ``make`` is called only when it is time."""

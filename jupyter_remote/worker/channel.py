@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from jupyter_remote.wire import Bar, JobSpec, RemoteFailure, Segment
+from jupyter_remote.worker.encodable import encoded
 
 LENGTH = struct.Struct("!I")
 
@@ -109,6 +110,7 @@ class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", 
     spooled: list[Spooled] = []
     reason: str = ""  # model.Reason, if not plain user_error: environment
     detail: str = ""
+    retire: bool = False  # something of the job is still in the process: threads, child processes
 
 
 ToKernel = Run | Input | Comm
@@ -116,9 +118,16 @@ FromKernel = Ready | Out | Text | Progress | Stage | Ask | Finished
 
 
 def pack(message: ToKernel | FromKernel) -> bytes:
-    """The bytes of one message, length first."""
-    body = msgspec.msgpack.encode(message)
+    """The bytes of one message, length first. Raises what cannot be encoded."""
+    body = encoded(msgspec.msgpack.encode, message)
     return LENGTH.pack(len(body)) + body
+
+
+def text_bytes(message: FromKernel) -> int:
+    """How much text is said with it."""
+    if not isinstance(message, Text):
+        return 0
+    return len(message.text) if message.text.isascii() else len(message.text.encode())
 
 
 def receive_exactly(sock: socket.socket, size: int) -> bytes:

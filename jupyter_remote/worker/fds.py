@@ -30,24 +30,23 @@ class _Polls(threading.local):
 class Capture:
     """Reads the pipes in a thread, and at once in whoever prints next, so that order holds."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, pipes: list[int]) -> None:
+        """``pipes``: reading and writing end of one for stdout, and of one for stderr."""
         self._writer = writer
         self._lock = threading.RLock()
         self._reading = False
+        self._writing: dict[int, int] = {}
         self._names: dict[int, str] = {}
         self._decoders: dict[int, codecs.IncrementalDecoder] = {}
-        for fd, name in NAMES.items():
-            self._replace(fd, name)
+        for (fd, name), reading, writing in zip(
+            NAMES.items(), pipes[::2], pipes[1::2], strict=True
+        ):
+            os.dup2(writing, fd, inheritable=True)
+            self._writing[fd] = writing
+            self._names[reading] = name
+            self._decoders[reading] = codecs.getincrementaldecoder("utf-8")("replace")
         self._polls = _Polls(list(self._names))
         threading.Thread(target=self._watch, name="jupyter-remote-fds", daemon=True).start()
-
-    def _replace(self, fd: int, name: str) -> None:
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-        os.dup2(writing, fd, inheritable=True)
-        os.close(writing)
-        self._names[reading] = name
-        self._decoders[reading] = codecs.getincrementaldecoder("utf-8")("replace")
 
     def _watch(self) -> None:
         while True:
@@ -83,6 +82,19 @@ class Capture:
         if sys.platform != "win32":
             _libc().fflush(None)
         self.drain()
+
+    def put_back(self) -> None:
+        """After a job that may have closed or replaced its file descriptors 1 and 2."""
+        for fd, writing in self._writing.items():
+            if not _is_same_file(fd, writing):
+                os.dup2(writing, fd, inheritable=True)
+
+
+def _is_same_file(fd: int, other: int) -> bool:
+    try:
+        return os.path.sameopenfile(fd, other)
+    except OSError:  # it was closed
+        return False
 
 
 @functools.cache

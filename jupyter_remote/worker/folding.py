@@ -7,11 +7,11 @@ what people see at once. Nothing goes without a ``folded`` or ``notice`` event t
 from __future__ import annotations
 
 import re
-from collections import deque
 
 import msgspec
 
 from jupyter_remote.wire import encode
+from jupyter_remote.worker.holding import Held, Item, Shown, Text
 
 MIB = 1024 * 1024
 
@@ -31,13 +31,6 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     display_cost_bytes: int = 16 * 1024  # a small one counts as this much
     report_s: float = 1.0  # between two counts of what was folded
     slowest_report_s: float = 30.0
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """An event to be sent: its type and its data as JSON."""
-
-    type: str
-    data: bytes
 
 
 def stream(name: str, text: str) -> Shown:
@@ -111,16 +104,13 @@ class Bucket:
 
 
 class Count:
-    """What was folded of one stream."""
+    """What was folded of one stream, or of displays."""
 
     def __init__(self) -> None:
         self.bytes = 0
         self.lines = 0
+        self.displays = 0
         self.reported = 0
-
-    def add(self, size_bytes: int, lines: int) -> None:
-        self.bytes += size_bytes
-        self.lines += lines
 
 
 class Folding:
@@ -133,13 +123,11 @@ class Folding:
         self._displays = Bucket(
             bounds.displays_bytes_per_s, 2 * bounds.displays_bytes_per_s + bounds.display_bytes
         )
-        self._held: dict[str, Shown] = {}
+        self._held = Held(bounds.tail_bytes, bounds.display_bytes, self._leave_out)
         self._left = bounds.total_bytes
         self._folding = False
         self._columns: dict[str, int] = {}
         self._counts: dict[str, Count] = {}
-        self._tail: deque[tuple[str, str]] = deque()
-        self._tail_bytes = 0
         self._report_at = 0.0
         self._report_s = bounds.report_s
 
@@ -151,7 +139,7 @@ class Folding:
     def text(self, name: str, text: str, now: float) -> list[Shown]:
         """stdout or stderr wrote ``text``: what to show of it."""
         text = self._cut_long_lines(name, collapse(text))
-        if self._folding:
+        if self._folding or self._held.clears:
             self._keep(name, text)
             return self.tick(now)
         size = _size(text)
@@ -165,52 +153,83 @@ class Folding:
         return [*shown, *self._report(now)]
 
     def display(self, msg_type: str, content: bytes, now: float) -> list[Shown]:
-        """A rich output: itself, or a count or notice in its place."""
-        size = len(content)
-        if size > self._bounds.display_bytes:
-            return [notice(too_large(msg_type, size, self._bounds.display_bytes))]
-        cost = max(size, self._bounds.display_cost_bytes)
-        if cost > self._displays.level(now):
-            self._hold(Shown(msg_type, content))
-            return self._report(now)
-        self._displays.spend(cost, now)
-        if (old := self._held.pop(_display_id(msg_type, content), None)) is not None:
-            self._count("display_data").add(len(old.data), 1)
-        return [Shown(msg_type, content)]
+        """A rich output or a ``clear_output``: itself, or a count or notice in its place."""
+        shown = Shown(msg_type, content)
+        if len(content) > self._bounds.display_bytes:
+            shown = notice(too_large(msg_type, len(content), self._bounds.display_bytes))
+        clears = msg_type == "clear_output" and self._folding
+        if clears or self._held.clears or self._cost(shown) > self._displays.level(now):
+            self._held.add(shown)
+            return self.tick(now)
+        self._displays.spend(self._cost(shown), now)
+        self._held.forget_update(shown)
+        return [shown]
 
     def tick(self, now: float) -> list[Shown]:
         """Time has passed: the last lines of a flood that ebbed, and counts."""
-        held = self._release(now)
+        released = self._release(now)
         if not self._folding or self._text.level(now) < self._resume_at:
-            return [*held, *self._report(now)]
-        shown = [*held, *self._report(now), *self._resume(now)]
+            return [*released, *self._report(now)]
+        shown = [*released, *self._report(now), *self._resume(now)]
         self._report_at = min(self._report_at, now + self._bounds.report_s)
         return shown
 
     def end(self, now: float) -> list[Shown]:
         """The job ended: the last lines, whatever the budget, and the final counts."""
-        held = list(self._held.values())
-        return [*held, *self._report(now, at_once=True), *self._resume(now)]
+        told = [] if self._held.clears else self._report(now, at_once=True)
+        return [*told, *self._take_all(now), *self._report(now, at_once=True)]
 
-    # -- displays
-    def _hold(self, shown: Shown) -> None:
-        """Updates of one display replace each other: the newest is shown when there is room."""
-        display_id = _display_id(shown.type, shown.data)
-        old = self._held.pop(display_id, None) if display_id else shown
-        if old is not None:
-            self._count("display_data").add(len(old.data), 1)
-        if display_id:
-            self._held[display_id] = shown
-
+    # -- what waits
     def _release(self, now: float) -> list[Shown]:
+        """What there is room for; a ``clear_output`` goes with everything after it, or waits."""
+        displays = self._held.displays()
+        if self._held.clears:
+            cost = sum(map(self._cost, displays))
+            size = sum(_size(item.text) for item in self._held.texts())
+            room = cost <= self._displays.level(now) and size <= self._text.level(now)
+            return self._take_all(now) if room else []
         released = []
-        for display_id, shown in list(self._held.items()):
-            cost = max(len(shown.data), self._bounds.display_cost_bytes)
-            if cost > self._displays.level(now):
+        for shown in displays:
+            if self._cost(shown) > self._displays.level(now):
                 break
-            self._displays.spend(cost, now)
-            released.append(self._held.pop(display_id))
+            self._held.take_out(shown)
+            released.append(self._spend(shown, now))
         return released
+
+    def _take_all(self, now: float) -> list[Shown]:
+        self._folding = False
+        return [self._spend(item, now) for item in self._held.take()]
+
+    def _resume(self, now: float) -> list[Shown]:
+        """The last lines of a flood."""
+        self._folding = False
+        texts = self._held.texts()
+        for item in texts:
+            self._held.take_out(item)
+        return [self._spend(item, now) for item in texts]
+
+    def _spend(self, item: Item, now: float) -> Shown:
+        if isinstance(item, Text):
+            return self._show(item.name, item.text, _size(item.text), now)
+        self._displays.spend(self._cost(item), now)
+        return item
+
+    def _cost(self, shown: Shown) -> int:
+        return max(len(shown.data), self._bounds.display_cost_bytes)
+
+    def _keep(self, name: str, text: str) -> None:
+        if text:
+            self._held.add(Text(name, text))
+
+    def _leave_out(self, item: Item) -> None:
+        if isinstance(item, Text):
+            count = self._count(item.name)
+            count.bytes += _size(item.text)
+            count.lines += item.text.count("\n")
+        else:
+            count = self._count("display_data")
+            count.bytes += len(item.data)
+            count.displays += 1
 
     # -- text
     def _show(self, name: str, text: str, size: int, now: float) -> Shown:
@@ -241,28 +260,8 @@ class Folding:
         room = self._bounds.line_bytes - column
         if len(line) <= room:
             return line
-        self._count(name).add(_size(line[max(0, room) :]), 0)
+        self._count(name).bytes += _size(line[max(0, room) :])
         return line[:room] + "…" if room >= 0 else ""
-
-    def _keep(self, name: str, text: str) -> None:
-        if not text:
-            return
-        self._tail.append((name, text))
-        self._tail_bytes += len(text)
-        while self._tail_bytes > self._bounds.tail_bytes:
-            oldest, old = self._tail.popleft()
-            over = self._tail_bytes - self._bounds.tail_bytes
-            kept = _last_lines(old, len(old) - over) if over < len(old) else ""
-            dropped = old[: len(old) - len(kept)]
-            self._tail_bytes -= len(dropped)
-            self._count(oldest).add(_size(dropped), dropped.count("\n"))
-            if kept:
-                self._tail.appendleft((oldest, kept))
-
-    def _resume(self, now: float) -> list[Shown]:
-        tail, self._tail = self._tail, deque()
-        self._folding, self._tail_bytes = False, 0
-        return [self._show(name, text, _size(text), now) for name, text in tail]
 
     # -- counts
     def _count(self, name: str) -> Count:
@@ -277,25 +276,12 @@ class Folding:
         for _, count in news:
             count.reported = count.bytes
         return [
-            Shown("folded", encode({"name": n, "bytes": c.bytes, "lines": c.lines}))
+            Shown(
+                "folded",
+                encode({"name": n, "bytes": c.bytes, "lines": c.lines, "displays": c.displays}),
+            )
             for n, c in news
         ]
-
-
-class _Transient(msgspec.Struct, frozen=True):
-    display_id: str = ""
-
-
-class _Content(msgspec.Struct, frozen=True):
-    transient: _Transient = _Transient()
-
-
-_content = msgspec.json.Decoder(_Content)
-
-
-def _display_id(msg_type: str, content: bytes) -> str:
-    """Of an update, which others may replace; empty for everything else."""
-    return _content.decode(content).transient.display_id if msg_type.startswith("update") else ""
 
 
 def _size(text: str) -> int:
@@ -310,9 +296,3 @@ def _head(text: str, room_bytes: int) -> str:
     if not head.isascii():
         head = head.encode()[:room_bytes].decode(errors="ignore")
     return head[: head.rfind("\n") + 1] or head
-
-
-def _last_lines(text: str, size: int) -> str:
-    """The last ``size`` characters of ``text`` at most, whole lines where there are any."""
-    last = text[len(text) - size :]
-    return last[last.find("\n", 0, -1) + 1 :]

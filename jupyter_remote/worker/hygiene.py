@@ -40,10 +40,13 @@ def module_roots(files: Iterable[FileRef]) -> list[str]:
 
 
 class Surroundings:
-    """Working folder, environment, module path, warning filters, local modules, children."""
+    """Working folder, environment, module path, warning filters, local modules, children.
+
+    See ``process_state`` for the rest.
+    """
 
     def __init__(self) -> None:
-        self._environ = dict(os.environ)
+        self._environ = _environ().copy()
         self._path = list(sys.path)
         self._argv = sys.argv[:] = [""]
         self._filters = list(warnings.filters)
@@ -78,16 +81,23 @@ class Surroundings:
             self._loaded = len(sys.modules)
             for folder in self._imported_from:
                 keep_sources_below(folder)
-        if dict(os.environ) != self._environ:
-            os.environ.clear()
-            os.environ.update(self._environ)
+        if _environ() != self._environ:
+            os.environb.clear()
+            os.environb.update(self._environ)
         sys.path[:] = self._path
         sys.argv[:] = self._argv
         if warnings.filters != self._filters:
             warnings.filters[:] = self._filters  # type: ignore[index]
             warnings._filters_mutated()  # type: ignore[attr-defined]
         os.chdir("/")
-        kill_children()
+        if has_children():
+            kill_children()
+
+
+def _environ() -> dict[bytes, bytes]:
+    """What is in ``os.environ``, as it is there: to be compared without decoding all of it."""
+    known: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    return known
 
 
 def forget_modules_below(folder: str) -> None:
@@ -124,6 +134,17 @@ def children() -> list[int]:
         import psutil
 
         return [child.pid for child in psutil.Process().children()]
+
+
+def has_children() -> bool:
+    """Is there a child process, alive or dead?"""
+    if not hasattr(os, "waitid"):
+        return bool(children())
+    try:  # one system call
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def kill_children(keep: Iterable[int] = (), limit_s: float = 5.0) -> None:

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
 from jupyter_remote.wire import Bar
+from jupyter_remote.worker import nesting
+from jupyter_remote.worker.encodable import number_of, rate_of
 from jupyter_remote.worker.ticker import Ticker
 
 T = TypeVar("T")
@@ -134,6 +136,7 @@ class progress(Generic[T]):
         self._said = 0.0
         self._said_n: float = 0
         self._closed = False
+        self._parent = nesting.enter(self, self._id, lambda bar: not bar._closed)
         self._say("open")
         _ticker.add(self._id, _looking_at(self))
 
@@ -191,13 +194,15 @@ class progress(Generic[T]):
 
     def _bar(self, state: Any) -> Bar:
         elapsed_s = time.monotonic() - self._began
+        n = number_of(self.n) or 0.0
         return Bar(
             id=self._id,
-            n=self.n,
-            total=self.total,
-            description=self.desc,
-            rate=self.n / elapsed_s if self.n and elapsed_s > 0 else None,
+            n=n,
+            total=number_of(self.total),
+            description=str(self.desc),
+            rate=rate_of(n, elapsed_s),
             elapsed_s=elapsed_s,
+            parent=self._parent,
             state=state,
         )
 

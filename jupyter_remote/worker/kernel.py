@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import faulthandler
 import inspect
 import os
@@ -16,14 +17,19 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import msgspec
+
 from jupyter_remote import ambient, values, wire
 from jupyter_remote.errors import CaptureError, EnvironmentMismatch
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.money import meter
 from jupyter_remote.pickling import tensors
+from jupyter_remote.sizes import name_info
 from jupyter_remote.values import Numbered
 from jupyter_remote.wire import RemoteFailure
-from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell
+from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell, stacks
+from jupyter_remote.worker.dialogue import Dialogue
+from jupyter_remote.worker.encodable import encoded
 from jupyter_remote.worker.fds import Capture
 from jupyter_remote.worker.inbox import Inbox
 from jupyter_remote.worker.interrupts import Interruptible, Interrupts
@@ -31,11 +37,12 @@ from jupyter_remote.worker.namespace import (
     CellNamespace,
     Home,
     Namespace,
-    name_info,
     open_parcel,
     sent_home,
 )
-from jupyter_remote.worker.outputs import Stream, Tail, Writer
+from jupyter_remote.worker.outputs import Stream, Writer
+from jupyter_remote.worker.process_state import ProcessState, stop_timers, users_threads
+from jupyter_remote.worker.tail import Tail
 
 CANCEL_S = 0.2  # for asyncio tasks that a job left behind
 
@@ -43,33 +50,41 @@ CANCEL_S = 0.2  # for asyncio tasks that a job left behind
 class KernelProcess:
     """Serves one agent until it hangs up."""
 
-    def __init__(self, sock: socket.socket, kernel: shell.JobKernel, tail_fd: int | None) -> None:
+    def __init__(self, sock: socket.socket, kernel: shell.JobKernel, fds: list[int]) -> None:
+        """``fds``: see ``remains``."""
         self._pid = os.getpid()
         self._inbox = Inbox(sock)
         self._kernel: Any = kernel
         self._shell: Any = kernel.shell
         self._interrupts = Interrupts()
         self._interrupts.install()
-        self._writer = Writer(sock, _tail(tail_fd))
-        self._capture = Capture(self._writer)
+        tail_fd, *pipes = fds
+        self._writer = Writer(sock, Tail(tail_fd))
+        faulthandler.enable(tail_fd, all_threads=False)
+        self._capture = Capture(self._writer, pipes)
         self._streams = [
             Stream(self._writer, name, fd, self._capture.drain)
             for fd, name in ((1, "stdout"), (2, "stderr"))
         ]
         self._bars = progress.Hooks(lambda bar: self._writer.send(channel.Progress(bar)))
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._early: list[channel.Comm] = []
+        self._dialogue = Dialogue(
+            self._inbox, kernel, self._writer, self._interrupts, self._capture.drain
+        )
         self._connect()
         self._surroundings = hygiene.Surroundings()
+        self._state = ProcessState(self._shell, tail_fd)
 
     def _connect(self) -> None:
-        self._kernel.session.writer = self._writer
+        self._kernel.session.connect(self._writer)
         self._kernel.session.pid = self._pid
-        self._kernel.ask = self._ask
+        self._kernel.set_parent([], _request("call"))  # an Output widget asks for its id
+        self._kernel.ask = self._dialogue.ask
         self._shell.interrupts = self._interrupts
         sys.stdout, sys.stderr = self._streams
         warnings.filterwarnings("ignore", "To exit: use", UserWarning)
         self._bars.install()
+        stacks.install(self._shell.compile.names, lambda file: file in self._streams)
 
     # --- serving -----------------------------------------------------------------------------
     def serve(self) -> None:
@@ -83,7 +98,7 @@ class KernelProcess:
             if isinstance(message, channel.Run):
                 self._serve_run(message)
             elif isinstance(message, channel.Comm):
-                self._serve_comm(message)
+                self._dialogue.serve_comm(message)
 
     def _serve_run(self, run: channel.Run) -> None:
         finished = self._run(run)
@@ -93,15 +108,19 @@ class KernelProcess:
         inside.job.say_bars()
         self._bars.close_all()
         self._capture.finish()
-        self._settle_deferred(None)
+        self._kernel.session.widgets.end()
+        self._writer.settle(None)
+        if hygiene.has_children() or users_threads():
+            finished = msgspec.structs.replace(finished, retire=True)
         self._writer.send(finished, urgent=True)
         self._writer.flush()
         self._clean_up()
 
     def _clean_up(self) -> None:
+        self._state.put_back()
         sys.stdout, sys.stderr = self._streams
+        self._capture.put_back()
         inside.job.end()
-        self._interrupts.install()
         self._surroundings.leave()
 
     def _close_loop(self) -> None:
@@ -135,14 +154,20 @@ class KernelProcess:
     def _finished(
         self, run: channel.Run, error: BaseException | None, home: Home | None
     ) -> channel.Finished:
-        mismatch = isinstance(error, EnvironmentMismatch)
+        result = None
+        if home is not None:
+            try:
+                result = encoded(wire.encode, home.result)
+            except Exception as unsaved:  # names may be anything
+                error, home = error or unsaved, None
+        mismatch = issubclass(type(error), EnvironmentMismatch)
         return channel.Finished(
             job=run.job,
             epoch=run.epoch,
             ok=error is None,
             error=None if error is None else self._failure(error),
-            interrupted=isinstance(error, KeyboardInterrupt),
-            result=None if home is None else wire.encode(home.result),
+            interrupted=issubclass(type(error), KeyboardInterrupt),
+            result=result,
             spooled=[] if home is None else home.spooled,
             reason=Reason.ENVIRONMENT if mismatch else Reason.NONE,
             detail=str(error) if mismatch else "",
@@ -183,10 +208,11 @@ class KernelProcess:
             error = self._run_on_loop(self._with_ambient(run, state))
         except KeyboardInterrupt as interrupt:  # it came between two steps of user code
             error = interrupt
-        self._settle_deferred(error)
+        stop_timers()
+        self._writer.settle(error)
         self._stage(Stage.SAVING_RESULT)
         try:
-            return error, cell.home(run, state)
+            return error, _without_bars(cell.home(run, state), namespace)
         except Exception as unsaved:
             return error or unsaved, None
 
@@ -202,37 +228,19 @@ class KernelProcess:
 
     async def _execute(self, run: channel.Run) -> BaseException | None:
         """Run a cell through ipykernel's own ``execute_request``; its exception, if any."""
-        header = {"msg_id": run.job, "msg_type": "execute_request", "session": run.job}
-        parent = {
-            "header": header,
-            "msg_id": run.job,
-            "msg_type": "execute_request",
-            "metadata": {"cellId": run.job},
-            "content": {
-                "code": run.spec.code,
-                "silent": False,
-                "store_history": True,
-                "allow_stdin": True,
-            },
-        }
+        parent = _request(run.job, run.spec.code)
         self._kernel.set_parent([], parent)
         await self._kernel.execute_request(None, [], parent)
         result = self._shell.last_execution_result
         error: BaseException | None = result.error_before_exec or result.error_in_exec
         return error
 
-    def _settle_deferred(self, error: BaseException | None) -> None:
-        """The traceback shown last is the cell's own if it failed, else it is output."""
-        if error is None:
-            self._writer.flush_deferred()
-        else:
-            self._writer.drop_deferred()
-
     def _call(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
         namespace = shell.fresh_main(self._shell)
         function = open_parcel(run.spec.function, run, namespace)
         args, kwargs = open_parcel(run.spec.inputs, run, namespace) or ((), {})
-        value = self._in_shell(lambda: function(*args, **kwargs))
+        context = contextvars.copy_context()  # what it sets there is not for the next call
+        value = self._in_shell(lambda: context.run(function, *args, **kwargs))
         try:
             packed = values.pack(
                 value, namespace=namespace, names=[name_info("", value)], chunked=False
@@ -288,6 +296,7 @@ class KernelProcess:
                     value = self._run_on_loop(self._awaited(value))
                 return value
             finally:
+                stop_timers()
                 events.trigger("post_execute")
 
     async def _awaited(self, coroutine: Any) -> Any:
@@ -304,97 +313,46 @@ class KernelProcess:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
             self._kernel.io_loop = IOLoop.current()
-        self._loop.add_reader(self._inbox.fileno(), self._read_comms)
+        self._loop.add_reader(self._inbox.fileno(), self._dialogue.read_comms)
         try:
             return self._loop.run_until_complete(coroutine)
         finally:
             self._loop.remove_reader(self._inbox.fileno())
 
-    def _read_comms(self) -> None:
-        came: list[channel.Comm] = []
-        with self._interrupts.held():
-            try:
-                self._inbox.fill()
-            except EOFError:  # nobody is left to run for
-                os._exit(1)
-            while isinstance(message := self._inbox.take(), channel.Comm):
-                came.append(message)
-        for comm in came:
-            self._serve_comm(comm)
-
-    def _serve_comm(self, message: channel.Comm) -> None:
-        """A comm message from the notebook, to whoever has that comm."""
-        handler = getattr(self._kernel.comm_manager, message.msg_type, None)
-        if handler is None:
-            return
-        header = {"msg_type": message.msg_type, "msg_id": message.content.get("comm_id", "")}
-        handler(
-            None,
-            [],
-            {
-                "header": header,
-                "msg_type": message.msg_type,
-                "content": message.content,
-                "metadata": message.metadata,
-                "buffers": [memoryview(b) for b in message.buffers],
-            },
-        )
-
-    def _ask(self, prompt: str, password: bool) -> str:
-        """``input()``: ask the notebook, wait for the answer. Comm messages wait meanwhile."""
-        self._capture.drain()
-        self._writer.send(channel.Ask(str(prompt), password), urgent=True)
-        try:
-            while True:
-                while not self._inbox.waiting(0.1):
-                    continue
-                with self._interrupts.held():
-                    self._inbox.fill()
-                    message = self._inbox.take()
-                if isinstance(message, channel.Input):
-                    return _answer(prompt, message)
-                if isinstance(message, channel.Comm):
-                    self._early.append(message)
-        finally:
-            while self._early:
-                self._serve_comm(self._early.pop(0))
-
     def _stage(self, stage: Stage) -> None:
         self._writer.send(channel.Stage(stage))
 
 
-def _answer(prompt: str, answer: channel.Input) -> str:
-    """Raises EOFError, as without a terminal: so that a debugger's prompt ends with it, too."""
-    if answer.refused:
-        asked = f"It asked {str(prompt)!r}. " if prompt else ""
-        raise EOFError(
-            f"input() cannot ask anybody in a job. {asked}Give what it wants to know as a variable."
-        )
-    return answer.text
+def _without_bars(home: Home, namespace: Namespace) -> Home:
+    """A bar cannot travel, and need not."""
+    told = [
+        left for left in home.result.left_behind if not progress.is_bar(namespace.get(left.name))
+    ]
+    return Home(msgspec.structs.replace(home.result, left_behind=told), home.spooled)
 
 
-def _tail(fd: int | None) -> Tail | None:
-    if fd is None:
-        return None
-    tail = Tail(fd)
-    faulthandler.enable(fd, all_threads=False)
-    return tail
+def _request(id: str, code: str = "") -> dict[str, Any]:
+    """An ``execute_request`` of Jupyter."""
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
+    header = {"msg_id": id, "msg_type": "execute_request", "session": id}
+    named = {"msg_id": id, "msg_type": "execute_request", "metadata": {"cellId": id}}
+    return {"header": header, **named, "content": content}
 
 
-def serve(sock: socket.socket, kernel: shell.JobKernel, tail_fd: int | None = None) -> None:
+def serve(sock: socket.socket, kernel: shell.JobKernel, fds: list[int]) -> None:
     """Be a kernel process on ``sock``; called in the forked process."""
     hygiene.become_subreaper()
     hygiene.prefer_for_out_of_memory()
     with contextlib.suppress(EOFError):
-        KernelProcess(sock, kernel, tail_fd).serve()
+        KernelProcess(sock, kernel, fds).serve()
 
 
 def main(arguments: list[str]) -> None:
-    """``python -m jupyter_remote.worker.kernel FD [TAIL_FD]``: where there is no fork."""
+    """``python -m jupyter_remote.worker.kernel FD FD…``: where there is no fork."""
     fds = [int(a) for a in arguments]
-    sock = socket.socket(fileno=fds[0])
-    sock.set_inheritable(False)
-    serve(sock, shell.build(), fds[1] if len(fds) > 1 else None)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    serve(socket.socket(fileno=fds[0]), shell.build(), fds[1:])
 
 
 if __name__ == "__main__":

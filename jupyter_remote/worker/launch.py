@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections import deque
 from typing import Protocol
 
@@ -18,7 +16,8 @@ import msgspec
 
 from jupyter_remote.errors import JobLost
 from jupyter_remote.worker import channel, hygiene
-from jupyter_remote.worker.outputs import read_tail
+from jupyter_remote.worker.remains import Remains
+from jupyter_remote.worker.verdict import ending
 
 TRIES = 4
 START_S = 60.0  # a machine under load may take long to import IPython
@@ -26,7 +25,6 @@ CLOSE_S = 10.0
 READ_BYTES = 1 << 20
 
 _decode = msgspec.msgpack.Decoder(channel.FromKernel).decode
-_NOT_USERS = re.compile(r"/(IPython|ipykernel|asyncio|jupyter_remote/worker)/|runpy")
 
 
 class _Process(Protocol):
@@ -42,11 +40,14 @@ class _Process(Protocol):
 class KernelHandle:
     """A kernel process, as the agent sees it."""
 
-    def __init__(self, process: _Process, sock: socket.socket, tail_fd: int) -> None:
+    def __init__(self, process: _Process, sock: socket.socket, remains: Remains) -> None:
         self.pid = process.pid
         self._process = process
         self._sock = sock
-        self._tail_fd = tail_fd
+        self._remains = remains
+        self._names: dict[str, str] = {}  # of cells, by their files
+        self._folder = ""
+        self._heard_bytes = 0  # of text
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._last_words: deque[channel.FromKernel] | None = None
@@ -59,6 +60,10 @@ class KernelHandle:
 
     async def send(self, message: channel.ToKernel) -> None:
         """Raises OSError when the kernel is gone."""
+        if isinstance(message, channel.Run):
+            spec = message.spec
+            self._names = spec.source_names | {spec.filename: spec.name}
+            self._folder = message.folder
         assert self._writer is not None
         self._writer.write(channel.pack(message))
         await self._writer.drain()
@@ -73,7 +78,8 @@ class KernelHandle:
                 return await self._receive()
             except (asyncio.IncompleteReadError, OSError):
                 await self._process.wait()
-                self._last_words = deque(last_words(self._tail_fd))
+                words = self._remains.last_words(self._heard_bytes, self._names, self._folder)
+                self._last_words = deque(words)
         if self._last_words:
             return self._last_words.popleft()
         raise EOFError(f"kernel {self.pid} is gone")
@@ -86,6 +92,7 @@ class KernelHandle:
         body = await self._reader.readexactly(self._size)
         self._size = None
         message: channel.FromKernel = _decode(body)
+        self._heard_bytes += channel.text_bytes(message)
         return message
 
     def interrupt(self) -> None:
@@ -105,33 +112,7 @@ class KernelHandle:
         """Let go of it; called when nothing more is wanted from it."""
         if self._writer is not None:
             self._writer.close()
-        if self._tail_fd >= 0:
-            os.close(self._tail_fd)
-            self._tail_fd = -1
-
-
-def last_words(tail_fd: int) -> list[channel.FromKernel]:
-    """What is in the tail file of a dead kernel, our own frames left out."""
-    if tail_fd < 0:
-        return []
-    texts, said = read_tail(tail_fd)
-    lines = [line for line in said.splitlines() if line and not _NOT_USERS.search(line)]
-    kept = [line for line in lines if not line.startswith("Extension modules:")]
-    dump = [channel.Text("stderr", "\n".join(kept) + "\n")] if kept else []
-    return [*texts, *dump]
-
-
-def how_it_ended(status: int) -> str:
-    """Words for a wait status: ``exit 3``, ``SIGSEGV``."""
-    code = os.waitstatus_to_exitcode(status)
-    return f"exit {code}" if code >= 0 else signal_name(-code)
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        self._remains.close()
 
 
 class KernelLauncher:
@@ -160,25 +141,26 @@ class KernelLauncher:
     async def start(self) -> KernelHandle:
         """A new kernel process; it says Ready first. Raises JobLost when none can be started."""
         ours, theirs = socket.socketpair()
-        tail_fd = _tail_file()
+        remains = Remains()
         try:
-            process = await self._process(theirs, tail_fd)
+            process = await self._process([theirs.fileno(), *remains.fds])
         except BaseException:
             ours.close()
-            os.close(tail_fd)
+            remains.close()
             raise
         finally:
             theirs.close()
-        handle = KernelHandle(process, ours, tail_fd)
+        remains.handed_over()
+        handle = KernelHandle(process, ours, remains)
         await handle.open()
         return handle
 
-    async def _process(self, sock: socket.socket, tail_fd: int) -> _Process:
+    async def _process(self, fds: list[int]) -> _Process:
         if not self._fork:
-            return await _spawn(self._executable, self._environ, sock, tail_fd)
+            return await _spawn(self._executable, self._environ, fds)
         for _ in range(TRIES):  # a zygote may have died meanwhile: once more, with a new one
             with contextlib.suppress(ConnectionError):
-                return await (await self._alive_zygote()).fork(sock, tail_fd)
+                return await (await self._alive_zygote()).fork(fds)
         raise JobLost(
             f"No kernel process could be started with {self._executable}.",
             hint="Check that `import jupyter_remote, ipykernel` works in that interpreter.",
@@ -217,12 +199,12 @@ class _ZygoteProcess:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._control, self._read)
 
-    async def fork(self, sock: socket.socket, tail_fd: int) -> _Forked:
+    async def fork(self, fds: list[int]) -> _Forked:
         """Raises ConnectionError when the zygote is dead, JobLost when it does not answer."""
         answer: asyncio.Future[int] = self._loop.create_future()
         self._asked.append(answer)
         try:
-            socket.send_fds(self._control, [b"fork"], [sock.fileno(), tail_fd])
+            socket.send_fds(self._control, [b"fork"], fds)
             pid = await asyncio.wait_for(answer, START_S)
         except TimeoutError:
             raise JobLost(f"no kernel process started within {START_S:.0f} s") from None
@@ -246,7 +228,9 @@ class _ZygoteProcess:
             self._ends[pid] = self._loop.create_future()
             self._asked.popleft().set_result(pid)
         else:
-            self._ends.pop(int(words[1])).set_result(how_it_ended(int(words[2])))
+            self._ends.pop(int(words[1])).set_result(
+                ending(os.waitstatus_to_exitcode(int(words[2])))
+            )
 
     def _lost(self) -> None:
         """The zygote is dead, and by its death its kernels (see ``hygiene.die_with_parent``)."""
@@ -292,10 +276,7 @@ class _Forked:
                     kill(self.pid, signal.SIGKILL)
 
 
-async def _spawn(
-    executable: str, environ: dict[str, str], sock: socket.socket, tail_fd: int
-) -> _Spawned:
-    fds = [sock.fileno(), tail_fd]
+async def _spawn(executable: str, environ: dict[str, str], fds: list[int]) -> _Spawned:
     process = await asyncio.create_subprocess_exec(
         *(executable, "-m", "jupyter_remote.worker.kernel", *map(str, fds)),
         env=environ,
@@ -314,8 +295,7 @@ class _Spawned:
         self._process = process
 
     async def wait(self) -> str:
-        code = await self._process.wait()
-        return f"exit {code}" if code >= 0 else signal_name(-code)
+        return ending(await self._process.wait())
 
     def kill(self) -> None:
         import psutil
@@ -328,12 +308,3 @@ class _Spawned:
             for process in descendants:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-
-
-def _tail_file() -> int:
-    """A file without a name."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("jupyter-remote-tail")
-    fd, path = tempfile.mkstemp()
-    os.unlink(path)
-    return fd

@@ -20,12 +20,19 @@ def left_in(folder: str, spec: JobSpec, since: float) -> list[LeftBehind]:
     found = [
         path
         for path, entry in _files(Path(folder))
-        if path not in shipped or entry.stat().st_mtime > since
+        if path not in shipped or _changed_at(entry) > since
     ]
     told = [LeftBehind(path, "file", WHY) for path in found[:NAMED]]
     if more := len(found) - NAMED:
         told += [LeftBehind(f"and {more} more", "files", WHY)] if more > 0 else []
     return told
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # a thread that still runs has just removed it
+        return 0.0
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

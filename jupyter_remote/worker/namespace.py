@@ -14,8 +14,9 @@ from jupyter_remote.contents.parts import is_value
 from jupyter_remote.contents.watch import Watch
 from jupyter_remote.errors import CaptureError
 from jupyter_remote.reach import inside
+from jupyter_remote.sizes import name_info
 from jupyter_remote.values import Numbered, Packed
-from jupyter_remote.wire import JobSpec, LeftBehind, NameInfo, Parcel, Result, Segment
+from jupyter_remote.wire import JobSpec, LeftBehind, Parcel, Result, Segment
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.changes import Changes, changes_of
 from jupyter_remote.worker.leftovers import left_in
@@ -79,22 +80,6 @@ def _spool(new: dict[str, Any], folder: str) -> dict[str, str]:
                 sys.stderr.write(f"The result finds no room in {folder}: waiting for some.\n")
                 told = True
             time.sleep(AGAIN_S)
-
-
-def name_info(name: str, value: Any) -> NameInfo:
-    """A variable as people see it. Sizes are of the value itself, without what it refers to."""
-    return NameInfo(name, type(value).__name__, size_of(value))
-
-
-def size_of(value: Any) -> int:
-    try:
-        if (memory := getattr(value, "memory_usage", None)) is not None:
-            total = memory()
-            return int(total.sum() if hasattr(total, "sum") else total)
-        nbytes = getattr(value, "nbytes", None)
-        return int(nbytes) if isinstance(nbytes, int) else sys.getsizeof(value)
-    except Exception:  # a type's own properties may raise anything; a size is only for people
-        return 0
 
 
 class CellNamespace:

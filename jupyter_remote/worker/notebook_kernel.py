@@ -13,6 +13,7 @@ from ipykernel.kernelapp import IPKernelApp
 
 from jupyter_remote.wire import Bar
 from jupyter_remote.worker import inside, progress
+from jupyter_remote.worker.encodable import encoded
 
 BAR = "jupyter_remote_bar"  # an IOPub message type of ours; those who do not know it ignore it
 
@@ -28,7 +29,7 @@ class Bars:
         self._parent = self._app.kernel.get_parent("shell")
 
     def send(self, bar: Bar) -> None:
-        content = msgspec.to_builtins(bar)
+        content = msgspec.json.decode(encoded(msgspec.json.encode, bar))
         session = self._app.kernel.session
         session.send(self._app.iopub_socket, BAR, content, parent=self._parent)
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-import mmap
 import os
-import re
 import socket
 import threading
 import time
@@ -20,20 +18,17 @@ from typing import Any
 
 import msgspec
 
+from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import channel
+from jupyter_remote.worker.encodable import text_of
+from jupyter_remote.worker.tail import Tail
 
 GATHER_S = 0.005  # between two sends
 FLUSH_S = 1.0
 LEAD_S = 0.0004  # before the first: print() writes its text and its newline separately
 PIECE_CHARS = 256 * 1024  # of a Text message: up to 1 MiB as UTF-8
 PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is unsent
-TAIL_BYTES = 64 * 1024
 NO_TEXT = [""]
-
-# Before text of either in the tail file, and behind the last: bytes that UTF-8 does not have.
-_MARKS = {"stdout": b"\xfe", "stderr": b"\xff"}
-_END = b"\xfd"
-_NAMES = {mark: name for name, mark in _MARKS.items()}
 
 Item = channel.FromKernel | list[str]  # a message; or text: the stream's name, then pieces
 
@@ -45,46 +40,6 @@ def to_json(value: Any) -> bytes:
     except (TypeError, ValueError):
         text = json.dumps(value, default=repr, ensure_ascii=False)
         return text.encode("utf-8", "replace")
-
-
-class Tail:
-    """A file shared with the launcher: text that is not sent yet survives a crash in it.
-
-    The first ``TAIL_BYTES`` are that text, behind them faulthandler writes where the process was
-    when a fatal signal came.
-    """
-
-    def __init__(self, fd: int) -> None:
-        os.ftruncate(fd, TAIL_BYTES)
-        os.lseek(fd, TAIL_BYTES, os.SEEK_SET)
-        self._memory = mmap.mmap(fd, TAIL_BYTES)
-        self._memory[:1] = _END
-        self._end = 0
-        self._name = ""
-
-    def add(self, name: str, text: str) -> None:
-        """Called with the writer's lock held."""
-        data = text.encode() + _END
-        if name != self._name:
-            data = _MARKS[name] + data
-        end = self._end + len(data)
-        if end <= TAIL_BYTES:
-            self._memory[self._end : end] = data
-            self._name, self._end = name, end - 1
-
-    def clear(self) -> None:
-        if self._end:
-            self._memory[:1] = _END
-            self._name, self._end = "", 0
-
-
-def read_tail(fd: int) -> tuple[list[channel.Text], str]:
-    """What a dead kernel had not sent, and what faulthandler said about its death."""
-    data, _, _ = os.pread(fd, TAIL_BYTES, 0).partition(_END)
-    said = os.pread(fd, TAIL_BYTES, TAIL_BYTES).decode("utf-8", "replace")
-    entries = re.findall(rb"([\xfe\xff])([^\xfe\xff]*)", data)
-    texts = [(_NAMES[mark], text.decode("utf-8", "replace")) for mark, text in entries]
-    return [channel.Text(name, text) for name, text in texts if text], said
 
 
 class Writer:
@@ -104,11 +59,12 @@ class Writer:
         self._items: list[Item] = []
         self._text = NO_TEXT  # the last of them if that is text
         self._chars = 0
-        self._deferred: channel.Out | None = None
+        self._deferred: tuple[channel.Out, object] | None = None
         self._some = threading.Event()
         self._urgent = threading.Event()
         self._room = threading.Event()
         self._empty = threading.Event()
+        self.divert: Callable[[str, str], None] | None = None  # of text: somebody else shows it
         self.forked = False  # true in a process that user code forked: it has no say here
         os.register_at_fork(after_in_child=self._in_child)
         self._thread = threading.Thread(target=self._serve, name="jupyter-remote-out", daemon=True)
@@ -124,6 +80,9 @@ class Writer:
         """
         if self.forked:
             return
+        if self.divert is not None:
+            self.divert(name, text)
+            return
         with self._lock:
             if name == self._text[0]:
                 self._text.append(text)
@@ -131,13 +90,16 @@ class Writer:
                 run = self._text = [name, text]
                 self._put(run)
             self._chars += len(text)
-            if self._tail is not None and len(text) < TAIL_BYTES // 4:
+            if self._tail is not None:
                 self._tail.add(name, text)
-        if self._chars > PENDING_CHARS:
+        if self._full():
             self._wait_for_room()
 
+    def _full(self) -> bool:
+        return self._chars > PENDING_CHARS or (self._tail is not None and self._tail.full)
+
     def _wait_for_room(self) -> None:
-        while self._chars > PENDING_CHARS and threading.current_thread() is not self._thread:
+        while self._full() and threading.current_thread() is not self._thread:
             self._room.clear()
             self._room.wait(0.1)
 
@@ -158,31 +120,28 @@ class Writer:
 
     def _put(self, item: Item) -> None:
         if self._deferred is not None:
-            self._items.append(self._deferred)
+            self._items.append(self._deferred[0])
             self._deferred = None
         self._items.append(item)
         self._empty.clear()
         self._some.set()
 
-    def defer(self, message: channel.Out) -> None:
-        """Hold a message back until the next one; ``drop_deferred`` forgets it.
+    def defer(self, message: channel.Out, of: object) -> None:
+        """Hold the traceback of an exception back until the next message, or until ``settle``.
 
-        The traceback of a cell's own exception travels in ``Finished``, one that a magic shows
-        in the middle of a cell is output; which of the two it is shows only afterwards.
+        That of a cell's own exception travels in ``Finished``. Of one that was shown before the
+        code ran, such as a syntax error, it shows only afterwards that it is that.
         """
         with self._lock:
-            if self._deferred is not None:
-                self._put(self._deferred)
-            self._deferred, self._text = message, NO_TEXT
+            self.settle(None)
+            self._deferred, self._text = (message, of), NO_TEXT
 
-    def drop_deferred(self) -> None:
-        self._deferred = None
-
-    def flush_deferred(self) -> None:
+    def settle(self, own: object) -> None:
+        """What is held back is said now, unless it is of the cell's ``own`` exception."""
         with self._lock:
-            if (message := self._deferred) is not None:
-                self._deferred = None
-                self._put(message)
+            deferred, self._deferred = self._deferred, None
+            if deferred is not None and deferred[1] is not own:
+                self._put(deferred[0])
 
     def _serve(self) -> None:
         sent_at = 0.0
@@ -206,9 +165,25 @@ class Writer:
             self._text, self._chars = NO_TEXT, 0
             self._some.clear()
             self._urgent.clear()
+            messages = list(messages_of(items))
             if self._tail is not None:
-                self._tail.clear()
-        return b"".join(channel.pack(message) for message in messages_of(items))
+                self._tail.depart(sum(map(channel.text_bytes, messages)))
+        return b"".join(map(_packed, messages))
+
+
+def _packed(message: channel.FromKernel) -> bytes:
+    """A message, or a word in its place: the thread that sends goes on, and a job always ends."""
+    try:
+        return channel.pack(message)
+    except Exception as error:
+        why = f"could not be sent: {type(error).__name__}: {error}"
+    if not isinstance(message, channel.Finished):
+        text = f"{type(message).__name__} {why}"
+        return channel.pack(channel.Out(msg_type="notice", content=to_json({"text": text})))
+    failure = RemoteFailure(ename="ValueError", evalue=f"The result {why}", qualname="ValueError")
+    return channel.pack(
+        channel.Finished(job=message.job, epoch=message.epoch, ok=False, error=failure)
+    )
 
 
 def messages_of(items: Iterable[Item]) -> Iterator[channel.FromKernel]:
@@ -243,7 +218,7 @@ class Stream(io.TextIOBase):
         if not text:  # print(…, end="")
             return 0
         if not text.isascii():
-            text = text.encode("utf-8", "backslashreplace").decode()
+            text = text_of(text)
         if self._writer.forked:
             self._write_all(text.encode())
             return len(text)

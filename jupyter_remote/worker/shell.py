@@ -28,6 +28,7 @@ from traitlets.config import Config
 from jupyter_remote.worker import channel, failure
 from jupyter_remote.worker.folding import MIB, Bounds, too_large
 from jupyter_remote.worker.interrupts import Interruptible, Interrupts
+from jupyter_remote.worker.output_widgets import OutputWidgets
 from jupyter_remote.worker.outputs import Writer, to_json
 
 
@@ -46,10 +47,7 @@ DISPLAY_BYTES = Bounds().display_bytes
 COMM_BYTES = 64 * MIB  # of a widget's message
 
 IOPUB = frozenset(
-    (
-        *("display_data", "update_display_data", "execute_result", "clear_output", "error"),
-        *("comm_open", "comm_msg", "comm_close"),
-    )
+    ("display_data", "update_display_data", "execute_result", "clear_output", "error")
 )
 
 
@@ -57,6 +55,14 @@ class OurSession(Session):
     """Where ipykernel would write to ZeroMQ sockets, this writes to ours."""
 
     writer: Writer | None = None
+    widgets: OutputWidgets | None = None
+
+    def connect(self, writer: Writer) -> None:
+        """From now on messages go to ``writer``."""
+        self.writer = writer
+        self.widgets = OutputWidgets(
+            writer, lambda msg_type, content: writer.send(out(msg_type, content))
+        )
 
     def send(
         self,
@@ -77,9 +83,14 @@ class OurSession(Session):
             content = msg_or_type["content"]
             metadata = msg_or_type.get("metadata")
             buffers = buffers or msg_or_type.get("buffers")
-        if self.writer is not None and msg_type in IOPUB:
+        if self.writer is None or self.widgets is None:
+            return {"content": content}
+        if msg_type.startswith("comm_"):
             self.writer.send(out(msg_type, content, metadata, buffers))
-        elif self.writer is not None and msg_type == "execute_reply":
+            self.widgets.hear(msg_type, content)
+        elif msg_type in IOPUB and not self.widgets.take(msg_type, content):
+            self.writer.send(out(msg_type, content, metadata, buffers))
+        elif msg_type == "execute_reply":
             for page in (p for p in content.get("payload", ()) if p.get("source") == "page"):
                 # `name?` opens the front end's pager; from here it is an output of the cell.
                 self.writer.send(out("display_data", {"data": page["data"], "metadata": {}}))
@@ -190,10 +201,10 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     def _showtraceback(self, etype: type[BaseException], evalue: Any, stb: list[str]) -> None:
         """Called by IPython with a formatted traceback."""
-        evalue = failure.message_of(evalue)
-        content = {"ename": etype.__name__, "evalue": evalue, "traceback": stb}
+        ename, message = failure.name_of(etype), failure.message_of(evalue)
+        content = {"ename": ename, "evalue": message, "traceback": stb}
         if self.kernel.session.writer is not None:
-            self.kernel.session.writer.defer(out("error", content))
+            self.kernel.session.writer.defer(out("error", content), evalue)
         self._last_traceback = stb
 
     def enable_gui(self, gui: str | None = None) -> None:
@@ -252,12 +263,19 @@ def build() -> JobKernel:
     kernel: JobKernel = JobKernel.instance(
         config=config,
         session=session,
-        log=logging.getLogger("ipykernel"),
+        log=_log(),
         user_ns=None,
         shell_channel_thread=SimpleNamespace(parent_thread=threading.main_thread()),
     )
     sys.displayhook = sys.__displayhook__
     return kernel
+
+
+def _log() -> logging.Logger:
+    """What ipykernel tells of itself is for nobody here, whatever logging user code sets up."""
+    log = logging.Logger("ipykernel")
+    log.disabled = True
+    return log
 
 
 def fresh_main(shell: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Literal, cast
 
 import msgspec
@@ -24,6 +25,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     signal: str = ""
     error: RemoteFailure | None = None
+
+
+def ending(code: int) -> str:
+    """Words for an exit code as Python has them: ``exit 3``, ``SIGSEGV`` for -11."""
+    if code >= 0:
+        return f"exit {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
 def of_finished(finished: Finished, stop: Stop | None) -> Verdict:
@@ -64,3 +75,10 @@ def of_death(how: str, stop: Stop | None, out_of_memory: bool, last_output: str)
 def unprepared(why: str) -> Verdict:
     """The user's code could not be run, or what it left could not be kept."""
     return Verdict(outcome="failed", reason=Reason.ENVIRONMENT, detail=why)
+
+
+def of_our_failure(error: Exception, ran: bool) -> Verdict:
+    """The agent could not go on. ``ran``: the code is over, and must not run again for that."""
+    if ran:
+        return unprepared(f"the result could not be delivered: {error!r}")
+    return Verdict(outcome="died", reason=Reason.LOST, detail=f"the worker failed: {error!r}")

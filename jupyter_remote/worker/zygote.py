@@ -1,7 +1,7 @@
 """``python -m jupyter_remote.worker.zygote FD``: imports what a kernel needs, then forks kernels.
 
 It stays single-threaded, so that forking is safe, and runs no user code. On ``FD`` (a SEQPACKET
-socket) the launcher sends ``fork`` with the kernel's socket and tail file; answers are lines of
+socket) the launcher sends ``fork`` with the kernel's descriptors; answers are lines of
 ``forked PID`` and ``ended PID STATUS``. What a dead kernel leaves running is reparented to this
 process (a subreaper) and killed. When the launcher hangs up, everything ends.
 """
@@ -24,6 +24,7 @@ from jupyter_remote.wire import Segment
 from jupyter_remote.worker import failure, hygiene, kernel, shell
 
 WARM_AFTER_S = 0.3  # with nothing to do
+MOST_FDS = 16  # with a request
 
 
 class Zygote:
@@ -61,7 +62,7 @@ class Zygote:
 
     def _take_request(self) -> bool:
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, 64, 2)
+            data, fds, _, _ = socket.recv_fds(self._control, 64, MOST_FDS)
         except ConnectionError:
             return False
         if not data:
@@ -84,7 +85,7 @@ class Zygote:
             os.setsid()
             hygiene.die_with_parent()
             _close_all_but(fds)
-            kernel.serve(socket.socket(fileno=fds[0]), self._prepared, fds[1])
+            kernel.serve(socket.socket(fileno=fds[0]), self._prepared, fds[1:])
             status = 0
         except BaseException:
             traceback.print_exc()  # nobody else would say why

@@ -14,8 +14,8 @@ from IPython.core import interactiveshell
 
 from jupyter_remote import values
 from jupyter_remote.client.capture import capture_call, capture_cell
-from jupyter_remote.client.sizes import size_of
 from jupyter_remote.errors import CaptureError, UsageError
+from jupyter_remote.sizes import size_of
 from jupyter_remote.values import Packed
 
 

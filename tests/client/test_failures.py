@@ -282,6 +282,21 @@ def test_each_reason_has_its_error(reason: str, cls: type[Exception]) -> None:
         assert "epoch 3" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("detail", "hint"),
+    [
+        ("killed by SIGSEGV; last output: exit", "in which line"),
+        ("killed by SIGKILL", "memory"),
+        ("the process ended itself (exit 3)", "raise an exception"),
+    ],
+)
+def test_a_death_is_followed_by_what_helps_with_it(detail: str, hint: str) -> None:
+    error = raise_for(done("failed", "kernel_died", detail))
+    assert isinstance(error, errors.JobLost)
+    assert hint in error.hint
+    assert "faulthandler" not in error.hint
+
+
 def test_a_completed_job_has_no_error() -> None:
     assert raise_for(done("completed")) is None
 

@@ -11,9 +11,11 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
+from jupyter_remote.client.failures import exception_of
 from jupyter_remote.model import MachineType
 from jupyter_remote.notebook import context as contexts
 from jupyter_remote.notebook.commands import LATER, NAMES, commands
+from jupyter_remote.wire import RemoteFailure
 
 LOADED = """
 import sys, time
@@ -163,3 +165,19 @@ def test_a_terminal_gets_lines_instead_of_cards(tmp_path):
     assert "y is 4" in done.stdout
     assert "[completed] counting · local" in done.stderr
     assert "application/" not in done.stdout
+
+
+def test_a_remote_syntax_error_is_shown_as_its_traceback_alone(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+):
+    remote = RemoteFailure(
+        ename="SyntaxError",
+        evalue="invalid syntax (<string>, line 1)",
+        qualname="SyntaxError",
+        mro=[("builtins", "SyntaxError"), ("builtins", "Exception")],
+        args=["invalid syntax", "('<string>', 1, 7, 'def f(:')"],
+        traceback=["as it was there"],
+    )
+    shell.user_ns["error"] = exception_of(remote)
+    shell.run_cell("try: raise error\nexcept SyntaxError: print('caught')\nraise error")
+    assert capsys.readouterr().out == "caught\nas it was there\n"

@@ -536,7 +536,7 @@ for i in range(20):
     server.cut()
     assert (await server.end_of(job)).outcome == "succeeded"
     shown = len(server.data(job, "display_data"))
-    assert shown + server.data(job, "folded")[-1]["lines"] == 20
+    assert shown + server.data(job, "folded")[-1]["displays"] == 20
 
 
 async def test_the_agent_imports_nothing_heavy():
@@ -551,3 +551,50 @@ async def test_the_agent_imports_nothing_heavy():
     )
     out, _ = await process.communicate()
     assert out.decode().strip() == "[]"
+
+
+async def test_what_cannot_be_delivered_fails_and_does_not_run_again(
+    server: FakeServer, begin: Begin
+):
+    await begin()
+    job = await server.assign(
+        "from jupyter_remote.wire import NameInfo, Parcel, Result, encode\n"
+        "kernel.result = encode(Result(value=Parcel([], names=[NameInfo('x', 'X', 2**70)])))"
+    )
+    done = await server.end_of(job)
+    assert (done.outcome, done.reason) == ("failed", "environment")
+    assert "could not be delivered" in done.detail
+
+
+async def test_a_text_after_the_end_is_left_out(
+    server: FakeServer, begin: Begin, caplog: pytest.LogCaptureFixture
+):
+    await begin()
+    job = await server.assign(
+        "from jupyter_remote.worker.channel import Finished\n"
+        "for _ in range(300): kernel.print('x' * 9_999 + '\\n')\n"
+        "kernel.say(Finished(job=run.job, epoch=run.epoch, ok=True))\n"
+        "for _ in range(1000): kernel.print('late')"
+    )
+    done = await server.end_of(job)
+    assert done.outcome == "succeeded"
+    assert done.log is not None
+    assert server.stored[done.log.digest] == (b"x" * 9_999 + b"\n") * 300
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("retire", [True, False])
+async def test_a_process_that_is_to_be_retired_runs_no_other_call(
+    server: FakeServer, begin: Begin, retire: bool
+):
+    await begin()
+    code = (
+        "import os\nfrom jupyter_remote.worker.channel import Finished\n"
+        "kernel.print(str(os.getpid()))\n"
+        f"kernel.say(Finished(job=run.job, epoch=run.epoch, ok=True, retire={retire}))"
+    )
+    first = await server.assign(code, kind="call")
+    await server.end_of(first)
+    second = await server.assign(code, kind="call")
+    await server.end_of(second)
+    assert (server.text(first) == server.text(second)) is not retire

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_remote.worker.folding import Bounds, Folding, Shown, collapse, size_text
+from jupyter_remote.worker.folding import Bounds, Folding, collapse, size_text
+from jupyter_remote.worker.holding import Shown
 from jupyter_remote.worker.spill import Spill
 
 SMALL = Bounds(
@@ -22,6 +23,12 @@ def texts(shown: list[Shown]) -> str:
 def folded(shown: list[Shown]) -> dict[str, tuple[int, int]]:
     counts = [msgspec.json.decode(s.data) for s in shown if s.type == "folded"]
     return {c["name"]: (c["bytes"], c["lines"]) for c in counts}
+
+
+def folded_displays(shown: list[Shown]) -> int:
+    counts = [msgspec.json.decode(s.data) for s in shown if s.type == "folded"]
+    assert all(c["lines"] == 0 for c in counts if c["name"] == "display_data")
+    return [c["displays"] for c in counts if c["name"] == "display_data"][-1]
 
 
 def test_ordinary_output_passes_as_it_is():
@@ -92,8 +99,9 @@ def test_displays_above_their_rate_are_counted():
     folding = Folding(Bounds())
     shown = [s for _ in range(60) for s in folding.display("display_data", b"x" * 1024**2, 0.0)]
     shown += folding.end(0.0)
-    assert 0 < folded(shown)["display_data"][1] < 60
-    assert sum(s.type == "display_data" for s in shown) + folded(shown)["display_data"][1] == 60
+    seen = sum(s.type == "display_data" for s in shown)
+    assert 0 < seen < 60
+    assert folded_displays(shown) == 60 - seen
 
 
 def test_of_too_many_updates_of_a_display_the_last_is_shown():
@@ -106,7 +114,102 @@ def test_of_too_many_updates_of_a_display_the_last_is_shown():
     updates = [s for s in shown if s.type == "update_display_data"]
     assert len(updates) < 4500
     assert b"4999" in updates[-1].data
-    assert folded(shown)["display_data"][1] == 5000 - len(updates)
+    assert folded_displays(shown) == 5000 - len(updates)
+
+
+def displayed(i: int) -> tuple[str, bytes]:
+    return "display_data", msgspec.json.encode({"data": {"text/plain": str(i)}, "transient": {}})
+
+
+def cleared(*, wait: bool) -> tuple[str, bytes]:
+    return "clear_output", msgspec.json.encode({"wait": wait})
+
+
+class Cell:
+    """What a front end shows of the outputs of a cell."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.displays: list[str] = []
+        self._clear_next = False
+
+    def take(self, shown: Shown) -> None:
+        data = msgspec.json.decode(shown.data)
+        if shown.type == "clear_output" and data["wait"]:
+            self._clear_next = True
+        elif shown.type == "clear_output":
+            self.__init__()  # type: ignore[misc]
+        elif shown.type in ("stream", "display_data"):
+            if self._clear_next:
+                self.__init__()  # type: ignore[misc]
+            if shown.type == "stream":
+                self.texts += data["text"].splitlines()
+            else:
+                self.displays.append(data["data"]["text/plain"])
+
+
+def cell_of(shown: list[Shown]) -> Cell:
+    cell = Cell()
+    for one in shown:
+        cell.take(one)
+    return cell
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize("clears_first", [True, False])
+def test_a_flood_of_frames_ends_with_the_last(wait: bool, clears_first: bool):
+    folding, all_of_it, shown = Folding(Bounds()), [], []
+    for i in range(5000):
+        frame = [Shown(*displayed(i)), Shown(*cleared(wait=wait))]
+        for one in reversed(frame) if clears_first else frame:
+            all_of_it.append(one)
+            shown += folding.display(one.type, one.data, i / 5000)
+    shown += folding.end(1.0)
+    assert cell_of(shown).displays == cell_of(all_of_it).displays
+    assert len(shown) < 9000
+    assert folded_displays(shown) + sum(s.type == "display_data" for s in shown) == 5000
+
+
+def test_texts_after_a_clear_that_waits_wait_with_it():
+    folding, shown = Folding(Bounds(displays_bytes_per_s=160_000, display_bytes=1000)), []
+    for i in range(200):
+        shown += folding.display(*cleared(wait=False), i / 1000)
+        shown += folding.text("stdout", f"{i}\n", i / 1000)
+    assert sum(s.type == "clear_output" for s in shown) < 50
+    assert len(cell_of(shown).texts) == 1
+    shown += folding.end(1.0)
+    assert cell_of(shown).texts == ["199"]
+
+
+EVENTS = st.one_of(st.just("text"), st.just("display"), st.just("clear"), st.just("clear wait"))
+
+
+def is_within(part: list[str], whole: list[str]) -> bool:
+    left = iter(whole)
+    return all(item in left for item in part)
+
+
+@given(st.lists(st.tuples(EVENTS, st.floats(0, 0.3)), max_size=60))
+def test_what_is_left_in_the_cell_is_the_newest_of_what_would_be(events: list[tuple[str, float]]):
+    bounds = msgspec.structs.replace(
+        SMALL, bytes_per_s=10, displays_bytes_per_s=40, display_cost_bytes=20, display_bytes=100
+    )
+    folding, now, all_of_it, shown = Folding(bounds), 0.0, [], []
+    for i, (event, pause_s) in enumerate(events):
+        now += pause_s
+        if event == "text":
+            all_of_it.append(Shown("stream", msgspec.json.encode({"text": f"{i}\n"})))
+            shown += folding.text("stdout", f"{i}\n", now)
+        else:
+            one = displayed(i) if event == "display" else cleared(wait=event.endswith("wait"))
+            all_of_it.append(Shown(*one))
+            shown += folding.display(*one, now)
+        shown += folding.tick(now)
+    shown += folding.end(now)
+    seen, whole = cell_of(shown), cell_of(all_of_it)
+    for part, all_of_them in ((seen.texts, whole.texts), (seen.displays, whole.displays)):
+        assert is_within(part, all_of_them)
+        assert part[-1:] == all_of_them[-1:]
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,10 @@ async def test_a_failing_script_shows_its_lines(agent: PlayingAgent) -> None:
     assert "jupyter_remote" not in seen.traceback
 
 
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
 def notebook_of(*sources: str) -> Any:
     notebook = v4.new_notebook()
     notebook.cells = [v4.new_markdown_cell("# title"), *map(v4.new_code_cell, sources)]
@@ -268,10 +272,84 @@ async def test_a_notebook_sees_its_folder_but_starts_without_it(agent: PlayingAg
     assert executed.cells[1].outputs[0].data["text/plain"] == "5"
 
 
-async def test_bytes_that_are_no_notebook_are_an_error(agent: PlayingAgent) -> None:
-    packed = values.pack_raw(b"{}")
-    seen = await agent.run(JobSpec(kind="notebook", inputs=packed.parcel))
-    assert "is not a notebook" in seen.error.evalue
+CODE = '{"cell_type": "code", "source": "1", "outputs": [], "metadata": {}}'
+REFUSED = {
+    "{}": "is not a notebook: ",
+    "": "is not a notebook: ",
+    "[3]": "is not a notebook: it has no list of cells",
+    '{"cells": 3, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}': (
+        "is not a notebook: it has no list of cells"
+    ),
+    '{"cells": [3], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}': (
+        "is not a notebook: one of its cells is none"
+    ),
+    '{"cells": [], "metadata": {"kernelspec": {"name": "ir", "language": "R"}}, "nbformat": 4, '
+    '"nbformat_minor": 5}': "is in R; jobs run notebooks in Python",
+    '{"cells": [], "metadata": {"language_info": {"name": "julia"}}, "nbformat": 4, '
+    '"nbformat_minor": 5}': "is in julia; jobs run notebooks in Python",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+async def test_what_is_no_notebook_of_python_is_refused(agent: PlayingAgent, text: str) -> None:
+    packed = values.pack_raw(text.encode())
+    seen = await agent.run(JobSpec(kind="notebook", inputs=packed.parcel, name="n.ipynb"))
+    assert (seen.error.ename, seen.error.module) == ("UsageError", "jupyter_remote.errors")
+    assert seen.error.evalue.startswith("n.ipynb " + REFUSED[text])
+
+
+async def test_an_old_notebook_runs_without_a_word(agent: PlayingAgent) -> None:
+    text = f'{{"cells": [{CODE}], "metadata": {{}}, "nbformat": 4, "nbformat_minor": 5}}'
+    packed = values.pack_raw(text.encode())
+    seen = await agent.run(JobSpec(kind="notebook", inputs=packed.parcel, name="n.ipynb"))
+    assert seen.done.ok, seen.error
+    assert seen.text("stderr") == ""
+
+
+async def test_an_executed_notebook_is_as_jupyter_saves_it(agent: PlayingAgent) -> None:
+    seen = await run_notebook(agent, "import ipywidgets\nipywidgets.IntSlider(value=7)")
+    metadata = nbformat.reads(seen.value().decode(), as_version=4).metadata
+    assert metadata.language_info.name == "python"
+    state = metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+    assert 7 in [model["state"].get("value") for model in state.values()]
+
+
+async def test_nothing_of_ours_is_in_the_folder_of_a_notebook(agent: PlayingAgent) -> None:
+    seen = await run_notebook(agent, "import os\nprint(os.listdir())")
+    assert seen.text() == "[]\n"
+
+
+async def test_the_error_of_a_notebook_shows_its_cell(agent: PlayingAgent) -> None:
+    seen = await run_notebook(agent, "def f(x):\n    return 1 / x", "f(0)")
+    assert seen.error.evalue == "Cell 3: ZeroDivisionError: division by zero"
+    shown = plain(seen.traceback)
+    assert "----> 1 f(0)" in shown
+    assert "return 1 / x" in shown
+
+
+async def test_a_repr_that_fails_in_a_notebook_is_named(agent: PlayingAgent) -> None:
+    seen = await run_notebook(
+        agent, "class B:\n    def __repr__(self): raise KeyError('no')\nB()", "1"
+    )
+    executed = nbformat.reads(seen.value().decode(), as_version=4)
+    assert executed.cells[1].outputs[0].ename == "KeyError"
+    if not seen.done.ok:  # as newer versions of ipykernel see it
+        assert seen.error.evalue == "Cell 2: KeyError: 'no'"
+
+
+async def test_a_module_that_was_not_sent_along_is_told_with_the_way(agent: PlayingAgent) -> None:
+    seen = await run_notebook(agent, "import helper_mod.parts")
+    assert seen.error.evalue.startswith("Cell 2: ModuleNotFoundError")
+    assert seen.error.traceback[-1].endswith("send it along: --files helper_mod.py")
+
+
+async def test_what_an_output_widget_of_a_notebook_clears_is_not_the_cell(
+    agent: PlayingAgent,
+) -> None:
+    code = "import ipywidgets\no = ipywidgets.Output()\nprint('on')\nwith o: o.clear_output()"
+    seen = await run_notebook(agent, code)
+    assert seen.done.ok
+    assert "clear_output" not in seen.order
 
 
 async def test_module_roots_are_above_packages() -> None:
@@ -279,3 +357,12 @@ async def test_module_roots_are_above_packages() -> None:
     paths = ["helpers.py", "src/pkg/__init__.py", "src/pkg/sub/__init__.py", "src/pkg/sub/m.py"]
     files = [FileRef(p, here, module=True) for p in paths] + [FileRef("data/x.csv", here)]
     assert hygiene.module_roots(files) == [".", "src"]
+
+
+async def test_a_notebook_whose_kernel_dies_ends_and_comes_back(agent: PlayingAgent) -> None:
+    seen = await run_notebook(agent, "print('pre')", "import os; os._exit(3)", "print('never')")
+    assert seen.error.evalue == "Cell 3: DeadKernelError: the kernel died (exit 3)"
+    executed = nbformat.reads(seen.value().decode(), as_version=4)
+    assert executed.cells[1].outputs[0].text == "pre\n"
+    assert executed.cells[2].outputs[0].ename == "DeadKernelError"
+    assert executed.cells[3].outputs == []

@@ -246,3 +246,70 @@ async def test_functions_see_the_namespace_of_the_job(agent: PlayingAgent) -> No
     spec = JobSpec(kind="cell", code="bump()\nbump()", inputs=packed.parcel)
     seen = await agent.run(spec)
     assert seen.value({})["k"] == 3
+
+
+SHOWN = {
+    "one before the cell's own": (
+        "try: 1/0\nexcept Exception: get_ipython().showtraceback()\nraise ValueError('own')",
+        ["error ZeroDivisionError"],
+        "ValueError",
+    ),
+    "one that was caught": (
+        "try: 1/0\nexcept Exception: get_ipython().showtraceback()\nprint('on')",
+        ["error ZeroDivisionError", "stdout on\n"],
+        "",
+    ),
+    "the cell's own alone": ("1/0", [], "ZeroDivisionError"),
+    "a syntax error of the cell": ("def f(:", [], "SyntaxError"),
+    "a syntax error of an inner cell": (
+        "get_ipython().run_cell('def f(:')\nraise KeyError(1)",
+        ["error SyntaxError"],
+        "KeyError",
+    ),
+    "a repr": (
+        "class B:\n    def __repr__(self): raise KeyError('no')\nB()",
+        ["error KeyError"],
+        "",
+    ),
+    "a rich repr": (
+        "class B:\n    def _repr_html_(self): raise KeyError('no')\nB()",
+        ["error KeyError", "execute_result"],
+        "",
+    ),
+    "%%capture": ("%%capture\n1/0", ["error ZeroDivisionError"], ""),
+    "%run": (
+        "with open('s.py', 'w') as f: print('1/0', file=f)\n%run s.py\nprint('on')",
+        ["error ZeroDivisionError", "stdout on\n"],
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SHOWN)
+async def test_errors_are_output_as_in_a_plain_kernel_and_the_cells_own_is_its_end(
+    agent: PlayingAgent, what: str
+) -> None:
+    code, shown, own = SHOWN[what]
+    seen = await agent.cell(code, {}, outputs=[])
+    errors = iter(seen.outs("error"))
+    said = [f"error {next(errors)['ename']}" if o == "error" else o for o in seen.order]
+    assert said == shown
+    assert (seen.done.error.ename if seen.done.error else "") == own
+
+
+async def test_a_syntax_error_while_code_runs_shows_where_and_what(agent: PlayingAgent) -> None:
+    code = "def outer():\n    exec('x = 1\\ndef f(:')\nouter()"
+    shown = plain((await agent.cell(code, {}, outputs=[])).traceback)
+    where = re.findall(r"(?:Cell In|File) .*?\d(?=\D*$)", shown, re.MULTILINE)
+    assert where == ["Cell In [3], line 3", "Cell In [3], line 2", "File <string>:2"]
+    assert "def f(:\n          ^" in shown
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"), [("return ['mine', 'alone']", "mine\nalone"), ("1 / 0", "E: what")]
+)
+async def test_an_exception_may_say_how_it_is_shown(
+    agent: PlayingAgent, body: str, shown: str
+) -> None:
+    code = f"class E(Exception):\n    def _render_traceback_(self): {body}\nraise E('what')"
+    assert plain((await agent.cell(code, {}, outputs=[])).traceback).endswith(shown)

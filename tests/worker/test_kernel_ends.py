@@ -131,8 +131,70 @@ async def test_a_death_is_named_and_the_last_output_is_not_lost(
     assert seen.finished is None
     if how == "SIGSEGV":
         assert "Segmentation fault" in seen.text("stderr")
-        assert "ipykernel_1/cell.py" in seen.text("stderr")
+        assert "Cell In [3], line 3 in <module>" in seen.text("stderr")
         assert "jupyter_remote" not in seen.text("stderr")
+
+
+LAST_WORDS = {
+    "by C code": ("import os\nprint('1')\nos.write(1, b'2\\n')\nos._exit(3)", "1\n2\n", ""),
+    "by a child": ("import os\nos.system('echo out; echo err >&2')\nos.abort()", "out\n", "err\n"),
+    "before an abort": (
+        "import os\nos.write(2, b'double free\\n')\nos.abort()",
+        "",
+        "double free\n",
+    ),
+    "in one large piece": (
+        "import os\nprint('é' * 400_000)\nos._exit(3)",
+        "é" * 400_000 + "\n",
+        "",
+    ),
+    "while nobody reads": (
+        "import os\nfor i in range(300): print(f'{i:04d}' + 'x' * 9_995)\nos._exit(3)",
+        "".join(f"{i:04d}" + "x" * 9_995 + "\n" for i in range(300)),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", LAST_WORDS)
+async def test_what_was_written_just_before_a_death_arrives_once(
+    agent: PlayingAgent, how: str
+) -> None:
+    code, out, err = LAST_WORDS[how]
+    spec, _ = cell_of(code, {})
+    await agent.send(spec)
+    await agent.handle.wait()
+    seen = await agent.rest()
+    assert seen.text() == out
+    assert seen.text("stderr").startswith(err)
+
+
+@pytest.mark.parametrize("enabled", ["pass", "import faulthandler; faulthandler.enable()"])
+async def test_the_stack_of_a_crash_names_cells_and_has_no_frames_of_ours(
+    agent: PlayingAgent, enabled: str
+) -> None:
+    helper = "def crash():\n    import ctypes\n    ctypes.string_at(0)\n"
+    agent.place({"helper.py": helper})
+    code = f"{enabled}\nimport helper\nhelper.crash()"
+    spec, _ = cell_of(code, {})
+    await agent.send(spec)
+    await agent.handle.wait()
+    said = (await agent.rest()).text("stderr")
+    assert said.count("Fatal Python error") == 1
+    frames = [line.strip() for line in said.splitlines() if ", line " in line]
+    assert frames[1:] == [  # the first is in ctypes
+        'File "helper.py", line 3 in crash',
+        "Cell In [3], line 3 in <module>",
+    ]
+    assert said.count("most recent call first") == 1
+
+
+async def test_a_stack_that_code_dumps_itself_has_no_frames_of_ours(agent: PlayingAgent) -> None:
+    code = "import faulthandler, sys\nfaulthandler.dump_traceback()\nprint('on', file=sys.stderr)"
+    seen = await agent.cell(code, {}, outputs=[])
+    heading, *rest = seen.text("stderr").splitlines()
+    assert heading.endswith("(most recent call first):")
+    assert rest == ["  Cell In [3], line 2 in <module>", "on"]
 
 
 async def test_descendants_die_with_the_kernel_also_those_that_left_its_group(

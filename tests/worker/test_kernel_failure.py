@@ -90,3 +90,21 @@ def test_huge_numbers_and_texts_are_bounded() -> None:
     assert failure.args[0] == str(10**30)
     assert len(str(failure.args[1])) < 200_000
     assert msgspec.msgpack.encode(failure)
+
+
+def test_each_of_a_chain_travels_once() -> None:
+    def link(number: int) -> None:
+        try:
+            if number:
+                link(number - 1)
+            raise ValueError("x" * 1000)
+        except ValueError as error:
+            raise KeyError("y" * 1000) from error
+
+    try:
+        link(8)
+    except KeyError as error:
+        failure = failure_of(error)
+    assert len(msgspec.json.encode(failure)) < 100_000
+    assert failure.cause is not None
+    assert failure.context is None

@@ -217,6 +217,13 @@ async def test_what_is_said_is_shown(agent: PlayingAgent, how: str) -> None:
     assert [part for part in parts if part not in said] == []
 
 
+async def test_the_kernels_own_log_is_not_the_users(agent: PlayingAgent) -> None:
+    code = "import logging\nlogging.basicConfig(level=logging.DEBUG)\n1 / 0"
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.error.ename == "ZeroDivisionError"
+    assert "ipykernel" not in seen.text("stderr")
+
+
 async def test_an_exit_with_a_text_says_it(agent: PlayingAgent) -> None:
     seen = await agent.cell("import sys\nsys.exit('enough of this')", {}, outputs=[])
     assert (seen.error.ename, seen.error.evalue) == ("SystemExit", "enough of this")
@@ -333,3 +340,67 @@ total = sparse.sum()
     back = seen.value()
     assert back["sparse"].sum() == pytest.approx(back["total"])
     assert (np.asarray(back["mapped"]) == 7).all()
+
+
+NOT_UNICODE = {
+    "a question": "try: input('\\udcff')\nexcept EOFError: pass",
+    "an attribute": "class E(Exception): pass\ne = E('\\udcff'); setattr(e, '\\udcff', 1)\nraise e",
+    "a file": "open(b'\\xff.txt', 'w').close()",
+    "a variable": "globals()['\\ud800'] = 1",
+    "a variable that stays": "globals()['\\ud800'] = iter(open('/dev/null'))",
+    "a deleted variable": "del globals()['\\udcff']",
+}
+
+
+@pytest.mark.parametrize("what", NOT_UNICODE)
+async def test_a_text_that_is_not_unicode_is_no_harm(agent: PlayingAgent, what: str) -> None:
+    spec, packed = cell_of(NOT_UNICODE[what], {"\udcff": 1})
+    await agent.send(spec, dict(packed.contents) if packed else None)
+    if what == "a question":
+        await agent.until(lambda m: isinstance(m, channel.Ask))
+        await agent.handle.send(channel.Input("", refused=True))
+    seen = await agent.finish()
+    assert seen.done.ok == (what != "an attribute")
+    assert seen.result
+    if what == "an attribute":
+        assert seen.error.attributes == {"\\udcff": 1}
+    if what == "a file":
+        assert [left.name for left in seen.result.left_behind] == ["\\udcff.txt"]
+
+
+DESCRIBED = {
+    "an attribute that raises": "class E(Exception):\n    @property\n    def name(self): 1 / 0",
+    "arguments that raise": "class E(Exception):\n    @property\n    def args(self): 1 / 0",
+    "no attributes at all": (
+        "class E(Exception):\n    def __getattribute__(self, name): raise KeyError(name)"
+    ),
+    "a message that exits": "class E(Exception):\n    def __str__(self): raise SystemExit",
+    "a frozen class": (
+        "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass E(Exception): pass"
+    ),
+    "a class with a name of its own": (
+        "class M(type):\n    __name__ = property(lambda cls: 1 / 0)\n"
+        "class E(Exception, metaclass=M): pass"
+    ),
+    "notes that are none": "class E(Exception):\n    __notes__ = 5",
+}
+
+
+@pytest.mark.parametrize("what", DESCRIBED)
+async def test_an_exception_that_cannot_be_looked_into_arrives(
+    agent: PlayingAgent, what: str
+) -> None:
+    seen = await agent.cell(f"{DESCRIBED[what]}\nraise E()", {}, outputs=[])
+    assert seen.error.ename == "E"
+    assert (await agent.cell("print('on')", {}, outputs=[])).text() == "on\n"
+
+
+async def test_a_size_is_only_asked_of_known_types_and_is_never_absurd(agent: PlayingAgent) -> None:
+    code = (
+        "class X: nbytes = 2**70\nimport numpy as np\nx = X()\n"
+        "class Y(np.ndarray): nbytes = 2**70\ny = np.zeros(3).view(Y)"
+    )
+    seen = await agent.cell(code, {}, assigned=["x", "y"])
+    assert seen.result.value is not None
+    sizes = {info.name: info.size_bytes for info in seen.result.value.names}
+    assert all(size < 10_000 for size in sizes.values()), sizes

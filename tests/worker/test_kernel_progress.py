@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from jupyter_remote.wire import Bar
@@ -255,3 +256,223 @@ bar.close()
     assert "tqdm of the child: 100%" in seen.text("stderr")
     assert "ours of the child: 2/2 100 %" in seen.text("stderr")
     assert "parent" not in seen.text("stderr")
+
+
+ODD_BARS = {
+    "tqdm": (
+        "from tqdm import tqdm\nt = tqdm(total=100)\nt.n = float('nan'); t.refresh(); t.close()"
+    ),
+    "rich": (
+        "from rich.progress import Progress\nwith Progress() as p:\n"
+        "    p.add_task('x', total=float('inf'), completed=float('inf'))"
+    ),
+    "our own": "import jupyter_remote as jr\nfor _ in jr.progress([1], total=float('nan')): pass",
+    "names that are not text": (
+        "import os\nfrom tqdm import tqdm\nopen(b'\\xff.txt', 'w').close()\n"
+        "(name,) = os.listdir('.')\nfor _ in tqdm([1], desc=name, unit=name): pass\nos.remove(name)"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ODD_BARS)
+async def test_a_bar_of_what_no_number_and_no_text_is_arrives(
+    agent: PlayingAgent, how: str
+) -> None:
+    seen = await agent.cell(ODD_BARS[how], {}, outputs=[])
+    assert seen.done.ok, seen.error
+    assert closed(seen)
+    for bar in seen.bars:
+        assert msgspec.json.decode(msgspec.json.encode(bar), type=Bar) == bar
+
+
+async def test_a_rate_counts_only_what_was_done_since_the_bar_began(agent: PlayingAgent) -> None:
+    code = "from tqdm import tqdm\nbar = tqdm(total=2e6, initial=10**6); bar.close()"
+    seen = await agent.cell(code, {}, outputs=[])
+    assert [b.rate for b in seen.bars] == [None, None]
+
+
+TRACKED = {
+    "track": "from rich.progress import track\nitems = track(range(1000))",
+    "Progress.track": (
+        "from rich.progress import Progress\np = Progress(); p.start()\n"
+        "items = p.track(range(1000))"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", TRACKED)
+async def test_a_tracked_sequence_moves_while_it_is_gone_through(
+    agent: PlayingAgent, how: str
+) -> None:
+    code = f"{TRACKED[how]}\nimport threading\nstop = threading.Event()\nfor i in items:\n"
+    spec, packed = cell_of(f"{code}    if i in (100, 200): stop.wait(0.3)", {}, outputs=[])
+    await agent.send(spec, dict(packed.contents) if packed else None)
+    seen = await agent.finish()
+    assert silent(seen), seen.order
+    assert {100, 200} <= {b.n for b in seen.bars}
+    assert closed(seen)[-1].n == 1000
+
+
+async def test_a_rich_task_is_a_bar_as_rich_shows_it(agent: PlayingAgent) -> None:
+    code = """
+from rich.progress import Progress
+with Progress() as p:
+    p.add_task("[red]x[/red] [not markup", total=1, loss="[b]1[/b]")
+    hidden = p.add_task("hidden", total=2, visible=False)
+    p.advance(hidden)
+    late = p.add_task("late", total=2, visible=False)
+    p.update(late, visible=True, completed=1)
+    gone = p.add_task("gone", total=2)
+    p.update(gone, visible=False)
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    assert silent(seen)
+    assert [(b.description, b.state, b.leave) for b in seen.bars] == [
+        ("x [not markup", "open", True),
+        ("late", "open", True),
+        ("gone", "open", True),
+        ("gone", "close", False),
+        ("x [not markup", "close", True),
+        ("late", "close", True),
+    ]
+    assert seen.bars[0].postfix == "loss=1"
+
+
+async def test_rich_in_a_file_of_the_users_is_drawn_there(agent: PlayingAgent) -> None:
+    code = """
+import io
+from rich.console import Console
+from rich.progress import Progress
+mine = io.StringIO()
+with Progress(console=Console(file=mine, force_jupyter=False)) as p: p.add_task("down", total=1)
+kept = "down" in mine.getvalue()
+"""
+    seen = await agent.cell(code, {}, outputs=["kept"])
+    assert seen.value() == {"kept": True}
+    assert seen.bars == []
+
+
+async def test_tqdm_with_rich_is_one_bar(agent: PlayingAgent) -> None:
+    code = (
+        "from tqdm.rich import tqdm\nfor _ in tqdm(range(3), desc='d'): pass\n"
+        "bar = tqdm(total=2); bar.reset(total=4); bar.update(); bar.close()"
+    )
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.done.ok, seen.error
+    assert silent(seen), seen.order
+    assert [(b.description, b.n, b.total) for b in closed(seen)] == [("d", 3, 3), ("", 1, 4)]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from rich.progress import Progress\nbar = Progress(); bar.add_task('x')",
+        "from tqdm.auto import tqdm\nbar = tqdm(range(3))",
+        "import threading, jupyter_remote as jr\nbar = jr.progress(threading.enumerate())",
+    ],
+)
+async def test_that_a_bar_stays_there_is_not_worth_a_word(agent: PlayingAgent, code: str) -> None:
+    seen = await agent.cell(code, {}, assigned=["bar"])
+    assert seen.result.left_behind == []
+
+
+@pytest.mark.parametrize("module", ["tqdm.auto", "tqdm.notebook"])
+async def test_a_notebook_bar_that_is_placed_by_hand_is_a_bar(
+    agent: PlayingAgent, module: str
+) -> None:
+    code = (
+        f"from {module} import tqdm\nt = tqdm(total=3, display=False, ncols='100%', colour='red')\n"
+        "display(t.container)\nt.update(2)\nt.close()"
+    )
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.done.ok, seen.error
+    assert [kind for kind in seen.order if not kind.startswith("comm")] == []
+    assert [b.n for b in closed(seen)] == [2]
+
+
+@pytest.mark.parametrize("module", ["tqdm.auto", "tqdm.notebook"])
+async def test_without_native_bars_those_of_a_notebook_print(
+    agent: PlayingAgent, module: str
+) -> None:
+    code = f"from {module} import tqdm\nfor i in tqdm(range(2), ncols='50%'): pass"
+    seen = await agent.cell(code, {}, outputs=[], quiet_progress=False)
+    assert "2/2" in seen.text("stderr")
+    assert [kind for kind in seen.order if not kind.startswith("stderr")] == []
+    assert seen.bars == []
+
+
+async def test_without_native_bars_those_of_rich_are_displays(agent: PlayingAgent) -> None:
+    code = "from rich.progress import track\nfor i in track(range(2), description='d'): pass"
+    seen = await agent.cell(code, {}, outputs=[], quiet_progress=False)
+    assert "100%" in seen.outs("update_display_data")[-1]["data"]["text/plain"]
+    assert seen.bars == []
+
+
+async def test_an_asynchronous_bar_goes_through_its_items(agent: PlayingAgent) -> None:
+    code = """
+from tqdm.auto import tqdm
+async def items():
+    for i in range(3): yield i
+found = [i async for i in tqdm(items(), total=3)]
+"""
+    seen = await agent.cell(code, {}, outputs=["found"])
+    assert seen.done.ok, seen.error
+    assert seen.value() == {"found": [0, 1, 2]}
+    assert closed(seen)[0].n == 3
+
+
+SCALED = {
+    "SI": ("unit_scale=True", (4_100_000, 1000)),
+    "binary": ("unit_scale=True, unit_divisor=1024", (4_100_000, 1024)),
+    "a factor": ("unit_scale=2.0", (8_200_000, 0)),
+    "none": ("", (4_100_000, 0)),
+}
+
+
+@pytest.mark.parametrize("how", SCALED)
+async def test_a_bar_tells_how_its_counts_are_shown(agent: PlayingAgent, how: str) -> None:
+    options, told = SCALED[how]
+    code = f"from tqdm import tqdm\nbar = tqdm(unit='B', {options})\nbar.update(4_100_000)"
+    (last,) = closed(await agent.cell(code, {}, outputs=[]))
+    assert (last.n, last.unit_divisor) == told
+
+
+async def test_a_download_of_rich_is_in_bytes(agent: PlayingAgent) -> None:
+    code = (
+        "from rich.progress import DownloadColumn, Progress\n"
+        "with Progress(DownloadColumn()) as p: p.add_task('x', total=10)"
+    )
+    (last,) = closed(await agent.cell(code, {}, outputs=[]))
+    assert (last.unit, last.unit_divisor) == ("B", 1000)
+
+
+async def test_bars_of_ours_and_of_tqdm_know_their_parents(agent: PlayingAgent) -> None:
+    code = """
+import jupyter_remote as jr
+from tqdm import tqdm
+for _ in jr.progress(range(1), desc="outer"):
+    for _ in tqdm(range(1), desc="middle"):
+        for _ in jr.progress(range(1), desc="inner"): pass
+for _ in jr.progress(range(1), desc="next"): pass
+"""
+    seen = await agent.cell(code, {}, outputs=[])
+    ids = {b.description: b.id for b in seen.bars}
+    parents = {b.description: b.parent for b in seen.bars}
+    assert parents == {"outer": "", "middle": ids["outer"], "inner": ids["middle"], "next": ""}
+
+
+async def test_a_bar_that_is_captured_is_text_there(agent: PlayingAgent) -> None:
+    code = """
+import contextlib, io
+from IPython.utils.capture import capture_output
+from tqdm import tqdm
+with contextlib.redirect_stderr(io.StringIO()) as text:
+    for _ in tqdm(range(2)): pass
+with capture_output() as captured:
+    for _ in tqdm(range(3)): pass
+found = "2/2" in text.getvalue(), "3/3" in captured.stderr
+"""
+    seen = await agent.cell(code, {}, outputs=["found"])
+    assert seen.value() == {"found": (True, True)}
+    assert silent(seen)
+    assert seen.bars == []

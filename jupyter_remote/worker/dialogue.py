@@ -1,0 +1,91 @@
+"""What the notebook and running code say to each other: comm messages, and ``input()``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from jupyter_remote.worker import channel
+from jupyter_remote.worker.inbox import Inbox
+from jupyter_remote.worker.interrupts import Interrupts
+from jupyter_remote.worker.outputs import Writer
+
+
+class Dialogue:
+    """Of one kernel process. ``before_asking`` brings in what C code wrote."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        kernel: Any,
+        writer: Writer,
+        interrupts: Interrupts,
+        before_asking: Callable[[], None],
+    ) -> None:
+        self._inbox = inbox
+        self._kernel = kernel
+        self._writer = writer
+        self._interrupts = interrupts
+        self._before_asking = before_asking
+        self._early: list[channel.Comm] = []
+
+    def read_comms(self) -> None:
+        """Called by the event loop when there is something to read."""
+        came: list[channel.Comm] = []
+        with self._interrupts.held():
+            try:
+                self._inbox.fill()
+            except EOFError:  # nobody is left to run for
+                os._exit(1)
+            while isinstance(message := self._inbox.take(), channel.Comm):
+                came.append(message)
+        for comm in came:
+            self.serve_comm(comm)
+
+    def serve_comm(self, message: channel.Comm) -> None:
+        """A comm message from the notebook, to whoever has that comm."""
+        handler = getattr(self._kernel.comm_manager, message.msg_type, None)
+        if handler is None:
+            return
+        header = {"msg_type": message.msg_type, "msg_id": message.content.get("comm_id", "")}
+        handler(
+            None,
+            [],
+            {
+                "header": header,
+                "msg_type": message.msg_type,
+                "content": message.content,
+                "metadata": message.metadata,
+                "buffers": [memoryview(b) for b in message.buffers],
+            },
+        )
+
+    def ask(self, prompt: str, password: bool) -> str:
+        """``input()``: ask the notebook, wait for the answer. Comm messages wait meanwhile."""
+        self._before_asking()
+        self._writer.send(channel.Ask(str(prompt), password), urgent=True)
+        try:
+            while True:
+                while not self._inbox.waiting(0.1):
+                    continue
+                with self._interrupts.held():
+                    self._inbox.fill()
+                    message = self._inbox.take()
+                if isinstance(message, channel.Input):
+                    return _answer(prompt, message)
+                if isinstance(message, channel.Comm):
+                    self._early.append(message)
+        finally:
+            while self._early:
+                self.serve_comm(self._early.pop(0))
+
+
+def _answer(prompt: str, answer: channel.Input) -> str:
+    """Raises EOFError, as without a terminal."""
+    if answer.refused:
+        asked = f"It asked {str(prompt)!r}. " if prompt else ""
+        raise EOFError(
+            f"input() cannot ask anybody in a job. {asked}Give what it wants to know as a variable."
+        )
+    return answer.text

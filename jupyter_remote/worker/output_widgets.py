@@ -1,0 +1,208 @@
+"""Output widgets (``ipywidgets.Output``): what code prints and shows in one, and clears there.
+
+A front end would move it into the widget. Widgets of a job are not there yet, so that each is shown
+as one display in its place, which is updated; what is cleared in it clears nothing else.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jupyter_remote.worker.outputs import Writer
+from jupyter_remote.worker.ticker import Ticker
+
+PERIOD_S = 0.1  # between two updates of one widget
+TEXT_CHARS = 100_000  # of its text: the newest
+VIEW = "application/vnd.jupyter.widget-view+json"
+MODEL = "IPY_MODEL_"
+DISPLAYS = ("display_data", "execute_result")
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+Bundle = dict[str, Any]
+Send = Callable[[str, Bundle], None]  # a message's type and content
+
+
+class OutputWidgets:
+    """Those of one job. Methods may be called from any thread."""
+
+    def __init__(self, writer: Writer, send: Send) -> None:
+        self._writer = writer
+        self._send = send
+        self._widgets: dict[str, _Widget] = {}
+        self._children: dict[str, list[str]] = {}
+        self._entered: list[_Widget] = []
+        self._lock = threading.RLock()
+        self._ticker = Ticker(PERIOD_S)
+
+    def hear(self, msg_type: str, content: Bundle) -> None:
+        """A comm message, of any widget and of whatever else there is."""
+        id, data = content["comm_id"], content.get("data")
+        state = data.get("state") if isinstance(data, dict) else None
+        with self._lock:
+            if isinstance(state, dict):
+                self._learn(id, state)
+            if msg_type == "comm_close" and (widget := self._widgets.get(id)) is not None:
+                self._leave(widget)
+                widget.clear(wait=False)
+                widget.say_if_due()
+
+    def _learn(self, id: str, state: Bundle) -> None:
+        if state.get("_model_name") == "OutputModel" and id not in self._widgets:
+            self._widgets[id] = _Widget(f"jupyter-remote-{id}", self._send)
+        if isinstance(state.get("children"), list | tuple):
+            self._children[id] = [str(c).removeprefix(MODEL) for c in state["children"]]
+        if (widget := self._widgets.get(id)) is None:
+            return
+        if state.get("outputs"):
+            widget.set(state["outputs"])
+        if "msg_id" in state:
+            self._enter(widget) if state["msg_id"] else self._leave(widget)
+        widget.say_if_due()
+
+    def take(self, msg_type: str, content: Bundle) -> bool:
+        """An output that is about to be sent; true: it is in a widget, or shown with one."""
+        with self._lock:
+            if msg_type == "update_display_data":
+                return any(widget.update(content) for widget in self._widgets.values())
+            if self._entered:
+                return self._entered[-1].take(msg_type, content)
+            shown = content.get("data", {}).get(VIEW, {}).get("model_id", "")
+            if msg_type not in DISPLAYS or not (within := list(self._within(shown))):
+                return False
+            if shown not in self._widgets:
+                self._send(msg_type, content)
+            for widget in within:
+                widget.show()
+                self._ticker.add(widget.display_id, widget.look)
+            return True
+
+    def text(self, name: str, text: str) -> None:
+        """Printed while one is entered."""
+        with self._lock:
+            if self._entered:
+                self._entered[-1].add({"output_type": "stream", "name": name, "text": text})
+
+    def end(self) -> None:
+        """The job ends: everything as it stands."""
+        self._ticker.look_now()
+        self._ticker.clear()
+        self._widgets, self._children, self._entered = {}, {}, []
+        self._writer.divert = None
+
+    def _enter(self, widget: _Widget) -> None:
+        self._entered.append(widget)
+        self._writer.divert = self.text
+
+    def _leave(self, widget: _Widget) -> None:
+        self._entered = [other for other in self._entered if other is not widget]
+        self._writer.divert = self.text if self._entered else None
+
+    def _within(self, id: str, seen: frozenset[str] = frozenset()) -> Iterator[_Widget]:
+        """Output widgets in what is displayed: it alone, or those in a box."""
+        if id in self._widgets:
+            yield self._widgets[id]
+        for child in self._children.get(id, ()):
+            if child not in seen:
+                yield from self._within(child, seen | {id})
+
+
+class _Widget:
+    """What is in one, as outputs of a notebook."""
+
+    def __init__(self, display_id: str, send: Send) -> None:
+        self.display_id = display_id
+        self._send = send
+        self._outputs: list[Bundle] = []
+        self._clear_next = False
+        self._shown = False
+        self._dirty = False
+        self._said_at = 0.0
+
+    def set(self, outputs: list[Bundle]) -> None:
+        self._outputs, self._dirty = list(outputs), True
+
+    def add(self, output: Bundle) -> None:
+        if self._clear_next:
+            self.clear(wait=False)
+        last = self._outputs[-1] if self._outputs else {}
+        if output["output_type"] == "stream" and last.get("name") == output["name"]:
+            text = last["text"] + output["text"]
+            self._outputs[-1] = output | {"text": text[-TEXT_CHARS:]}
+        else:
+            self._outputs.append(output)
+        self._dirty = True
+
+    def clear(self, wait: bool) -> None:
+        self._clear_next = wait
+        if not wait:
+            self._outputs, self._dirty = [], True
+
+    def take(self, msg_type: str, content: Bundle) -> bool:
+        """Everything but errors, which are for the cell, too."""
+        if msg_type == "clear_output":
+            self.clear(bool(content.get("wait")))
+        elif msg_type in DISPLAYS:
+            self.add({"output_type": "display_data", **content})
+        return msg_type == "clear_output" or msg_type in DISPLAYS
+
+    def update(self, content: Bundle) -> bool:
+        id = (content.get("transient") or {}).get("display_id")
+        found = [o for o in self._outputs if (o.get("transient") or {}).get("display_id") == id]
+        for output in found if id else []:
+            output.update(data=content["data"], metadata=content["metadata"])
+            self._dirty = True
+        return bool(id and found)
+
+    def show(self) -> None:
+        self._shown = True
+        self._say("display_data")
+
+    def look(self, at_once: bool) -> bool:
+        """Called by the ticker."""
+        if self._dirty:
+            self.say_if_due(at_once)
+        return True
+
+    def say_if_due(self, at_once: bool = False) -> None:
+        due = at_once or time.monotonic() - self._said_at >= PERIOD_S
+        if self._shown and self._dirty and due:
+            self._say("update_display_data")
+
+    def _say(self, msg_type: str) -> None:
+        self._dirty, self._said_at = False, time.monotonic()
+        data, metadata = bundle_of(self._outputs)
+        transient = {"display_id": self.display_id}
+        self._send(msg_type, {"data": data, "metadata": metadata, "transient": transient})
+
+
+def bundle_of(outputs: list[Bundle]) -> tuple[Bundle, Bundle]:
+    """Several outputs as one: data and metadata of a display."""
+    if len(outputs) == 1 and "data" in outputs[0]:
+        return outputs[0]["data"], outputs[0].get("metadata", {})
+    data = {"text/plain": "".join(map(_plain, outputs))}
+    if any("data" in output for output in outputs):
+        data["text/html"] = "\n".join(map(_html, outputs))
+    return data, {}
+
+
+def _plain(output: Bundle) -> str:
+    if "data" in output:
+        return str(output["data"].get("text/plain", "")) + "\n"
+    return str(output.get("text") or "\n".join(output.get("traceback", ())))
+
+
+def _html(output: Bundle) -> str:
+    data = output.get("data", {})
+    for kind in ("text/html", "image/svg+xml"):
+        if kind in data:
+            return str(data[kind])
+    for kind in ("image/png", "image/jpeg"):
+        if kind in data:
+            return f'<img src="data:{kind};base64,{data[kind].strip()}">'
+    return f"<pre>{html.escape(_ANSI.sub('', _plain(output)))}</pre>"
