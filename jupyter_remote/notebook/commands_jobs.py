@@ -42,7 +42,7 @@ def jobs(context: Context, given: Given, words: list[str]) -> Table:
 def _row(state: CardState, now: float) -> list[str]:
     return [
         say.short(state.id),
-        state.status,
+        status_line(state) if state.status == Status.FAILED else state.status,
         state.description or state.kind,
         machine_of(state),
         time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.submitted_at)),

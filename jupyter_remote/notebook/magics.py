@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from IPython.core.magic import no_var_expand
@@ -13,8 +12,8 @@ from jupyter_remote.notebook import groups
 from jupyter_remote.notebook.completion import complete_cell, complete_line
 from jupyter_remote.notebook.control import Canceller, install, uninstall
 from jupyter_remote.notebook.options import HelpAsked
+from jupyter_remote.notebook.tracebacks import lines_of
 
-HINT = 88  # characters of a line of a hint: front ends break longer ones inside of words
 EMPTY = "#\n"  # body of a cell that has none, so that ``%%remote_run -h`` alone is answered
 EVENTS = ("pre_run_cell", "post_run_cell")
 JOB = ("jupyter_remote.client.job", "Job")
@@ -51,14 +50,9 @@ def _told(action: Any) -> Any:
         return None
     except JupyterRemoteError as error:
         if type(error)._render_traceback_ is JupyterRemoteError._render_traceback_:
-            lines = _lines(error)
+            lines = lines_of(error)
             error._render_traceback_ = lambda: lines  # type: ignore[method-assign]
         raise
-
-
-def _lines(error: JupyterRemoteError) -> list[str]:
-    hint = textwrap.wrap(error.hint, HINT, break_on_hyphens=False, break_long_words=False)
-    return [f"\x1b[31m{type(error).__name__}\x1b[39m: {error.message}", *hint]
 
 
 def load(ipython: Any) -> None:

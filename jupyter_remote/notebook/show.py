@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.jobs import Job
+from jupyter_remote.model import Status
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.advice import advise
 from jupyter_remote.notebook.card import Card
@@ -22,6 +23,7 @@ from jupyter_remote.notebook.sinks import (
     sink_for,
 )
 from jupyter_remote.notebook.textcard import TextCard
+from jupyter_remote.notebook.tracebacks import lines_of
 from jupyter_remote.wire import Done
 
 if TYPE_CHECKING:
@@ -54,13 +56,14 @@ class Shown:
         self.job = job
         self._followed = False
         self.route = Route(context.pump, after)
+        self.raises = blocking or not outputs  # who waits gets what it ends with
         place = sink_for(context.shell, blocking=blocking)
+        drawn = self._card(place) if card else None
         self.relay = Relay(
             place if outputs else _Silent(),
-            show_errors=not blocking and outputs,
-            cleared=lambda: self.live.redraw(),
+            cleared=(lambda: self.live.redraw()) if isinstance(drawn, Card) else None,
         )
-        self.live = Live(job, self.relay, self._card(place) if card else None)
+        self.live = Live(job, self.relay, drawn, self._ended)
 
     def _card(self, sink: Sink) -> Drawn | None:
         if isinstance(sink, KernelSink):
@@ -99,9 +102,17 @@ class Shown:
         self.live.stopping("")
         short = words.short(self.job.id)
         self.relay.note(f"[no longer waiting for job {short}: %remote attach {short} waits again]")
-        self.relay.show_errors = True
+        self.raises = False
         self.route.to_background(self.live, self.context.arrived)
         raise KeyboardInterrupt
+
+    def _ended(self, done: Done) -> None:
+        """Shows what it failed with where that is not raised."""
+        if self.raises or done.job.status != Status.FAILED:
+            return
+        if (error := error_of(self.context, done)) is not None:
+            name, message = getattr(error, "ename", ""), getattr(error, "evalue", str(error))
+            self.relay.error(name or type(error).__name__, message, lines_of(error))
 
     def leave(self) -> None:
         """Shows the job in the background."""
@@ -145,9 +156,16 @@ def submit(context: Context, send: Callable[[OnJob], Job], **how: Any) -> Shown:
 
 def raise_end(context: Context, done: Done) -> None:
     """Raises what the job ended with, if it did not complete."""
-    if (error := raise_for(done, context.namespace)) is not None:
-        advise(error)
+    if (error := error_of(context, done)) is not None:
         raise error
+
+
+def error_of(context: Context, done: Done) -> Exception | None:
+    """The same, not raised."""
+    error = raise_for(done, context.namespace)
+    if error is not None:
+        advise(error)
+    return error
 
 
 class _Silent(LocalSink):

@@ -12,6 +12,7 @@ from jupyter_remote.worker.channel import Finished
 from jupyter_remote.worker.supervise import Stop
 
 LAST_WORDS = 600  # characters of output in the account of a death
+SAID = 200  # characters of an exception's name and message
 
 Outcome = Literal["succeeded", "failed", "cancelled", "expired", "died"]
 
@@ -38,9 +39,17 @@ def of_finished(finished: Finished, stop: Stop | None) -> Verdict:
     return Verdict(
         outcome="failed",
         reason=finished.reason or Reason.USER_ERROR,
-        detail=finished.detail,
+        detail=finished.detail or _said(finished.error),
         error=finished.error,
     )
+
+
+def _said(error: RemoteFailure | None) -> str:
+    """An exception in one line: ``ZeroDivisionError: division by zero``."""
+    if error is None:
+        return ""
+    message = error.evalue.strip().partition("\n")[0]
+    return f"{error.ename}: {message}"[:SAID] if message else error.ename
 
 
 def of_death(how: str, stop: Stop | None, out_of_memory: bool, last_output: str) -> Verdict:
