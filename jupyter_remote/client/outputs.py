@@ -102,6 +102,8 @@ def _line(type: str, data: msgspec.Raw) -> str:
     content = msgspec.json.decode(data)
     if type == "notice":
         return f"{content['text']}\n"
+    if content["name"] == "display_data":
+        return f"… {content['lines']:,} displays are left out: there were too many at a time\n"
     return (
         f"… {content['lines']:,} lines ({content['bytes']:,} bytes) of {content['name']} "
         "are folded; job.logs() has them\n"

@@ -131,10 +131,13 @@ class Relay:
 
     def end(self) -> None:
         """The job ended: says how much was left out. What waits goes on being sent."""
+        displays = self._folded.pop("display_data", None)
         size = words.size(sum(data["bytes"] for data in self._folded.values()))
-        lines = sum(data.get("lines", 0) for data in self._folded.values())
+        lines = sum(data["lines"] for data in self._folded.values())
         if self._folded:
             self.note(f"[{size}, {lines:,} lines left out here]")
+        if displays is not None:
+            self.note(f"[{words.dropped(displays['lines'])}]")
         self._ended = True
         self.flush()
 
@@ -212,7 +215,7 @@ class Relay:
 
     def _fold(self, job: str, data: dict[str, Any]) -> None:
         """Said once while it goes on; how much it was is said at the end, and on the card."""
-        if not self._folded:
+        if data["name"] != "display_data" and not self._folded.keys() - {"display_data"}:
             self.note(f"[too much to show all of it here: %remote logs {words.short(job)}]")
         self._folded[data["name"]] = data
 

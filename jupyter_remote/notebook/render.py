@@ -201,8 +201,7 @@ def text_of(state: CardState, now: float) -> str:
         lines.append(f"{indent}{label + ': ' if label else ''}{meter(bar)}{bar_text(bar)}")
     if load := load_text(state.metrics, final=state.final):
         lines.append("  " + " · ".join(load))
-    if state.folded_bytes:
-        lines.append(f"  {folded_text(state)}")
+    lines += [f"  {line}" for line in left_out(state)]
     return "\n".join(lines)
 
 
@@ -215,10 +214,15 @@ def meter(bar: Bar, width: int = 20) -> str:
     return f"|{'█' * full}{'·' * (width - full)}| "
 
 
-def folded_text(state: CardState) -> str:
-    """Where the output that was left out can be read."""
-    size = words.size(state.folded_bytes)
-    return f"{size} of output left out here: %remote logs {words.short(state.id)}"
+def left_out(state: CardState) -> list[str]:
+    """What of its output is not shown, and where it can be read."""
+    found = []
+    if state.folded_bytes:
+        size = words.size(state.folded_bytes)
+        found.append(f"{size} of output left out here: %remote logs {words.short(state.id)}")
+    if state.dropped:
+        found.append(words.dropped(state.dropped))
+    return found
 
 
 def html_of(state: CardState, now: float) -> str:
@@ -235,8 +239,7 @@ def html_of(state: CardState, now: float) -> str:
     ]
     if load := load_text(state.metrics, final=state.final):
         parts.append(f'<div style="{_FAINT}">{shown(" · ".join(load))}</div>')
-    if state.folded_bytes:
-        parts.append(f'<div style="{_FAINT}">{shown(folded_text(state))}</div>')
+    parts += [f'<div style="{_FAINT}">{shown(line)}</div>' for line in left_out(state)]
     below = links_of(state)
     if not state.final:  # it may be read in a file, long after
         below.append(f"as of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}")

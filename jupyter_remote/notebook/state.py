@@ -40,6 +40,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     bars: tuple[Bar, ...] = ()
     metrics: Metrics | None = None
     folded: dict[str, int] = {}  # bytes of each stream that are in its log only
+    dropped: int = 0  # displays that are gone
     progress_at: float = 0.0  # when the newest bar was heard of
     stopping: str = ""  # what a person asked for: "", "interrupting", "killing"
 
@@ -74,6 +75,8 @@ def render(state: CardState, event: Event) -> CardState:
             return msgspec.structs.replace(state, metrics=metrics)
         case "folded":
             count = msgspec.json.decode(event.data)  # from the beginning, not since the last
+            if count["name"] == "display_data":
+                return msgspec.structs.replace(state, dropped=int(count["lines"]))
             folded = state.folded | {count["name"]: int(count["bytes"])}
             return msgspec.structs.replace(state, folded=folded)
         case "done":
@@ -99,7 +102,7 @@ def _with_fields(state: CardState, fields: dict[str, Any]) -> CardState:
     if metrics := fields.get("metrics"):
         known["metrics"] = msgspec.convert(metrics, Metrics)
     if known.get("attempt", 0) > max(state.attempt, 1):
-        known |= {"bars": (), "folded": {}}  # a new attempt draws its own
+        known |= {"bars": (), "folded": {}, "dropped": 0}  # a new attempt draws its own
     state = msgspec.structs.replace(state, **known)
     for bar in msgspec.convert(fields.get("progress") or [], list[Bar]):
         state = msgspec.structs.replace(state, bars=merge_bar(state.bars, bar))

@@ -61,6 +61,12 @@ def interval(ucredits: tuple[int, int, int]) -> str:
     return f"{money(middle)} ({money(low).lstrip('$')}–{money(high).lstrip('$')})"
 
 
+def dropped(displays: int) -> str:
+    """Of displays that came faster than they can be shown; no log has them."""
+    what = "1 display was" if displays == 1 else f"{displays:,} displays were"
+    return f"{what} left out, too many at a time: save figures to files to keep them all"
+
+
 def short(job_id: str) -> str:
     """Enough of a job's id to name it."""
     return job_id[:8]

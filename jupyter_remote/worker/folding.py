@@ -24,8 +24,12 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     total_bytes: int = 8 * MIB  # text of a job; after that only a trickle
     bytes_per_s: int = 512 * 1024  # text; a second's worth twice over may come at once
     trickle_bytes_per_s: int = 1024  # so that the last lines of a long flood are seen now and then
+    text_cost_bytes: int = 128  # a shorter piece counts as this much: it is a message, too
+    total_lines: int = 20_000  # of a job: a browser lays out every one; after that a trickle
+    trickle_lines_per_s: int = 2
     line_bytes: int = 64 * 1024  # of a line without an end
     tail_bytes: int = 4096  # of folded text: shown when the flood stops
+    tail_lines: int = 20
     display_bytes: int = 20 * MIB  # one display_data or execute_result
     displays_bytes_per_s: int = 8 * MIB
     display_cost_bytes: int = 16 * 1024  # a small one counts as this much
@@ -129,7 +133,8 @@ class Folding:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._text = Bucket(bounds.bytes_per_s, 2 * bounds.bytes_per_s)
-        self._resume_at: float = bounds.bytes_per_s / 2
+        self._lines = Bucket(0, bounds.total_lines)
+        self._resume_at: tuple[float, float] = (bounds.bytes_per_s / 2, 1)  # bytes, lines
         self._displays = Bucket(
             bounds.displays_bytes_per_s, 2 * bounds.displays_bytes_per_s + bounds.display_bytes
         )
@@ -139,7 +144,7 @@ class Folding:
         self._columns: dict[str, int] = {}
         self._counts: dict[str, Count] = {}
         self._tail: deque[tuple[str, str]] = deque()
-        self._tail_bytes = 0
+        self._tail_bytes = self._tail_lines = 0
         self._report_at = 0.0
         self._report_s = bounds.report_s
 
@@ -154,13 +159,13 @@ class Folding:
         if self._folding:
             self._keep(name, text)
             return self.tick(now)
-        size = _size(text)
-        allowed = self._text.level(now)
-        if size <= allowed:
-            return [self._show(name, text, size, now)] if text else self._report(now)
+        size = max(_size(text), self._bounds.text_cost_bytes)
+        room, lines = self._text.level(now), self._lines.level(now)
+        if not text or (size <= room and text.count("\n") <= lines):
+            return [self._show(name, text, now)] if text else self._report(now)
         self._folding = True
-        head = _head(text, int(allowed))
-        shown = [self._show(name, head, _size(head), now)] if head else []
+        head = _head(text, int(room), int(lines))
+        shown = [self._show(name, head, now)] if head else []
         self._keep(name, text[len(head) :])
         return [*shown, *self._report(now)]
 
@@ -181,7 +186,8 @@ class Folding:
     def tick(self, now: float) -> list[Shown]:
         """Time has passed: the last lines of a flood that ebbed, and counts."""
         held = self._release(now)
-        if not self._folding or self._text.level(now) < self._resume_at:
+        room = self._text.level(now), self._lines.level(now)
+        if not self._folding or room[0] < self._resume_at[0] or room[1] < self._resume_at[1]:
             return [*held, *self._report(now)]
         shown = [*held, *self._report(now), *self._resume(now)]
         self._report_at = min(self._report_at, now + self._bounds.report_s)
@@ -194,13 +200,11 @@ class Folding:
 
     # -- displays
     def _hold(self, shown: Shown) -> None:
-        """Updates of one display replace each other: the newest is shown when there is room."""
+        """The newest is shown when there is room: of the updates of one display, and of all else."""
         display_id = _display_id(shown.type, shown.data)
-        old = self._held.pop(display_id, None) if display_id else shown
-        if old is not None:
+        if (old := self._held.pop(display_id, None)) is not None:
             self._count("display_data").add(len(old.data), 1)
-        if display_id:
-            self._held[display_id] = shown
+        self._held[display_id] = shown
 
     def _release(self, now: float) -> list[Shown]:
         released = []
@@ -213,13 +217,15 @@ class Folding:
         return released
 
     # -- text
-    def _show(self, name: str, text: str, size: int, now: float) -> Shown:
-        self._text.spend(size, now)
+    def _show(self, name: str, text: str, now: float) -> Shown:
+        bounds, size = self._bounds, _size(text)
+        self._text.spend(max(size, bounds.text_cost_bytes), now)
+        self._lines.spend(text.count("\n"), now)
         self._left -= size
-        if self._left <= 0:
-            tail = self._bounds.tail_bytes
-            self._text.slow_down(self._bounds.trickle_bytes_per_s, tail)
-            self._resume_at = tail
+        if self._left <= 0 or self._lines.level(now) < 1:
+            self._text.slow_down(bounds.trickle_bytes_per_s, bounds.tail_bytes)
+            self._lines.slow_down(bounds.trickle_lines_per_s, bounds.tail_lines)
+            self._resume_at = bounds.tail_bytes, bounds.tail_lines
         return stream(name, text)
 
     def _cut_long_lines(self, name: str, text: str) -> str:
@@ -249,20 +255,25 @@ class Folding:
             return
         self._tail.append((name, text))
         self._tail_bytes += len(text)
-        while self._tail_bytes > self._bounds.tail_bytes:
-            oldest, old = self._tail.popleft()
+        self._tail_lines += text.count("\n")
+        while True:
             over = self._tail_bytes - self._bounds.tail_bytes
-            kept = _last_lines(old, len(old) - over) if over < len(old) else ""
+            lines = self._tail_lines - self._bounds.tail_lines
+            if over <= 0 and lines <= 0:
+                return
+            oldest, old = self._tail.popleft()
+            kept = _without(old, over, lines)
             dropped = old[: len(old) - len(kept)]
             self._tail_bytes -= len(dropped)
+            self._tail_lines -= dropped.count("\n")
             self._count(oldest).add(_size(dropped), dropped.count("\n"))
             if kept:
                 self._tail.appendleft((oldest, kept))
 
     def _resume(self, now: float) -> list[Shown]:
         tail, self._tail = self._tail, deque()
-        self._folding, self._tail_bytes = False, 0
-        return [self._show(name, text, _size(text), now) for name, text in tail]
+        self._folding, self._tail_bytes, self._tail_lines = False, 0, 0
+        return [self._show(name, text, now) for name, text in tail]
 
     # -- counts
     def _count(self, name: str) -> Count:
@@ -302,17 +313,28 @@ def _size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _head(text: str, room_bytes: int) -> str:
+def _head(text: str, room_bytes: int, lines: int) -> str:
     """The beginning of ``text`` that fits, whole lines where there are any."""
-    if room_bytes <= 0:
+    if room_bytes <= 0 or lines <= 0:
         return ""
     head = text[:room_bytes]
+    if head.count("\n") > lines:
+        head = head[: len(head) - len(head.split("\n", lines)[-1])]
     if not head.isascii():
         head = head.encode()[:room_bytes].decode(errors="ignore")
     return head[: head.rfind("\n") + 1] or head
 
 
-def _last_lines(text: str, size: int) -> str:
-    """The last ``size`` characters of ``text`` at most, whole lines where there are any."""
-    last = text[len(text) - size :]
-    return last[last.find("\n", 0, -1) + 1 :]
+def _without(text: str, size: int, lines: int) -> str:
+    """``text`` without its first ``size`` characters and ``lines`` lines at least; whole lines
+    where there are any."""
+    if size >= len(text):
+        return ""
+    last = text
+    if size > 0:
+        last = text[size:]
+        last = last[last.find("\n", 0, -1) + 1 :]
+        lines -= text.count("\n") - last.count("\n")
+    if lines > last.count("\n"):
+        return ""
+    return last.split("\n", lines)[-1] if lines > 0 else last

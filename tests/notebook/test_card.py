@@ -239,6 +239,12 @@ def test_left_out_output_names_where_it_is():
     assert "3.0 MB of output left out here: %remote logs 0123abcd" in html_of(state, 0.0)
 
 
+def test_displays_that_were_left_out_are_no_output_of_a_log():
+    state = after(event("folded", {"name": "display_data", "bytes": 9000, "lines": 106}))
+    assert "106 displays were left out" in text_of(state, 0.0)
+    assert "left out here" not in text_of(state, 0.0)
+
+
 def test_a_trace_of_money_is_never_nothing():
     assert words.money(1) == "<$0.0001"
     assert words.money(0) == "$0"

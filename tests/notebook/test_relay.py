@@ -259,6 +259,15 @@ def test_folded_output_says_how_much_and_where_it_is(relay, cell):
     assert cell.shown[1:] == [("stderr", "[1.2 MB, 1,230 lines left out here]\n")]
 
 
+def test_displays_that_were_left_out_are_called_so_and_no_log_is_promised(relay, cell):
+    relay.event(event("folded", name="display_data", bytes=9000, lines=106))
+    relay.end()
+    (said,) = [text for _, text in cell.shown]
+    assert said.startswith("[106 displays were left out")
+    assert "lines" not in said
+    assert "logs" not in said
+
+
 def test_updates_keep_their_display_id(relay, cell):
     relay.event(
         event(
