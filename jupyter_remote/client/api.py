@@ -12,7 +12,7 @@ import msgspec
 
 from jupyter_remote import errors
 from jupyter_remote import settings as settings_module
-from jupyter_remote.client import submitting, transfer
+from jupyter_remote.client import listing, submitting, transfer
 from jupyter_remote.client.batch import Batch
 from jupyter_remote.client.context import Context
 from jupyter_remote.client.handle import EventCallback
@@ -20,7 +20,7 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.plan import Plan
-from jupyter_remote.model import Balance, Entry, MachineType, Status
+from jupyter_remote.model import Balance, Entry, MachineType
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     AccountReply,
@@ -301,14 +301,10 @@ class Client:
         """
         return self._context.job(str(id), self.namespace)
 
-    def jobs(self, status: str | None = None, limit: int = 50) -> list[Job]:
-        """The newest jobs of this user, of one status or of all."""
-        if status is not None and status not in list(Status):
-            raise errors.UsageError(
-                f"there is no status {status!r}", hint=f"it is one of {', '.join(Status)}"
-            )
-        page = self._context.jobs_page({"status": status, "limit": limit})
-        return [self._context.handle(view, self.namespace) for view in page.jobs]
+    def jobs(self, status: str | None = None, limit: int | None = 50) -> list[Job]:
+        """The newest jobs of this user, of one status or of all; ``limit=None``: every one."""
+        found = listing.jobs(self._context.jobs_page, status, limit)
+        return [self._context.handle(view, self.namespace) for view in found]
 
     # -- money and machines
     def machines(self, gpu: str | None = None) -> list[MachineType]:

@@ -15,6 +15,7 @@ import msgspec
 
 from jupyter_remote import connection, errors, wire
 from jupyter_remote.client import doctor as checks
+from jupyter_remote.client import listing
 from jupyter_remote.client.embedded import is_alive, is_backend
 from jupyter_remote.http import Http
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT, credits_of, text_of, usd_of
@@ -96,14 +97,18 @@ def _gone(pid: int, within_s: float) -> bool:
 
 
 def jobs(options: Options) -> int:
-    params = {"limit": options.limit, **({"status": options.status} if options.status else {})}
-    reply = _http().call("GET", "/v1/jobs", reply=wire.JobList, params=params)
+    http = _http()
+
+    def page(params: dict[str, object]) -> wire.JobList:
+        return http.call("GET", "/v1/jobs", reply=wire.JobList, params=params)
+
+    found = list(listing.jobs(page, options.status, options.limit))
     rows = [
         (j.id, j.status, j.machine, text_of(j.money.cost_ucredits), j.description or j.kind)
-        for j in reply.jobs
+        for j in found
     ]
     lines = _table(rows, ("id", "status", "machine", "cost", "what")) if rows else ["No jobs."]
-    return _print(options, reply, lines)
+    return _print(options, wire.JobList(found), lines)
 
 
 def _job(http: Http, id: str) -> str:

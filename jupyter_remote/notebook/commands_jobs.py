@@ -10,7 +10,7 @@ from jupyter_remote.model import Status
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
-from jupyter_remote.notebook.options import Option, no_such
+from jupyter_remote.notebook.options import Option
 from jupyter_remote.notebook.render import machine_of, status_line
 from jupyter_remote.notebook.run import VALUE, restore
 from jupyter_remote.notebook.show import Shown, raise_end
@@ -25,16 +25,14 @@ LISTED = 20
 
 def jobs(context: Context, given: Given, words: list[str]) -> Table:
     status = given.get("status")
-    if status is not None and status not in list(Status):
-        raise no_such("status", status, [str(s) for s in Status])
-    limit = 1000 if given.get("all") else LISTED
+    limit = None if given.get("all") else LISTED
     found = [state_of(job.view) for job in context.client.jobs(status=status, limit=limit)]
-    more = len(found) == limit and not given.get("all")
+    none = f"no {status} jobs" if status else "no jobs yet: %%remote_run runs a cell as a job"
     return Table(
         ["job", "status", "what", "machine", "submitted", "ran", "cost"],
         [_row(state, time.time()) for state in found],
-        empty="no jobs yet: %%remote_run runs a cell as a job",
-        note=f"the newest {limit}; %remote jobs --all lists more" if more else "",
+        empty=none,
+        note=f"the newest {limit}; %remote jobs --all lists more" if len(found) == limit else "",
         numbers=(5, 6),
     )
 

@@ -26,7 +26,6 @@ class Sink(Protocol):
     def pace(self) -> Pace | None:
         """That its messages keep; None: there is nothing that drops them."""
 
-
     def stream(self, name: str, text: str) -> None: ...
 
     def display(

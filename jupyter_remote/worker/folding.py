@@ -200,7 +200,7 @@ class Folding:
 
     # -- displays
     def _hold(self, shown: Shown) -> None:
-        """The newest is shown when there is room: of the updates of one display, and of all else."""
+        """The newest is shown when there is room: of each display's updates, and of all others."""
         display_id = _display_id(shown.type, shown.data)
         if (old := self._held.pop(display_id, None)) is not None:
             self._count("display_data").add(len(old.data), 1)

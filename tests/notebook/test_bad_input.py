@@ -103,7 +103,7 @@ def test_a_cell_without_code_says_so_and_runs_nothing(cells, at):
 
 
 def test_mistakes_start_nothing_and_lose_nothing(cells):
-    assert "no jobs" in value(cells[13])
+    assert value(cells[13]) == "no failed jobs"
     assert value(cells[14]) == "[1, 2]"
 
 

@@ -266,6 +266,7 @@ def test_jobs_are_listed_shown_and_attached_to(tmp_path):
         "%remote cancel last",
         "%remote attach ffffffff",
         "%remote jobs --status lost",
+        "%remote jobs --all",
     )
     assert "said\n" in stream(cells[2])
     assert value(cells[3]) == "9"
@@ -275,6 +276,7 @@ def test_jobs_are_listed_shown_and_attached_to(tmp_path):
     assert "had ended before" in stream(cells[7])
     assert error(cells[8]).ename == "NotFound"
     assert "no status" in error(cells[9]).evalue
+    assert "the one" in value(cells[10])
 
 
 def test_a_kernel_that_starts_later_attaches_from_the_beginning(tmp_path):
