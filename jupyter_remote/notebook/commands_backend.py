@@ -130,7 +130,7 @@ def ledger(context: Context, given: Given, words: list[str]) -> Table:
         for entry in entries
     ]
     headings = ["time", "what", "account", "credits", "job"]
-    return Table(headings, rows, empty="the ledger is empty", numbers=(3,))
+    return Table(headings, rows, empty="the ledger is empty", numbers=(3,), whole=(0, 4))
 
 
 _MACHINES = (

@@ -34,6 +34,7 @@ def jobs(context: Context, given: Given, words: list[str]) -> Table:
         empty=none,
         note=f"the newest {limit}; %remote jobs --all lists more" if len(found) == limit else "",
         numbers=(5, 6),
+        whole=(0, 4),
     )
 
 

@@ -97,7 +97,9 @@ class Live:
             self._draws_at = 0.0
             if self.card is not None and not self.card.is_shown:
                 self.card.draw(self.state)
-        self.state = render(self.state, event)
+        before, self.state = self.state, render(self.state, event)
+        if self.state.waits_again and self.state.detail != before.detail:
+            self.relay.note(f"[{self.state.detail}]")
         self.relay.event(event)
         if event.type == "done":
             self.done = msgspec.json.decode(event.data, type=Done)

@@ -9,7 +9,7 @@ import pytest
 
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.card import Card
-from jupyter_remote.notebook.render import bundle, html_of, plain, text_of
+from jupyter_remote.notebook.render import bundle, card_json, html_of, plain, text_of
 from jupyter_remote.notebook.state import (
     MAX_BARS,
     CardState,
@@ -103,7 +103,7 @@ def test_text_of_users_stays_text(text):
     for drawn in (state, msgspec.structs.replace(state, status="failed")):
         page = Tags()
         page.feed(html_of(drawn, 1010.0))
-        assert set(page.tags) <= {"div", "span", "b", "code"}
+        assert set(page.tags) <= {"div", "span", "b", "code", "details", "summary"}
         assert page.attributes <= {
             "class",
             "style",
@@ -112,6 +112,7 @@ def test_text_of_users_stays_text(text):
             "aria-valuemin",
             "aria-valuemax",
             "aria-valuenow",
+            "aria-valuetext",
         }
         assert page.depth == 0
         shown = text_of(drawn, 1010.0)
@@ -220,6 +221,27 @@ def test_odd_bars_are_drawn(bar):
 def test_a_new_attempt_begins_with_no_bars():
     state = running(Bar(id="a", n=1), attempt=1)
     assert render(state, event("status", {"status": "running", "attempt": 2})).bars == ()
+
+
+def test_clock_and_meter_stand_still_between_two_attempts():
+    money = Money(rate_ucredits_per_h=USD_PER_H, hold_ucredits=USD_PER_H, cost_ucredits=7_000_000)
+    why = "ValueError: no; trying again in 2.1 s (retry 1 of 2)"
+    ended = view(status="queued", detail=why, attempt=1, started_at=1000.0, money=money)
+    state = after(event("status", ended))
+    assert text_of(state, 1010.0) == text_of(state, 5000.0)
+    assert f"queued: {why}" in text_of(state, 1010.0)
+    assert cost_now(state, 5000.0) == 7_000_000
+    assert card_json(state, 5000.0)["ticks"] is False
+    again = view(status="running", attempt=2, started_at=2000.0, money=money)
+    state = render(state, event("status", again))
+    assert cost_now(state, 2036.0) == 7_000_000 + USD_PER_H // 100
+    assert "attempt 2 · 36 s" in text_of(state, 2036.0)
+
+
+def test_the_attempt_is_shown_on_free_machines_too():
+    free = Money(rate_ucredits_per_h=0, hold_ucredits=0, cost_ucredits=0)
+    state = running(attempt=2, money=free)
+    assert "local · attempt 2 · 5.0 s · free" in text_of(state, 1005.0)
 
 
 def test_live_figures_are_shown_and_of_an_ended_job_the_peak():

@@ -77,6 +77,16 @@ def test_an_interrupt_after_the_end_leaves_the_rest_of_the_output(live, cell):
     assert "%remote logs 0123abcd" in cell.shown[-1][1]
 
 
+def test_between_the_outputs_of_two_attempts_stands_why_and_when(live, cell):
+    why = "ValueError: no; trying again in 2.1 s (retry 1 of 2)"
+    waiting = event("status", view(status="queued", detail=why, attempt=1))
+    for one in (display("first"), waiting, waiting, display("second")):
+        live.handle(one)
+    live.relay.settle()
+    assert [kind for kind, *_ in cell.shown] == ["display", "stderr", "display"]
+    assert cell.text("stderr") == f"[{why}]\n"
+
+
 def test_a_job_in_the_background_is_over_when_all_of_it_is_shown(live, cell):
     pump, over = Pump(), threading.Event()
     pump.add(live, over.set)
