@@ -295,11 +295,16 @@ class Client:
 
     # -- finding
     def job(self, id: str) -> Job:
-        """A job by its id, the unique beginning of it, or ``last``; from any kernel.
+        """A job by its id, the unique beginning of it, or ``last``; from any kernel. ``last`` is
+        the newest that this process submitted, without one the newest of all.
 
         Raises NotFound, and UsageError listing them when several begin so.
         """
         return self._context.job(str(id), self.namespace)
+
+    def remember(self, job: Job) -> None:
+        """Let ``last`` name this job from now on."""
+        self._context.newest = job.id
 
     def jobs(self, status: str | None = None, limit: int | None = 50) -> list[Job]:
         """The newest jobs of this user, of one status or of all; ``limit=None``: every one."""

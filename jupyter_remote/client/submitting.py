@@ -141,6 +141,7 @@ def submit(
     except errors.JupyterRemoteError:
         context.listener.forget(job.id)
         raise
+    context.newest = job.id
     job.accepted(reply.job)
     for notice in notices:
         job.say("notice", {"text": notice})
@@ -186,6 +187,7 @@ def _submit_group(
         for id in ids:
             context.listener.forget(id)
         raise
+    context.newest = ids[-1]
     for job in jobs:
         job.submitted = True
     if reply.missing:

@@ -107,7 +107,6 @@ def notebook(context: Context, given: Given, words: list[str]) -> None:
     options = run_options(given, context.defaults)
     named = {"description": options.description} if options.description else {}
     job = run.configured(context, options).run_notebook(path, files=options.files, **named)
-    context.last_job = job.id
     done = Shown(context, job, blocking=True).wait()
     executed = job.value_now()
     if executed is not None:

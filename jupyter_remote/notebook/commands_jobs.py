@@ -85,7 +85,7 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
     """The job's output goes on in this cell; its end comes home as if it had started here."""
     job = find(context, words)
     after = job.view.cursor if given.get("new") else 0
-    context.last_job = job.id
+    context.client.remember(job)
     shown = Shown(context, job, blocking=True, after=after)
     done = shown.wait()
     if done.job.kind not in ("cell", "script"):

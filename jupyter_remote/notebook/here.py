@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 
@@ -49,19 +51,23 @@ def _run(shell: Any, source: str) -> Any:
     transformed = shell.transform_cell(source)
     if not shell.should_run_async(source, transformed_cell=transformed):
         return shell.run_cell(source, store_history=False)
-    return _in_own_loop(shell, source, transformed)
+    return in_own_loop(
+        lambda: shell.run_cell_async(source, store_history=False, transformed_cell=transformed)
+    )
 
 
-def _in_own_loop(shell: Any, source: str, transformed: str) -> Any:
-    """Top-level ``await`` inside a magic: this thread's loop is busy with the outer cell."""
-    results: list[Any] = []
+def in_own_loop(coroutine: Callable[[], Any]) -> Any:
+    """What it gives or raises. This thread's loop is busy with the cell that calls."""
     context = contextvars.copy_context()
+    ended: Future[Any] = Future()
 
     def run() -> None:
-        cell = shell.run_cell_async(source, store_history=False, transformed_cell=transformed)
-        results.append(context.run(asyncio.run, cell))
+        try:
+            ended.set_result(context.run(asyncio.run, coroutine()))
+        except BaseException as error:
+            ended.set_exception(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    return results[0]
+    return ended.result()

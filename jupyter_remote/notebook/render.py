@@ -12,6 +12,7 @@ import msgspec
 from jupyter_remote.model import Reason, Status
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.state import (
+    HERE,
     REFUSED,
     CardState,
     at_completion,
@@ -270,7 +271,7 @@ def _as_of(state: CardState, now: float) -> str:
 
 def links_of(state: CardState) -> list[tuple[str, str]]:
     """Where more of the job is: a label, and what to type. Nothing of one never taken."""
-    if state.reason == REFUSED:
+    if state.reason == REFUSED or state.machine == HERE:
         return []
     short = words.short(state.id)
     return [("logs", f"%remote logs {short}"), ("receipt", f"%remote show {short}")]

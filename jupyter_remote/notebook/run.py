@@ -41,12 +41,27 @@ class Prepared(NamedTuple):
 def run_cell(context: Context, line: str, source: str) -> None:
     """The whole way of one cell. Raises what the remote code raises."""
     options = context.options(line)
-    if not context.enabled:
-        here.run_cell(context.shell, source)
+    if not context.enabled and not options.plan:
+        run_here(context, options, source)
     elif (prepared := prepare(context, options, source)) is None:
         print("nothing to do: the cell holds no code")
     else:
         run_prepared(context, options, prepared)
+
+
+def run_here(context: Context, options: RunOptions, source: str) -> None:
+    """The cell with the toggle off: what it leaves is as the options say."""
+    shell = context.shell
+    if options.name is None and options.outputs is None:
+        here.run_cell(shell, source)
+        return
+    from jupyter_remote.notebook import here_job
+
+    title = options.description or _title(shell, source)
+    job = here_job.cell(context.client, shell, title, options.outputs, source)
+    if options.name is not None:
+        shell.user_ns[options.name] = job
+    job.result()
 
 
 def prepare(context: Context, options: RunOptions, source: str) -> Prepared | None:

@@ -150,7 +150,6 @@ def submit(context: Context, send: Callable[[OnJob], Job], **how: Any) -> Shown:
             shown.refused(error)
         raise
     begun[0].submitted()
-    context.last_job = begun[0].job.id
     return begun[0]
 
 

@@ -12,6 +12,7 @@ from jupyter_remote.wire import Bar, Done, Event, JobView, Metrics
 
 FINAL = ("completed", "failed", "cancelled")
 REFUSED = "refused"  # reason of a job that never reached its backend; known here only
+HERE = "here"  # machine of what ran in the notebook's own kernel; no backend knows it
 MAX_BARS = 12  # shown; closed ones go first
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 
@@ -182,6 +183,57 @@ def test_with_the_toggle_off_everything_runs_here(tmp_path):
     assert "jupyter_remote" not in "\n".join(failed.traceback)
     assert value(cells[6]) == "6"
     assert value(cells[8]) == "False"
+
+
+def test_with_the_toggle_off_a_cell_leaves_what_its_options_say(tmp_path):
+    cells = run(
+        tmp_path,
+        "kept, gone = 1, 2\n@jr.remote\ndef f(x):\n    print('f of', x)\n    return 10 / x\n"
+        "@jr.remote\nasync def g(x):\n    return x",
+        "%remote off",
+        "%%remote_run --plan\nkept = 'ran'",
+        "%%remote_run -o c -n job\nc, d, kept = 3, 4, 5\ndel gone",
+        "(kept, gone, c, 'd' in globals(), job.result(), job.status, job.machine)",
+        "%%remote_run -n failed\n1 / 0",
+        "failed.status, failed.exception()",
+        "one, two = f.submit(5), f.submit(0)\n(one.done(), one.result(), two.status)",
+        "two.result()",
+        "f.map([1, 2]).results(), g.submit(7).result()",
+        "job",
+        "%remote off -h",
+        "%remote jobs",
+    )
+    assert "machine" in cells[2].outputs[0].data["text/plain"]
+    assert value(cells[4]) == "(1, 2, 3, False, {'c': 3}, 'completed', 'here')"
+    assert error(cells[5]).ename == "ZeroDivisionError"
+    assert value(cells[6]) == "('failed', ZeroDivisionError('division by zero'))"
+    assert value(cells[7]) == "(True, 2.0, 'failed')"
+    assert "f of 5" in stream(cells[7])
+    assert "return 10 / x" in re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error(cells[8]).traceback))
+    assert value(cells[9]) == "([10.0, 5.0], 7)"
+    assert "%remote" not in cards(cells[10])[0]["text/plain"]
+    assert "--out" in stream(cells[11])
+    assert "f" not in [line.split()[2] for line in value(cells[12]).splitlines()[2:]]
+
+
+def test_last_is_the_newest_job_of_the_kernel_however_it_was_submitted(tmp_path):
+    inner = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    nbformat.write(inner, tmp_path / "whole.ipynb")
+    cells = run(
+        tmp_path,
+        "def f(x):\n    return x\nclient = jr.Client()\n_ = client.submit(f, 1)",
+        "%remote show last",
+        "%%remote_run -d cell\nx = 1",
+        "%remote show last",
+        "_ = client.run_notebook('whole.ipynb')",
+        "%remote show last",
+        "batch = client.map(f, [1, 2])",
+        "client.job('last').id == batch[-1].id",
+    )
+    shown = [value(cells[i]) for i in (1, 3, 5)]
+    for text, what in zip(shown, ("f", "cell", "whole.ipynb"), strict=True):
+        assert f"what        {what}\n" in text
+    assert value(cells[7]) == "True"
 
 
 def test_captured_cells_keep_their_output(tmp_path):
