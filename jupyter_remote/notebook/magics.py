@@ -9,7 +9,7 @@ from IPython.core.magic import no_var_expand
 from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.notebook import context as contexts
 from jupyter_remote.notebook import groups
-from jupyter_remote.notebook.completion import complete_cell, complete_line
+from jupyter_remote.notebook.completion import matcher
 from jupyter_remote.notebook.control import Canceller, install, uninstall
 from jupyter_remote.notebook.options import HelpAsked
 from jupyter_remote.notebook.tracebacks import lines_of
@@ -60,8 +60,8 @@ def load(ipython: Any) -> None:
     context = contexts.set_shell(ipython)
     ipython.register_magic_function(remote_run, "cell", "remote_run")
     ipython.register_magic_function(remote, "line", "remote")
-    ipython.set_hook("complete_command", complete_line, str_key="%remote")
-    ipython.set_hook("complete_command", complete_cell, str_key="%%remote_run")
+    if matcher not in ipython.Completer.custom_matchers:
+        ipython.Completer.custom_matchers.append(matcher)
     if _with_body not in ipython.input_transformers_cleanup:
         ipython.input_transformers_cleanup.append(_with_body)
     for event in EVENTS:
@@ -79,6 +79,7 @@ def unload(ipython: Any) -> None:
     for kind, name in (("cell", "remote_run"), ("line", "remote")):
         ipython.magics_manager.magics[kind].pop(name, None)
     ipython.input_transformers_cleanup.remove(_with_body)
+    ipython.Completer.custom_matchers.remove(matcher)
     for event in EVENTS:
         ipython.events.unregister(event, _arrive)
     groups.uninstall(ipython)
