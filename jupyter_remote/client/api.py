@@ -40,6 +40,12 @@ if TYPE_CHECKING:
     from jupyter_remote.values import Packed
 
 
+class _Notebook(msgspec.Struct):
+    """What every notebook file says."""
+
+    nbformat: int
+
+
 class Client:
     """A backend, and jobs on it.
 
@@ -178,11 +184,18 @@ class Client:
         client = self.with_options(**options)
         file = Path(path)
         try:
-            packed = values.pack_raw(file.read_bytes(), chunked=False)
+            data = file.read_bytes()
+            msgspec.json.decode(data, type=_Notebook)
         except OSError as error:
             raise errors.UsageError(
                 f"{str(file)!r} cannot be read: {error.strerror}", hint="check the path"
             ) from error
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise errors.UsageError(
+                f"{str(file)!r} is not a notebook",
+                hint="it must be an .ipynb file, which is JSON and says its nbformat",
+            ) from None
+        packed = values.pack_raw(data, chunked=False)
         files = capture_files(list(client.options.files), file.parent)
         spec = JobSpec(
             kind="notebook",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
+from jupyter_remote.notebook import whole
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
@@ -86,9 +87,12 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
     job = find(context, words)
     after = job.view.cursor if given.get("new") else 0
     context.client.remember(job)
-    shown = Shown(context, job, blocking=True, after=after)
+    shown = Shown(context, job, blocking=True, after=after, results=False)
     done = shown.wait()
-    if done.job.kind not in ("cell", "script"):
+    if done.job.kind == "notebook":
+        whole.write(job)
+        return raise_end(context, done)
+    if done.job.kind == "call":
         raise_end(context, done)
         return job.result()
     if (home := context.expected(job.id)) is not None:
@@ -96,7 +100,10 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
     else:
         restore(context, shown)
     raise_end(context, done)
-    return context.shell.user_ns.pop(VALUE, None)
+    if VALUE in context.shell.user_ns:
+        return context.shell.user_ns.pop(VALUE)
+    shown.relay.show_result()
+    return None
 
 
 def result(context: Context, given: Given, words: list[str]) -> Any:
@@ -106,6 +113,8 @@ def result(context: Context, given: Given, words: list[str]) -> Any:
             f"job {say.short(job.id)} is {job.status}",
             hint=f"%remote attach {say.short(job.id)} waits for it",
         )
+    if job.view.kind == "notebook":
+        return whole.write(job)
     value = job.result()
     is_expression = isinstance(value, dict) and VALUE in value
     return value[VALUE] if is_expression else value

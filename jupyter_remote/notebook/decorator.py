@@ -38,6 +38,7 @@ class RemoteFunction(Generic[P, R]):
 
         That of a coroutine function is awaited, as its own call would be.
         """
+        __tracebackhide__ = True  # for IPython: whoever calls sees the function called
         context = contexts.current()
         if not context.enabled or inside_a_job():
             return self.__wrapped__(*args, **kwargs)
@@ -69,6 +70,7 @@ class RemoteFunction(Generic[P, R]):
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """A plain call, here."""
+        __tracebackhide__ = True
         return self.__wrapped__(*args, **kwargs)
 
     @property

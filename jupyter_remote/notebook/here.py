@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextvars
+import inspect
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -21,6 +23,22 @@ def run_cell(shell: Any, source: str) -> None:
             lines = shown[-1]
             error._render_traceback_ = lambda: lines
         raise error if not isinstance(error, SyntaxError) else syntax_error(shell, error)
+
+
+def evaluate(shell: Any, name: str, expression: ast.expr) -> Any:
+    """Its value; raises what it raises, shown without the frames of the magic. ``name`` is under
+    which its source is known."""
+    code = compile(ast.Expression(expression), name, "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    try:
+        value = eval(code, shell.user_ns)
+        return in_own_loop(lambda: value) if code.co_flags & inspect.CO_COROUTINE else value
+    except Exception as error:
+        tb = error.__traceback__
+        while tb is not None and tb.tb_frame.f_code.co_filename != name:
+            tb = tb.tb_next
+        lines = shell.InteractiveTB.structured_traceback(type(error), error, tb, tb_offset=0)
+        error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+        raise
 
 
 def syntax_error(shell: Any, error: SyntaxError) -> Exception:

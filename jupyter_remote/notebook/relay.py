@@ -53,6 +53,7 @@ class Relay:
 
     Parameters
     ----------
+    results: show what the last expression of the cell gives; else only :meth:`show_result` does.
     cleared: called after the cell was cleared, to show the card again; None: there is none.
     """
 
@@ -60,11 +61,14 @@ class Relay:
         self,
         sink: Sink,
         *,
+        results: bool = True,
         cleared: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.sink = sink
+        self._results = results
+        self._result: Output | None = None  # not shown yet
         self._cleared = cleared
         self._clock = clock
         self._sleep = sleep
@@ -99,6 +103,8 @@ class Relay:
                 self.note(str(data.get("text", "")))
             case "update_display_data":
                 self._update(Output(event.type, data))
+            case "execute_result" if not self._results:
+                self._result = Output(event.type, data)
             case _:
                 self._put(Output(event.type, data))
         self.flush()
@@ -128,6 +134,12 @@ class Relay:
     def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
         """What the job ended with, where that is not raised."""
         self._put(Output("error", {"ename": ename, "evalue": evalue, "traceback": traceback}))
+
+    def show_result(self) -> None:
+        """What the last expression gave, if that was held back."""
+        if self._result is not None:
+            self._put(self._result)
+            self.settle()
 
     def end(self) -> None:
         """The job ended: says how much was left out. What waits goes on being sent."""

@@ -64,11 +64,13 @@ def run_here(context: Context, options: RunOptions, source: str) -> None:
     job.result()
 
 
-def prepare(context: Context, options: RunOptions, source: str) -> Prepared | None:
+def prepare(
+    context: Context, options: RunOptions, source: str, *, value: bool = False
+) -> Prepared | None:
     """What would be sent; None: there is no code. Syntax errors and names that cannot travel end
-    here, before anything is sent."""
-    filename = _compiled_name(context.shell, source)
-    if filename is None:
+    here, before anything is sent. ``value``: that of a last expression comes home, too."""
+    filename, tree = compiled(context.shell, source)
+    if not tree.body:
         return None
     captured = capture_cell(
         source,
@@ -79,20 +81,22 @@ def prepare(context: Context, options: RunOptions, source: str) -> Prepared | No
         folder=os.getcwd(),
     )
     captured.files.extend(capture_files(options.files, os.getcwd()))
+    if value and isinstance(tree.body[-1], ast.Expr):
+        captured.assigned.append(VALUE)
     spec = _spec(context.shell, source, filename, captured, options)
     return Prepared(spec, captured, options.description or _title(context.shell, source))
 
 
-def _compiled_name(shell: Any, source: str) -> str | None:
-    """The filename for tracebacks; None: there is no code. Syntax errors end here."""
+def compiled(shell: Any, source: str) -> tuple[str, ast.Module]:
+    """The filename for tracebacks, and the tree. Syntax errors end here."""
     try:
         transformed = shell.transform_cell(source)
         name: str = shell.compile.cache(transformed, cell_number(shell), raw_code=source)
-        tree = shell.compile.ast_parse(transformed, filename=name)
+        tree: ast.Module = shell.compile.ast_parse(transformed, filename=name)
         compile(tree, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except SyntaxError as error:
         raise here.syntax_error(shell, error) from None
-    return name if tree.body else None
+    return name, tree
 
 
 def _spec(
@@ -107,6 +111,7 @@ def _spec(
         deleted=captured.deleted,
         unwatched=captured.unwatched,
         fixed=captured.fixed,
+        value_as=VALUE if VALUE in captured.assigned else "",
         files=[file.ref for file in captured.files],
         name=f"In [{cell_number(shell)}]",
         filename=filename,
@@ -207,7 +212,13 @@ def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Shown:
             notices=[] if options.quiet else captured.notices,
         )
 
-    return submit(context, send, blocking=not options.bg, card=not options.quiet)
+    return submit(
+        context,
+        send,
+        blocking=not options.bg,
+        card=not options.quiet,
+        results=not prepared.spec.value_as,  # who asked for the value shows it
+    )
 
 
 def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Shown) -> None:

@@ -39,6 +39,7 @@ class Shown:
     blocking: the cell waits; else the pump shows the job.
     card: show its state.
     outputs: show what it prints and draws.
+    results: show the value of its last expression.
     after: show only what it stored after this cursor.
     """
 
@@ -50,6 +51,7 @@ class Shown:
         blocking: bool,
         card: bool = True,
         outputs: bool = True,
+        results: bool = True,
         after: int = 0,
     ) -> None:
         self.context = context
@@ -61,6 +63,7 @@ class Shown:
         drawn = self._card(place) if card else None
         self.relay = Relay(
             place if outputs else _Silent(),
+            results=results,
             cleared=(lambda: self.live.redraw()) if isinstance(drawn, Card) else None,
         )
         self.live = Live(job, self.relay, drawn, self._ended)

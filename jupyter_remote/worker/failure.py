@@ -187,6 +187,9 @@ def shown_by(shell: Any, folders: Collection[str] = ()) -> Format:
     from IPython.core.error import UsageError
 
     def show(error: BaseException) -> list[str]:
+        own = getattr(error, "_render_traceback_", None)
+        if own is not None and not isinstance(error, JupyterRemoteError):
+            return [str(line) for line in own()]  # as IPython itself asks for it
         if isinstance(error, UsageError):
             return [f"UsageError: {message_of(error)}"]
         if isinstance(error, SyntaxError) and error.__traceback__ is None:

@@ -181,6 +181,8 @@ class KernelProcess:
             error = self._run_on_loop(self._with_ambient(run, state))
         except KeyboardInterrupt as interrupt:  # it came between two steps of user code
             error = interrupt
+        if run.spec.value_as and error is None:
+            namespace[run.spec.value_as] = self._shell.last_execution_result.result
         self._settle_deferred(error)
         self._stage(Stage.SAVING_RESULT)
         try:

@@ -40,7 +40,7 @@ class NotebookError(Exception):
         self._traceback = traceback
 
     def _render_traceback_(self) -> list[str]:
-        return self._traceback
+        return [*self._traceback, "", f"NotebookError: {self}"]
 
 
 class _Live(NotebookClient):
