@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from jupyter_remote.notebook import words
-from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, Sink
+from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, WIDGET_TYPE, Sink
 from jupyter_remote.wire import Event
 
 JOIN_S = 0.02
@@ -77,6 +77,7 @@ class Relay:
         self._sent_at = 0.0
         self._began_at = 0.0  # of the text that waits
         self._clear_waits = False
+        self._told_of_widgets = False
         self._ended = False
         self._folded: dict[str, dict[str, Any]] = {}  # the latest count of each stream
 
@@ -101,12 +102,8 @@ class Relay:
                 self._fold(event.job, data)
             case "notice":
                 self.note(str(data.get("text", "")))
-            case "update_display_data":
-                self._update(Output(event.type, data))
-            case "execute_result" if not self._results:
-                self._result = Output(event.type, data)
             case _:
-                self._put(Output(event.type, data))
+                self._display(Output(event.type, data))
         self.flush()
 
     def due(self) -> float | None:
@@ -122,6 +119,8 @@ class Relay:
         """Sends what has waited long enough."""
         while self.due() == 0.0:
             self._send()
+        if self._ended and not self._waiting:
+            self.sink.finish()
 
     def note(self, text: str) -> None:
         """A line of ours among the output."""
@@ -157,6 +156,7 @@ class Relay:
         """Returns when all is shown."""
         while (wait := self.due()) is not None:
             self._sleep(wait) if wait else self._send()
+        self.sink.finish()
 
     def drop(self, why: str) -> None:
         """Forgets what waits, and says so."""
@@ -190,6 +190,18 @@ class Relay:
     @property
     def _is_short(self) -> bool:
         return self.sink.pace is not None and self.sink.pace.is_short
+
+    def _display(self, output: Output) -> None:
+        widget = output.type in DISPLAYS and output.data["data"].pop(WIDGET_TYPE, None)
+        if output.type == "update_display_data":
+            self._update(output)
+        elif output.type == "execute_result" and not self._results:
+            self._result = output
+        else:
+            self._put(output)
+        if widget and not self._told_of_widgets:
+            self._told_of_widgets = True
+            self.note("[widgets of remote code are not live yet: they are shown as text]")
 
     def _put(self, output: Output) -> None:
         if self._clear_waits:

@@ -62,7 +62,7 @@ class Shown:
         place = sink_for(context.shell, blocking=blocking)
         drawn = self._card(place) if card else None
         self.relay = Relay(
-            place if outputs else _Silent(),
+            self._below(place, blocking) if outputs else _Silent(),
             results=results,
             cleared=(lambda: self.live.redraw()) if isinstance(drawn, Card) else None,
         )
@@ -75,6 +75,14 @@ class Shown:
         if kernel_of(self.context.shell) is None and self.context.shell is not None:
             return TextCard(lambda line: print(line, file=sys.stderr, flush=True))
         return None  # captured, or a script: only what the code itself shows
+
+    def _below(self, place: Sink, blocking: bool) -> Sink:
+        """Where the output goes: into its cell also when another one runs."""
+        if not isinstance(place, KernelSink) or front_of(self.context.shell) != "still" or blocking:
+            return place
+        from jupyter_remote.notebook.collected import CollectedSink
+
+        return CollectedSink(place)
 
     def begin(self) -> None:
         """Takes the job's events while it is being submitted. If that takes a moment the card

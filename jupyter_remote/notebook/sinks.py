@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from jupyter_remote.errors import as_coloured
 from jupyter_remote.notebook.pace import DIRECT, SERVER, Pace, Rate
 
 if TYPE_CHECKING:
     from jupyter_remote.notebook.card import Front
 
+WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 ENVELOPE_BYTES = 600  # of a message beside its text
 
 Bundle = dict[str, Any]
@@ -42,6 +44,9 @@ class Sink(Protocol):
     def clear(self, wait: bool) -> None: ...
 
     def error(self, ename: str, evalue: str, traceback: list[str]) -> None: ...
+
+    def finish(self) -> None:
+        """All that there is was given, for now."""
 
 
 class KernelSink:
@@ -99,6 +104,8 @@ class KernelSink:
     def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
         self._send("error", {"ename": ename, "evalue": evalue, "traceback": traceback})
 
+    def finish(self) -> None: ...
+
 
 class Relayed:
     """A remote value as its MIME bundle, for a display hook that wants an object."""
@@ -154,7 +161,10 @@ class LocalSink:
             self._shell.display_pub.clear_output(wait)
 
     def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
-        self.stream("stderr", "\n".join(traceback or [f"{ename}: {evalue}"]) + "\n")
+        lines = as_coloured(traceback or [f"{ename}: {evalue}"])
+        self.stream("stderr", "\n".join(lines) + "\n")
+
+    def finish(self) -> None: ...
 
     def _text(self, data: Bundle) -> None:
         self.stream("stdout", f"{data.get('text/plain', '')}\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from jupyter_remote.errors import JupyterRemoteError
+from jupyter_remote.errors import JupyterRemoteError, as_coloured
 
 HINT = 88  # characters of a line of a hint: front ends break longer ones inside of words
 
@@ -17,4 +17,4 @@ def lines_of(error: Exception) -> list[str]:
     if type(error)._render_traceback_ is not JupyterRemoteError._render_traceback_:
         return error._render_traceback_()
     hint = textwrap.wrap(error.hint, HINT, break_on_hyphens=False, break_long_words=False)
-    return [f"\x1b[31m{type(error).__name__}\x1b[39m: {error.message}", *hint]
+    return as_coloured([f"\x1b[31m{type(error).__name__}\x1b[39m: {error.message}", *hint])

@@ -141,6 +141,27 @@ def test_a_job_in_the_background_comes_home_between_cells(tmp_path):
     assert WIDGET not in card
 
 
+def test_what_a_job_in_the_background_shows_is_in_the_saved_notebook(tmp_path):
+    cells = run(
+        tmp_path,
+        "%%remote_run --bg -n job -q\nimport sys\nfrom IPython.display import display, HTML\n"
+        "print('<said>')\nprint('warned', file=sys.stderr)\ndisplay(HTML('<b>bold</b>'))\n"
+        "display(1, display_id='d').update(2)\n'last'",
+        "job.result(30)",
+        "%%remote_run --bg -n failing -q\nimport time\ntime.sleep(0.2)\n1 / 0",
+        "failing.exception(30)",
+        "print('between')",
+    )
+    (output,) = cells[0].outputs
+    assert (
+        output.data["text/plain"] == "<said>\nwarned\n<IPython.core.display.HTML object>\n2\n'last'"
+    )
+    assert "<pre>&lt;said&gt;</pre>" in output.data["text/html"]
+    assert "<b>bold</b>" in output.data["text/html"]
+    assert "ZeroDivisionError: division by zero" in cells[2].outputs[0].data["text/plain"]
+    assert "\x1b" not in cells[2].outputs[0].data["text/plain"]
+
+
 def test_a_call_of_a_remote_function_blocks_and_gives_its_value(tmp_path):
     cells = run(
         tmp_path,

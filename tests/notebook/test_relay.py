@@ -7,7 +7,7 @@ import pytest
 
 from jupyter_remote.notebook.pace import SERVER, Pace
 from jupyter_remote.notebook.relay import MAX_TEXT, Relay
-from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, KernelSink, LocalSink
+from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, WIDGET_TYPE, KernelSink, LocalSink
 from jupyter_remote.wire import Event, raw
 
 JOB = "0123abcd-0000-4000-8000-000000000000"
@@ -53,6 +53,9 @@ class Cell:
 
     def error(self, ename, evalue, traceback):
         self._show("error", ename)
+
+    def finish(self):
+        pass
 
     def text(self, name: str) -> str:
         return "".join(text for kind, text, *_ in self.shown if kind == name)
@@ -278,6 +281,20 @@ def test_updates_keep_their_display_id(relay, cell):
         )
     )
     assert cell.shown == [("update", {"text/plain": "2"}, {"display_id": "d"})]
+
+
+def test_a_widget_is_shown_as_text_and_told_of_once(relay, cell):
+    view = {"model_id": "m"}
+    for number in range(2):
+        data = {"text/plain": f"IntSlider({number})", WIDGET_TYPE: view}
+        relay.event(event("display_data", data=data, metadata={}))
+    relay.event(event("execute_result", data={"text/plain": "x", WIDGET_TYPE: view}))
+    assert [shown[1] for shown in cell.shown if shown[0] in ("display", "result")] == [
+        {"text/plain": "IntSlider(0)"},
+        {"text/plain": "IntSlider(1)"},
+        {"text/plain": "x"},
+    ]
+    assert cell.text("stderr").count("not live yet") == 1
 
 
 def test_unknown_events_are_left_alone(relay, cell):
