@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from jupyter_remote import connection, errors, wire
+from jupyter_remote.amounts import size
 from jupyter_remote.client import doctor as checks
 from jupyter_remote.client import listing
 from jupyter_remote.client.embedded import is_alive, is_backend
@@ -150,7 +151,7 @@ def machines(options: Options) -> int:
         (
             m.id,
             f"{m.cpus:g}",
-            f"{m.memory_bytes / 2**30:.0f} GiB",
+            size(m.memory_bytes),
             f"{m.gpu_count} x {m.gpu}" if m.gpu else "-",
             f"${m.usd_per_h:.4g}/h" + (" (simulated)" if m.simulated else ""),
         )

@@ -11,6 +11,7 @@ from collections import deque
 
 import msgspec
 
+from jupyter_remote.amounts import size
 from jupyter_remote.wire import encode
 
 MIB = 1024 * 1024
@@ -52,19 +53,10 @@ def notice(text: str) -> Shown:
     return Shown("notice", encode({"text": text}))
 
 
-def size_text(size_bytes: float) -> str:
-    """For people: ``2.1 GB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size_bytes < 1000 or unit == "GB":
-            break
-        size_bytes /= 1000
-    return f"{size_bytes:.0f} bytes" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
-
-
 def too_large(msg_type: str, size_bytes: int, limit_bytes: int) -> str:
     """What is said in the place of an output."""
-    limit = size_text(limit_bytes)
-    return f"{msg_type} of {size_text(size_bytes)} is not shown: the limit is {limit}"
+    limit = size(limit_bytes)
+    return f"{msg_type} of {size(size_bytes)} is not shown: the limit is {limit}"
 
 
 def collapse(text: str) -> str:

@@ -205,7 +205,7 @@ def test_a_plan_says_what_is_shipped_and_what_it_costs() -> None:
     plan = Plan(reply, [wire.NameInfo("<x>", "ndarray", 1 << 20)], [], [segment])
     assert (plan.price, plan.credits, plan.missing_bytes) == (0.88, 88.0, 1 << 19)
     text = repr(plan)
-    for expected in ("g5.xlarge", "simulated", "$0.44/h", "512 KB of 1 MB there", "2 h"):
+    for expected in ("g5.xlarge", "simulated", "$0.44/h", "512 kB of 1 MB there", "2 h"):
         assert expected in text
     assert "8.00 credits are missing" in text
     assert "&lt;x&gt;" in plan._repr_html_()

@@ -248,17 +248,17 @@ def test_live_figures_are_shown_and_of_an_ended_job_the_peak():
     gpu = GpuMetrics(name="T4", use_percent=71, memory_bytes=2**30, memory_total_bytes=2**34)
     metrics = Metrics(at=0, cpu_percent=182.4, memory_bytes=2**20, gpus=[gpu])
     live = running(metrics=metrics)
-    assert "CPU 182 % · memory 1.0 MB · T4 71 % · 1.0 GB of 16.0 GB" in text_of(live, 1001.0)
+    assert "CPU 182 % · memory 1 MB · T4 71 % · 1 GB of 16 GB" in text_of(live, 1001.0)
     metrics = msgspec.structs.replace(metrics, peak_memory_bytes=3 * 2**20)
     ended = after(status="completed", metrics=metrics)
-    assert "peak memory 3.0 MB" in text_of(ended, 1001.0)
+    assert "peak memory 3 MB" in text_of(ended, 1001.0)
     assert "CPU" not in text_of(ended, 1001.0)
 
 
 def test_left_out_output_names_where_it_is():
     counts = [{"name": "stdout", "bytes": mb * 2**20, "lines": 9} for mb in (1, 2, 3)]  # in all
     state = after(*(event("folded", count) for count in counts))
-    assert "3.0 MB of output left out here: %remote logs 0123abcd" in html_of(state, 0.0)
+    assert "3 MB of output left out here: %remote logs 0123abcd" in html_of(state, 0.0)
 
 
 def test_displays_that_were_left_out_are_no_output_of_a_log():
