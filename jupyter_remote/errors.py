@@ -5,12 +5,16 @@ Codes cross the wire (see :mod:`jupyter_remote.wire`, which maps them to HTTP); 
 
 from __future__ import annotations
 
+import functools
+import re
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
 _OURS = str(Path(__file__).parent)
+_HEAD = "Traceback (most recent call last)"  # of IPython's tracebacks, at the end of a line
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class JupyterRemoteError(Exception):
@@ -35,29 +39,74 @@ class JupyterRemoteError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Called by IPython in place of its own traceback: the user's frames, none of ours."""
-        shell: Any = sys.modules["IPython"].get_ipython()
-        cause, suppressed = self.__cause__, self.__suppress_context__
-        self.__cause__ = None  # what went wrong inside of ours is for us
-        try:
-            lines: list[str] = shell.InteractiveTB.structured_traceback(
-                type(self), self, _users(self.__traceback__), tb_offset=0
-            )
-        finally:
-            self.__cause__, self.__suppress_context__ = cause, suppressed
-        return lines
+        return _traceback_of(self)
+
+
+# --- how they look in a notebook -------------------------------------------------------------
+def explain(error: BaseException, note: str) -> None:
+    """Adds a line to an exception that is not ours, and shows it without our frames."""
+    error.add_note(note)
+    error._render_traceback_ = functools.partial(_explained, error)  # type: ignore[attr-defined]
+
+
+def _explained(error: BaseException) -> list[str]:
+    notes = getattr(error, "__notes__", [])
+    lines = _traceback_of(error)
+    return [*lines, *(note for note in notes if not any(note in line for line in lines))]
+
+
+def _traceback_of(error: BaseException) -> list[str]:
+    """As IPython shows it, with the user's frames that called ours."""
+    cause, suppressed = error.__cause__, error.__suppress_context__
+    error.__cause__ = None  # what went wrong inside of ours is for us
+    try:
+        return _structured(error, _users(error.__traceback__))
+    finally:
+        error.__cause__, error.__suppress_context__ = cause, suppressed
+
+
+def _structured(error: BaseException, tb: TracebackType | None) -> list[str]:
+    shell: Any = sys.modules["IPython"].get_ipython()
+    if tb is None:
+        text = str(error)
+        name = f"\x1b[31m{type(error).__name__}\x1b[39m"
+        return as_coloured([f"{name}: {text}" if text else name])
+    show = shell.InteractiveTB.structured_traceback
+    lines: list[str] = show(type(error), error, tb, tb_offset=0)
+    return lines
+
+
+def as_coloured(lines: list[str]) -> list[str]:
+    """Lines without colours where the shell of this process shows none."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    plain = str(getattr(shell, "colors", "")).lower() == "nocolor"
+    return [_COLOUR.sub("", line) for line in lines] if plain else lines
 
 
 def _users(tb: TracebackType | None) -> TracebackType | None:
-    """The frames of the user's code that called ours."""
+    """The frames of the user's code that called ours; not a cell's own call of a magic."""
     kept: list[TracebackType] = []
-    while tb is not None and not (file := tb.tb_frame.f_code.co_filename).startswith(_OURS):
-        if "/IPython/core/" not in Path(file).as_posix():  # what runs a cell
+    while tb is not None and not (code := tb.tb_frame.f_code).co_filename.startswith(_OURS):
+        if "/IPython/core/" not in Path(code.co_filename).as_posix():  # what runs a cell
             kept.append(tb)
+        elif code.co_name in ("run_cell_magic", "run_line_magic") and len(kept) == 1:
+            kept.clear()
         tb = tb.tb_next
     rest: TracebackType | None = None
     for entry in reversed(kept):
         rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return rest
+
+
+def _below_callers(lines: list[str], tb: TracebackType | None) -> list[str]:
+    """The lines of a remote traceback below those of the user's frames that called."""
+    heads = [i for i, line in enumerate(lines) if _COLOUR.sub("", line).endswith(_HEAD)]
+    callers = _users(tb)
+    if not heads or callers is None:
+        return lines
+    shown = _structured(Exception(), callers)
+    begin = next(i for i, line in enumerate(shown) if _HEAD in line) + 1
+    return [*lines[: heads[-1] + 1], *shown[begin:-1], *lines[heads[-1] + 1 :]]
 
 
 # --- what the user gave us -------------------------------------------------------------------
@@ -184,6 +233,12 @@ class JobLost(JupyterRemoteError):
     code = "job_lost"
 
 
+class StillRunning(JupyterRemoteError, TimeoutError):
+    """It did not end within the time that was given to wait; it goes on."""
+
+    code = "still_running"
+
+
 class JobTimedOut(JupyterRemoteError):
     """The job reached its time limit and was stopped."""
 
@@ -212,8 +267,10 @@ class RemoteError(JupyterRemoteError):
         self.traceback = traceback or []
 
     def _render_traceback_(self) -> list[str]:
-        """Called by IPython in place of its own traceback."""
-        return self.traceback or [str(self)]
+        """Called by IPython in place of its own traceback: the remote one, below the frames of
+        the user's code that called."""
+        lines = self.traceback or [str(self)]
+        return as_coloured(_below_callers(lines, self.__traceback__))
 
 
 class CompositeError(ExceptionGroup[Exception], JupyterRemoteError):

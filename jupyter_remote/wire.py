@@ -148,6 +148,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     deleted: list[str] = []  # cell: names that its AST deletes
     unwatched: list[int] = []  # cell: numbers that stand for nothing that the notebook has
     fixed: list[int] = []  # cell: numbers of inputs that cannot be changed where they are
+    value_as: str = ""  # cell: the name under which the value of its last expression comes home
     files: list[FileRef] = []
     name: str = ""  # "In [3]", or the function's name: how tracebacks call the code
     filename: str = ""  # the filename under which the notebook compiled the cell

@@ -12,7 +12,7 @@ import msgspec
 
 from jupyter_remote import errors
 from jupyter_remote import settings as settings_module
-from jupyter_remote.client import submitting, transfer
+from jupyter_remote.client import listing, submitting, transfer
 from jupyter_remote.client.batch import Batch
 from jupyter_remote.client.context import Context
 from jupyter_remote.client.handle import EventCallback
@@ -20,7 +20,7 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.plan import Plan
-from jupyter_remote.model import Balance, Entry, MachineType, Status
+from jupyter_remote.model import Balance, Entry, MachineType
 from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 
 
 BATCH_INLINE_BYTES = 256 * 1024  # of its function that the jobs of a batch may hold together
+
+
+class _Notebook(msgspec.Struct):
+    """What every notebook file says."""
+
+    nbformat: int
 
 
 class Client:
@@ -184,11 +190,18 @@ class Client:
         client = self.with_options(**options)
         file = Path(path)
         try:
-            packed = values.pack_raw(file.read_bytes(), chunked=False)
+            data = file.read_bytes()
+            msgspec.json.decode(data, type=_Notebook)
         except OSError as error:
             raise errors.UsageError(
                 f"{str(file)!r} cannot be read: {error.strerror}", hint="check the path"
             ) from error
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise errors.UsageError(
+                f"{str(file)!r} is not a notebook",
+                hint="it must be an .ipynb file, which is JSON and says its nbformat",
+            ) from None
+        packed = values.pack_raw(data, chunked=False)
         files = capture_files(list(client.options.files), file.parent)
         spec = JobSpec(
             kind="notebook",
@@ -302,20 +315,21 @@ class Client:
 
     # -- finding
     def job(self, id: str) -> Job:
-        """A job by its id, the unique beginning of it, or ``last``; from any kernel.
+        """A job by its id, the unique beginning of it, or ``last``; from any kernel. ``last`` is
+        the newest that this process submitted, without one the newest of all.
 
         Raises NotFound, and UsageError listing them when several begin so.
         """
         return self._context.job(str(id), self.namespace)
 
-    def jobs(self, status: str | None = None, limit: int = 50) -> list[Job]:
-        """The newest jobs of this user, of one status or of all."""
-        if status is not None and status not in list(Status):
-            raise errors.UsageError(
-                f"there is no status {status!r}", hint=f"it is one of {', '.join(Status)}"
-            )
-        page = self._context.jobs_page({"status": status, "limit": limit})
-        return [self._context.handle(view, self.namespace) for view in page.jobs]
+    def remember(self, job: Job) -> None:
+        """Let ``last`` name this job from now on."""
+        self._context.newest = job.id
+
+    def jobs(self, status: str | None = None, limit: int | None = 50) -> list[Job]:
+        """The newest jobs of this user, of one status or of all; ``limit=None``: every one."""
+        found = listing.jobs(self._context.jobs_page, status, limit)
+        return [self._context.handle(view, self.namespace) for view in found]
 
     # -- money and machines
     def machines(self, gpu: str | None = None) -> list[MachineType]:

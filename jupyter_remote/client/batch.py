@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, overload
 
 from jupyter_remote import errors
@@ -59,9 +60,10 @@ class Batch(Sequence[Job]):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for all, ``timeout`` seconds at most. Returns whether all have ended."""
         until = None if timeout is None else time.monotonic() + timeout
-        for job in self._jobs:
-            if not job.wait(None if until is None else max(0.0, until - time.monotonic())):
-                return False
+        with _interruptible():
+            for job in self._jobs:
+                if not job.wait(None if until is None else max(0.0, until - time.monotonic())):
+                    return False
         return True
 
     def results(
@@ -73,7 +75,7 @@ class Batch(Sequence[Job]):
         ``timeout`` seconds.
         """
         if not self.wait(timeout):
-            raise TimeoutError(f"{self!r} after {timeout:g} s")
+            raise self._late(timeout)
         raised = [job.exception() for job in self._jobs]
         if not return_exceptions:
             self._raise([e for e in raised if isinstance(e, Exception)])
@@ -90,17 +92,19 @@ class Batch(Sequence[Job]):
         ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for job in self._jobs:
             job.add_done_callback(ended.put)
-        for number in range(len(self._jobs)):
+        for _ in self._jobs:
             while True:
                 try:
-                    yield ended.get(timeout=STEP_S)
+                    with _interruptible():
+                        job = ended.get(timeout=STEP_S)
+                    yield job
                     break
                 except queue.Empty:
                     waiting = next((job for job in self._jobs if not job.done()), None)
                     if waiting is not None:
                         waiting.wait(0.001)  # raises when the backend is away for long
                 if until is not None and time.monotonic() > until:
-                    raise TimeoutError(f"{len(self) - number} of {len(self)} jobs have not ended")
+                    raise self._late(timeout)
 
     def cancel(self, force: bool = False) -> int:
         """Ask all that have not ended to stop; returns how many."""
@@ -121,12 +125,29 @@ class Batch(Sequence[Job]):
         self._raise([e for job, e in pairs if job.exception() and isinstance(e, Exception)])
         return list(given)
 
+    def _late(self, timeout: float | None) -> errors.StillRunning:
+        done, _, total = self.progress
+        return errors.StillRunning(
+            f"{total - done} of {total} jobs have not ended after {timeout or 0:g} s",
+            hint="they go on: ask again, or stop them with cancel()",
+        )
+
     def _raise(self, raised: list[Exception]) -> None:
         if len(raised) == 1:
-            raise raised[0]
+            raise raised[0].with_traceback(None)
         if raised:
             what = f"{len(raised)} of {len(self._jobs)} jobs failed"
             raise errors.CompositeError(what, raised)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.__notes__ = []  # of the one job that was waited for
+        errors.explain(error, "the jobs go on; cancel() stops them")
+        raise
 
 
 async def _result_of(job: Job) -> Any:

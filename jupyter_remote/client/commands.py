@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from jupyter_remote import connection, errors, wire
+from jupyter_remote.amounts import size
 from jupyter_remote.client import doctor as checks
-from jupyter_remote.client import embedded
+from jupyter_remote.client import embedded, listing
 from jupyter_remote.http import Http
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT, credits_of, text_of, usd_of
 from jupyter_remote.settings import load
@@ -91,14 +92,18 @@ def _gone(found: connection.Connection, within_s: float) -> bool:
 
 
 def jobs(options: Options) -> int:
-    params = {"limit": options.limit, **({"status": options.status} if options.status else {})}
-    reply = _http().call("GET", "/v1/jobs", reply=wire.JobList, params=params)
+    http = _http()
+
+    def page(params: dict[str, object]) -> wire.JobList:
+        return http.call("GET", "/v1/jobs", reply=wire.JobList, params=params)
+
+    found = list(listing.jobs(page, options.status, options.limit))
     rows = [
         (j.id, j.status, j.machine, text_of(j.money.cost_ucredits), j.description or j.kind)
-        for j in reply.jobs
+        for j in found
     ]
     lines = _table(rows, ("id", "status", "machine", "cost", "what")) if rows else ["No jobs."]
-    return _print(options, reply, lines)
+    return _print(options, wire.JobList(found), lines)
 
 
 def _job(http: Http, id: str) -> str:
@@ -140,7 +145,7 @@ def machines(options: Options) -> int:
         (
             m.id,
             f"{m.cpus:g}",
-            f"{m.memory_bytes / 2**30:.0f} GiB",
+            size(m.memory_bytes),
             f"{m.gpu_count} x {m.gpu}" if m.gpu else "-",
             f"${m.usd_per_h:.4g}/h" + (" (simulated)" if m.simulated else ""),
         )

@@ -20,6 +20,7 @@ from jupyter_remote.pickling import tensors
 from jupyter_remote.wire import Done, InputsReply, JobList, JobView, Parcel
 
 PREFIX_LIMIT = 10
+_newest: dict[str, str] = {}  # address of a backend → the job that `last` names in this process
 FULL_ID = 36  # characters of a UUID
 
 
@@ -37,14 +38,25 @@ class Context:
         self._end()
 
     def job(self, id: str, namespace: dict[str, Any] | None) -> Job:
-        """By its id or the unique beginning of it; ``last`` is the newest.
+        """By its id or the unique beginning of it; ``last`` is the newest of this process, however
+        it was submitted, and without one the newest of all.
 
         Raises NotFound, and UsageError listing the jobs when several begin so.
         """
+        id = self.newest or id if id == "last" else id
         own = self.listener.live(id)
         if isinstance(own, Job):
             return own
         return self.handle(self._newest() if id == "last" else self._find(id), namespace)
+
+    @property
+    def newest(self) -> str:
+        """The job that ``last`` names; empty: none of this process."""
+        return _newest.get(self.link.settings.url, "")
+
+    @newest.setter
+    def newest(self, id: str) -> None:
+        _newest[self.link.settings.url] = id
 
     def handle(self, view: JobView, namespace: dict[str, Any] | None) -> Job:
         """The handle that follows this job already, or a new one."""

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from jupyter_remote import __version__, connection, errors
+from jupyter_remote.amounts import size
 from jupyter_remote.client import embedded
 from jupyter_remote.connection import HOME_FILE_NAME
 from jupyter_remote.http import Http
@@ -85,7 +86,7 @@ def _writable(what: str, folder: Path) -> Finding:
 
 def _space(home: Path) -> Finding:
     free = shutil.disk_usage(_existing(home)).free
-    text = f"{free / 2**30:.1f} GiB are free where the backend keeps its state."
+    text = f"{size(free)} are free where the backend keeps its state."
     if free < LEAST_FREE_BYTES:
         return Finding("error", text, "Free some space, or set JUPYTER_REMOTE_HOME elsewhere.")
     return Finding("ok", text)

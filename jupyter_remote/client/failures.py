@@ -105,7 +105,9 @@ def _cancelled(done: Done, remote: Exception | None, interrupts: bool) -> errors
         bases = (*bases, KeyboardInterrupt)
     if done.error is not None and done.error.traceback:
         lines = done.error.traceback
-        namespace["_render_traceback_"] = lambda self: [*lines, f"JobCancelled: {self}"]
+        namespace["_render_traceback_"] = lambda self: errors.as_coloured(
+            [*lines, f"JobCancelled: {self}"]
+        )
     made: type[errors.JobCancelled] = type("JobCancelled", bases, namespace)
     error = made(f"job {done.job.id[:8]} was cancelled")
     error.__cause__ = remote

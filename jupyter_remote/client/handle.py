@@ -163,6 +163,10 @@ class Handle(Future[Any]):
                 for callback in list(self._told):
                     callback(event)
 
+    def forget(self) -> None:
+        """The submit was refused: there will be no events."""
+        self._context.listener.forget(self.id)
+
     def vanished(self) -> None:
         """The backend does not know it any more."""
         with self._order:

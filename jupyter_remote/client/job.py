@@ -178,13 +178,17 @@ class Job(Handle):
         """Wait until it ended, ``timeout`` seconds at most. Returns whether it has."""
         self._follow()
         until = None if timeout is None else time.monotonic() + timeout
-        with self._condition:
-            while not super().done():
-                left = STEP_S if until is None else min(STEP_S, until - time.monotonic())
-                if left <= 0:
-                    return False
-                self._condition.wait(left)
-                self._check_stream()
+        try:
+            with self._condition:
+                while not super().done():
+                    left = STEP_S if until is None else min(STEP_S, until - time.monotonic())
+                    if left <= 0:
+                        return False
+                    self._condition.wait(left)
+                    self._check_stream()
+        except KeyboardInterrupt as error:
+            errors.explain(error, f"job {self.id[:8]} goes on; cancel() stops it")
+            raise
         return True
 
     def result(self, timeout: float | None = None) -> Any:
@@ -220,7 +224,10 @@ class Job(Handle):
 
     def _wait(self, timeout: float | None) -> None:
         if not super().done() and not self.wait(timeout):
-            raise TimeoutError(f"job {self.id[:8]} is still {self._job.status} after {timeout:g} s")
+            raise errors.StillRunning(
+                f"job {self.id[:8]} is still {self._job.status} after {timeout:g} s",
+                hint="it goes on: ask again, or stop it with cancel()",
+            )
 
     async def _awaited(self) -> Any:
         import asyncio

@@ -17,9 +17,9 @@ from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from pathlib import Path
 
+from jupyter_remote.amounts import size as in_words
 from jupyter_remote.client import sources
 from jupyter_remote.client.files import SKIPPED, CapturedFile, Inline, captured
-from jupyter_remote.client.shipping import in_words
 from jupyter_remote.errors import CaptureError
 
 DATA_BYTES = 10_000_000  # a larger file of a package that is not Python stays here

@@ -8,18 +8,15 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from jupyter_remote.amounts import memory_bytes
 from jupyter_remote.errors import UsageError
 from jupyter_remote.money import meter
 from jupyter_remote.wire import Need
 
 Visibility: TypeAlias = Literal["private", "unlisted", "public"]
 
-_UNITS = {
-    "timeout": {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400},
-    "memory": {"": 1, "b": 1}
-    | {p + s: 1024**i for i, p in enumerate("kmgt", 1) for s in ("", "b")},
-}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*?)(?:ib)?")
+_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,15 +67,14 @@ def _amount(name: str, value: Any) -> float:
     """A number above zero, or a text with a unit."""
     amount: float | None = None
     if isinstance(value, str) and (match := _AMOUNT.fullmatch(value.strip().lower())):
-        unit = _UNITS.get(name, {"": 1}).get(match[2])
+        unit = (_SECONDS if name == "timeout" else {"": 1}).get(match[2])
         amount = None if unit is None else float(match[1]) * unit
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         amount = float(value)
     if amount is None or not 0 < amount < float("inf"):
-        examples = {"timeout": "90 or '2h'", "memory": "'16GB'"}
+        example = "90 or '2h'" if name == "timeout" else "2"
         raise UsageError(
-            f"{name}={value!r} is not an amount above zero",
-            hint=f"write {name}={examples.get(name, '2')}",
+            f"{name}={value!r} is not an amount above zero", hint=f"write {name}={example}"
         )
     return amount
 
@@ -90,11 +86,12 @@ def _limit(options: Options, name: str, value: Any) -> Options:
     return _set(options, max_cost_ucredits=cost)
 
 
-def _number(options: Options, name: str, value: Any) -> Options:
-    amount = 0.0 if value is None else _amount(name, value)
-    return (
-        _need(options, cpus=amount) if name == "cpus" else _need(options, memory_bytes=int(amount))
-    )
+def _cpus(options: Options, name: str, value: Any) -> Options:
+    return _need(options, cpus=0.0 if value is None else _amount(name, value))
+
+
+def _memory(options: Options, name: str, value: Any) -> Options:
+    return _need(options, memory_bytes=0 if value is None else memory_bytes(value))
 
 
 def _retries(options: Options, name: str, value: Any) -> Options:
@@ -123,8 +120,8 @@ def _set(options: Options, **changes: Any) -> Options:
 _READ: dict[str, Any] = {
     "machine": lambda o, n, v: _need(o, machine=str(v or "")),
     "gpu": _gpu,
-    "cpus": _number,
-    "memory": _number,
+    "cpus": _cpus,
+    "memory": _memory,
     "max_cost": _limit,
     "timeout": _limit,
     "retries": _retries,

@@ -103,7 +103,7 @@ def _line(type: str, data: msgspec.Raw) -> str:
     if type == "notice":
         return f"{content['text']}\n"
     if displays := content.get("displays"):
-        return f"… {displays:,} displays ({content['bytes']:,} bytes) are not shown\n"
+        return f"… {displays:,} displays are left out: there were too many at a time\n"
     return (
         f"… {content['lines']:,} lines ({content['bytes']:,} bytes) of {content['name']} "
         "are folded; job.logs() has them\n"

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import NamedTuple
 
+from jupyter_remote.amounts import duration, size
 from jupyter_remote.money import meter
 from jupyter_remote.wire import NameInfo, PlanReply, Segment
 
@@ -97,7 +98,7 @@ class Plan:
             parts.append(f"{machine.gpu_count} × {machine.gpu} {size(machine.gpu_memory_bytes)}")
         if machine.simulated:
             parts.append("simulated: runs on this computer, priced as there")
-        return ", ".join(part for part in parts if part != "0 bytes")
+        return ", ".join(part for part in parts if part != "0 B")
 
     def _price(self) -> str:
         if not self.reply.rate_ucredits_per_h:
@@ -131,25 +132,3 @@ def _missing_bytes(segment: Segment, chunks: list[str]) -> int:
     if not segment.chunks:
         return segment.size_bytes
     return sum(length for digest, length in segment.chunks if digest in lacking)
-
-
-def size(n_bytes: float) -> str:
-    """Bytes for people; units are powers of 1024."""
-    if n_bytes < 1024:
-        return f"{n_bytes:.0f} bytes"
-    for unit in ("KB", "MB", "GB", "TB"):
-        n_bytes /= 1024
-        if n_bytes < 1024 or unit == "TB":
-            break
-    return f"{n_bytes:.3g} {unit}" if n_bytes < 1000 else f"{n_bytes:.0f} {unit}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min" + (f" {seconds} s" if seconds else "")
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h" + (f" {minutes} min" if minutes else "")

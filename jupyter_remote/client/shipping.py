@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_remote import values
+from jupyter_remote.amounts import size as in_words
 from jupyter_remote.errors import CaptureError
 from jupyter_remote.reach import Reached
 from jupyter_remote.sizes import name_info
@@ -81,15 +82,6 @@ def _error(stay: list[CannotTravel]) -> CaptureError:
     ]
     what = "This name" if len(stay) == 1 else f"These {len(stay)} names"
     return CaptureError(f"{what} cannot travel:\n" + "\n".join(lines), hint=HINT)
-
-
-def in_words(size_bytes: float) -> str:
-    """``1.2 MB``."""
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while size_bytes >= 1000 and len(units) > 1:
-        size_bytes /= 1000
-        del units[0]
-    return f"{size_bytes:.0f} B" if units[0] == "B" else f"{size_bytes:.1f} {units[0]}"
 
 
 def notices_of_size(names: Iterable[NameInfo], direct: frozenset[str]) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -136,11 +137,9 @@ def submit(
         on_job(job)
     context.link.check()
     context.listener.watch(job)
-    try:
+    with _given_up([job]):
         reply = context.link.call("POST", "/v1/jobs", request, reply=Submitted)
-    except errors.JupyterRemoteError:
-        context.listener.forget(job.id)
-        raise
+    context.newest = job.id
     job.accepted(reply.job)
     for notice in notices:
         job.say("notice", {"text": notice})
@@ -180,12 +179,9 @@ def _submit_group(
     for job in jobs:
         context.listener.watch(job)
     request = BatchRequest(id=template.id, template=template, ids=ids, inputs=parcels)
-    try:
+    with _given_up(jobs):
         reply = context.link.call("POST", "/v1/batches", request, reply=BatchSubmitted)
-    except errors.JupyterRemoteError:
-        for id in ids:
-            context.listener.forget(id)
-        raise
+    context.newest = ids[-1]
     for job in jobs:
         job.submitted = True
     if reply.missing:
@@ -222,18 +218,40 @@ def _send(
     missing: list[MissingSegment],
     outgoing: transfer.Outgoing,
 ) -> None:
-    """Send what is missing; if that fails the jobs can never run, so they are cancelled."""
+    """Send what is missing."""
     for job in jobs:
         job.say("status", {"status": job.status, "stage": Stage.SENDING_INPUTS})
-    try:
+    with _given_up(jobs):
         transfer.send(context.link, missing, outgoing, _Meter(jobs[0]))
+
+
+@contextmanager
+def _given_up(jobs: list[Job]) -> Iterator[None]:
+    """Cancels jobs that did not come to the backend whole: they can never run. What was refused
+    is only forgotten."""
+    try:
+        yield
     except BaseException as error:
+        taken = any(job.submitted for job in jobs)
         for job in jobs:
-            try:
-                job.cancel()
-            except errors.JupyterRemoteError as also:
-                error.add_note(f"and job {job.id[:8]} could not be cancelled: {also.message}")
+            if taken or isinstance(error, KeyboardInterrupt):
+                _cancel(job, error, told=taken)
+            else:
+                job.forget()
+        if isinstance(error, KeyboardInterrupt):
+            what = f"job {jobs[0].id[:8]}" if len(jobs) == 1 else f"{len(jobs)} jobs"
+            errors.explain(error, f"{what} will not run: not all inputs were sent")
         raise
+
+
+def _cancel(job: Job, error: BaseException, told: bool) -> None:
+    try:
+        job.cancel()
+    except errors.JupyterRemoteError as also:
+        if told:
+            error.add_note(f"and job {job.id[:8]} could not be cancelled: {also.message}")
+        else:
+            job.forget()
 
 
 class _Meter:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from jupyter_remote.amounts import size
 from jupyter_remote.errors import UnknownMachine
 from jupyter_remote.model import MachineType
 from jupyter_remote.wire import Need
@@ -91,11 +92,11 @@ def _shortfalls(machine: MachineType, need: Need) -> list[str]:
         need.gpu.lower(),
         True,
     ):
-        wants.append(f"{need.gpu_count} x {need.gpu}")
+        wants.append(f"{need.gpu_count} × {need.gpu}")
     if machine.cpus < need.cpus:
-        wants.append(f"{need.cpus:g} cpus")
+        wants.append(f"{need.cpus:g} cores")
     if machine.memory_bytes < need.memory_bytes:
-        wants.append(f"{need.memory_bytes / GIB:.1f} GiB")
+        wants.append(f"{size(need.memory_bytes)} of memory")
     return wants
 
 
@@ -105,18 +106,29 @@ def fitting(need: Need, machines: Sequence[MachineType]) -> list[MachineType]:
     return sorted(fit, key=lambda m: (m.usd_per_h, m.spot, m.gpu_count, m.cpus))
 
 
+def _sufficient(machine: MachineType, need: Need) -> MachineType:
+    """The machine that was named, if it has what was asked for beside it. Raises UnknownMachine."""
+    if lacking := _shortfalls(machine, need):
+        raise UnknownMachine(
+            f"{machine.id} does not have {', '.join(lacking)}.",
+            hint="Leave --machine out: the cheapest type that fits is taken. "
+            "`%remote machines` lists them.",
+        )
+    return machine
+
+
 def choose(need: Need, machines: Sequence[MachineType]) -> MachineType:
     """The machine type that was named, or the cheapest that fits.
 
     Raises
     ------
     UnknownMachine
-        No such id (says the nearest), or nothing fits (says what is asked for).
+        No such id (says the nearest), what was named or all there is does not fit (says why).
     """
     by_id = {m.id: m for m in machines}
     if need.machine:
         if need.machine in by_id:
-            return by_id[need.machine]
+            return _sufficient(by_id[need.machine], need)
         near = difflib.get_close_matches(need.machine, by_id, n=3, cutoff=0.4)
         raise UnknownMachine(
             f"There is no machine type {need.machine!r}.",

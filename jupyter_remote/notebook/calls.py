@@ -45,7 +45,7 @@ async def call_awaited(
         lambda on_job: client.submit_call(function, args, kwargs, on_job=on_job),
         blocking=False,
     )
-    shown.relay.show_errors = False  # it is raised
+    shown.raises = True
     shown.leave()
     return await shown.job
 

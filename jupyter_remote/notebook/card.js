@@ -2,8 +2,9 @@
 // an output of its own; asks to cancel over the kernel's control channel
 // (answered while a cell blocks) and over the widget's comm. User text is only ever textContent.
 
-const FINAL = ["completed", "failed", "cancelled"];
 const CANCEL = "jupyter_remote_cancel";
+const TICK_MS = 250;
+const DISARMED_MS = 1500; // after Cancel became Kill: a double click is no order to kill
 
 function make(tag, className, parent, attributes = {}) {
   const node = document.createElement(tag);
@@ -30,21 +31,19 @@ function money(ucredits) {
 }
 
 function figures(state, ageS) {
-  const live = state.started_at != null && !FINAL.includes(state.status);
-  const elapsed = state.started_at == null ? null : (live ? state.now + ageS : state.ended_at ?? state.now) - state.started_at;
   const parts = [state.machine + (state.simulated ? " (simulated)" : "")];
-  if (elapsed != null) parts.push(duration(elapsed));
+  if (state.attempt > 1) parts.push(`attempt ${state.attempt}`);
+  if (state.ticks) parts.push(duration(state.now + ageS - state.started_at));
   if (!state.is_priced) return parts;
   if (!state.rate_ucredits_per_h && !state.cost_ucredits) return [...parts, "free"];
-  let cost = state.cost_ucredits + (live ? (state.rate_ucredits_per_h * ageS) / 3600 : 0);
-  if (live && state.hold_ucredits) cost = Math.min(cost, state.hold_ucredits);
+  let cost = state.cost_ucredits + (state.ticks ? (state.rate_ucredits_per_h * ageS) / 3600 : 0);
+  if (state.ticks && state.hold_ucredits) cost = Math.min(cost, state.hold_ucredits);
   parts.push(`${money(cost)} at $${Number((state.rate_ucredits_per_h / 1e8).toPrecision(4))}/h`);
   if (state.completion) {
     const [low, expected, high] = state.completion.cost_ucredits;
     const spread = money(low) === money(high) ? "" : ` (${money(low).slice(1)}–${money(high).slice(1)})`;
     parts.push(`≈ ${money(expected)}${spread} at completion`);
   }
-  if (state.attempt > 1) parts.push(`attempt ${state.attempt}`);
   return parts;
 }
 
@@ -119,78 +118,132 @@ class Bars {
   }
 }
 
-function build(el) {
-  const card = make("div", "jr-card", el, { role: "group" });
+function build() {
+  const card = document.createElement("div");
+  card.className = "jr-card";
+  card.setAttribute("role", "group");
   const head = make("div", "jr-head", card);
   const words = make("div", "jr-row jr-words", head);
-  const view = { card };
-  view.title = make("b", "jr-title", words);
-  view.status = make("span", "jr-status", words, { role: "status", "aria-live": "polite" });
-  view.figures = make("span", "jr-faint", words);
-  view.button = make("button", "jr-cancel", head, { type: "button" });
-  view.bars = new Bars(make("div", "jr-bars", card));
-  view.load = make("div", "jr-faint jr-load", card);
-  view.links = make("div", "jr-faint jr-links", card);
-  return view;
+  const parts = { card };
+  parts.title = make("b", "jr-title", words);
+  parts.status = make("span", "jr-status", words, { role: "status", "aria-live": "polite" });
+  parts.button = make("button", "jr-cancel", head, { type: "button" });
+  parts.figures = make("div", "jr-faint", card);
+  parts.bars = new Bars(make("div", "jr-bars", card));
+  parts.load = make("div", "jr-faint jr-load", card);
+  parts.left = make("div", "jr-faint", card);
+  parts.links = make("div", "jr-row jr-faint jr-links", card);
+  return parts;
 }
 
-function draw(view, state) {
-  const text = state.texts;
-  view.card.dataset.status = state.status;
-  view.card.setAttribute("aria-label", `Job ${text.title}`);
-  view.title.textContent = text.title;
-  if (view.status.textContent !== text.status) view.status.textContent = text.status; // said once
-  view.bars.draw(state.bars);
-  view.load.textContent = text.load;
-  view.links.replaceChildren(...text.links.map((link) => Object.assign(document.createElement("span"), { textContent: link })));
-  const done = FINAL.includes(state.status);
-  const asked = state.stopping !== "" || state.status === "cancelling";
-  view.button.hidden = done;
-  view.button.textContent = asked ? "Kill" : "Cancel";
-  view.button.setAttribute("aria-label", `${asked ? "Kill" : "Cancel"} job ${text.title}`);
+function drawLinks(parent, links) {
+  if (parent.childElementCount === links.length) return; // one that is open stays open
+  parent.replaceChildren();
+  for (const [label, command] of links) {
+    const details = make("details", "", parent);
+    make("summary", "", details).textContent = label;
+    make("code", "", details).textContent = command;
+  }
 }
 
 // One card of a model: drawn at each change of its state, its clock ticking between.
 class View {
-  constructor(model, el) {
+  constructor(model) {
     this.model = model;
-    this.parts = build(el);
-    this.parts.button.addEventListener("click", () => this.cancel());
+    this.parts = build();
+    this.asked = false;
+    this.armedAt = 0;
+    this.focused = false;
+    this.clicks = 0;
+    this.listen(this.parts.button);
     this.draw();
+  }
+
+  listen(button) {
+    button.addEventListener("click", () => {
+      this.clicks += 1;
+      this.cancel();
+    });
+    button.addEventListener("pointerdown", () => this.pressed());
+    button.addEventListener("focus", () => { this.focused = true; });
+    button.addEventListener("blur", () => queueMicrotask(() => { // not when it left the page with its output
+      if (button.isConnected && document.activeElement !== button) this.focused = false;
+    }));
+  }
+
+  // There is no click where the card is moved to a new output between press and release.
+  pressed() {
+    const released = ({ target }) => {
+      const before = this.clicks;
+      const lost = () => before === this.clicks && this.cancel();
+      if (this.parts.button.contains(target)) setTimeout(lost);
+    };
+    document.addEventListener("pointerup", released, { once: true, capture: true });
   }
 
   draw() {
     this.state = this.model.get("state");
     this.drawnAt = performance.now();
-    draw(this.parts, this.state);
+    const { card, title, status, bars, load, left, links } = this.parts;
+    const text = this.state.texts;
+    card.dataset.status = this.state.status;
+    card.setAttribute("aria-label", `Job ${text.title}`);
+    title.textContent = text.title;
+    if (status.textContent !== text.status) status.textContent = text.status; // said once
+    bars.draw(this.state.bars);
+    load.textContent = text.load;
+    left.textContent = text.left;
+    drawLinks(links, text.links);
+    if (this.state.stopping !== "" || this.state.status === "cancelling") this.ask();
     this.tick();
   }
 
   tick() {
-    const ageS = (performance.now() - this.drawnAt) / 1000;
-    this.parts.figures.textContent = figures(this.state, ageS).join(" · ");
+    const now = performance.now();
+    this.parts.figures.textContent = figures(this.state, (now - this.drawnAt) / 1000).join(" · ");
+    const { button } = this.parts;
+    const label = this.asked ? "Kill" : "Cancel";
+    if (button.textContent !== label) button.textContent = label;
+    button.setAttribute("aria-label", `${label} job ${this.state.texts.title}`);
+    button.setAttribute("aria-disabled", now < this.armedAt);
+  }
+
+  ask() {
+    if (!this.asked) this.armedAt = performance.now() + DISARMED_MS;
+    this.asked = true;
   }
 
   cancel() {
-    const force = this.parts.button.textContent === "Kill";
+    if (performance.now() < this.armedAt) return;
+    const force = this.asked;
+    this.ask();
     this.parts.status.textContent = force ? "killing…" : "cancelling…";
-    this.parts.button.textContent = "Kill";
+    this.tick();
     cancel(this.model, this.state.id, force);
+  }
+
+  refocus(element) {
+    if (this.focused && document.activeElement === document.body) element?.focus({ preventScroll: true });
   }
 }
 
-const TICK_MS = 250;
-
 // The published HTML of a job holds a place by name; there, in every copy of that output, the card
-// lives for as long as its kernel does. A front end may draw the HTML later or again.
+// lives for as long as its kernel does. Where the output is drawn anew, as after it was cleared, the
+// same card moves into the new place before anything is painted.
 class Places {
   constructor(model) {
     this.model = model;
     this.found = document.getElementsByClassName(model.get("state").host); // follows the document
     this.views = new Map();
+    this.still = new WeakMap();
+    this.anchor = null;
     this.observer = new MutationObserver(() => this.fill());
-    this.focused = false;
+    this.observe(document.body);
     this.fill();
+  }
+
+  observe(node) {
+    this.observer.observe(node, { childList: true, subtree: true });
   }
 
   fill() {
@@ -198,31 +251,43 @@ class Places {
   }
 
   take(place) {
-    const still = [...place.childNodes];
-    place.replaceChildren();
-    const view = new View(this.model, place);
-    this.views.set(place, { view, still });
-    this.observer.observe(place.parentNode, { childList: true });
-    const { button } = view.parts;
-    const nowhere = document.activeElement === document.body;
-    if (this.focused && nowhere && !button.hidden) button.focus(); // it was drawn again under a keyboard
-    button.addEventListener("focus", () => { this.focused = true; });
-    button.addEventListener("blur", (event) => { this.focused = event.relatedTarget === null; });
+    if (!this.anchor) this.observer.disconnect(); // from the whole page
+    this.observe(place.closest(".jp-OutputArea") ?? place.parentNode);
+    this.anchor = place.closest("[tabindex]") ?? this.anchor;
+    this.still.set(place, [...place.childNodes]);
+    const view = this.left() ?? new View(this.model);
+    place.replaceChildren(view.parts.card);
+    this.views.set(place, view);
+    view.refocus(view.parts.button);
+  }
+
+  // The card of a place that is not in the page any more.
+  left() {
+    for (const [place, view] of this.views) {
+      if (place.isConnected) continue;
+      this.views.delete(place);
+      return view;
+    }
+    return null;
   }
 
   each(action) {
     this.fill();
-    for (const { view } of this.views.values()) action(view);
+    for (const view of this.views.values()) action(view);
+  }
+
+  close() {
+    this.observer.disconnect();
+    for (const view of this.views.values()) view.refocus(this.anchor);
+    this.views.clear();
   }
 
   kernelGone() {
-    this.observer.disconnect();
-    for (const [place, { view, still }] of this.views) {
-      place.replaceChildren(...still);
-      const id = view.state.id.slice(0, 8);
-      make("div", "jr-gone", place).textContent = `This kernel ended, the job may go on: %remote attach ${id}`;
+    for (const [place, { state }] of this.views) {
+      place.replaceChildren(...this.still.get(place));
+      make("div", "jr-gone", place).textContent = `This kernel ended, the job may go on: %remote attach ${state.id.slice(0, 8)}`;
     }
-    this.views.clear();
+    this.close();
   }
 }
 
@@ -248,12 +313,13 @@ export default {
     model.on("comm_live_update", gone);
     return () => {
       stop();
-      places.observer.disconnect();
+      places.close();
       model.off("comm_live_update", gone);
     };
   },
   render({ model, el }) {
-    const view = new View(model, el);
+    const view = new View(model);
+    el.append(view.parts.card);
     return live(model, (action) => action(view));
   },
 };

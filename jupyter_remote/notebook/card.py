@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jupyter_remote.notebook.render import bundle, card_json, status_line
+from jupyter_remote.notebook.sinks import WIDGET_TYPE
 from jupyter_remote.notebook.state import CardState
 
 PERIOD_S = 0.1
 STATIC_PERIOD_S = 10.0  # how old a saved card may be; an update of an output costs a browser more
-WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 
 Front = Literal["page", "view", "still"]
 """``page``: its scripts reach all outputs of a notebook (JupyterLab, Notebook). ``view``: each

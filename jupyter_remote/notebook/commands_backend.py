@@ -53,7 +53,7 @@ def on(context: Context, given: Given, words: list[str]) -> None:
 
 def off(context: Context, given: Given, words: list[str]) -> None:
     context.enabled = False
-    print("off: @remote functions and %%remote_run cells run here")
+    print("off: @remote functions and %%remote_run cells run here, and are waited for")
 
 
 def use(context: Context, given: Given, words: list[str]) -> None:
@@ -130,9 +130,13 @@ def ledger(context: Context, given: Given, words: list[str]) -> Table:
         for entry in entries
     ]
     headings = ["time", "what", "account", "credits", "job"]
-    return Table(headings, rows, empty="the ledger is empty", numbers=(3,))
+    return Table(headings, rows, empty="the ledger is empty", numbers=(3,), whole=(0, 4))
 
 
+_OFF = (
+    "cells and @remote functions run here; of a cell's options --out, --name and --plan hold, "
+    "the others do nothing"
+)
 _MACHINES = (
     Option(("--gpu",), "only those with this GPU", "NAME"),
     Option(("--spot",), "only spot machines"),
@@ -143,7 +147,7 @@ COMMANDS = (
     Command("status", status, "which backend, is it well, what does it do"),
     Command("doctor", doctor, "what is wrong and how to mend it"),
     Command("on", on, "cells and @remote functions go to the backend"),
-    Command("off", off, "cells and @remote functions run here"),
+    Command("off", off, _OFF),
     Command("use", use, "defaults for this notebook; alone, shows them", options=_USE),
     Command("machines", machines, "what can be rented, with prices", options=_MACHINES),
     Command("balance", balance, "credits available, held and spent"),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.errors import UsageError
-from jupyter_remote.notebook import here, quantities, run
+from jupyter_remote.notebook import here, quantities, run, whole
 from jupyter_remote.notebook import words as say
-from jupyter_remote.notebook.commands import Command, Given, one_word
+from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.decorator import RemoteFunction
 from jupyter_remote.notebook.options import RUN_OPTIONS, Option, RunOptions, run_options
-from jupyter_remote.notebook.show import Shown, raise_end
 
 if TYPE_CHECKING:
     from jupyter_remote.client.plan import Plan
@@ -46,21 +44,29 @@ def cost(context: Context, given: Given, words: list[str]) -> None:
 
 def run_line(context: Context, given: Given, words: list[str]) -> Any:
     """One expression or statement as a job; the value of an expression."""
-    source = _source(context, words[0])
     if not context.enabled:
-        here.run_cell(context.shell, source)
-    else:
-        options, prepared = _prepared(context, given, words[0])
-        run.run_prepared(context, options, prepared)
+        return _run_here(context.shell, words[0].rstrip("; \t"))
+    options, prepared = _prepared(context, given, words[0], value=True)
+    run.run_prepared(context, options, prepared)
     return context.shell.user_ns.pop(run.VALUE, None)
 
 
-def _prepared(context: Context, given: Given, code: str) -> tuple[RunOptions, run.Prepared]:
+def _run_here(shell: Any, code: str) -> Any:
+    name, tree = run.compiled(shell, code)
+    if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
+        return here.evaluate(shell, name, tree.body[0].value)
+    return here.run_cell(shell, code)
+
+
+def _prepared(
+    context: Context, given: Given, code: str, *, value: bool = False
+) -> tuple[RunOptions, run.Prepared]:
     own = _options_of_the_called(context, code)
     options = run_options({"description": code, **own, **given}, context.defaults)
-    prepared = run.prepare(context, options, _source(context, code))
+    # a semicolon keeps the notebook from showing the value, not the value from coming
+    prepared = run.prepare(context, options, code.rstrip("; \t"), value=value)
     if prepared is None:
-        raise UsageError("there is no code to run", hint="write %remote run train(3)")
+        raise UsageError("there is no expression", hint="write %remote run train(3)")
     return options, prepared
 
 
@@ -84,45 +90,11 @@ def _options_of_the_called(context: Context, code: str) -> dict[str, Any]:
     }
 
 
-def _source(context: Context, code: str) -> str:
-    """The code as a cell: the value of an expression gets a name, so that it comes home."""
-    try:
-        tree = ast.parse(context.shell.transform_cell(code))
-    except SyntaxError as error:
-        raise here.syntax_error(context.shell, error) from None
-    if not tree.body:
-        raise UsageError("there is no expression", hint="write %remote run train(3)")
-    as_typed = code.lstrip()[:1] not in ("!", "%")  # these are IPython's only at a line's start
-    if as_typed and len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
-        return f"{run.VALUE} = (\n{code}\n)"
-    return code
-
-
-def notebook(context: Context, given: Given, words: list[str]) -> None:
-    """Runs a notebook file; the executed one is written beside it, also when a cell failed."""
-    path = Path(one_word(words, "notebook file"))
-    target = Path(given.pop("to", None) or path.with_suffix(".executed.ipynb"))
-    if not path.exists():
-        raise UsageError(f"there is no file {path}", hint="say the path of an .ipynb file")
-    options = run_options(given, context.defaults)
-    named = {"description": options.description} if options.description else {}
-    job = run.configured(context, options).run_notebook(path, files=options.files, **named)
-    context.last_job = job.id
-    done = Shown(context, job, blocking=True).wait()
-    executed = job.value_now()
-    if executed is not None:
-        import nbformat
-
-        nbformat.write(executed, target)  # type: ignore[no-untyped-call]
-        print(f"executed notebook: {target}")
-    raise_end(context, done)
-
-
 _TO = Option(("--to",), "where to write the executed notebook", "PATH")
 _EXPRESSION = "EXPRESSION"
 COMMANDS = (
     Command("plan", plan, "what an expression would ship and cost", _EXPRESSION, _OPTIONS, True),
     Command("cost", cost, "its price alone", _EXPRESSION, _OPTIONS, True),
     Command("run", run_line, "run an expression as a job", _EXPRESSION, _OPTIONS, True),
-    Command("notebook", notebook, "run a notebook as a job", "PATH", (*_OPTIONS, _TO)),
+    Command("notebook", whole.run, "run a notebook as a job", "PATH", (*_OPTIONS, _TO)),
 )

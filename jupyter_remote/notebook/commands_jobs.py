@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
+from jupyter_remote.notebook import whole
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
-from jupyter_remote.notebook.options import Option, no_such
+from jupyter_remote.notebook.options import Option
 from jupyter_remote.notebook.render import machine_of, status_line
 from jupyter_remote.notebook.run import VALUE, restore
 from jupyter_remote.notebook.show import Shown, raise_end
@@ -25,24 +26,23 @@ LISTED = 20
 
 def jobs(context: Context, given: Given, words: list[str]) -> Table:
     status = given.get("status")
-    if status is not None and status not in list(Status):
-        raise no_such("status", status, [str(s) for s in Status])
-    limit = 1000 if given.get("all") else LISTED
+    limit = None if given.get("all") else LISTED
     found = [state_of(job.view) for job in context.client.jobs(status=status, limit=limit)]
-    more = len(found) == limit and not given.get("all")
+    none = f"no {status} jobs" if status else "no jobs yet: %%remote_run runs a cell as a job"
     return Table(
         ["job", "status", "what", "machine", "submitted", "ran", "cost"],
         [_row(state, time.time()) for state in found],
-        empty="no jobs yet: %%remote_run runs a cell as a job",
-        note=f"the newest {limit}; %remote jobs --all lists more" if more else "",
+        empty=none,
+        note=f"the newest {limit}; %remote jobs --all lists more" if len(found) == limit else "",
         numbers=(5, 6),
+        whole=(0, 4),
     )
 
 
 def _row(state: CardState, now: float) -> list[str]:
     return [
         say.short(state.id),
-        state.status,
+        status_line(state) if state.status == Status.FAILED else state.status,
         state.description or state.kind,
         machine_of(state),
         time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.submitted_at)),
@@ -86,10 +86,13 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
     """The job's output goes on in this cell; its end comes home as if it had started here."""
     job = find(context, words)
     after = job.view.cursor if given.get("new") else 0
-    context.last_job = job.id
-    shown = Shown(context, job, blocking=True, after=after)
+    context.client.remember(job)
+    shown = Shown(context, job, blocking=True, after=after, results=False)
     done = shown.wait()
-    if done.job.kind not in ("cell", "script"):
+    if done.job.kind == "notebook":
+        whole.write(job)
+        return raise_end(context, done)
+    if done.job.kind == "call":
         raise_end(context, done)
         return job.result()
     if (home := context.expected(job.id)) is not None:
@@ -97,7 +100,10 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
     else:
         restore(context, shown)
     raise_end(context, done)
-    return context.shell.user_ns.pop(VALUE, None)
+    if VALUE in context.shell.user_ns:
+        return context.shell.user_ns.pop(VALUE)
+    shown.relay.show_result()
+    return None
 
 
 def result(context: Context, given: Given, words: list[str]) -> Any:
@@ -107,6 +113,8 @@ def result(context: Context, given: Given, words: list[str]) -> Any:
             f"job {say.short(job.id)} is {job.status}",
             hint=f"%remote attach {say.short(job.id)} waits for it",
         )
+    if job.view.kind == "notebook":
+        return whole.write(job)
     value = job.result()
     is_expression = isinstance(value, dict) and VALUE in value
     return value[VALUE] if is_expression else value

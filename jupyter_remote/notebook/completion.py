@@ -1,76 +1,158 @@
-"""Completion of subcommands, options, machine types and job ids."""
+"""Completion after ``%remote`` and ``%%remote_run``: subcommands, options and their values, paths,
+jobs, and in expressions what IPython completes there. Nothing else is offered."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
+
+from IPython.core.completer import SimpleCompletion, context_matcher, provisionalcompleter
 
 from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.model import Status
 from jupyter_remote.notebook import context as contexts
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.commands import NAMES
-from jupyter_remote.notebook.options import RUN_PARSER, VISIBILITIES, Parser
+from jupyter_remote.notebook.options import (
+    RUN_PARSER,
+    UNAVAILABLE,
+    VISIBILITIES,
+    Option,
+    Parser,
+    is_flag,
+    tokens_of,
+)
 
-OF_JOBS = ("show", "history", "logs", "attach", "result", "cancel")
-Words = Callable[[], Iterable[str]]
+PRIORITY = 1000  # before IPython's own, whose matches are then left out
+_LINE = re.compile(r"\s*(?:[\w ,.\[\]]+=\s*)?%remote\s+(.*)", re.DOTALL)
+_CELL = re.compile(r"%%remote_run\s+(.*)", re.DOTALL)
 
-
-def complete_line(ipython: Any, event: Any) -> list[str]:
-    """Called by IPython for a line that begins with ``%remote``."""
-    before = event.text_until_cursor.lstrip()
-    typed = before.split()[1:]
-    if not before[-1:].isspace():
-        typed = typed[:-1]
-    if not typed:
-        return _fitting(NAMES, event.symbol)
-    name = typed[0]
-    if name in OF_JOBS and not event.symbol.startswith("-"):
-        return _fitting(["last", *_job_ids()], event.symbol)
-    parser = _parser_of(name)
-    return [] if parser is None else _of_parser(parser, typed[1:], event.symbol)
+Words = Callable[[str], Iterable[str]]
+"""What may stand in the place of a word that is typed in part."""
 
 
-def complete_cell(ipython: Any, event: Any) -> list[str]:
-    """Called by IPython for a line that begins with ``%%remote_run``."""
-    before = event.text_until_cursor.lstrip()
-    typed = before.split()[1:]
-    if not before[-1:].isspace():
-        typed = typed[:-1]
-    return _of_parser(RUN_PARSER, typed, event.symbol)
+class Offer(NamedTuple):
+    """Words for the place of ``fragment``, the text before the cursor that they replace."""
+
+    fragment: str
+    words: list[str]
 
 
-def _parser_of(name: str) -> Parser | None:
+@context_matcher(identifier="jupyter_remote", priority=PRIORITY)  # type: ignore[untyped-decorator]
+def matcher(context: Any) -> dict[str, Any]:
+    """Called by IPython at each Tab. A line of ours without a match is completed to itself: others
+    would be asked else."""
+    offer = offered(context.text_until_cursor, context.cursor_line)
+    if offer is None:
+        return {"completions": [], "suppress": False}
+    found = offer.words or [offer.fragment]
+    return {
+        "completions": [SimpleCompletion(word, type="magic") for word in found],
+        "matched_fragment": offer.fragment,
+        "suppress": True,
+        "ordered": True,
+    }
+
+
+def offered(before: str, line: int = 0) -> Offer | None:
+    """What may follow the text before the cursor; None: it is no line of ours."""
+    if line == 0 and (cell := _CELL.fullmatch(before)):
+        return _arguments(RUN_PARSER, cell[1])
+    if (found := _LINE.fullmatch(before)) is None:
+        return None
+    name, space, rest = found[1].partition(" ")
+    if not space:
+        return _fitting(NAMES, name)
     from jupyter_remote.notebook.commands import commands
 
-    command = commands().get(name)
-    return None if command is None else command.parser()
+    if (command := commands().get(name)) is None:
+        return Offer("", [])
+    if command.code and (code := _code_in(command.parser(), rest)) is not None:
+        return _of_code(code)
+    return _arguments(command.parser(), rest, _POSITIONAL.get(name))
 
 
-def _of_parser(parser: Parser, typed: list[str], symbol: str) -> list[str]:
-    option = parser.by_flag.get(typed[-1]) if typed else None
-    if option is not None and option.value:
-        values = _VALUES.get(option.field)
-        return [] if values is None else _fitting(values(), symbol)
-    return _fitting(parser.by_flag, symbol)
+def _arguments(parser: Parser, rest: str, positional: Words | None = None) -> Offer:
+    typed = rest.split()
+    fragment = "" if rest[-1:].isspace() or not typed else typed.pop()
+    flag, equals, value = fragment.partition("=")
+    if equals and (option := parser.by_flag.get(flag)) is not None:
+        return _of_option(option, value)
+    if is_flag(fragment) or fragment == "-":
+        return _flags(parser, fragment)
+    if (option := _open_option(parser, typed)) is not None:
+        return _of_option(option, fragment)
+    return _fitting(positional(fragment), fragment) if positional else _flags(parser, fragment)
 
 
-def _fitting(candidates: Iterable[str], symbol: str) -> list[str]:
-    return [word for word in candidates if word.startswith(symbol)]
+def _flags(parser: Parser, fragment: str) -> Offer:
+    ready = [
+        f for option in parser.options if option.field not in UNAVAILABLE for f in option.flags
+    ]
+    return _fitting(ready, fragment)
 
 
-def _machine_ids() -> list[str]:
+def _open_option(parser: Parser, typed: list[str]) -> Option | None:
+    """The option that takes the next word as its value."""
+    for distance, word in enumerate(reversed(typed)):
+        if is_flag(word):
+            option = parser.by_flag.get(word)
+            takes = option is not None and option.value and (distance == 0 or option.many)
+            return option if takes else None
+    return None
+
+
+def _of_option(option: Option, fragment: str) -> Offer:
+    values = _VALUES.get(option.field)
+    if option.listed:
+        fragment = fragment.rpartition(",")[2]
+    return _fitting(values(fragment), fragment) if values else Offer(fragment, [])
+
+
+def _fitting(candidates: Iterable[str], fragment: str) -> Offer:
+    return Offer(fragment, [word for word in candidates if word.startswith(fragment)])
+
+
+# -- expressions
+def _code_in(parser: Parser, line: str) -> str | None:
+    """The expression behind the options; None: the cursor is among them."""
+    tokens, ends = tokens_of(line)
+    at = 0
+    while at < len(tokens) and is_flag(tokens[at]):
+        flag, equals, _ = tokens[at].partition("=")
+        option = parser.by_flag.get(flag)
+        at += 2 if option is not None and option.value and not equals else 1
+    if at > len(tokens) or (0 < at == len(tokens) and not line[-1:].isspace()):
+        return None
+    return line[ends[at - 1] if at else 0 :].lstrip()
+
+
+def _of_code(code: str) -> Offer:
+    """What IPython completes in a cell of this code."""
+    if not code:
+        return Offer("", _variables(""))
+    completer = contexts.current().shell.Completer
+    with provisionalcompleter():
+        found = list(completer.completions(code, len(code)))
+    begin = found[0].start if found else len(code)
+    return Offer(code[begin:], [match.text for match in found if match.start == begin])
+
+
+# -- values
+def _machine_ids(fragment: str) -> list[str]:
     return [machine.id for machine in _asked(lambda: contexts.current().client.machines())]
 
 
-def _gpus() -> list[str]:
+def _gpus(fragment: str) -> list[str]:
     found = _asked(lambda: contexts.current().client.machines())
     return sorted({machine.gpu for machine in found if machine.gpu})
 
 
-def _job_ids() -> list[str]:
+def _job_ids(fragment: str) -> list[str]:
     jobs = _asked(lambda: contexts.current().client.jobs(limit=50))
-    return [words.short(job.id) for job in jobs]
+    return ["last", *(words.short(job.id) for job in jobs)]
 
 
 def _asked(question: Callable[[], list[Any]]) -> list[Any]:
@@ -81,16 +163,38 @@ def _asked(question: Callable[[], list[Any]]) -> list[Any]:
         return []
 
 
-def _variables() -> list[str]:
+def _variables(fragment: str) -> list[str]:
     return [name for name in contexts.current().namespace or {} if not name.startswith("_")]
+
+
+def _paths(fragment: str) -> list[str]:
+    """Files and folders; hidden ones where a dot is typed."""
+    folder, _, name = fragment.rpartition("/")
+    folder = f"{folder}/" if "/" in fragment else ""
+    try:
+        entries = sorted(os.scandir(os.path.expanduser(folder) or "."), key=lambda e: e.name)
+    except OSError:
+        return []
+    seen = [e for e in entries if e.name[:1] != "." or name[:1] == "."]
+    return [f"{folder}{e.name}{'/' if e.is_dir() else ''}" for e in seen]
+
+
+def _notebooks(fragment: str) -> list[str]:
+    return [path for path in _paths(fragment) if path.endswith((".ipynb", "/"))]
 
 
 _VALUES: dict[str, Words] = {
     "machine": _machine_ids,
     "gpu": _gpus,
-    "visibility": lambda: VISIBILITIES,
-    "env": lambda: ("auto", "none"),
+    "visibility": lambda _: VISIBILITIES,
+    "env": lambda _: ("auto", "none"),
     "inputs": _variables,
-    "outputs": lambda: ["none", *_variables()],
-    "status": lambda: [str(status) for status in Status],
+    "outputs": lambda _: ["none", *_variables("")],
+    "status": lambda _: [str(status) for status in Status],
+    "files": _paths,
+    "to": _paths,
+}
+_POSITIONAL: dict[str, Words] = {
+    "notebook": _notebooks,
+    **dict.fromkeys(("show", "history", "logs", "attach", "result", "cancel"), _job_ids),
 }

@@ -25,7 +25,6 @@ class Context:
         self.shell = shell
         self.enabled = True
         self.defaults: dict[str, Any] = {}
-        self.last_job = ""
         self.leaving = threading.Event()  # the kernel was asked to end
         self._client: Client | None = None
         self._pump: Pump | None = None

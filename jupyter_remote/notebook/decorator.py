@@ -22,7 +22,8 @@ R = TypeVar("R")
 class RemoteFunction(Generic[P, R]):
     """A function with the options of its jobs. It travels as the function itself.
 
-    With ``%remote off``, and inside a job, a call is a plain call.
+    With ``%remote off``, and inside a job, a call is a plain call. With ``%remote off`` ``submit``
+    and ``map`` run it here as well, before they return.
     """
 
     __wrapped__: Callable[P, R]
@@ -37,6 +38,7 @@ class RemoteFunction(Generic[P, R]):
 
         That of a coroutine function is awaited, as its own call would be.
         """
+        __tracebackhide__ = True  # for IPython: whoever calls sees the function called
         context = contexts.current()
         if not context.enabled or inside_a_job():
             return self.__wrapped__(*args, **kwargs)
@@ -48,13 +50,18 @@ class RemoteFunction(Generic[P, R]):
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Starts it and returns its handle; what it prints is in ``job.stdout``."""
-        context = contexts.current()
-        job = self._client.submit(self.__wrapped__, *args, **kwargs)
-        context.last_job = job.id
-        return job
+        if not contexts.current().enabled:
+            from jupyter_remote.notebook import here_job
+
+            return here_job.call(self._client, self.__wrapped__, *args, **kwargs)
+        return self._client.submit(self.__wrapped__, *args, **kwargs)
 
     def map(self, *iterables: Any) -> Batch:
         """One job for each tuple of arguments."""
+        if not contexts.current().enabled:
+            from jupyter_remote.notebook import here_job
+
+            return here_job.map(self._client, self.__wrapped__, *iterables)
         return self._client.map(self.__wrapped__, *iterables)
 
     def plan(self, *args: P.args, **kwargs: P.kwargs) -> Plan:
@@ -63,6 +70,7 @@ class RemoteFunction(Generic[P, R]):
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """A plain call, here."""
+        __tracebackhide__ = True
         return self.__wrapped__(*args, **kwargs)
 
     @property

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextvars
+import inspect
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 
@@ -19,6 +23,22 @@ def run_cell(shell: Any, source: str) -> None:
             lines = shown[-1]
             error._render_traceback_ = lambda: lines
         raise error if not isinstance(error, SyntaxError) else syntax_error(shell, error)
+
+
+def evaluate(shell: Any, name: str, expression: ast.expr) -> Any:
+    """Its value; raises what it raises, shown without the frames of the magic. ``name`` is under
+    which its source is known."""
+    code = compile(ast.Expression(expression), name, "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    try:
+        value = eval(code, shell.user_ns)
+        return in_own_loop(lambda: value) if code.co_flags & inspect.CO_COROUTINE else value
+    except Exception as error:
+        tb = error.__traceback__
+        while tb is not None and tb.tb_frame.f_code.co_filename != name:
+            tb = tb.tb_next
+        lines = shell.InteractiveTB.structured_traceback(type(error), error, tb, tb_offset=0)
+        error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+        raise
 
 
 def syntax_error(shell: Any, error: SyntaxError) -> Exception:
@@ -49,19 +69,23 @@ def _run(shell: Any, source: str) -> Any:
     transformed = shell.transform_cell(source)
     if not shell.should_run_async(source, transformed_cell=transformed):
         return shell.run_cell(source, store_history=False)
-    return _in_own_loop(shell, source, transformed)
+    return in_own_loop(
+        lambda: shell.run_cell_async(source, store_history=False, transformed_cell=transformed)
+    )
 
 
-def _in_own_loop(shell: Any, source: str, transformed: str) -> Any:
-    """Top-level ``await`` inside a magic: this thread's loop is busy with the outer cell."""
-    results: list[Any] = []
+def in_own_loop(coroutine: Callable[[], Any]) -> Any:
+    """What it gives or raises. This thread's loop is busy with the cell that calls."""
     context = contextvars.copy_context()
+    ended: Future[Any] = Future()
 
     def run() -> None:
-        cell = shell.run_cell_async(source, store_history=False, transformed_cell=transformed)
-        results.append(context.run(asyncio.run, cell))
+        try:
+            ended.set_result(context.run(asyncio.run, coroutine()))
+        except BaseException as error:
+            ended.set_exception(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    return results[0]
+    return ended.result()

@@ -14,12 +14,8 @@ if TYPE_CHECKING:
 def find(context: Context, words: list[str]) -> Job:
     """The job that the words name, the last one if there are none.
 
-    ``last`` is the newest that was started in this notebook; without one, the newest of all.
     Raises UsageError when several jobs fit, NotFound when none does.
     """
     if len(words) > 1:
         raise UsageError("say one job: a uuid, its beginning, or last")
-    word = words[0] if words else "last"
-    if word == "last" and context.last_job:
-        word = context.last_job
-    return context.client.job(word)
+    return context.client.job(words[0] if words else "last")

@@ -41,15 +41,30 @@ class Drawn(Protocol):
 
 
 class Live:
-    """The view of one job. ``handle`` and ``tick`` are called from one thread at a time."""
+    """The view of one job. ``handle`` and ``tick`` are called from one thread at a time.
 
-    def __init__(self, job: Job, relay: Relay, card: Drawn | None) -> None:
+    ``ended`` is called with how it ended, before the last of its output is shown.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        relay: Relay,
+        card: Drawn | None,
+        ended: Callable[[Done], None] = lambda done: None,
+    ) -> None:
+        self._ended = ended
         self.job = job
         self.relay = relay
         self.card = card
         self.state = state_of(job.view)
         self.done: Done | None = None
         self._draws_at = 0.0  # the card is not drawn before
+
+    @property
+    def is_over(self) -> bool:
+        """Has the job ended, and is all of it shown?"""
+        return self.done is not None and not self.relay.is_waiting
 
     def begin(self) -> None:
         """It is being submitted: what is refused at once gets no card."""
@@ -82,18 +97,19 @@ class Live:
             self._draws_at = 0.0
             if self.card is not None and not self.card.is_shown:
                 self.card.draw(self.state)
-        self.state = render(self.state, event)
-        if event.type == "done":
-            self.relay.end()
-            self.done = msgspec.json.decode(event.data, type=Done)
+        before, self.state = self.state, render(self.state, event)
+        if self.state.waits_again and self.state.detail != before.detail:
+            self.relay.note(f"[{self.state.detail}]")
         self.relay.event(event)
+        if event.type == "done":
+            self.done = msgspec.json.decode(event.data, type=Done)
+            self._ended(self.done)
+            self.relay.end()
 
     def tick(self) -> float:
         """Shows what waited long enough; seconds until it wants to be called again."""
+        self.relay.flush()
         due = self.relay.due()
-        if due == 0.0:
-            self.relay.flush()
-            due = None
         draws = self.card is not None and time.monotonic() >= self._draws_at
         again = self.card.draw(self.state) if self.card is not None and draws else None
         return min(t for t in (due, again, STEP_S) if t is not None)
@@ -121,7 +137,7 @@ def wait(live: Live, events: Queue, leaving: threading.Event) -> Done | None:
     live.tick()
     with Interrupts(lambda: events.put(None)) as interrupts:
         answered = 0
-        while live.done is None:
+        while not live.is_over:
             while answered < interrupts.count:
                 answered += 1
                 if leaving.wait(LEAVING_S) or not _interrupt(live, answered):
@@ -146,6 +162,10 @@ def _take(live: Live, events: Queue, timeout_s: float) -> None:
 
 def _interrupt(live: Live, count: int) -> bool:
     """Answers the ``count``-th interrupt; False: stop waiting."""
+    short = words.short(live.job.id)
+    if live.done is not None:
+        live.relay.drop(f"[the rest of its output is not shown: %remote logs {short}]")
+        return True
     if count > 2:
         return False
     live.stopping("interrupting… (again: kill)" if count == 1 else "killing… (again: wait no more)")
@@ -153,7 +173,7 @@ def _interrupt(live: Live, count: int) -> bool:
     try:
         live.job.cancel(force=count == 2)
     except JupyterRemoteError as error:
-        live.relay.note(f"[could not ask job {words.short(live.job.id)} to stop: {error}]")
+        live.relay.note(f"[could not ask job {short} to stop: {error}]")
     return True
 
 
@@ -199,7 +219,8 @@ class Pump:
             except queue.Empty:
                 pass
             if time.monotonic() >= due_at or self._inbox.empty():
-                steps = [self._step(live, live.tick) for live, _ in list(self._lives.values())]
+                lives = [live for live, _ in list(self._lives.values())]
+                steps = [self._step(live, functools.partial(self._tick, live)) for live in lives]
                 due_at = time.monotonic() + min(steps, default=STEP_S)
 
     def _handle(self, live: Live, event: News) -> float:
@@ -210,11 +231,14 @@ class Pump:
         if event is None or id(live) not in self._lives:
             return STEP_S
         live.handle(event)
-        if live.done is not None:
-            live.tick()
+        return self._tick(live) if live.done is not None else 0.0
+
+    def _tick(self, live: Live) -> float:
+        again = live.tick()
+        if live.is_over:
             _, ended = self._lives.pop(id(live))
             ended()
-        return 0.0
+        return again
 
     def _step(self, live: Live, action: Callable[[], float]) -> float:
         """``action``; a job whose cell cannot be drawn must not take the others with it."""

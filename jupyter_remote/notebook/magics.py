@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from IPython.core.magic import no_var_expand
@@ -10,11 +9,11 @@ from IPython.core.magic import no_var_expand
 from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.notebook import context as contexts
 from jupyter_remote.notebook import groups
-from jupyter_remote.notebook.completion import complete_cell, complete_line
+from jupyter_remote.notebook.completion import matcher
 from jupyter_remote.notebook.control import Canceller, install, uninstall
 from jupyter_remote.notebook.options import HelpAsked
+from jupyter_remote.notebook.tracebacks import lines_of
 
-HINT = 88  # characters of a line of a hint: front ends break longer ones inside of words
 EMPTY = "#\n"  # body of a cell that has none, so that ``%%remote_run -h`` alone is answered
 EVENTS = ("pre_run_cell", "post_run_cell")
 JOB = ("jupyter_remote.client.job", "Job")
@@ -51,14 +50,9 @@ def _told(action: Any) -> Any:
         return None
     except JupyterRemoteError as error:
         if type(error)._render_traceback_ is JupyterRemoteError._render_traceback_:
-            lines = _lines(error)
+            lines = lines_of(error)
             error._render_traceback_ = lambda: lines  # type: ignore[method-assign]
         raise
-
-
-def _lines(error: JupyterRemoteError) -> list[str]:
-    hint = textwrap.wrap(error.hint, HINT, break_on_hyphens=False, break_long_words=False)
-    return [f"\x1b[31m{type(error).__name__}\x1b[39m: {error.message}", *hint]
 
 
 def load(ipython: Any) -> None:
@@ -66,8 +60,8 @@ def load(ipython: Any) -> None:
     context = contexts.set_shell(ipython)
     ipython.register_magic_function(remote_run, "cell", "remote_run")
     ipython.register_magic_function(remote, "line", "remote")
-    ipython.set_hook("complete_command", complete_line, str_key="%remote")
-    ipython.set_hook("complete_command", complete_cell, str_key="%%remote_run")
+    if matcher not in ipython.Completer.custom_matchers:
+        ipython.Completer.custom_matchers.append(matcher)
     if _with_body not in ipython.input_transformers_cleanup:
         ipython.input_transformers_cleanup.append(_with_body)
     for event in EVENTS:
@@ -85,6 +79,7 @@ def unload(ipython: Any) -> None:
     for kind, name in (("cell", "remote_run"), ("line", "remote")):
         ipython.magics_manager.magics[kind].pop(name, None)
     ipython.input_transformers_cleanup.remove(_with_body)
+    ipython.Completer.custom_matchers.remove(matcher)
     for event in EVENTS:
         ipython.events.unregister(event, _arrive)
     groups.uninstall(ipython)

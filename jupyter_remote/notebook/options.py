@@ -178,7 +178,7 @@ class Parser:
             if token == "--":
                 words += tokens[at + 1 :]
                 return given, words, at + 1
-            if not _is_flag(token):
+            if not is_flag(token):
                 if stop_at_word:
                     break
                 words.append(token)
@@ -209,7 +209,7 @@ class Parser:
         self, option: Option, tokens: list[str], at: int, values: list[str]
     ) -> tuple[list[str], int]:
         while at < len(tokens) and (option.many or not values):
-            if _is_flag(tokens[at]):
+            if is_flag(tokens[at]):
                 break
             values.append(tokens[at])
             at += 1
@@ -280,7 +280,7 @@ def no_such(what: str, word: str, valid: Iterable[str]) -> UsageError:
     return UsageError(f"there is no {what} {word!r}", hint=f"{nearest}valid: {', '.join(known)}")
 
 
-def _is_flag(token: str) -> bool:
+def is_flag(token: str) -> bool:
     """``-3`` and a lone ``-`` are words."""
     return len(token) > 1 and token[0] == "-" and not token[1].isdigit() and token[1] != "."
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import re
 
+from jupyter_remote.amounts import memory_bytes
 from jupyter_remote.errors import UsageError
 
+__all__ = ["count", "gpu", "memory_bytes", "names", "number", "seconds", "usd"]
+
 _SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-_BYTES = {"": 1, "b": 1} | {
-    f"{prefix}{suffix}": 1024**power
-    for power, prefix in enumerate("kmgt", start=1)
-    for suffix in ("", "b", "ib")
-}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*")
 
 
@@ -22,14 +20,6 @@ def seconds(text: str) -> float:
     if not parts or _PART.sub("", text.lower()) or any(unit not in _SECONDS for _, unit in parts):
         raise UsageError(f"{text!r} is not a time", hint="write 90s, 15m, 1.5h or 2h30m")
     return _positive(sum(float(number) * _SECONDS[unit] for number, unit in parts), text)
-
-
-def memory_bytes(text: str) -> int:
-    """``16GB``, ``512MB``, ``1.5GiB`` as bytes; the units are powers of 1024."""
-    match = _PART.fullmatch(text.lower())
-    if match is None or match[2] not in _BYTES:
-        raise UsageError(f"{text!r} is not an amount of memory", hint="write 16GB or 512MB")
-    return int(_positive(float(match[1]) * _BYTES[match[2]], text))
 
 
 def gpu(text: str) -> tuple[str, int]:

@@ -1,67 +1,51 @@
-"""A job's output events to a sink: in order, and below what a Jupyter server passes on.
+"""A job's output events to a sink: in order, and no faster than they would be passed on.
 
-jupyter_server drops what exceeds 1,000 messages or 1 MB a second; here consecutive texts of one
-stream are joined for up to 20 ms, and what still exceeds the limits waits.
+Texts of one stream that follow each other closely are joined. Where the pace is used up outputs
+wait, and text that waits is one message a stream: the order between stdout and stderr is then
+that of such windows, as it is of local code.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from jupyter_remote.notebook import words
-from jupyter_remote.notebook.sinks import Sink
+from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, WIDGET_TYPE, Sink
 from jupyter_remote.wire import Event
 
 JOIN_S = 0.02
-MESSAGES_PER_S = 90.0
-BYTES_PER_S = 900_000.0
+JOIN_SHORT_S = 0.1  # where the pace is nearly used up
+MOMENT_S = 0.0001  # a wait shorter than this is none
 MAX_TEXT = 256 * 1024  # of one stream message
 
-OUTPUTS = frozenset(
-    [
-        "stream",
-        "display_data",
-        "execute_result",
-        "update_display_data",
-        "clear_output",
-        "error",
-        "folded",
-        "notice",
-    ]
-)
+DISPLAYS = ("display_data", "execute_result", "update_display_data")
+OUTPUTS = frozenset([*DISPLAYS, "stream", "clear_output", "error", "folded", "notice"])
 
 
-class Pace:
-    """Two token buckets of one second: messages and bytes."""
+@dataclass(slots=True)
+class Output:
+    """An output on its way: an event's type and data, or text of a stream."""
 
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._clock = clock
-        self._sleep = sleep
-        self._at = clock()
-        self._messages = MESSAGES_PER_S
-        self._bytes = BYTES_PER_S
+    type: str
+    data: dict[str, Any] = field(default_factory=dict)
+    name: str = ""  # of the stream
+    texts: list[str] = field(default_factory=list)
+    length: int = 0
 
-    def spend(self, size_bytes: int) -> None:
-        """Waits until a message of this size may go. A larger one than a second's worth goes
-        when the bucket is full, and is paid off by those after it."""
-        now = self._clock()
-        passed, self._at = now - self._at, now
-        self._messages = min(MESSAGES_PER_S, self._messages + passed * MESSAGES_PER_S)
-        self._bytes = min(BYTES_PER_S, self._bytes + passed * BYTES_PER_S)
-        short_bytes = min(size_bytes, BYTES_PER_S) - self._bytes
-        wait = max((1 - self._messages) / MESSAGES_PER_S, short_bytes / BYTES_PER_S)
-        self._messages -= 1
-        self._bytes -= size_bytes
-        if wait > 0:
-            self._sleep(wait)
+    @property
+    def size_bytes(self) -> int:
+        """About what counts where streams are limited."""
+        return min(self.length, MAX_TEXT) + ENVELOPE_BYTES if self.type == "stream" else 0
+
+    @property
+    def is_half_a_line(self) -> bool:
+        return not self.texts[-1].endswith("\n")
 
 
 class Relay:
@@ -69,131 +53,234 @@ class Relay:
 
     Parameters
     ----------
-    cleared: called after the cell was cleared, so that the card can be shown again.
-    show_errors: show ``error`` events; where the error is raised in the cell they are not.
+    results: show what the last expression of the cell gives; else only :meth:`show_result` does.
+    cleared: called after the cell was cleared, to show the card again; None: there is none.
     """
 
     def __init__(
         self,
         sink: Sink,
         *,
-        cleared: Callable[[], None] = lambda: None,
-        show_errors: bool = False,
+        results: bool = True,
+        cleared: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.sink = sink
-        self.show_errors = show_errors
+        self._results = results
+        self._result: Output | None = None  # not shown yet
         self._cleared = cleared
         self._clock = clock
-        self._pace = Pace(clock, sleep) if sink.paced else None
-        self._name = ""
-        self._texts: list[str] = []
-        self._length = 0
+        self._sleep = sleep
+        self._waiting: deque[Output] = deque()
+        self._updates: dict[str, Output] = {}  # of those that wait, by the id of their display
         self._sent_at = 0.0
         self._began_at = 0.0  # of the text that waits
         self._clear_waits = False
+        self._told_of_widgets = False
+        self._ended = False
         self._folded: dict[str, dict[str, Any]] = {}  # the latest count of each stream
 
+    @property
+    def is_waiting(self) -> bool:
+        """Is there something that was not shown yet?"""
+        return bool(self._waiting)
+
     def event(self, event: Event) -> None:
-        """Shows an event that is an output; others are left alone."""
+        """Shows an event that is an output, at once or later; others are left alone."""
         if event.type not in OUTPUTS:
             return
         data: dict[str, Any] = msgspec.json.decode(event.data)
-        if event.type == "stream":
-            self._stream(data["name"], data["text"])
-            return
-        self.flush()
-        if event.type == "clear_output" and data.get("wait"):
-            self._clear_waits = True
-        elif event.type != "error" or self.show_errors:
-            self._show(event, data)
-
-    def due(self) -> float | None:
-        """Seconds until :meth:`flush` should be called; None: nothing waits."""
-        if not self._texts:
-            return None
-        since = max(self._sent_at, self._began_at if self._half() else 0.0)
-        return max(0.0, since + JOIN_S - self._clock())
-
-    def _half(self) -> bool:
-        return not self._texts[-1].endswith("\n")
-
-    def flush(self) -> None:
-        """Sends the text that waits to be joined."""
-        if not self._texts:
-            return
-        text, name = "".join(self._texts), self._name
-        self._texts, self._length = [], 0
-        for start in range(0, len(text), MAX_TEXT):
-            part = text[start : start + MAX_TEXT]
-            self._spend(len(part))
-            self.sink.stream(name, part)
-        self._sent_at = self._clock()
-
-    def note(self, text: str) -> None:
-        """A line of ours among the output."""
-        self._stream("stderr", text.rstrip("\n") + "\n")
-        self.flush()
-
-    def _stream(self, name: str, text: str) -> None:
-        if name != self._name:
-            self.flush()
-        self._name = name
-        if not self._texts:
-            self._began_at = self._clock()
-        self._texts.append(text)
-        self._length += len(text)
-        # half a line waits for its other half: print() writes the text and the end apart
-        if self._length >= MAX_TEXT or self.due() == 0.0:
-            self.flush()
-
-    def _spend(self, size_bytes: int) -> None:
-        if self._clear_waits:
-            self._clear_waits = False
-            self._clear()
-        if self._pace is not None:
-            self._pace.spend(size_bytes)
-
-    def _clear(self) -> None:
-        # the card is shown again at once and is what the waiting clear waits for: no flicker
-        self.sink.clear(True)
-        self._cleared()
-
-    def _show(self, event: Event, data: dict[str, Any]) -> None:
         match event.type:
+            case "stream":
+                self._text(data["name"], data["text"])
+            case "clear_output" if data.get("wait"):
+                self._clear_waits = True
             case "clear_output":
-                self._clear_waits = False
-                self._clear()
+                self._clear(wait=False)
             case "folded":
                 self._fold(event.job, data)
             case "notice":
                 self.note(str(data.get("text", "")))
+            case _:
+                self._display(Output(event.type, data))
+        self.flush()
+
+    def due(self) -> float | None:
+        """Seconds until :meth:`flush` should be called; None: nothing waits."""
+        if not self._waiting:
+            return None
+        first, pace = self._waiting[0], self.sink.pace
+        paced = pace.wait_s(first.size_bytes) if pace is not None else 0.0
+        wait = max(paced, self._joins_s(first))
+        return wait if wait > MOMENT_S else 0.0
+
+    def flush(self) -> None:
+        """Sends what has waited long enough."""
+        while self.due() == 0.0:
+            self._send()
+        if self._ended and not self._waiting:
+            self.sink.finish()
+
+    def note(self, text: str) -> None:
+        """A line of ours among the output."""
+        self._join("stderr", text.rstrip("\n") + "\n")
+        if self._ended:
+            self.settle()
+        else:
+            self.flush()
+
+    def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
+        """What the job ended with, where that is not raised."""
+        self._put(Output("error", {"ename": ename, "evalue": evalue, "traceback": traceback}))
+
+    def show_result(self) -> None:
+        """What the last expression gave, if that was held back."""
+        if self._result is not None:
+            self._put(self._result)
+            self.settle()
+
+    def end(self) -> None:
+        """The job ended: says how much was left out. What waits goes on being sent."""
+        displays = self._folded.pop("display_data", None)
+        size = words.size(sum(data["bytes"] for data in self._folded.values()))
+        lines = sum(data["lines"] for data in self._folded.values())
+        if self._folded:
+            self.note(f"[{size}, {lines:,} lines left out here]")
+        if displays is not None:
+            self.note(f"[{words.dropped(displays['displays'])}]")
+        self._ended = True
+        self.flush()
+
+    def settle(self) -> None:
+        """Returns when all is shown."""
+        while (wait := self.due()) is not None:
+            self._sleep(wait) if wait else self._send()
+        self.sink.finish()
+
+    def drop(self, why: str) -> None:
+        """Forgets what waits, and says so."""
+        self._waiting.clear()
+        self._updates.clear()
+        self.note(why)
+
+    # -- what waits
+    def _text(self, name: str, text: str) -> None:
+        if self._clear_waits:
+            self._clear(wait=True)
+        self._join(name, text)
+
+    def _join(self, name: str, text: str) -> None:
+        if (output := self._open(name)) is None:
+            output = Output("stream", name=name)
+            self._waiting.append(output)
+            self._began_at = self._clock()
+        output.texts.append(text)
+        output.length += len(text)
+
+    def _open(self, name: str) -> Output | None:
+        """Text that ``name`` can be joined to. Of two streams each has one where both wait."""
+        for output in reversed(self._waiting):
+            if output.type != "stream" or output.name == name:
+                return output if output.type == "stream" else None
+            if not self._is_short:
+                return None
+        return None
+
+    @property
+    def _is_short(self) -> bool:
+        return self.sink.pace is not None and self.sink.pace.is_short
+
+    def _display(self, output: Output) -> None:
+        widget = output.type in DISPLAYS and output.data["data"].pop(WIDGET_TYPE, None)
+        if output.type == "update_display_data":
+            self._update(output)
+        elif output.type == "execute_result" and not self._results:
+            self._result = output
+        else:
+            self._put(output)
+        if widget and not self._told_of_widgets:
+            self._told_of_widgets = True
+            self.note("[widgets of remote code are not live yet: they are shown as text]")
+
+    def _put(self, output: Output) -> None:
+        if self._clear_waits:
+            self._clear(wait=True)
+        self._updates.pop(_display_id(output), None)  # those after this one are for it
+        self._waiting.append(output)
+
+    def _update(self, output: Output) -> None:
+        """One that waits is replaced: it would be seen for no time."""
+        id = _display_id(output)
+        if (waiting := self._updates.get(id)) is not None:
+            waiting.data = output.data
+            return
+        self._waiting.append(output)
+        if id:
+            self._updates[id] = output
+
+    def _clear(self, wait: bool) -> None:
+        """What waits would be gone at once; updates may be of displays elsewhere."""
+        self._clear_waits = False
+        kept = [output for output in self._waiting if output.type == "update_display_data"]
+        self._waiting = deque([*kept, Output("clear_output", {"wait": wait})])
+
+    def _joins_s(self, first: Output) -> float:
+        """How long it still waits to be joined by more: half a line for its other half, as
+        print() writes the text and the end apart; lines that follow each other closely."""
+        alone = len(self._waiting) == 1
+        if self._ended or first.type != "stream" or first.length >= MAX_TEXT:
+            return 0.0
+        short = self._is_short
+        if not alone and not (short and all(o.type == "stream" for o in self._waiting)):
+            return 0.0
+        since = max(self._sent_at, self._began_at if first.is_half_a_line else 0.0)
+        return max(0.0, since + (JOIN_SHORT_S if short else JOIN_S) - self._clock())
+
+    def _fold(self, job: str, data: dict[str, Any]) -> None:
+        """Said once while it goes on; how much it was is said at the end, and on the card."""
+        if data["name"] != "display_data" and not self._folded.keys() - {"display_data"}:
+            self.note(f"[too much to show all of it here: %remote logs {words.short(job)}]")
+        self._folded[data["name"]] = data
+
+    # -- what goes
+    def _send(self) -> None:
+        output = self._waiting.popleft()
+        if output.type == "stream":
+            self._send_text(output)
+            return
+        if output.type == "update_display_data":
+            self._updates.pop(_display_id(output), None)
+        self._show(output.type, output.data)
+
+    def _send_text(self, output: Output) -> None:
+        text = "".join(output.texts)
+        if len(text) > MAX_TEXT:
+            text, rest = text[:MAX_TEXT], text[MAX_TEXT:]
+            output.texts, output.length = [rest], len(rest)
+            self._waiting.appendleft(output)
+        self.sink.stream(output.name, text)
+        self._sent_at = self._clock()
+
+    def _show(self, type: str, data: dict[str, Any]) -> None:
+        match type:
+            case "clear_output":
+                # the card that is shown again at once is what a clear that waits is waiting for
+                self.sink.clear(bool(data["wait"]) or self._cleared is not None)
+                if self._cleared is not None:
+                    self._cleared()
             case "error":
-                self._spend(len(event.data))
                 self.sink.error(data["ename"], data["evalue"], data.get("traceback", []))
             case "execute_result":
-                self._spend(len(event.data))
                 self.sink.result(data["data"], data.get("metadata", {}))
-            case kind:
-                self._spend(len(event.data))
+            case _:
                 self.sink.display(
                     data["data"],
                     data.get("metadata", {}),
                     transient=data.get("transient") or {},
-                    update=kind == "update_display_data",
+                    update=type == "update_display_data",
                 )
 
-    def _fold(self, job: str, data: dict[str, Any]) -> None:
-        """Said once while it goes on; how much it was is said at the end, and on the card."""
-        if not self._folded:
-            self.note(f"[too much to show all of it here: %remote logs {words.short(job)}]")
-        self._folded[data["name"]] = data
 
-    def end(self) -> None:
-        """The job ended: sends what waits, and says how much was left out."""
-        self.flush()
-        size = words.size(sum(data["bytes"] for data in self._folded.values()))
-        lines = sum(data.get("lines", 0) for data in self._folded.values())
-        if self._folded:
-            self.note(f"[{size}, {lines:,} lines left out here]")
+def _display_id(output: Output) -> str:
+    return str((output.data.get("transient") or {}).get("display_id", ""))

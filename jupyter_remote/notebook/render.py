@@ -12,6 +12,7 @@ import msgspec
 from jupyter_remote.model import Reason, Status
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.state import (
+    HERE,
     REFUSED,
     CardState,
     at_completion,
@@ -31,6 +32,8 @@ COLOURS = {
     "cancelling": "var(--jp-warn-color0, #b35900)",
     "cancelled": "var(--jp-ui-font-color2, #616161)",
 }
+# Towards the colour of text: a theme's own are too dark on dark, too light on light.
+_READABLE = "color-mix(in srgb, {} 70%, var(--jp-ui-font-color0, currentColor))"
 _BOX = (
     "border:1px solid var(--jp-border-color1, #bdbdbd);border-radius:6px;padding:8px 12px;"
     "margin:2px 0;max-width:720px;box-sizing:border-box;"
@@ -39,11 +42,14 @@ _BOX = (
 )
 _CLASSES = "jupyter-remote-card tex2jax_ignore mathjax_ignore"
 _ROW = "display:flex;flex-wrap:wrap;gap:2px 12px;align-items:baseline"
-_LINKS = "font-size:11px;font-family:var(--jp-code-font-family, monospace)"
+_HEAD = f"{_ROW};min-height:22px"
+_LINKS = "font-size:11px"
+_COMMAND = "font-family:var(--jp-code-font-family, monospace);user-select:all"
 _FAINT = "color:var(--jp-ui-font-color2, #757575)"
 _TRACK = (
-    "height:6px;border-radius:3px;overflow:hidden;margin:2px 0;"
-    "background:var(--jp-layout-color3, #bdbdbd)"
+    "height:6px;border-radius:4px;overflow:hidden;margin:2px 0;"
+    "border:1px solid var(--jp-border-color1, #bdbdbd);"
+    "background:var(--jp-layout-color2, #eeeeee)"
 )
 _CONTROL = re.compile(
     r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
@@ -69,6 +75,7 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
         **fields,
         "v": 1,
         "now": now,
+        "ticks": state.runs,
         "bars": [_bar_json(state, bar) for bar in state.bars],
         "cost_ucredits": cost_now(state, now),
         "completion": msgspec.to_builtins(completion) if completion else None,
@@ -76,7 +83,8 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
             "title": title_of(state),
             "status": status_line(state),
             "load": " · ".join(load_text(state.metrics, final=state.final)),
-            "links": links_of(state),
+            "left": " · ".join(left_out(state)),
+            "links": [list(link) for link in links_of(state)],
         },
     }
 
@@ -121,6 +129,7 @@ def status_line(state: CardState) -> str:
         why = plain(state.detail) or _WHY.get(state.reason, "")
         return f"{state.status}: {why}" if why and why != state.status else state.status
     stage = "" if state.status == Status.CANCELLING else state.stage
+    stage = plain(state.detail) if state.waits_again else stage
     return f"{state.status}: {stage}" if stage else state.status
 
 
@@ -136,9 +145,11 @@ _WHY: dict[str, str] = {
 
 
 def figures(state: CardState, now: float) -> list[str]:
-    """Machine, elapsed, cost, cost at completion, live figures."""
+    """Machine, attempt, elapsed, cost, cost at completion."""
     found = [machine_of(state)]
-    if state.started_at is not None:
+    if state.attempt > 1:
+        found.append(f"attempt {state.attempt}")
+    if state.started_at is not None and (state.runs or state.final):
         found.append(words.duration(elapsed_s(state, now)))
     if not state.is_priced:
         return found
@@ -148,8 +159,6 @@ def figures(state: CardState, now: float) -> list[str]:
             found.append(f"≈ {words.interval(completion.cost_ucredits)} at completion")
     else:
         found.append("free")
-    if state.attempt > 1:
-        found.append(f"attempt {state.attempt}")
     return found
 
 
@@ -201,8 +210,7 @@ def text_of(state: CardState, now: float) -> str:
         lines.append(f"{indent}{label + ': ' if label else ''}{meter(bar)}{bar_text(bar)}")
     if load := load_text(state.metrics, final=state.final):
         lines.append("  " + " · ".join(load))
-    if state.folded_bytes:
-        lines.append(f"  {folded_text(state)}")
+    lines += [f"  {line}" for line in left_out(state)]
     return "\n".join(lines)
 
 
@@ -215,41 +223,65 @@ def meter(bar: Bar, width: int = 20) -> str:
     return f"|{'█' * full}{'·' * (width - full)}| "
 
 
-def folded_text(state: CardState) -> str:
-    """Where the output that was left out can be read."""
-    size = words.size(state.folded_bytes)
-    return f"{size} of output left out here: %remote logs {words.short(state.id)}"
+def left_out(state: CardState) -> list[str]:
+    """What of its output is not shown, and where it can be read."""
+    found = []
+    if state.folded_bytes:
+        size = words.size(state.folded_bytes)
+        found.append(f"{size} of output left out here: %remote logs {words.short(state.id)}")
+    if state.dropped:
+        found.append(words.dropped(state.dropped))
+    return found
 
 
 def html_of(state: CardState, now: float) -> str:
     """The card as static HTML: no script, no style sheet, readable without its styles."""
-    colour = COLOURS.get(state.status, COLOURS["queued"])
-    badge = f"color:{colour};border:1px solid {colour};border-radius:9px;padding:0 8px"
+    colour = _coloured(COLOURS.get(state.status, COLOURS["queued"]), "color")
+    badge = f"{colour};border:1px solid;border-radius:9px;padding:0 8px"
+    title = html.escape(title_of(state))
     parts = [
-        f'<div class="{_CLASSES}" role="group" aria-label="{html.escape(title_of(state))}" '
-        f'style="{_BOX}">',
-        f'<div style="{_ROW}"><b style="overflow-wrap:anywhere">{shown(title_of(state))}</b> '
-        f'<span style="{badge}">{shown(status_line(state))}</span> '
-        f'<span style="{_FAINT}">{shown(" · ".join(figures(state, now)))}</span></div>',
+        f'<div class="{_CLASSES}" role="group" aria-label="Job {title}" style="{_BOX}">',
+        f'<div style="{_HEAD}"><b style="overflow-wrap:anywhere">{shown(title_of(state))}</b> '
+        f'<span style="{badge}">{shown(status_line(state))}</span></div>',
+        _line_html(" · ".join(figures(state, now))),
         *(_bar_html(state, bar) for bar in state.bars),
     ]
     if load := load_text(state.metrics, final=state.final):
-        parts.append(f'<div style="{_FAINT}">{shown(" · ".join(load))}</div>')
-    if state.folded_bytes:
-        parts.append(f'<div style="{_FAINT}">{shown(folded_text(state))}</div>')
-    below = links_of(state)
+        parts.append(_line_html(" · ".join(load)))
+    parts += [_line_html(line) for line in left_out(state)]
+    below = "".join(_link_html(*link) for link in links_of(state))
     if not state.final:  # it may be read in a file, long after
-        below.append(f"as of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}")
-    links = "".join(f"<span>{shown(link)}</span> " for link in below)
-    return "".join([*parts, f'<div style="{_ROW};{_FAINT};{_LINKS}">{links}</div></div>'])
+        below += f"<span>{shown(_as_of(state, now))}</span>"
+    return "".join([*parts, f'<div style="{_ROW};{_FAINT};{_LINKS}">{below}</div></div>'])
 
 
-def links_of(state: CardState) -> list[str]:
-    """What to type to see more of the job; nothing of one that the backend never took."""
-    if state.reason == REFUSED:
+def _coloured(colour: str, what: str) -> str:
+    """One declaration for old browsers, one for others."""
+    return f"{what}:{colour};{what}:{_READABLE.format(colour)}"
+
+
+def _line_html(text: str) -> str:
+    return f'<div style="{_FAINT}">{shown(text)}</div>'
+
+
+def _as_of(state: CardState, now: float) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
+    return f"as of {at}; to go on: %remote attach {words.short(state.id)}"
+
+
+def links_of(state: CardState) -> list[tuple[str, str]]:
+    """Where more of the job is: a label, and what to type. Nothing of one never taken."""
+    if state.reason == REFUSED or state.machine == HERE:
         return []
     short = words.short(state.id)
-    return [f"%remote logs {short}", f"%remote show {short}"]
+    return [("logs", f"%remote logs {short}"), ("receipt", f"%remote show {short}")]
+
+
+def _link_html(label: str, command: str) -> str:
+    return (
+        f'<details><summary style="cursor:pointer">{label}</summary>'
+        f'<code style="{_COMMAND}">{shown(command)}</code></details> '
+    )
 
 
 def _bar_html(state: CardState, bar: Bar) -> str:
@@ -268,9 +300,10 @@ def _track_html(bar: Bar, label: str) -> str:
     if done is None and bar.state == "close":
         return ""
     value = "" if done is None else f' aria-valuenow="{100 * done:.0f}"'
-    colour = COLOURS["completed" if done == 1 else "running"]
+    value += f' aria-valuetext="{html.escape(bar_text(bar))}"'
+    colour = _coloured(COLOURS["completed" if done == 1 else "running"], "background")
     width = 0 if done is None else 100 * done
-    fill = f'<div style="height:6px;width:{width:.1f}%;background:{colour}"></div>'
+    fill = f'<div style="height:6px;width:{width:.1f}%;{colour}"></div>'
     return (
         f'<div role="progressbar" aria-valuemin="0" aria-valuemax="100"{value} '
         f'aria-label="{html.escape(label or "progress")}" style="{_TRACK}">{fill}</div>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,19 +43,36 @@ class Prepared(NamedTuple):
 def run_cell(context: Context, line: str, source: str) -> None:
     """The whole way of one cell. Raises what the remote code raises."""
     options = context.options(line)
-    if not context.enabled:
-        here.run_cell(context.shell, source)
+    if not context.enabled and not options.plan:
+        run_here(context, options, source)
     elif (prepared := prepare(context, options, source)) is None:
         print("nothing to do: the cell holds no code")
     else:
         run_prepared(context, options, prepared)
 
 
-def prepare(context: Context, options: RunOptions, source: str) -> Prepared | None:
+def run_here(context: Context, options: RunOptions, source: str) -> None:
+    """The cell with the toggle off: what it leaves is as the options say."""
+    shell = context.shell
+    if options.name is None and options.outputs is None:
+        here.run_cell(shell, source)
+        return
+    from jupyter_remote.notebook import here_job
+
+    title = options.description or _title(shell, source)
+    job = here_job.cell(context.client, shell, title, options.outputs, source)
+    if options.name is not None:
+        shell.user_ns[options.name] = job
+    job.result()
+
+
+def prepare(
+    context: Context, options: RunOptions, source: str, *, value: bool = False
+) -> Prepared | None:
     """What would be sent; None: there is no code. Syntax errors and names that cannot travel end
-    here, before anything is sent."""
-    filename = _compiled_name(context.shell, source)
-    if filename is None:
+    here, before anything is sent. ``value``: that of a last expression comes home, too."""
+    filename, tree = compiled(context.shell, source)
+    if not tree.body:
         return None
     with tensors.gpu(lambda: configured(context, options).has_gpu()):
         captured = capture_cell(
@@ -66,19 +84,21 @@ def prepare(context: Context, options: RunOptions, source: str) -> Prepared | No
             folder=os.getcwd(),
         )
     captured.files.extend(capture_files(options.files, os.getcwd()))
+    if value and isinstance(tree.body[-1], ast.Expr):
+        captured.assigned.append(VALUE)
     spec = _spec(context.shell, source, filename, captured, options)
     return Prepared(spec, captured, options.description or _title(context.shell, source))
 
 
-def _compiled_name(shell: Any, source: str) -> str | None:
-    """The filename for tracebacks; None: there is no code. Syntax errors end here."""
+def compiled(shell: Any, source: str) -> tuple[str, ast.Module]:
+    """The filename for tracebacks, and the tree. Syntax errors end here."""
     try:
         transformed = shell.transform_cell(source)
         name: str = shell.compile.cache(transformed, cell_number(shell), raw_code=source)
         tree = parse(transformed, name)
     except SyntaxError as error:
         raise here.syntax_error(shell, error) from None
-    return name if tree.body else None
+    return name, tree
 
 
 def _spec(
@@ -93,6 +113,7 @@ def _spec(
         deleted=captured.deleted,
         unwatched=captured.unwatched,
         fixed=captured.fixed,
+        value_as=VALUE if VALUE in captured.assigned else "",
         files=[file.ref for file in captured.files],
         name=f"In [{cell_number(shell)}]",
         filename=filename,
@@ -193,7 +214,13 @@ def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Shown:
             notices=[] if options.quiet else captured.notices,
         )
 
-    return submit(context, send, blocking=not options.bg, card=not options.quiet)
+    return submit(
+        context,
+        send,
+        blocking=not options.bg,
+        card=not options.quiet,
+        results=not prepared.spec.value_as,  # who asked for the value shows it
+    )
 
 
 def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Shown) -> None:

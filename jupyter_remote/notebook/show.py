@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.jobs import Job
+from jupyter_remote.model import Status
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.advice import advise
 from jupyter_remote.notebook.card import Card
@@ -22,6 +23,7 @@ from jupyter_remote.notebook.sinks import (
     sink_for,
 )
 from jupyter_remote.notebook.textcard import TextCard
+from jupyter_remote.notebook.tracebacks import lines_of
 from jupyter_remote.wire import Done
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Shown:
     blocking: the cell waits; else the pump shows the job.
     card: show its state.
     outputs: show what it prints and draws.
+    results: show the value of its last expression.
     after: show only what it stored after this cursor.
     """
 
@@ -48,19 +51,22 @@ class Shown:
         blocking: bool,
         card: bool = True,
         outputs: bool = True,
+        results: bool = True,
         after: int = 0,
     ) -> None:
         self.context = context
         self.job = job
         self._followed = False
         self.route = Route(context.pump, after)
+        self.raises = blocking or not outputs  # who waits gets what it ends with
         place = sink_for(context.shell, blocking=blocking)
+        drawn = self._card(place) if card else None
         self.relay = Relay(
-            place if outputs else _Silent(),
-            show_errors=not blocking and outputs,
-            cleared=lambda: self.live.redraw(),
+            self._below(place, blocking) if outputs else _Silent(),
+            results=results,
+            cleared=(lambda: self.live.redraw()) if isinstance(drawn, Card) else None,
         )
-        self.live = Live(job, self.relay, self._card(place) if card else None)
+        self.live = Live(job, self.relay, drawn, self._ended)
 
     def _card(self, sink: Sink) -> Drawn | None:
         if isinstance(sink, KernelSink):
@@ -69,6 +75,14 @@ class Shown:
         if kernel_of(self.context.shell) is None and self.context.shell is not None:
             return TextCard(lambda line: print(line, file=sys.stderr, flush=True))
         return None  # captured, or a script: only what the code itself shows
+
+    def _below(self, place: Sink, blocking: bool) -> Sink:
+        """Where the output goes: into its cell also when another one runs."""
+        if not isinstance(place, KernelSink) or front_of(self.context.shell) != "still" or blocking:
+            return place
+        from jupyter_remote.notebook.collected import CollectedSink
+
+        return CollectedSink(place)
 
     def begin(self) -> None:
         """Takes the job's events while it is being submitted. If that takes a moment the card
@@ -99,9 +113,17 @@ class Shown:
         self.live.stopping("")
         short = words.short(self.job.id)
         self.relay.note(f"[no longer waiting for job {short}: %remote attach {short} waits again]")
-        self.relay.show_errors = True
+        self.raises = False
         self.route.to_background(self.live, self.context.arrived)
         raise KeyboardInterrupt
+
+    def _ended(self, done: Done) -> None:
+        """Shows what it failed with where that is not raised."""
+        if self.raises or done.job.status != Status.FAILED:
+            return
+        if (error := error_of(self.context, done)) is not None:
+            name, message = getattr(error, "ename", ""), getattr(error, "evalue", str(error))
+            self.relay.error(name or type(error).__name__, message, lines_of(error))
 
     def leave(self) -> None:
         """Shows the job in the background."""
@@ -139,15 +161,21 @@ def submit(context: Context, send: Callable[[OnJob], Job], **how: Any) -> Shown:
             shown.refused(error)
         raise
     begun[0].submitted()
-    context.last_job = begun[0].job.id
     return begun[0]
 
 
 def raise_end(context: Context, done: Done) -> None:
     """Raises what the job ended with, if it did not complete."""
-    if (error := raise_for(done, context.namespace)) is not None:
-        advise(error)
+    if (error := error_of(context, done)) is not None:
         raise error
+
+
+def error_of(context: Context, done: Done) -> Exception | None:
+    """The same, not raised."""
+    error = raise_for(done, context.namespace)
+    if error is not None:
+        advise(error)
+    return error
 
 
 class _Silent(LocalSink):

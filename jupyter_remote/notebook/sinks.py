@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
+from jupyter_remote.errors import as_coloured
+from jupyter_remote.notebook.pace import DIRECT, SERVER, Pace, Rate
+
 if TYPE_CHECKING:
     from jupyter_remote.notebook.card import Front
+
+WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
+ENVELOPE_BYTES = 600  # of a message beside its text
 
 Bundle = dict[str, Any]
 
@@ -15,7 +24,9 @@ Bundle = dict[str, Any]
 class Sink(Protocol):
     """Shows one output after the other."""
 
-    paced: bool  # must messages be kept below what a Jupyter server passes on?
+    @property
+    def pace(self) -> Pace | None:
+        """That its messages keep; None: there is nothing that drops them."""
 
     def stream(self, name: str, text: str) -> None: ...
 
@@ -34,6 +45,9 @@ class Sink(Protocol):
 
     def error(self, ename: str, evalue: str, traceback: list[str]) -> None: ...
 
+    def finish(self) -> None:
+        """All that there is was given, for now."""
+
 
 class KernelSink:
     """Sends on the local kernel's IOPub as if the cell of ``parent`` had sent it.
@@ -41,9 +55,10 @@ class KernelSink:
     Works from any thread, while that cell runs and after it. ``execution_count`` is that cell's.
     """
 
-    paced = True
-
-    def __init__(self, kernel: Any, parent: dict[str, Any], execution_count: int) -> None:
+    def __init__(
+        self, kernel: Any, parent: dict[str, Any], execution_count: int, pace: Pace | None = None
+    ) -> None:
+        self.pace = pace or Pace()
         self._kernel = kernel
         self._parent = parent
         self._execution_count = execution_count
@@ -52,6 +67,8 @@ class KernelSink:
         self, kind: str, content: dict[str, Any], parent: dict[str, Any] | None = None
     ) -> None:
         kernel = self._kernel
+        text = content.get("text")
+        self.pace.spend(len(msgspec.json.encode(text)) + ENVELOPE_BYTES if text else 0)
         kernel.session.send(
             kernel.iopub_socket,
             kind,
@@ -87,6 +104,8 @@ class KernelSink:
     def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
         self._send("error", {"ename": ename, "evalue": evalue, "traceback": traceback})
 
+    def finish(self) -> None: ...
+
 
 class Relayed:
     """A remote value as its MIME bundle, for a display hook that wants an object."""
@@ -106,7 +125,7 @@ class LocalSink:
     """Writes through ``sys.stdout`` and IPython's display publisher, as local code would: into a
     terminal, ``%%capture`` or ``redirect_stdout``; without IPython, into plain text."""
 
-    paced = False
+    pace: Pace | None = None
 
     def __init__(self, shell: Any = None) -> None:
         self._shell = shell
@@ -142,7 +161,10 @@ class LocalSink:
             self._shell.display_pub.clear_output(wait)
 
     def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
-        self.stream("stderr", "\n".join(traceback or [f"{ename}: {evalue}"]) + "\n")
+        lines = as_coloured(traceback or [f"{ename}: {evalue}"])
+        self.stream("stderr", "\n".join(lines) + "\n")
+
+    def finish(self) -> None: ...
 
     def _text(self, data: Bundle) -> None:
         self.stream("stdout", f"{data.get('text/plain', '')}\n")
@@ -170,7 +192,14 @@ def sink_for(shell: Any, *, blocking: bool) -> Sink:
         return LocalSink(shell)
     sys.stdout.flush()  # what local code printed comes first
     sys.stderr.flush()
-    return KernelSink(kernel, parent_of(kernel), cell_number(shell))
+    pace = _pace(SERVER if has_person(kernel) else DIRECT)
+    return KernelSink(kernel, parent_of(kernel), cell_number(shell), pace)
+
+
+@functools.cache
+def _pace(rate: Rate) -> Pace:
+    """One for all that this kernel sends."""
+    return Pace(rate)
 
 
 def parent_of(kernel: Any) -> dict[str, Any]:

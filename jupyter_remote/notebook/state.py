@@ -12,6 +12,7 @@ from jupyter_remote.wire import Bar, Done, Event, JobView, Metrics
 
 FINAL = ("completed", "failed", "cancelled")
 REFUSED = "refused"  # reason of a job that never reached its backend; known here only
+HERE = "here"  # machine of what ran in the notebook's own kernel; no backend knows it
 MAX_BARS = 12  # shown; closed ones go first
 
 
@@ -31,6 +32,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     rate_ucredits_per_h: int = 0
     hold_ucredits: int = 0
     cost_ucredits: int = 0
+    charged_ucredits: int = 0  # for the attempts before this one
     max_cost_ucredits: int | None = None
     timeout_s: float | None = None
     attempt: int = 0
@@ -40,6 +42,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     bars: tuple[Bar, ...] = ()
     metrics: Metrics | None = None
     folded: dict[str, int] = {}  # bytes of each stream that are in its log only
+    dropped: int = 0  # displays that are gone
     progress_at: float = 0.0  # when the newest bar was heard of
     stopping: str = ""  # what a person asked for: "", "interrupting", "killing"
 
@@ -50,6 +53,16 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def final(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def waits_again(self) -> bool:
+        """Did an attempt end, and is it to be tried again? ``detail`` says why and when."""
+        return self.status == "queued" and self.attempt > 0 and bool(self.detail)
+
+    @property
+    def runs(self) -> bool:
+        """Do its clock and its meter run?"""
+        return self.started_at is not None and self.status in ("running", "cancelling")
 
 
 def state_of(view: JobView) -> CardState:
@@ -74,6 +87,8 @@ def render(state: CardState, event: Event) -> CardState:
             return msgspec.structs.replace(state, metrics=metrics)
         case "folded":
             count = msgspec.json.decode(event.data)  # from the beginning, not since the last
+            if count["name"] == "display_data":
+                return msgspec.structs.replace(state, dropped=int(count["displays"]))
             folded = state.folded | {count["name"]: int(count["bytes"])}
             return msgspec.structs.replace(state, folded=folded)
         case "done":
@@ -99,7 +114,9 @@ def _with_fields(state: CardState, fields: dict[str, Any]) -> CardState:
     if metrics := fields.get("metrics"):
         known["metrics"] = msgspec.convert(metrics, Metrics)
     if known.get("attempt", 0) > max(state.attempt, 1):
-        known |= {"bars": (), "folded": {}}  # a new attempt draws its own
+        known |= {"bars": (), "folded": {}, "dropped": 0}  # a new attempt draws its own
+    if known.get("status") == "queued" and "cost_ucredits" in known:  # between two attempts
+        known["charged_ucredits"] = known["cost_ucredits"]
     state = msgspec.structs.replace(state, **known)
     for bar in msgspec.convert(fields.get("progress") or [], list[Bar]):
         state = msgspec.structs.replace(state, bars=merge_bar(state.bars, bar))
@@ -169,17 +186,18 @@ def depth(bars: tuple[Bar, ...], bar: Bar) -> int:
 
 
 def elapsed_s(state: CardState, now: float) -> float:
-    """Seconds that its code has run; 0 before it started."""
-    if state.started_at is None:
+    """Seconds that its code has run, in the latest attempt; 0 while it waits for one."""
+    if state.started_at is None or not (state.runs or state.final):
         return 0.0
     return max(0.0, (state.ended_at or now) - state.started_at)
 
 
 def cost_now(state: CardState, now: float) -> int:
     """Micro-credits so far; what was charged once it ended."""
-    if state.final or state.started_at is None:
+    if not state.runs:
         return state.cost_ucredits
-    so_far = cost_ucredits(state.rate_ucredits_per_h, elapsed_s(state, now))
+    latest = cost_ucredits(state.rate_ucredits_per_h, elapsed_s(state, now))
+    so_far = state.charged_ucredits + latest
     return max(state.cost_ucredits, min(so_far, state.hold_ucredits or so_far))
 
 
@@ -199,14 +217,18 @@ def left_s(bar: Bar) -> float | None:
 
 def at_completion(state: CardState, now: float) -> Completion | None:
     """What the job will have cost, by its outermost bar."""
-    if state.final or state.started_at is None:
+    if not state.runs or state.started_at is None:
         return None
     outer = next((b for b in state.bars if not b.parent and b.state != "close" and b.total), None)
     if outer is None or (done := fraction(outer)) is None or done >= 1:
         return None
-    return completion(
+    made = completion(
         elapsed_s(state, max(now, state.started_at)),
         outer.elapsed_s,
         done,
         state.rate_ucredits_per_h,
     )
+    if made is None:
+        return None
+    low, expected, high = (state.charged_ucredits + cost for cost in made.cost_ucredits)
+    return msgspec.structs.replace(made, cost_ucredits=(low, expected, high))

@@ -15,6 +15,7 @@ class Table:
     empty: what to say when there are no rows.
     note: a line below the table.
     numbers: indexes of columns to be set to the right.
+    whole: indexes of columns whose texts stay on one line, however narrow the page is.
     """
 
     def __init__(
@@ -25,12 +26,14 @@ class Table:
         empty: str,
         note: str = "",
         numbers: Sequence[int] = (),
+        whole: Sequence[int] = (),
     ) -> None:
         self.headings = list(headings)
         self.rows = [[plain(cell) for cell in row] for row in rows]
         self.empty = empty
         self.note = note
         self.numbers = set(numbers)
+        self.whole = {*numbers, *whole}
 
     def __repr__(self) -> str:
         if not self.rows:
@@ -64,7 +67,6 @@ class Table:
         return "".join(f"<td{self._side(i)}>{shown(c)}</td>" for i, c in enumerate(row))
 
     def _side(self, column: int) -> str:
-        side = (
-            "text-align:right;white-space:nowrap" if column in self.numbers else "text-align:left"
-        )
-        return f' style="{side}"'
+        side = "right" if column in self.numbers else "left"
+        whole = ";white-space:nowrap" if column in self.whole else ""
+        return f' style="text-align:{side}{whole}"'

@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
+from jupyter_remote.amounts import duration, size
 from jupyter_remote.money.meter import UCREDITS_PER_USD, usd_of
 
-
-def duration(seconds: float) -> str:
-    """``8.4 s``, ``2 min 05 s``, ``3 h 07 min``."""
-    if seconds < 9.95:
-        return f"{max(0.0, seconds):.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def size(count_bytes: float) -> str:
-    """``812 B``, ``1.5 MB``; units of 1024."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count_bytes < 1024:
-            return f"{count_bytes:.0f} {unit}" if unit == "B" else f"{count_bytes:.1f} {unit}"
-        count_bytes /= 1024
-    return f"{count_bytes:.1f} TB"
+__all__ = ["count", "dropped", "duration", "interval", "money", "price", "rate", "short", "size"]
 
 
 def count(value: float) -> str:
@@ -59,6 +41,12 @@ def interval(ucredits: tuple[int, int, int]) -> str:
     if money(low) == money(high):
         return money(middle)
     return f"{money(middle)} ({money(low).lstrip('$')}–{money(high).lstrip('$')})"
+
+
+def dropped(displays: int) -> str:
+    """Of displays that came faster than they can be shown; no log has them."""
+    what = "1 display was" if displays == 1 else f"{displays:,} displays were"
+    return f"{what} left out, too many at a time: save figures to files to keep them all"
 
 
 def short(job_id: str) -> str:

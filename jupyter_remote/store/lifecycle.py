@@ -97,6 +97,7 @@ def claim(
         "claim",
         f"given to worker {worker}",
         stage=Stage.CONNECTING,
+        detail="",  # why it was tried again
         epoch=attempt.epoch,
         worker=worker,
         claimed_at=now,
@@ -239,6 +240,7 @@ def _fail(
             _with_charge(text, job, changes),
             attempt=ended,
             stage=Stage.WAITING,
+            detail=text,
             not_before_at=now + wait_s,
             **changes,
         )
@@ -285,13 +287,15 @@ def lose(
     if not poison and len(lost) + 1 < job.max_attempts:
         wait_s = backoff_s(len(lost) + 1, jitter)
         tries = f"attempt {len(lost) + 2} of {job.max_attempts}"
+        text = f"lost: {why}; not charged; trying again in {wait_s:.1f} s ({tries})"
         return _step(
             job,
             "lose",
-            f"lost: {why}; not charged; trying again in {wait_s:.1f} s ({tries})",
+            text,
             attempt=ended,
             postings=loss,
             stage=Stage.WAITING,
+            detail=text,
             not_before_at=now + wait_s,
         )
     if poison:
@@ -359,6 +363,7 @@ def cancel(job: JobRecord, attempt: AttemptRecord | None, now: float, force: boo
         cancel_requested=True,
         cancel_requested_at=now,
         reason=Reason.CANCELLED,
+        detail="",
         stage=Stage.DONE,
         ended_at=now,
     )

@@ -10,6 +10,7 @@ import re
 
 import msgspec
 
+from jupyter_remote.amounts import size
 from jupyter_remote.wire import encode
 from jupyter_remote.worker.holding import Held, Item, Shown, Text
 
@@ -24,8 +25,12 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     total_bytes: int = 8 * MIB  # text of a job; after that only a trickle
     bytes_per_s: int = 512 * 1024  # text; a second's worth twice over may come at once
     trickle_bytes_per_s: int = 1024  # so that the last lines of a long flood are seen now and then
+    text_cost_bytes: int = 128  # a shorter piece counts as this much: it is a message, too
+    total_lines: int = 20_000  # of a job: a browser lays out every one; after that a trickle
+    trickle_lines_per_s: int = 2
     line_bytes: int = 64 * 1024  # of a line without an end
     tail_bytes: int = 4096  # of folded text: shown when the flood stops
+    tail_lines: int = 20
     display_bytes: int = 20 * MIB  # one display_data or execute_result
     displays_bytes_per_s: int = 8 * MIB
     display_cost_bytes: int = 16 * 1024  # a small one counts as this much
@@ -41,19 +46,10 @@ def notice(text: str) -> Shown:
     return Shown("notice", encode({"text": text}))
 
 
-def size_text(size_bytes: float) -> str:
-    """For people: ``2.1 GB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size_bytes < 1000 or unit == "GB":
-            break
-        size_bytes /= 1000
-    return f"{size_bytes:.0f} bytes" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
-
-
 def too_large(msg_type: str, size_bytes: int, limit_bytes: int) -> str:
     """What is said in the place of an output."""
-    limit = size_text(limit_bytes)
-    return f"{msg_type} of {size_text(size_bytes)} is not shown: the limit is {limit}"
+    limit = size(limit_bytes)
+    return f"{msg_type} of {size(size_bytes)} is not shown: the limit is {limit}"
 
 
 def collapse(text: str) -> str:
@@ -119,11 +115,14 @@ class Folding:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._text = Bucket(bounds.bytes_per_s, 2 * bounds.bytes_per_s)
-        self._resume_at: float = bounds.bytes_per_s / 2
+        self._lines = Bucket(0, bounds.total_lines)
+        self._resume_at: tuple[float, float] = (bounds.bytes_per_s / 2, 1)  # bytes, lines
         self._displays = Bucket(
             bounds.displays_bytes_per_s, 2 * bounds.displays_bytes_per_s + bounds.display_bytes
         )
-        self._held = Held(bounds.tail_bytes, bounds.display_bytes, self._leave_out)
+        self._held = Held(
+            bounds.tail_bytes, bounds.tail_lines, bounds.display_bytes, self._leave_out
+        )
         self._left = bounds.total_bytes
         self._folding = False
         self._columns: dict[str, int] = {}
@@ -142,13 +141,13 @@ class Folding:
         if self._folding or self._held.clears:
             self._keep(name, text)
             return self.tick(now)
-        size = _size(text)
-        allowed = self._text.level(now)
-        if size <= allowed:
-            return [self._show(name, text, size, now)] if text else self._report(now)
+        cost = max(_size(text), self._bounds.text_cost_bytes)
+        room, lines = self._text.level(now), self._lines.level(now)
+        if not text or (cost <= room and text.count("\n") <= lines):
+            return [self._show(name, text, now)] if text else self._report(now)
         self._folding = True
-        head = _head(text, int(allowed))
-        shown = [self._show(name, head, _size(head), now)] if head else []
+        head = _head(text, int(room), int(lines))
+        shown = [self._show(name, head, now)] if head else []
         self._keep(name, text[len(head) :])
         return [*shown, *self._report(now)]
 
@@ -157,8 +156,8 @@ class Folding:
         shown = Shown(msg_type, content)
         if len(content) > self._bounds.display_bytes:
             shown = notice(too_large(msg_type, len(content), self._bounds.display_bytes))
-        clears = msg_type == "clear_output" and self._folding
-        if clears or self._held.clears or self._cost(shown) > self._displays.level(now):
+        waits = self._held.has_queue or (msg_type == "clear_output" and self._folding)
+        if waits or self._cost(shown) > self._displays.level(now):
             self._held.add(shown)
             return self.tick(now)
         self._displays.spend(self._cost(shown), now)
@@ -168,7 +167,7 @@ class Folding:
     def tick(self, now: float) -> list[Shown]:
         """Time has passed: the last lines of a flood that ebbed, and counts."""
         released = self._release(now)
-        if not self._folding or self._text.level(now) < self._resume_at:
+        if not self._folding or not self._has_room(now):
             return [*released, *self._report(now)]
         shown = [*released, *self._report(now), *self._resume(now)]
         self._report_at = min(self._report_at, now + self._bounds.report_s)
@@ -182,11 +181,10 @@ class Folding:
     # -- what waits
     def _release(self, now: float) -> list[Shown]:
         """What there is room for; a ``clear_output`` goes with everything after it, or waits."""
-        displays = self._held.displays()
+        displays, texts = self._held.displays(), self._held.texts()
         if self._held.clears:
             cost = sum(map(self._cost, displays))
-            size = sum(_size(item.text) for item in self._held.texts())
-            room = cost <= self._displays.level(now) and size <= self._text.level(now)
+            room = cost <= self._displays.level(now) and (not texts or self._has_room(now))
             return self._take_all(now) if room else []
         released = []
         for shown in displays:
@@ -195,6 +193,11 @@ class Folding:
             self._held.take_out(shown)
             released.append(self._spend(shown, now))
         return released
+
+    def _has_room(self, now: float) -> bool:
+        """For the last lines."""
+        size, lines = self._resume_at
+        return self._text.level(now) >= size and self._lines.level(now) >= lines
 
     def _take_all(self, now: float) -> list[Shown]:
         self._folding = False
@@ -210,7 +213,7 @@ class Folding:
 
     def _spend(self, item: Item, now: float) -> Shown:
         if isinstance(item, Text):
-            return self._show(item.name, item.text, _size(item.text), now)
+            return self._show(item.name, item.text, now)
         self._displays.spend(self._cost(item), now)
         return item
 
@@ -232,13 +235,15 @@ class Folding:
             count.displays += 1
 
     # -- text
-    def _show(self, name: str, text: str, size: int, now: float) -> Shown:
-        self._text.spend(size, now)
+    def _show(self, name: str, text: str, now: float) -> Shown:
+        bounds, size = self._bounds, _size(text)
+        self._text.spend(max(size, bounds.text_cost_bytes), now)
+        self._lines.spend(text.count("\n"), now)
         self._left -= size
-        if self._left <= 0:
-            tail = self._bounds.tail_bytes
-            self._text.slow_down(self._bounds.trickle_bytes_per_s, tail)
-            self._resume_at = tail
+        if self._left <= 0 or self._lines.level(now) < 1:
+            self._text.slow_down(bounds.trickle_bytes_per_s, bounds.tail_bytes)
+            self._lines.slow_down(bounds.trickle_lines_per_s, bounds.tail_lines)
+            self._resume_at = bounds.tail_bytes, bounds.tail_lines
         return stream(name, text)
 
     def _cut_long_lines(self, name: str, text: str) -> str:
@@ -288,11 +293,13 @@ def _size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _head(text: str, room_bytes: int) -> str:
+def _head(text: str, room_bytes: int, lines: int) -> str:
     """The beginning of ``text`` that fits, whole lines where there are any."""
-    if room_bytes <= 0:
+    if room_bytes <= 0 or lines <= 0:
         return ""
     head = text[:room_bytes]
+    if head.count("\n") > lines:
+        head = head[: len(head) - len(head.split("\n", lines)[-1])]
     if not head.isascii():
         head = head.encode()[:room_bytes].decode(errors="ignore")
     return head[: head.rfind("\n") + 1] or head

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 MOST_DISPLAYS = 20  # after a clear_output: one frame of an animation
+LEAST_BYTES = 64  # a shorter text counts as this much: it is an object, too
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -33,15 +34,20 @@ class Held:
 
     Parameters
     ----------
-    text_bytes: of text, about; the newest is kept.
+    text_bytes, text_lines: of text, about; the newest is kept.
     display_bytes: of everything else.
     dropped: told of everything that is left out.
     """
 
     def __init__(
-        self, text_bytes: int, display_bytes: int, dropped: Callable[[Item], None]
+        self,
+        text_bytes: int,
+        text_lines: int,
+        display_bytes: int,
+        dropped: Callable[[Item], None],
     ) -> None:
         self._text_bytes = text_bytes
+        self._text_lines = text_lines
         self._display_bytes = display_bytes
         self._dropped = dropped
         self._items: list[Item] = []
@@ -72,6 +78,11 @@ class Held:
         """All that is not text."""
         waiting = [self._next] if self._next else []
         return [i for i in self._items if isinstance(i, Shown)] + waiting
+
+    @property
+    def has_queue(self) -> bool:
+        """Is there something that must be shown before anything that comes now?"""
+        return any(not _updated(item) for item in self.displays())
 
     def texts(self) -> list[Text]:
         return [i for i in self._items if isinstance(i, Text)]
@@ -135,13 +146,15 @@ class Held:
 
     def _trim_texts(self) -> None:
         texts = self.texts()
-        over = sum(len(item.text) for item in texts) - self._text_bytes
+        over = sum(_weight(item.text) for item in texts) - self._text_bytes
+        lines = sum(item.text.count("\n") for item in texts) - self._text_lines
         for item in texts:
-            if over <= 0:
+            if over <= 0 and lines <= 0:
                 return
-            kept = _last_lines(item.text, len(item.text) - over) if over < len(item.text) else ""
+            kept = _without(item.text, over, lines)
             gone = item.text[: len(item.text) - len(kept)]
-            over -= len(gone)
+            over -= _weight(item.text) - _weight(kept)
+            lines -= gone.count("\n")
             at = self._items.index(item)
             self._items[at : at + 1] = [Text(item.name, kept)] if kept else []
             self._dropped(Text(item.name, gone))
@@ -164,7 +177,20 @@ def _updated(item: Shown) -> str:
     return _content.decode(item.data).transient.display_id if item.type[:6] == "update" else ""
 
 
-def _last_lines(text: str, size: int) -> str:
-    """The last ``size`` characters of ``text`` at most, whole lines where there are any."""
-    last = text[len(text) - size :]
-    return last[last.find("\n", 0, -1) + 1 :]
+def _weight(text: str) -> int:
+    return max(len(text), LEAST_BYTES) if text else 0
+
+
+def _without(text: str, size: int, lines: int) -> str:
+    """``text`` without its first ``size`` characters and ``lines`` lines at least; whole lines
+    where there are any."""
+    if size >= len(text) or (size > 0 and len(text) <= LEAST_BYTES):
+        return ""
+    last = text
+    if size > 0:
+        last = text[size:]
+        last = last[last.find("\n", 0, -1) + 1 :]
+        lines -= text.count("\n") - last.count("\n")
+    if lines > last.count("\n"):
+        return ""
+    return last.split("\n", lines)[-1] if lines > 0 else last

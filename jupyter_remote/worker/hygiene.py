@@ -75,12 +75,15 @@ class Surroundings:
         """Of this job, and of earlier ones whose modules this process still has."""
         return self._imported_from
 
-    def leave(self) -> None:
-        """After a job that this process outlives."""
+    def keep_sources(self) -> None:
+        """Before the end of a job is told, after which its folder goes."""
         if len(sys.modules) != self._loaded:
             self._loaded = len(sys.modules)
             for folder in self._imported_from:
                 keep_sources_below(folder)
+
+    def leave(self) -> None:
+        """After a job that this process outlives."""
         if _environ() != self._environ:
             os.environb.clear()
             os.environb.update(self._environ)

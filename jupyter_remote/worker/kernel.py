@@ -112,6 +112,8 @@ class KernelProcess:
         self._writer.settle(None)
         if hygiene.has_children() or users_threads():
             finished = msgspec.structs.replace(finished, retire=True)
+        if run.spec.kind == "call":
+            self._surroundings.keep_sources()
         self._writer.send(finished, urgent=True)
         self._writer.flush()
         self._clean_up()
@@ -209,6 +211,8 @@ class KernelProcess:
         except KeyboardInterrupt as interrupt:  # it came between two steps of user code
             error = interrupt
         stop_timers()
+        if run.spec.value_as and error is None:
+            namespace[run.spec.value_as] = self._shell.last_execution_result.result
         self._writer.settle(error)
         self._stage(Stage.SAVING_RESULT)
         try:

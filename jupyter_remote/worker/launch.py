@@ -17,7 +17,7 @@ import msgspec
 from jupyter_remote.errors import JobLost
 from jupyter_remote.worker import channel, hygiene
 from jupyter_remote.worker.remains import Remains
-from jupyter_remote.worker.verdict import ending
+from jupyter_remote.worker.verdict import ORPHANED, ending
 
 TRIES = 4
 START_S = 60.0  # a machine under load may take long to import IPython
@@ -243,8 +243,10 @@ class _ZygoteProcess:
             if not answer.done():
                 answer.set_exception(ConnectionResetError("the zygote died"))
         self._asked.clear()
-        for end in self._ends.values():
-            end.set_result("SIGKILL")
+        for pid, end in self._ends.items():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # what they started
+            end.set_result(ORPHANED)
         self._ends.clear()
         self._process.kill()
         self._process.wait()

@@ -39,15 +39,18 @@ SHOWN = frozenset(("display_data", "execute_result", "update_display_data", "cle
 class NotebookError(Exception):
     """A cell of the notebook raised; the notebook holds its traceback."""
 
-    def __init__(self, cell: int, ename: str, evalue: str, traceback: list[str]) -> None:
+    def __init__(
+        self, cell: int, ename: str, evalue: str, traceback: list[str], hint: str = ""
+    ) -> None:
         super().__init__(f"Cell {cell}: {ename}: {evalue}")
         self.cell = cell
         self.ename = ename
         self.evalue = evalue
         self._traceback = traceback
+        self._hint = [hint] if hint else []
 
     def _render_traceback_(self) -> list[str]:
-        return self._traceback
+        return [*self._traceback, "", f"NotebookError: {self}", *self._hint]
 
 
 class _Live(NotebookClient):
@@ -267,16 +270,16 @@ def _error_of(cell: Any, index: int, error: CellExecutionError) -> BaseException
     if not found:
         return NotebookError(index + 1, error.ename, error.evalue, [_plain(str(error))])
     shown = found[-1]  # its reply knows nothing of what a __repr__ raised
-    lines = [*shown.traceback, *_hint_for(shown.ename, shown.evalue)]
-    return NotebookError(index + 1, shown.ename, shown.evalue, lines)
+    hint = _hint_for(shown.ename, shown.evalue)
+    return NotebookError(index + 1, shown.ename, shown.evalue, list(shown.traceback), hint)
 
 
-def _hint_for(ename: str, evalue: str) -> list[str]:
+def _hint_for(ename: str, evalue: str) -> str:
     missing = re.match(r"No module named '(\w+)", evalue)
     if ename != "ModuleNotFoundError" or missing is None:
-        return []
+        return ""
     name = missing[1]
-    return ["", f"If {name}.py lies beside the notebook, send it along: --files {name}.py"]
+    return f"If {name}.py lies beside the notebook, send it along: --files {name}.py"
 
 
 def _death_of(client: _Live, cell: Any, index: int) -> NotebookError:

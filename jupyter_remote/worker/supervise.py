@@ -6,8 +6,8 @@ from enum import Enum
 
 import msgspec
 
+from jupyter_remote.amounts import size
 from jupyter_remote.model import Reason
-from jupyter_remote.worker.folding import size_text
 
 
 class Action(Enum):
@@ -89,7 +89,7 @@ class Supervisor:
         limit = self._memory_bytes
         if limit is None or used_bytes <= limit or self._killed:
             return Action.NOTHING
-        detail = f"used {size_text(used_bytes)}, limit {size_text(limit)}"
+        detail = f"used {size(used_bytes)}, limit {size(limit)}"
         return self.kill(Stop("failed", Reason.OUT_OF_MEMORY, detail))
 
     def over_memory(self, used_bytes: int) -> bool:

@@ -12,7 +12,9 @@ from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker.channel import Finished
 from jupyter_remote.worker.supervise import Stop
 
+ORPHANED = "orphaned"  # how a kernel ended that died with the process that it was forked from
 LAST_WORDS = 600  # characters of output in the account of a death
+SAID = 200  # characters of an exception's name and message
 
 Outcome = Literal["succeeded", "failed", "cancelled", "expired", "died"]
 
@@ -49,13 +51,21 @@ def of_finished(finished: Finished, stop: Stop | None) -> Verdict:
     return Verdict(
         outcome="failed",
         reason=finished.reason or Reason.USER_ERROR,
-        detail=finished.detail,
+        detail=finished.detail or _said(finished.error),
         error=finished.error,
     )
 
 
+def _said(error: RemoteFailure | None) -> str:
+    """An exception in one line: ``ZeroDivisionError: division by zero``."""
+    if error is None:
+        return ""
+    message = error.evalue.strip().partition("\n")[0]
+    return f"{error.ename}: {message}"[:SAID] if message else error.ename
+
+
 def of_death(how: str, stop: Stop | None, out_of_memory: bool, last_output: str) -> Verdict:
-    """The process ended before the code did. ``how``: "SIGSEGV", "exit 3"."""
+    """The process ended before the code did. ``how``: "SIGSEGV", "exit 3", ORPHANED."""
     words = last_output.strip()[-LAST_WORDS:]
     ending = f"; last output: {words}" if words else ""
     if stop is not None:
@@ -63,6 +73,9 @@ def of_death(how: str, stop: Stop | None, out_of_memory: bool, last_output: str)
         outcome = cast(Outcome, stop.outcome)
         signal = how if outcome in ("died", "failed") else ""
         return Verdict(outcome=outcome, reason=stop.reason, detail=detail, signal=signal)
+    if how == ORPHANED:
+        detail = "the process that its kernel came from is dead"
+        return Verdict(outcome="died", reason=Reason.LOST, detail=detail + ending)
     if out_of_memory and how == "SIGKILL":
         detail = "out of memory (killed by the system)"
         return Verdict(

@@ -39,7 +39,10 @@ KERNEL_IDLE = f"""() => {{
   return kernel?.connectionStatus === "connected" && kernel.status === "idle";
 }}"""
 SELECT = f"i => {{ const widget = {WIDGET}; widget.content.activeCellIndex = i; }}"
-OPEN = "path => window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'})"
+OPEN = (
+    "path => window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'})"
+    ".then(() => null)"
+)
 
 
 class Server(NamedTuple):

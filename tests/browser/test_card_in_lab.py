@@ -76,8 +76,148 @@ def test_cancel_works_from_the_keyboard_while_the_cell_blocks(book):
         expect(output.get_by_role("group", name="endless")).to_contain_text("cancelled")
         expect(output).to_contain_text("KeyboardInterrupt")
         page.wait_idle()
+        assert page.page.evaluate("() => document.activeElement.tagName") != "BODY"
         expect(page.run(2)).to_contain_text("42")
         assert page.errors == []
+
+
+SAMPLE = """count => new Promise(done => {
+  let seen = 0, hit = 0;
+  const look = () => {
+    const button = document.querySelector(".jr-cancel");
+    const box = button?.getBoundingClientRect();
+    const at = box && document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    hit += Boolean(button) && at === button;
+    if (++seen === count) done(hit); else requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+})"""
+CLEARING = (
+    "%%remote_run -d clearing\nimport time\nfrom IPython.display import clear_output\n"
+    "for i in range(3000):\n    clear_output(wait=True)\n    print('round', i)\n"
+    "    time.sleep(0.02)"
+)
+
+
+def test_cancel_is_there_in_every_frame_while_the_code_clears_its_output(book):
+    with book("clearing.ipynb", LOAD, CLEARING) as page:
+        page.run(0)
+        output = page.start(1)
+        expect(output).to_contain_text("round")
+        button = output.get_by_role("button", name="Cancel job clearing")
+        expect(button).to_be_visible()
+        assert page.page.evaluate(SAMPLE, 300) == 300
+        button.focus()
+        page.page.wait_for_timeout(300)
+        assert page.page.evaluate("() => document.activeElement.className") == "jr-cancel"
+        box = button.bounding_box()
+        page.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.page.mouse.down()
+        page.page.wait_for_timeout(200)  # some rounds pass while the button is held
+        page.page.mouse.up()
+        expect(output).to_contain_text("KeyboardInterrupt")
+        page.wait_idle()
+        assert page.errors == []
+
+
+def test_a_double_click_on_cancel_lets_the_code_clean_up_and_later_kill_kills(book):
+    tidy = (
+        "%%remote_run -d tidy\nimport time\nprint('started')\ntry:\n    time.sleep(60)\n"
+        "finally:\n    time.sleep(0.5)\n    print('cleaned up')"
+    )
+    stubborn = (
+        "%%remote_run -d stubborn\nimport time\nprint('started')\nwhile True:\n    try:\n"
+        "        time.sleep(60)\n    except KeyboardInterrupt:\n        print('no')"
+    )
+    with book("double.ipynb", LOAD, tidy, stubborn) as page:
+        page.run(0)
+        output = page.start(1)
+        expect(output).to_contain_text("started")
+        output.get_by_role("button", name="Cancel job tidy").dblclick()
+        expect(output).to_contain_text("cleaned up")
+        page.wait_idle()
+        output = page.start(2)
+        expect(output).to_contain_text("started")
+        output.get_by_role("button", name="Cancel job stubborn").click()
+        expect(output).to_contain_text("no")
+        kill = output.get_by_role("button", name="Kill job stubborn")
+        expect(kill).to_have_attribute("aria-disabled", "true")
+        expect(kill).to_have_attribute("aria-disabled", "false")
+        kill.click()
+        expect(output.get_by_role("group", name="stubborn")).to_contain_text("cancelled")
+        page.wait_idle()
+        assert page.errors == []
+
+
+CONTRAST = """() => {
+  const rgb = text => {
+    const whole = text.startsWith("color(") ? 1 : 255;
+    return text.match(/[\\d.]+/g).slice(0, 3).map(c => c / whole);
+  };
+  const linear = c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const light = text => rgb(text)
+    .reduce((sum, c, i) => sum + linear(c) * [0.2126, 0.7152, 0.0722][i], 0.05);
+  const ratio = (a, b) => Math.max(light(a), light(b)) / Math.min(light(a), light(b));
+  const style = selector => getComputedStyle(document.querySelector(selector));
+  const page = style(".jp-Notebook").backgroundColor;
+  const bar = n => `.jr-bar:nth-child(${n}) `;
+  const track = style(bar(1) + ".jr-track").backgroundColor;
+  return {
+    full: ratio(style(bar(1) + ".jr-fill").backgroundColor, track),
+    half: ratio(style(bar(2) + ".jr-fill").backgroundColor, track),
+    cancel: ratio(style(".jr-cancel").color, style(".jr-cancel").backgroundColor),
+    status: ratio(style(".jr-status").color, page),
+  };
+}"""
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_in_light_and_dark_all_can_be_told_apart(chromium, tmp_path, theme):
+    bars = (
+        "%%remote_run -d bars\nfrom tqdm import tqdm\nimport time\n"
+        "for i in tqdm(range(3), desc='full'): time.sleep(0.1)\n"
+        "half = tqdm(range(9), desc='half'); half.update(4); half.refresh()\ntime.sleep(60)"
+    )
+    with (
+        lab.server(tmp_path, theme=f"JupyterLab {theme}") as server,
+        contextlib.closing(lab.new_page(chromium)) as tab,
+        lab.book(tab, server, "bars.ipynb", LOAD, bars) as page,
+    ):
+        page.run(0)
+        output = page.start(1)
+        expect(output.get_by_role("progressbar")).to_have_count(2)
+        ratios = tab.evaluate(CONTRAST)
+        output.get_by_role("button").click()
+        expect(output).to_contain_text("KeyboardInterrupt")
+    assert min(ratios["full"], ratios["half"]) >= 3
+    assert min(ratios["cancel"], ratios["status"]) >= 4.5
+
+
+HEIGHTS = """() => {
+  const all = window.heights = [];
+  const look = () => {
+    const panel = document.querySelector(".jp-NotebookPanel:not(.lm-mod-hidden)");
+    const card = panel.querySelector(".jr-card") ?? panel.querySelector(".jupyter-remote-card");
+    if (card) all.push([card.className.slice(0, 7), card.getBoundingClientRect().height]);
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}"""
+
+
+def test_nothing_moves_when_the_card_becomes_static(book):
+    cell = "%%remote_run -d still\nimport time\ntime.sleep(1.5)\nprint('end')"
+    with book("still.ipynb", LOAD, cell) as page:
+        page.run(0)
+        page.page.evaluate(HEIGHTS)
+        output = page.start(1)
+        expect(output.locator(".jr-card")).to_be_visible()
+        expect(output).to_contain_text("completed")
+        page.wait_idle()
+        heights = page.page.evaluate("() => window.heights")
+        live = [height for name, height in heights if name == "jr-card"]
+        static = [height for name, height in heights if name != "jr-card"]
+        assert abs(live[-1] - static[-1]) < 2
 
 
 def test_the_stop_button_ends_the_cell_with_the_remote_interrupt(book):

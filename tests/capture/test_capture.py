@@ -164,7 +164,7 @@ def test_a_gigabyte_is_packed_without_a_copy() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 20_000_000
-    assert any("big is 200.0 MB" in notice for notice in cell.notices)
+    assert any("big is 190.7 MB" in notice for notice in cell.notices)
 
 
 def test_a_large_global_of_a_function_is_told() -> None:

@@ -191,13 +191,19 @@ class FakeBackend:
 
     async def _jobs(self, request: Request) -> Any:
         query = request.query_params
+        limit = int(query.get("limit", "50"))
+        if not 1 <= limit <= 500:
+            raise errors.InvalidRequest(f"limit={limit}")
+        newest_first = list(reversed(self.state.jobs.values()))
+        ids = [job.request.id for job in newest_first]
+        begin = ids.index(query["before"]) + 1 if query.get("before") else 0
         found = [
             job.view()
-            for job in reversed(self.state.jobs.values())
+            for job in newest_first[begin:]
             if job.request.id.startswith(query.get("prefix", ""))
             and query.get("status", job.status) == job.status
-        ]
-        return wire.JobList(found[: int(query.get("limit", "50"))])
+        ][:limit]
+        return wire.JobList(found, found[-1].id if len(found) == limit else "")
 
     def _find(self, request: Request) -> FakeJob:
         job = self.state.jobs.get(request.path_params["id"])

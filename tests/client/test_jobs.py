@@ -51,6 +51,22 @@ def test_a_small_result_needs_no_request_but_the_submit(
     assert [path for _, path, _ in backend.requests] == ["/v1/jobs"]
 
 
+@pytest.mark.parametrize(("limit", "count"), [(5, 5), (8, 8), (50, 9), (None, 9)])
+def test_more_jobs_than_a_page_holds_are_listed(
+    client: Client, monkeypatch: pytest.MonkeyPatch, limit: int | None, count: int
+) -> None:
+    monkeypatch.setattr("jupyter_remote.client.listing.PAGE", 4)
+    submitted = [client.submit(double, i).id for i in range(9)]
+    assert [job.id for job in client.jobs(limit=limit)] == submitted[::-1][:count]
+
+
+def test_no_jobs_or_a_status_that_there_is_not_cannot_be_asked_for(client: Client) -> None:
+    with pytest.raises(errors.UsageError, match="lists nothing"):
+        client.jobs(limit=0)
+    with pytest.raises(errors.UsageError, match="no status 'lost'"):
+        client.jobs(status="lost")
+
+
 def test_a_remote_exception_is_raised_here(client: Client) -> None:
     job = client.submit(fail, 3)
     with pytest.raises(ZeroDivisionError, match="of 3"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -50,6 +51,43 @@ def test_the_function_of_a_batch_is_written_once(client: Client, backend: FakeBa
 
     assert client.map(use, range(100)).results(20) == list(table[:100])
     assert puts(backend) == 1
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_an_interrupt_of_the_submit_leaves_no_job_behind(
+    client: Client, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, passes: bool
+) -> None:
+    """``passes``: the request itself came to the backend."""
+    link = client._context.link
+    call = link.call
+
+    def interrupted(method: str, path: str, *args: Any, **how: Any) -> Any:
+        if (method, path) == ("POST", "/v1/jobs"):
+            if passes:
+                call(method, path, *args, **how)
+            raise KeyboardInterrupt
+        return call(method, path, *args, **how)
+
+    backend.state.hold.clear()
+    monkeypatch.setattr(link, "call", interrupted)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        client.submit(same, 1)
+    assert "will not run" in interrupt.value.__notes__[0]
+    assert [job.cancelled.is_set() for job in backend.state.jobs.values()] == [True] * passes
+
+
+def test_an_interrupt_while_values_are_sent_cancels_the_job(
+    client: Client, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jupyter_remote.client.transfer.send", interrupted)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        client.submit(same, bytearray(LARGE))
+    assert "will not run" in interrupt.value.__notes__[0]
+    (job,) = backend.state.jobs.values()
+    assert job.cancelled.is_set()
 
 
 def test_large_files_travel_in_chunks_and_only_new_ones(
@@ -177,7 +215,7 @@ def test_a_plan_says_what_is_shipped_and_what_it_costs() -> None:
     plan = Plan(reply, [wire.NameInfo("<x>", "ndarray", 1 << 20)], [], [segment])
     assert (plan.price, plan.credits, plan.missing_bytes) == (0.88, 88.0, 1 << 19)
     text = repr(plan)
-    for expected in ("g5.xlarge", "simulated", "$0.44/h", "512 KB of 1 MB there", "2 h"):
+    for expected in ("g5.xlarge", "simulated", "$0.44/h", "512 kB of 1 MB there", "2 h"):
         assert expected in text
     assert "8.00 credits are missing" in text
     assert "&lt;x&gt;" in plan._repr_html_()

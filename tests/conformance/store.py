@@ -281,6 +281,20 @@ class StoreConformance:
         store.start(job, claimed(store, "job-2", now=100.0), 100.0)
         assert store.finish(job, 2, failed, 101.0).job.state is JobState.FAILED
 
+    def test_a_job_that_waits_for_its_next_try_says_why_and_when(self, store: Store) -> None:
+        failed = Outcome(kind="failed", error=b"{}", detail="ValueError: no")
+        job = running(store, new_job(retries=2))
+        said = store.finish(job, 1, failed, 11.0).job.detail
+        assert said.startswith("ValueError: no; trying again in 2.")
+        store.wake(100.0)
+        assert store.job(job).detail == said
+        claimed(store, now=100.0)
+        assert store.job(job).detail == ""
+        store.start(job, 2, 100.0)
+        (lost,) = store.expire_leases(100.0 + LEASE_S)
+        assert "trying again" in lost.job.detail
+        assert store.cancel(job, ADA, 100.0 + LEASE_S).job.detail == ""
+
     def test_a_run_past_its_limit_is_stopped_and_charged_up_to_it(self, store: Store) -> None:
         store.grant(ADA, 10**7, "start", 0.0)
         limits = Limits(max_run_s=60.0, timeout_s=60.0)

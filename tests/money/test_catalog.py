@@ -44,5 +44,18 @@ def test_an_unknown_gpu_lists_the_known_ones():
 
 
 def test_a_need_that_nothing_meets_says_what_was_asked_for():
-    with pytest.raises(UnknownMachine, match="1000 cpus"):
+    with pytest.raises(UnknownMachine, match="1000 cores"):
         catalog.choose(Need(cpus=1000), ALL)
+
+
+def test_a_machine_that_lacks_what_is_asked_for_beside_it_is_refused():
+    for need in (
+        Need(machine="local", gpu="A10G"),
+        Need(machine="g5.xlarge", gpu="A10G", gpu_count=2),
+        Need(machine="g5.xlarge", cpus=64),
+        Need(machine="g5.xlarge", memory_bytes=64 << 30),
+    ):
+        with pytest.raises(UnknownMachine, match="does not have") as error:
+            catalog.choose(need, ALL)
+        assert "Leave --machine out" in error.value.hint
+    assert catalog.choose(Need(machine="g5.xlarge", gpu="a10g"), ALL).id == "g5.xlarge"

@@ -9,7 +9,7 @@ import pytest
 
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.card import Card
-from jupyter_remote.notebook.render import bundle, html_of, plain, text_of
+from jupyter_remote.notebook.render import bundle, card_json, html_of, plain, text_of
 from jupyter_remote.notebook.state import (
     MAX_BARS,
     CardState,
@@ -103,7 +103,7 @@ def test_text_of_users_stays_text(text):
     for drawn in (state, msgspec.structs.replace(state, status="failed")):
         page = Tags()
         page.feed(html_of(drawn, 1010.0))
-        assert set(page.tags) <= {"div", "span", "b", "code"}
+        assert set(page.tags) <= {"div", "span", "b", "code", "details", "summary"}
         assert page.attributes <= {
             "class",
             "style",
@@ -112,6 +112,7 @@ def test_text_of_users_stays_text(text):
             "aria-valuemin",
             "aria-valuemax",
             "aria-valuenow",
+            "aria-valuetext",
         }
         assert page.depth == 0
         shown = text_of(drawn, 1010.0)
@@ -222,21 +223,50 @@ def test_a_new_attempt_begins_with_no_bars():
     assert render(state, event("status", {"status": "running", "attempt": 2})).bars == ()
 
 
+def test_clock_and_meter_stand_still_between_two_attempts():
+    money = Money(rate_ucredits_per_h=USD_PER_H, hold_ucredits=USD_PER_H, cost_ucredits=7_000_000)
+    why = "ValueError: no; trying again in 2.1 s (retry 1 of 2)"
+    ended = view(status="queued", detail=why, attempt=1, started_at=1000.0, money=money)
+    state = after(event("status", ended))
+    assert text_of(state, 1010.0) == text_of(state, 5000.0)
+    assert f"queued: {why}" in text_of(state, 1010.0)
+    assert cost_now(state, 5000.0) == 7_000_000
+    assert card_json(state, 5000.0)["ticks"] is False
+    again = view(status="running", attempt=2, started_at=2000.0, money=money)
+    state = render(state, event("status", again))
+    assert cost_now(state, 2036.0) == 7_000_000 + USD_PER_H // 100
+    assert "attempt 2 · 36 s" in text_of(state, 2036.0)
+
+
+def test_the_attempt_is_shown_on_free_machines_too():
+    free = Money(rate_ucredits_per_h=0, hold_ucredits=0, cost_ucredits=0)
+    state = running(attempt=2, money=free)
+    assert "local · attempt 2 · 5.0 s · free" in text_of(state, 1005.0)
+
+
 def test_live_figures_are_shown_and_of_an_ended_job_the_peak():
     gpu = GpuMetrics(name="T4", use_percent=71, memory_bytes=2**30, memory_total_bytes=2**34)
     metrics = Metrics(at=0, cpu_percent=182.4, memory_bytes=2**20, gpus=[gpu])
     live = running(metrics=metrics)
-    assert "CPU 182 % · memory 1.0 MB · T4 71 % · 1.0 GB of 16.0 GB" in text_of(live, 1001.0)
+    assert "CPU 182 % · memory 1 MB · T4 71 % · 1 GB of 16 GB" in text_of(live, 1001.0)
     metrics = msgspec.structs.replace(metrics, peak_memory_bytes=3 * 2**20)
     ended = after(status="completed", metrics=metrics)
-    assert "peak memory 3.0 MB" in text_of(ended, 1001.0)
+    assert "peak memory 3 MB" in text_of(ended, 1001.0)
     assert "CPU" not in text_of(ended, 1001.0)
 
 
 def test_left_out_output_names_where_it_is():
     counts = [{"name": "stdout", "bytes": mb * 2**20, "lines": 9} for mb in (1, 2, 3)]  # in all
     state = after(*(event("folded", count) for count in counts))
-    assert "3.0 MB of output left out here: %remote logs 0123abcd" in html_of(state, 0.0)
+    assert "3 MB of output left out here: %remote logs 0123abcd" in html_of(state, 0.0)
+
+
+def test_displays_that_were_left_out_are_no_output_of_a_log():
+    state = after(
+        event("folded", {"name": "display_data", "bytes": 9000, "lines": 0, "displays": 106})
+    )
+    assert "106 displays were left out" in text_of(state, 0.0)
+    assert "left out here" not in text_of(state, 0.0)
 
 
 def test_a_trace_of_money_is_never_nothing():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import re
 import sys
 from pathlib import Path
 
@@ -140,6 +142,27 @@ def test_a_job_in_the_background_comes_home_between_cells(tmp_path):
     assert WIDGET not in card
 
 
+def test_what_a_job_in_the_background_shows_is_in_the_saved_notebook(tmp_path):
+    cells = run(
+        tmp_path,
+        "%%remote_run --bg -n job -q\nimport sys\nfrom IPython.display import display, HTML\n"
+        "print('<said>')\nprint('warned', file=sys.stderr)\ndisplay(HTML('<b>bold</b>'))\n"
+        "display(1, display_id='d').update(2)\n'last'",
+        "job.result(30)",
+        "%%remote_run --bg -n failing -q\nimport time\ntime.sleep(0.2)\n1 / 0",
+        "failing.exception(30)",
+        "print('between')",
+    )
+    (output,) = cells[0].outputs
+    assert (
+        output.data["text/plain"] == "<said>\nwarned\n<IPython.core.display.HTML object>\n2\n'last'"
+    )
+    assert "<pre>&lt;said&gt;</pre>" in output.data["text/html"]
+    assert "<b>bold</b>" in output.data["text/html"]
+    assert "ZeroDivisionError: division by zero" in cells[2].outputs[0].data["text/plain"]
+    assert "\x1b" not in cells[2].outputs[0].data["text/plain"]
+
+
 def test_a_call_of_a_remote_function_blocks_and_gives_its_value(tmp_path):
     cells = run(
         tmp_path,
@@ -182,6 +205,58 @@ def test_with_the_toggle_off_everything_runs_here(tmp_path):
     assert "jupyter_remote" not in "\n".join(failed.traceback)
     assert value(cells[6]) == "6"
     assert value(cells[8]) == "False"
+
+
+def test_with_the_toggle_off_a_cell_leaves_what_its_options_say(tmp_path):
+    cells = run(
+        tmp_path,
+        "kept, gone = 1, 2\n@jr.remote\ndef f(x):\n    print('f of', x)\n    return 10 / x\n"
+        "@jr.remote\nasync def g(x):\n    return x",
+        "%remote off",
+        "%%remote_run --plan\nkept = 'ran'",
+        "%%remote_run -o c -n job\nc, d, kept = 3, 4, 5\ndel gone",
+        "(kept, gone, c, 'd' in globals(), job.result(), job.status, job.machine)",
+        "%%remote_run -n failed\n1 / 0",
+        "failed.status, failed.exception()",
+        "one, two = f.submit(5), f.submit(0)\n(one.done(), one.result(), two.status)",
+        "two.result()",
+        "f.map([1, 2]).results(), g.submit(7).result()",
+        "job",
+        "%remote off -h",
+        "%remote jobs",
+        "[j.id[:8] for j in (job, failed, one, two)]",
+    )
+    assert "machine" in cells[2].outputs[0].data["text/plain"]
+    assert value(cells[4]) == "(1, 2, 3, False, {'c': 3}, 'completed', 'here')"
+    assert error(cells[5]).ename == "ZeroDivisionError"
+    assert value(cells[6]) == "('failed', ZeroDivisionError('division by zero'))"
+    assert value(cells[7]) == "(True, 2.0, 'failed')"
+    assert "f of 5" in stream(cells[7])
+    assert "return 10 / x" in re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error(cells[8]).traceback))
+    assert value(cells[9]) == "([10.0, 5.0], 7)"
+    assert "%remote" not in cards(cells[10])[0]["text/plain"]
+    assert "--out" in stream(cells[11])
+    assert not any(id in value(cells[12]) for id in ast.literal_eval(value(cells[13])))
+
+
+def test_last_is_the_newest_job_of_the_kernel_however_it_was_submitted(tmp_path):
+    inner = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    nbformat.write(inner, tmp_path / "whole.ipynb")
+    cells = run(
+        tmp_path,
+        "def f(x):\n    return x\nclient = jr.Client()\n_ = client.submit(f, 1)",
+        "%remote show last",
+        "%%remote_run -d cell\nx = 1",
+        "%remote show last",
+        "_ = client.run_notebook('whole.ipynb')",
+        "%remote show last",
+        "batch = client.map(f, [1, 2])",
+        "client.job('last').id == batch[-1].id",
+    )
+    shown = [value(cells[i]) for i in (1, 3, 5)]
+    for text, what in zip(shown, ("f", "cell", "whole.ipynb"), strict=True):
+        assert f"what        {what}\n" in text
+    assert value(cells[7]) == "True"
 
 
 def test_captured_cells_keep_their_output(tmp_path):
@@ -266,6 +341,7 @@ def test_jobs_are_listed_shown_and_attached_to(tmp_path):
         "%remote cancel last",
         "%remote attach ffffffff",
         "%remote jobs --status lost",
+        "%remote jobs --all",
     )
     assert "said\n" in stream(cells[2])
     assert value(cells[3]) == "9"
@@ -275,6 +351,7 @@ def test_jobs_are_listed_shown_and_attached_to(tmp_path):
     assert "had ended before" in stream(cells[7])
     assert error(cells[8]).ename == "NotFound"
     assert "no status" in error(cells[9]).evalue
+    assert "the one" in value(cells[10])
 
 
 def test_a_kernel_that_starts_later_attaches_from_the_beginning(tmp_path):

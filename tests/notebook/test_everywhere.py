@@ -70,7 +70,7 @@ def test_jupyter_execute_and_its_notebook_as_html(notebook):
     check(notebook.parent / "done.ipynb", "3.0")
     command(notebook.parent, "jupyter", "nbconvert", "--to", "html", "done.ipynb")
     page = (notebook.parent / "done.html").read_text()
-    assert page.count('aria-label="training"') == 1
+    assert page.count('aria-label="Job training"') == 1
     assert "completed" in page
     assert "widget-view+json" not in page
     assert "Loading widget" not in page
@@ -137,3 +137,18 @@ def test_in_a_terminal_there_is_a_line_a_state_and_ctrl_c_ends_the_cell(tmp_path
     assert "[cancelled] endless" in terminal.text
     assert 10 <= terminal.text.count("steps: |") <= 14
     assert "application/" not in terminal.text
+
+
+def test_a_terminal_without_colours_gets_none(tmp_path):
+    terminal = Terminal(tmp_path)
+    try:
+        terminal.cell("%load_ext jupyter_remote")
+        terminal.cell("%%remote_run\ndef half(x): return x / 0\nhalf(1)")
+        until(lambda: "ZeroDivisionError: division by zero\n" in terminal.text)
+        terminal.cell("%%remote_run --bg\n{}['missing']")
+        until(lambda: "KeyError: 'missing'\n" in terminal.text)
+        terminal.cell("%remote show zzzz")
+        until(lambda: "is not the id of a job" in terminal.text)
+    finally:
+        terminal.close()
+    assert "\x1b" not in terminal.text

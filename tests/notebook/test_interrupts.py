@@ -4,86 +4,25 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.manager import KernelManager, start_new_kernel
+from jupyter_client.manager import start_new_kernel
 
 from jupyter_remote.notebook.control import MESSAGE
+from tests.notebook.kernels import (
+    LIMIT_S,
+    Kernel,
+    Message,
+    last_card,
+    once,
+    printed,
+    raised,
+)
 
-Message = dict[str, Any]
-LIMIT_S = 40.0
 STUBBORN = (
     "%%remote_run -n job\nimport time\nprint('started')\nwhile True:\n    try:\n"
     "        time.sleep(60)\n    except KeyboardInterrupt:\n        print('no')\n"
 )
-
-
-class Kernel:
-    """A kernel whose messages are looked at while a cell runs."""
-
-    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
-        self.manager = manager
-        self.client = client
-
-    def run(
-        self, code: str, seen: Callable[[Message], None] = lambda message: None
-    ) -> list[Message]:
-        """The IOPub messages of a cell; ``seen`` is called with each as it comes."""
-        id = self.client.execute(code)
-        messages: list[Message] = []
-        end = time.monotonic() + LIMIT_S
-        while time.monotonic() < end:
-            message = self.client.get_iopub_msg(timeout=LIMIT_S)
-            if message["parent_header"].get("msg_id") != id:
-                continue
-            messages.append(message)
-            seen(message)
-            if message["content"].get("execution_state") == "idle":
-                return messages
-        pytest.fail("the cell did not end")
-
-    def interrupt(self) -> None:
-        self.manager.interrupt_kernel()
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    manager, client = start_new_kernel()
-    kernel = Kernel(manager, client)
-    kernel.run("%load_ext jupyter_remote\n%remote status")
-    yield kernel
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
-    manager.cleanup_resources()
-
-
-def printed(messages: list[Message]) -> str:
-    return "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream")
-
-
-def raised(messages: list[Message]) -> Message:
-    (error,) = [m["content"] for m in messages if m["msg_type"] == "error"]
-    return error
-
-
-def last_card(messages: list[Message]) -> str:
-    cards = [m for m in messages if m["msg_type"] in ("display_data", "update_display_data")]
-    return cards[-1]["content"]["data"]["text/plain"]
-
-
-def once(text: str, action: Callable[[], None]) -> Callable[[Message], None]:
-    """Calls ``action`` when a stream first says ``text``."""
-    done: list[bool] = []
-
-    def seen(message: Message) -> None:
-        if not done and text in str(message["content"].get("text", "")):
-            done.append(True)
-            action()
-
-    return seen
 
 
 def test_an_interrupt_lets_the_remote_code_clean_up_and_ends_its_cell(kernel):

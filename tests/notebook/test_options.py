@@ -51,7 +51,7 @@ def test_what_is_not_a_time_is_refused(text):
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("16GB", 16 << 30), ("512MB", 512 << 20), ("1.5GiB", 3 << 29), ("100", 100), ("4g", 4 << 30)],
+    [("16GB", 16 << 30), ("512MB", 512 << 20), ("1.5GiB", 3 << 29), ("4g", 4 << 30)],
 )
 def test_memory_is_read(text, size):
     assert quantities.memory_bytes(text) == size

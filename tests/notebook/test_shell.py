@@ -63,25 +63,64 @@ def test_loading_is_quick_and_imports_nothing_heavy():
     assert heavy == "[]"
 
 
+@pytest.fixture
+def work(shell, tmp_path, monkeypatch) -> None:
+    """A folder with files, and a notebook with names."""
+    for name in ("data.csv", "deep/inner.csv", "train.ipynb", ".hidden"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    shell.user_ns.update(alpha=1, alphabet=[2], machine_name="x")
+
+
+def completed(shell: InteractiveShell, text: str) -> list[tuple[str, str]]:
+    """Each match: the text that it replaces, and what it puts there."""
+    with provisionalcompleter():
+        found = list(shell.Completer.completions(text, len(text)))
+    return [(text[m.start : m.end], m.text) for m in found]
+
+
 @pytest.mark.parametrize(
-    ("line", "expected"),
+    ("text", "replaced", "expected"),
     [
-        ("%remote ca", ["cancel"]),
-        ("%remote attach ", ["last", "0123abcd"]),
-        ("%remote attach 01", ["0123abcd"]),
-        ("%remote jobs --st", ["--status"]),
-        ("%remote jobs --status can", ["cancelling", "cancelled"]),
-        ("%remote use -m g", ["g5.xlarge"]),
-        ("%remote use --gpu ", ["A10G"]),
-        ("%%remote_run --ma", ["--machine", "--max-cost"]),
-        ("%%remote_run -m ", ["local", "g5.xlarge"]),
-        ("%%remote_run --visibility p", ["private", "public"]),
+        ("%remote ", "", NAMES),
+        ("%remote ca", "ca", ["cancel"]),
+        ("x = %remote ru", "ru", ["run"]),
+        ("%remote attach ", "", ["last", "0123abcd"]),
+        ("%remote attach 01", "01", ["0123abcd"]),
+        ("%remote attach --", "--", ["--new"]),
+        ("%remote jobs --st", "--st", ["--status"]),
+        ("%remote jobs --status can", "can", ["cancelling", "cancelled"]),
+        ("%remote jobs --status=can", "can", ["cancelling", "cancelled"]),
+        ("%remote use -m g", "g", ["g5.xlarge"]),
+        ("%remote use --machine=g5", "g5", ["g5.xlarge"]),
+        ("%remote use --gpu ", "", ["A10G"]),
+        ("%remote run alp", "alp", ["alpha", "alphabet"]),
+        ("%remote run -m local alp", "alp", ["alpha", "alphabet"]),
+        ("%remote run --timeout=5m max(alphab", "alphab", ["alphabet"]),
+        ("y = %remote run alphabet.ind", "ind", ["index"]),
+        ("%remote run -m ", "", ["local", "g5.xlarge"]),
+        ("%remote notebook tr", "tr", ["train.ipynb"]),
+        ("%%remote_run --ma", "--ma", ["--machine", "--max-cost"]),
+        ("%%remote_run -m ", "", ["local", "g5.xlarge"]),
+        ("%%remote_run --visibility p", "p", ["private", "public"]),
+        ("%%remote_run --files ", "", ["data.csv", "deep/", "train.ipynb"]),
+        ("%%remote_run --files data.csv deep/", "deep/", ["deep/inner.csv"]),
+        ("%%remote_run --files .h", ".h", [".hidden"]),
+        ("%%remote_run -i alpha,alphab", "alphab", ["alphabet"]),
+        ("%%remote_run --ses", "--ses", ["--ses"]),
+        ("%remote attach zz", "zz", ["zz"]),
     ],
 )
-def test_completion_knows_what_may_come_next(shell, line, expected):
-    with provisionalcompleter():
-        matches = [m.text for m in shell.Completer.completions(line, len(line))]
-    assert [m for m in expected if m not in matches] == []
+def test_completion_offers_what_may_come_next_and_nothing_else(
+    shell, work, text, replaced, expected
+):
+    assert completed(shell, text) == [(replaced, word) for word in expected]
+
+
+def test_completion_of_code_is_as_it_is_everywhere(shell, work):
+    assert ("alp", "alphabet") in completed(shell, "%%remote_run -m local\nprint(alp")
+    assert ("alp", "alphabet") in completed(shell, "alp")
 
 
 def test_every_subcommand_explains_itself(shell, capsys):

@@ -263,7 +263,7 @@ async def test_memory_above_the_limit_ends_the_job_by_name(server: FakeServer, b
     code = f"kernel.print('taking\\n'); x = b'1' * 300_000_000\n{WAIT}"
     done = await server.end_of(await server.assign(code, memory_bytes=150_000_000))
     assert (done.outcome, done.reason) == ("failed", "out_of_memory")
-    assert "limit 150.0 MB" in done.detail
+    assert "limit 143.1 MB" in done.detail
     assert "taking" in done.detail
 
 

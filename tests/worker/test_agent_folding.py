@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_remote.worker.folding import Bounds, Folding, collapse, size_text
+from jupyter_remote.worker.folding import Bounds, Folding, collapse
 from jupyter_remote.worker.holding import Shown
 from jupyter_remote.worker.spill import Spill
 
 SMALL = Bounds(
     total_bytes=10_000, bytes_per_s=1000, trickle_bytes_per_s=10, line_bytes=500, tail_bytes=200
 )
+
+FEW_LINES = Bounds(total_lines=40, tail_lines=3, trickle_lines_per_s=2)
 
 
 def texts(shown: list[Shown]) -> str:
@@ -77,6 +79,47 @@ def test_after_the_total_only_a_trickle_is_shown_however_long_it_lasts():
     assert sum(s.type == "folded" for s in shown) < 300
 
 
+def test_a_million_lines_are_some_thousands_and_the_newest_whatever_their_pieces():
+    for lines_a_piece in (1, 50, 20_000):
+        folding = Folding(Bounds())
+        shown = []
+        for start in range(0, 1_000_000, lines_a_piece):
+            piece = "".join(f"{i}\n" for i in range(start, start + lines_a_piece))
+            shown += folding.text("stdout", piece, start / 100_000)
+        shown += folding.end(10.0)
+        live = texts(shown).splitlines()
+        assert live[0] == "0"
+        assert live[-1] == "999999"
+        assert 5_000 < len(live) < 21_000
+        assert len(live) + folded(shown)["stdout"][1] == 1_000_000
+
+
+def test_an_hour_of_lines_after_the_limit_stays_readable():
+    folding = Folding(Bounds())
+    folding.text("stdout", "x\n" * 20_000, 0.0)
+    shown = [s for i in range(36_000) for s in folding.text("stdout", f"{i}\n" * 9, i / 10)]
+    assert 1_000 < texts(shown).count("\n") < 10_000
+
+
+def test_small_pieces_that_alternate_are_bounded_as_messages():
+    folding = Folding(Bounds())
+    shown = []
+    for i in range(100_000):
+        shown += folding.text(("stdout", "stderr")[i % 2], ".", i / 100_000)
+    shown += folding.end(1.0)
+    assert len(shown) < 20_000
+    assert sum(size for size, _ in folded(shown).values()) + len(texts(shown)) == 100_000
+
+
+def test_the_newest_display_of_a_flood_is_shown():
+    folding = Folding(Bounds())
+    shown = []
+    for i in range(5000):
+        shown += folding.display("display_data", b'{"data":{"text/plain":"%d"}}' % i, i / 5000)
+    shown += folding.end(1.0)
+    assert b"4999" in [s for s in shown if s.type == "display_data"][-1].data
+
+
 def test_a_line_without_end_is_cut_and_counted():
     folding = Folding(SMALL)
     shown = folding.text("stdout", "y" * 100_000, 0.0)
@@ -92,7 +135,7 @@ def test_a_huge_display_is_named_and_left_out():
     folding = Folding(Bounds())
     (shown,) = folding.display("display_data", b"x" * 21 * 1024 * 1024, 0.0)
     assert shown.type == "notice"
-    assert b"display_data of 22.0 MB is not shown: the limit is 21.0 MB" in shown.data
+    assert b"display_data of 21 MB is not shown: the limit is 20 MB" in shown.data
 
 
 def test_displays_above_their_rate_are_counted():
@@ -192,7 +235,12 @@ def is_within(part: list[str], whole: list[str]) -> bool:
 @given(st.lists(st.tuples(EVENTS, st.floats(0, 0.3)), max_size=60))
 def test_what_is_left_in_the_cell_is_the_newest_of_what_would_be(events: list[tuple[str, float]]):
     bounds = msgspec.structs.replace(
-        SMALL, bytes_per_s=10, displays_bytes_per_s=40, display_cost_bytes=20, display_bytes=100
+        SMALL,
+        bytes_per_s=10,
+        text_cost_bytes=1,
+        displays_bytes_per_s=40,
+        display_cost_bytes=20,
+        display_bytes=100,
     )
     folding, now, all_of_it, shown = Folding(bounds), 0.0, [], []
     for i, (event, pause_s) in enumerate(events):
@@ -280,10 +328,13 @@ def test_a_line_begun_anew_for_days_is_never_cut():
             st.floats(0, 3),
         ),
         max_size=30,
-    )
+    ),
+    st.sampled_from([SMALL, FEW_LINES]),
 )
-def test_every_byte_is_either_shown_or_counted(chunks: list[tuple[str, str, float]]):
-    folding = Folding(SMALL)
+def test_every_byte_is_either_shown_or_counted(
+    chunks: list[tuple[str, str, float]], bounds: Bounds
+):
+    folding = Folding(bounds)
     now, shown = 0.0, []
     for name, text, pause_s in chunks:
         now += pause_s
@@ -305,7 +356,3 @@ def test_a_log_is_whole_and_ends_at_its_limit_with_a_word(tmp_path):
     assert spill.close().read_bytes() == "abcdéfghi".encode()[:10]
     assert "limit of 10 bytes" in spill.problem
     assert spill.cut_bytes == 6
-
-
-def test_sizes_are_written_for_people():
-    assert [size_text(n) for n in (3, 2100, 2_100_000_000)] == ["3 bytes", "2.1 kB", "2.1 GB"]

@@ -71,7 +71,7 @@ def test_memory_above_the_limit_is_killed_once_with_both_figures():
     assert it.memory(2_100_000_000) is Action.KILL
     assert it.memory(2_200_000_000) is Action.NOTHING
     assert it.stop is not None
-    assert it.stop.detail == "used 2.1 GB, limit 2.0 GB"
+    assert it.stop.detail == "used 2 GB, limit 1.9 GB"
 
 
 def test_a_jobs_processes_are_its_session_its_group_and_their_descendants():

@@ -12,6 +12,7 @@ from jupyter_remote import values
 from jupyter_remote.errors import JobLost
 from jupyter_remote.wire import JobSpec
 from jupyter_remote.worker.launch import KernelLauncher
+from jupyter_remote.worker.verdict import ORPHANED
 from tests.worker.playing_agent import PlayingAgent, cell_of, started
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -251,8 +252,14 @@ async def test_a_dead_zygote_is_replaced_and_its_kernels_die(tmp_path: Path) -> 
     first = await started(launcher, tmp_path / "1")
     zygote = psutil.Process(first.handle.pid).parent()
     assert zygote is not None
+    code = "import subprocess\nsubprocess.Popen(['sleep', '600'])\nprint('go')\ninput()"
+    spec, _ = cell_of(code, {})
+    await first.send(spec)
+    await first.until_text("go\n")
+    (left,) = psutil.Process(first.handle.pid).children()
     zygote.kill()
-    assert await first.handle.wait() == "SIGKILL"
+    assert await first.handle.wait() == ORPHANED
+    left.wait(10)
     second = await started(launcher, tmp_path / "2")
     assert (await second.cell("x = 1", {})).value() == {"x": 1}
     await launcher.close()

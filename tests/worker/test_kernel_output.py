@@ -248,7 +248,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000)
     assert seen.done.ok
     assert seen.text() == "True\n"
     display, result = (notice["text"] for notice in seen.outs("notice"))
-    assert display.startswith("display_data of 300.0 MB is not shown")
+    assert display.startswith("display_data of 286.1 MB is not shown")
     assert result.startswith("execute_result of ")
 
 

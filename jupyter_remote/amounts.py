@@ -1,0 +1,79 @@
+"""Amounts of memory and time as people read and write them. Pure.
+
+Memory has one unit everywhere: a kB, MB or GB is 1024 times the one before, as machine types count.
+"""
+
+from __future__ import annotations
+
+import re
+
+from jupyter_remote.errors import UsageError
+
+LEAST_MEMORY_BYTES = 64 * 1024 * 1024  # a process of Python with little in it
+
+_BYTES = {"": 1, "b": 1} | {
+    f"{prefix}{suffix}": 1024**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for suffix in ("", "b", "ib")
+}
+_AMOUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)")
+
+
+def size(count_bytes: float) -> str:
+    """``812 B``, ``1.5 MB``, ``16 GB``."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if round(count_bytes, 1) < 1024 or unit == "TB":
+            break
+        count_bytes /= 1024
+    return f"{count_bytes:.{0 if unit == 'B' else 1}f}".removesuffix(".0") + f" {unit}"
+
+
+def memory_bytes(amount: str | float) -> int:
+    """``16GB``, ``512MB``, ``1.5GiB`` or a number of bytes, as the limit of a job. Raises
+    UsageError, also for one in which no job fits."""
+    found = _bytes(amount)
+    if found is None or not found < float("inf"):
+        raise UsageError(f"{amount!r} is not an amount of memory", hint="write 16GB or 512MB")
+    if found < LEAST_MEMORY_BYTES:
+        least = size(LEAST_MEMORY_BYTES)
+        raise UsageError(
+            f"{amount!r} is {size(found)}: a job needs {least} or more", hint="write 16GB or 512MB"
+        )
+    return int(found)
+
+
+def _bytes(amount: str | float) -> float | None:
+    if isinstance(amount, bool):
+        return None
+    if not isinstance(amount, str):
+        return float(amount)
+    match = _AMOUNT.fullmatch(amount.strip().lower())
+    return float(match[1]) * _BYTES[match[2]] if match and match[2] in _BYTES else None
+
+
+def memory_text(count_bytes: int) -> str:
+    """As it can be typed: ``16GB``, ``1536MB``."""
+    for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
+        if count_bytes % 1024**power == 0:
+            return f"{count_bytes // 1024**power}{unit}"
+    return f"{count_bytes}B"
+
+
+def duration(seconds: float) -> str:
+    """``8.4 s``, ``2 min 05 s``, ``3 h 07 min``."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def seconds_text(seconds: float) -> str:
+    """As it can be typed: ``2h``, ``90m``, ``45s``."""
+    for length, unit in ((3600, "h"), (60, "m")):
+        if seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"

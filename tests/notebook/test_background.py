@@ -1,0 +1,64 @@
+"""Jobs that nobody waits for: what they print and how they end is below the cell of theirs."""
+
+from __future__ import annotations
+
+from tests.notebook.kernels import Message, once, printed, raised
+
+
+def is_error(message: Message) -> bool:
+    return message["msg_type"] == "error"
+
+
+def value(messages: list[Message]) -> str:
+    (result,) = [m["content"] for m in messages if m["msg_type"] == "execute_result"]
+    return result["data"]["text/plain"]
+
+
+def test_a_failure_is_shown_below_its_cell_and_named_wherever_the_job_is(kernel):
+    code = "%%remote_run --bg -d doomed\nprint('before')\ndef f(x):\n    return 1 / x\nf(0)"
+    messages = kernel.later(code, is_error)
+    assert "before" in printed(messages)
+    assert raised(messages)["ename"] == "ZeroDivisionError"
+    text = "\n".join(raised(messages)["traceback"])
+    assert "return" in text
+    assert "jupyter_remote" not in text
+    said = "failed: ZeroDivisionError: division by zero"
+    for look in ("%remote show last", "%remote history last", "%remote jobs"):
+        assert said in value(kernel.run(look))
+
+
+def test_a_failure_after_nobody_waits_any_more_is_shown_too(kernel, tmp_path):
+    gate = tmp_path / "gate"
+    code = (
+        "%%remote_run -d patient\nimport os, time\nprint('started')\n"
+        f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)\nraise KeyError('late')"
+    )
+    kernel.run(
+        "from jupyter_remote.client.job import Job\n"
+        "real, Job.cancel = Job.cancel, lambda *a, **k: None"
+    )
+    seen = [
+        once("started", kernel.interrupt),
+        once("again: kill", kernel.interrupt),
+        once("wait no more", kernel.interrupt),
+    ]
+
+    def interrupt(message: Message) -> None:
+        text = str(message["content"].get("data", {}).get("text/plain", ""))
+        for one in seen:
+            one(message)
+            one({"content": {"text": text}})
+
+    ended: list[Message] = []
+
+    def until(message: Message) -> bool:
+        interrupt(message)
+        if is_error(message):
+            gate.touch()
+            ended.append(message)
+        return len(ended) == 2
+
+    messages = kernel.later(code, until)
+    kernel.run("Job.cancel = real")
+    first, second = (m["content"]["ename"] for m in messages if is_error(m))
+    assert (first, second) == ("KeyboardInterrupt", "KeyError")
