@@ -122,14 +122,14 @@ def machine_of(state: CardState) -> str:
 
 
 def status_line(state: CardState) -> str:
-    """Status with its stage, or why it ended: ``running: executing``."""
+    """Status with its stage, what hinders it, or why it ended: ``running: executing``."""
     if state.stopping and not state.final:
         return f"{state.status}: {state.stopping}"
     if state.final:
         why = plain(state.detail) or _WHY.get(state.reason, "")
         return f"{state.status}: {why}" if why and why != state.status else state.status
     stage = "" if state.status == Status.CANCELLING else state.stage
-    stage = plain(state.detail) if state.waits_again else stage
+    stage = plain(state.detail) or stage
     return f"{state.status}: {stage}" if stage else state.status
 
 

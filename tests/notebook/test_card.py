@@ -238,6 +238,12 @@ def test_clock_and_meter_stand_still_between_two_attempts():
     assert "attempt 2 · 36 s" in text_of(state, 2036.0)
 
 
+def test_what_hinders_a_running_job_is_told_until_it_is_over():
+    state = render(running(), event("status", {"detail": "no word of its worker"}))
+    assert "running: no word of its worker" in text_of(state, 1005.0)
+    assert "running: executing" in text_of(render(state, event("status", {"detail": ""})), 1005.0)
+
+
 def test_the_attempt_is_shown_on_free_machines_too():
     free = Money(rate_ucredits_per_h=0, hold_ucredits=0, cost_ucredits=0)
     state = running(attempt=2, money=free)
