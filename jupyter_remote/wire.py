@@ -18,6 +18,7 @@ from jupyter_remote.model import Balance, Entry, History, MachineType
 
 PROTOCOL = 1
 FRAME_TYPE = "application/vnd.jupyter-remote.frame"
+LAST_OUTPUT = "; last output: "  # in the detail of a job whose process died, before what it wrote
 CARD_TYPE = "application/vnd.jupyter-remote.job+json"
 
 MOST_BYTES = 1 << 50  # of anything that has a size

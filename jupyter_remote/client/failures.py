@@ -22,7 +22,7 @@ import msgspec
 
 from jupyter_remote import errors
 from jupyter_remote.model import Reason, Status
-from jupyter_remote.wire import Done, JobView, RemoteFailure
+from jupyter_remote.wire import LAST_OUTPUT, Done, JobView, RemoteFailure
 
 _set = BaseException.__setattr__  # never one that the user's class defines
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -75,12 +75,12 @@ def raise_for(
 
 def _with_output(what: str, last_output: str) -> str:
     tail = last_output.rstrip()[-2000:]
-    told = not tail or "last output" in what  # by the worker, in the detail
+    told = not tail or LAST_OUTPUT in what  # by the worker, in the detail
     return what if told else f"{what}\nIts last output was:\n{tail}"
 
 
 def _next_step(job: JobView) -> str:
-    how, _, _ = job.detail.partition(";")
+    how, _, _ = job.detail.partition(LAST_OUTPUT)
     match job.reason:
         case Reason.OUT_OF_MEMORY:
             return "ask for more with --memory, or hold less in memory at a time"

@@ -52,6 +52,7 @@ class Job(Handle):
         own: bool = False,
     ) -> None:
         super().__init__(context, view, namespace=namespace, own=own)
+        self.on_waited: Callable[[Job], None] | None = None  # in the thread that waited, once
         self._value: Any = _NOTHING
         self._values = threading.Lock()
 
@@ -189,6 +190,7 @@ class Job(Handle):
         except KeyboardInterrupt as error:
             errors.explain(error, f"job {self.id[:8]} goes on; cancel() stops it")
             raise
+        self._waited()
         return True
 
     def result(self, timeout: float | None = None) -> Any:
@@ -222,8 +224,15 @@ class Job(Handle):
             return None
         return self._context.arrived(self._ended, self._namespace, originals)
 
+    def _waited(self) -> None:
+        if (call := self.on_waited) is not None:
+            self.on_waited = None
+            call(self)
+
     def _wait(self, timeout: float | None) -> None:
-        if not super().done() and not self.wait(timeout):
+        if super().done():
+            self._waited()
+        elif not self.wait(timeout):
             raise errors.StillRunning(
                 f"job {self.id[:8]} is still {self._job.status} after {timeout:g} s",
                 hint="it goes on: ask again, or stop it with cancel()",
@@ -246,6 +255,7 @@ class Job(Handle):
         except asyncio.CancelledError:
             await loop.run_in_executor(None, self.cancel)
             raise
+        self._waited()
         if self._exception is not None:
             harmless = self._ended and raise_for(self._ended, self._namespace, interrupts=False)
             raise harmless or self._exception

@@ -26,6 +26,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_cost_ucredits: int | None = None
     timeout_s: float | None = None
     retries: int = 0
+    max_attempts: int = 3
     description: str = ""
     visibility: Visibility = "private"
     files: tuple[str, ...] = ()
@@ -35,8 +36,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """With the options that a user wrote. Raises UsageError.
 
         machine, gpu ("A10G" or "A10G:2"), cpus, memory (bytes or "16GB"), max_cost (USD), timeout
-        (seconds or "2h"), retries, description, visibility, files (paths), progress (False: bars
-        print as they would).
+        (seconds or "2h"), retries (runs again when the code raises), max_attempts (runs that a
+        lost worker may cost), description, visibility, files (paths), progress (False: bars print
+        as they would).
         """
         for name in given:
             if name not in _READ:
@@ -94,10 +96,16 @@ def _memory(options: Options, name: str, value: Any) -> Options:
     return _need(options, memory_bytes=0 if value is None else memory_bytes(value))
 
 
-def _retries(options: Options, name: str, value: Any) -> Options:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UsageError(f"retries={value!r} is not a whole number", hint="write retries=2")
-    return _set(options, retries=value)
+def _count(options: Options, name: str, value: Any) -> Options:
+    least = _LEAST[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(
+            f"{name}={value!r} is not a whole number from {least} on", hint=f"write {name}=2"
+        )
+    return _set(options, **{name: value})
+
+
+_LEAST = {"retries": 0, "max_attempts": 1}
 
 
 def _visibility(options: Options, name: str, value: Any) -> Options:
@@ -124,7 +132,8 @@ _READ: dict[str, Any] = {
     "memory": _memory,
     "max_cost": _limit,
     "timeout": _limit,
-    "retries": _retries,
+    "retries": _count,
+    "max_attempts": _count,
     "description": lambda o, n, v: _set(o, description=str(v or "")),
     "visibility": _visibility,
     "files": _files,

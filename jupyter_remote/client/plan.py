@@ -70,7 +70,7 @@ class Plan:
         if reply.typical_run_s is not None:
             low, high = reply.typical_run_s
             rows.append(("earlier runs", f"{duration(low)} to {duration(high)}"))
-        rows.append(("starts in", self._start()))
+        rows.append(("starts", self._start()))
         rows.append(("ships", self._ships()))
         rows += [("", f"{s.name}: {s.type}, {size(s.size_bytes)}") for s in self.shipped]
         if reply.alternatives:
@@ -111,7 +111,8 @@ class Plan:
 
     def _start(self) -> str:
         warm = "a machine is ready" if self.reply.warm else "a machine must be started"
-        return f"{duration(self.reply.start_s)} ({warm})"
+        when = f"in {duration(self.reply.start_s)}" if self.reply.start_s >= 0.1 else "at once"
+        return f"{when} ({warm})"
 
     def _ships(self) -> str:
         if not self.inputs_bytes:

@@ -63,6 +63,7 @@ def request_of(context: Context, id: str, spec: JobSpec, options: Options) -> Su
         timeout_s=options.timeout_s,
         max_cost_ucredits=options.max_cost_ucredits,
         retries=options.retries,
+        max_attempts=options.max_attempts,
     )
 
 

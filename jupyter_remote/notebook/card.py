@@ -20,6 +20,7 @@ from jupyter_remote.notebook.sinks import WIDGET_TYPE
 from jupyter_remote.notebook.state import CardState
 
 PERIOD_S = 0.1
+LIVE_AFTER_S = 0.3  # a job that ends sooner needs no widget: a page takes as long to make one
 STATIC_PERIOD_S = 10.0  # how old a saved card may be; an update of an output costs a browser more
 
 Front = Literal["page", "view", "still"]
@@ -74,6 +75,7 @@ class Card:
         self._published_at = 0.0  # 0: it is not to be seen
         self._drawn_at = 0.0
         self._drawn: CardState | None = None
+        self._live_at = clock() + LIVE_AFTER_S
 
     @property
     def is_shown(self) -> bool:
@@ -89,11 +91,16 @@ class Card:
         if (wait := self._wait(now, news, force or state.final)) > 0:
             return wait
         self._drawn, self._drawn_at = state, now
+        later = None
         if self._front != "still" and not state.final:
-            self._update_widget(state, now)
+            if now >= self._live_at:
+                news = news or (self._widget is None and self._front == "view")
+                self._update_widget(state, now)
+            else:
+                self._drawn, later = None, self._live_at - now
         if news or now - self._published_at >= STATIC_PERIOD_S:
             self._publish_bundle(state, now, update=self.is_shown and not force)
-        return None
+        return later
 
     def _wait(self, now: float, news: bool, urgent: bool) -> float:
         if self._front == "still":
@@ -111,9 +118,9 @@ class Card:
             self._widget.state = drawn
 
     def _publish_bundle(self, state: CardState, now: float, *, update: bool) -> None:
-        live = self._widget is not None and not state.final
+        live = self._front != "still" and not state.final
         data = bundle(state, now, host=self._id if live else "")
-        if live and self._front == "view":
+        if live and self._front == "view" and self._widget is not None:
             data |= {WIDGET_TYPE: {"model_id": self._widget.model_id, **_WIDGET_VERSION}}
         self._publish(data, {}, transient={"display_id": self._id}, update=update)
         self._published_at, self._status = now, status_line(state)

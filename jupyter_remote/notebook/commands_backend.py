@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.amounts import memory_text, seconds_text
 from jupyter_remote.client import doctor as checks
 from jupyter_remote.errors import UsageError
+from jupyter_remote.money.catalog import choose
+from jupyter_remote.notebook import run
 from jupyter_remote.notebook import words as say
-from jupyter_remote.notebook.commands import Command, Given
+from jupyter_remote.notebook.commands import Command, Given, one_word
 from jupyter_remote.notebook.options import RUN_OPTIONS, Option, run_options
 from jupyter_remote.notebook.tables import Table
 
@@ -57,9 +60,14 @@ def off(context: Context, given: Given, words: list[str]) -> None:
 
 
 def use(context: Context, given: Given, words: list[str]) -> None:
+    if words:
+        given = {"machine": one_word(words, "machine type"), **given}
     if given.pop("reset", False):
         context.defaults = {}
-    run_options(given)  # what cannot be done is refused now, not at each cell
+    options = run_options(given)  # what cannot be done is refused now, not at each cell
+    if NEEDS & given.keys():
+        client = run.configured(context, options)
+        choose(client.options.need, client.machines())
     context.defaults |= given
     if not context.defaults:
         print("no defaults: cells run on the local machine type unless they say otherwise")
@@ -69,7 +77,7 @@ def use(context: Context, given: Given, words: list[str]) -> None:
 
 def _shown(field: str, value: Any) -> str:
     if field in ("timeout", "memory"):
-        return say.duration(value) if field == "timeout" else say.size(value)
+        return seconds_text(value) if field == "timeout" else memory_text(value)
     if isinstance(value, tuple):
         return ":".join(str(part) for part in value)
     return ",".join(value) if isinstance(value, list) else str(value)
@@ -99,7 +107,9 @@ def _row(m: MachineType) -> list[str]:
     gpu = f"{m.gpu_count} × {m.gpu} {say.size(m.gpu_memory_bytes)}" if m.gpu else ""
     kind = "this computer" if m.id == "local" else "spot" if m.spot else "on demand"
     price = (
-        f"{m.usd_per_h:,.4g}"
+        "free"
+        if not m.usd_per_h
+        else f"{m.usd_per_h:,.4g}"
         if m.usd_per_h == m.usd_per_h_low or not m.usd_per_h_low
         else (f"{m.usd_per_h_low:,.4g}–{m.usd_per_h:,.4g}")
     )
@@ -133,14 +143,12 @@ def ledger(context: Context, given: Given, words: list[str]) -> Table:
     return Table(headings, rows, empty="the ledger is empty", numbers=(3,), whole=(0, 4))
 
 
-_OFF = (
-    "cells and @remote functions run here; of a cell's options --out, --name and --plan hold, "
-    "the others do nothing"
-)
+_OFF = "cells and @remote functions run here; --out, --name, --plan hold"
 _MACHINES = (
     Option(("--gpu",), "only those with this GPU", "NAME"),
     Option(("--spot",), "only spot machines"),
 )
+NEEDS = {"machine", "gpu", "cpus", "memory"}
 _USE = (*RUN_OPTIONS, Option(("--reset",), "forget all defaults first"))
 COMMANDS = (
     Command("connect", connect, "use another backend; without URL the embedded one", "[URL]"),
@@ -148,7 +156,7 @@ COMMANDS = (
     Command("doctor", doctor, "what is wrong and how to mend it"),
     Command("on", on, "cells and @remote functions go to the backend"),
     Command("off", off, _OFF),
-    Command("use", use, "defaults for this notebook; alone, shows them", options=_USE),
+    Command("use", use, "defaults for this notebook; alone, shows them", "[MACHINE]", _USE),
     Command("machines", machines, "what can be rented, with prices", options=_MACHINES),
     Command("balance", balance, "credits available, held and spent"),
     Command("ledger", ledger, "every entry of the account"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jupyter_remote.notebook.context import Context
 
 LISTED = 20
+STATUS = 48  # characters
 
 
 def jobs(context: Context, given: Given, words: list[str]) -> Table:
@@ -42,13 +43,24 @@ def jobs(context: Context, given: Given, words: list[str]) -> Table:
 def _row(state: CardState, now: float) -> list[str]:
     return [
         say.short(state.id),
-        status_line(state) if state.status == Status.FAILED else state.status,
+        _cut(status_line(state)) if state.status == Status.FAILED else state.status,
         state.description or state.kind,
         machine_of(state),
-        time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.submitted_at)),
+        _when(state.submitted_at, now),
         say.duration(elapsed_s(state, now)) if state.started_at is not None else "",
         say.money(cost_now(state, now)),
     ]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= STATUS else text[: STATUS - 1] + "…"
+
+
+def _when(at: float, now: float) -> str:
+    """Of today the time is enough."""
+    then, today = time.localtime(at), time.localtime(now)
+    same = then.tm_yday == today.tm_yday and then.tm_year == today.tm_year
+    return time.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M", then)
 
 
 def show(context: Context, given: Given, words: list[str]) -> Table:

@@ -80,8 +80,15 @@ class Context:
 
     # --- what jobs in the background bring home ------------------------------------------------
     def expect(self, job: Job, bring: Callable[[], None]) -> None:
-        """Has the main thread call ``bring`` between two cells, once the job has ended."""
+        """Has the main thread call ``bring`` once the job has ended: between two cells, or where
+        the code of a cell waits for the job."""
         self._expected.append((job, bring))
+        job.on_waited = self._waited_for
+
+    def _waited_for(self, job: Job) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and (bring := self.expected(job.id)) is not None:
+            bring()
 
     def expected(self, job: str) -> Callable[[], None] | None:
         """What brings this job home, if that is still to be done; the caller does it now."""

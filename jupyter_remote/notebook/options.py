@@ -64,6 +64,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_cost: float | None = None  # USD
     timeout: float | None = None  # seconds
     retries: int = 0
+    max_attempts: int | None = None
     description: str | None = None
     visibility: str = "private"
     env: str = "auto"
@@ -92,6 +93,12 @@ def _environment(text: str) -> str:
     return text
 
 
+def _attempts(text: str) -> int:
+    if (count := quantities.count(text)) < 1:
+        raise UsageError("a job is started once at least", hint="write 1: never again by itself")
+    return count
+
+
 def _variable(text: str) -> str:
     if not text.isidentifier():
         raise UsageError(f"{text!r} is not the name of a variable", hint="write one name")
@@ -99,7 +106,7 @@ def _variable(text: str) -> str:
 
 
 RUN_OPTIONS = (
-    Option(("-m", "--machine"), "machine type, local by default (see %remote machines)", "ID"),
+    Option(("-m", "--machine"), "machine type (%remote machines); without it local", "ID"),
     Option(("--gpu",), "or say what is needed: a GPU", "NAME[:COUNT]", quantities.gpu),
     Option(("--cpus",), "cores", "N", quantities.number),
     Option(("--memory",), "memory, also the limit of the job", "16GB", quantities.memory_bytes),
@@ -114,21 +121,22 @@ RUN_OPTIONS = (
     ),
     Option(("-s", "--session"), "run in that persistent namespace", "NAME"),
     Option(("-n", "--name"), "bind the job handle to VAR", "VAR", _variable),
-    Option(("--bg",), "do not block; the output still lands below this cell"),
+    Option(("--bg",), "do not wait; output still lands below the cell"),
     Option(("--plan",), "show the plan, run nothing"),
     Option(("--max-cost",), "stop the job at this cost", "USD", quantities.usd),
     Option(("--timeout",), "stop the job after this time", "2h", quantities.seconds),
     Option(("--retries",), "runs again when the code raises", "N", quantities.count),
+    Option(("--max-attempts",), "runs where workers are lost, 3 by default", "N", _attempts),
     Option(("--cache",), "take the result from the cache if it is there"),
     Option(("--no-cache",), "always run", key="cache", constant=False),
     Option(("-d", "--description"), "how the job is called in lists", "TEXT"),
-    Option(("--visibility",), "who may see it", "|".join(VISIBILITIES), _visibility),
-    Option(("--env",), "environment (auto: what the notebook uses)", "auto|none", _environment),
+    Option(("--visibility",), f"who may see it: {', '.join(VISIBILITIES)}", "WHO", _visibility),
+    Option(("--env",), "environment: auto (what the notebook uses), none", "ENV", _environment),
     Option(("--files",), "files to ship", "PATH", many=True),
     Option(("--compare",), "run on each of these machines and compare", "A,B,C"),
     Option(("--resume",), "start from the checkpoint of that job", "ID"),
     Option(("-q", "--quiet"), "show only what the code itself shows"),
-    Option(("--no-progress",), "leave progress bars to the code: they print as they do here"),
+    Option(("--no-progress",), "leave progress bars to the code, as text"),
     Option(("-y", "--yes"), "do not ask before an expensive job"),
 )
 
@@ -149,9 +157,10 @@ class Parser:
         """What ``-h`` prints."""
         words = f" {self.words}" if self.words else ""
         lines = [f"{self.usage}{' [options]' if self.options else ''}{words}", "", self.summary]
-        if self.options:
-            width = min(34, max(len(option.usage) for option in self.options))
-            lines += ["", *(f"  {o.usage:<{width}}  {o.help}" for o in self.options)]
+        options = [option for option in self.options if option.field not in UNAVAILABLE]
+        if options:
+            width = max(len(option.usage) for option in options)
+            lines += ["", *(f"  {o.usage:<{width}}  {o.help}" for o in options)]
         return "\n".join(lines)
 
     def parse(self, line: str) -> tuple[dict[str, Any], list[str]]:
@@ -223,7 +232,7 @@ class Parser:
 
 RUN_PARSER = Parser(
     "%%remote_run",
-    "Run the cell as a job; what it prints, draws and displays appears below it, live.",
+    "Run the cell as a job; what it prints, draws and displays appears below, live.",
     RUN_OPTIONS,
 )
 

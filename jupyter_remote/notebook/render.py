@@ -22,7 +22,7 @@ from jupyter_remote.notebook.state import (
     fraction,
     left_s,
 )
-from jupyter_remote.wire import CARD_TYPE, Bar, Metrics
+from jupyter_remote.wire import CARD_TYPE, LAST_OUTPUT, Bar, Metrics
 
 COLOURS = {
     "queued": "var(--jp-warn-color0, #b35900)",
@@ -126,7 +126,8 @@ def status_line(state: CardState) -> str:
     if state.stopping and not state.final:
         return f"{state.status}: {state.stopping}"
     if state.final:
-        why = plain(state.detail) or _WHY.get(state.reason, "")
+        detail, _, _ = state.detail.partition(LAST_OUTPUT)  # which is shown below
+        why = plain(detail) or _WHY.get(state.reason, "")
         return f"{state.status}: {why}" if why and why != state.status else state.status
     stage = "" if state.status == Status.CANCELLING else state.stage
     stage = plain(state.detail) or stage

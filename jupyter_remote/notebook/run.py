@@ -118,7 +118,7 @@ def _spec(
         name=f"In [{cell_number(shell)}]",
         filename=filename,
         executable=sys.executable,
-        quiet_progress=not options.no_progress,
+        quiet_progress=not (options.no_progress or options.quiet),
         sources=captured.sources,
         source_names=captured.source_names,
         ambient=ambient.take(captured.used, random=not options.bg),
@@ -146,6 +146,7 @@ def configured(context: Context, options: RunOptions) -> Client:
         "max_cost": options.max_cost,
         "timeout": options.timeout,
         "retries": options.retries,
+        "max_attempts": options.max_attempts,
         "visibility": options.visibility,
     }
     return context.client.with_options(**{k: v for k, v in named.items() if v is not None})

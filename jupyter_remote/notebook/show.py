@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.model import Status
@@ -24,7 +26,7 @@ from jupyter_remote.notebook.sinks import (
 )
 from jupyter_remote.notebook.textcard import TextCard
 from jupyter_remote.notebook.tracebacks import lines_of
-from jupyter_remote.wire import Done
+from jupyter_remote.wire import LAST_OUTPUT, Done
 
 if TYPE_CHECKING:
     from jupyter_remote.client.submitting import OnJob
@@ -171,8 +173,10 @@ def raise_end(context: Context, done: Done) -> None:
 
 
 def error_of(context: Context, done: Done) -> Exception | None:
-    """The same, not raised."""
-    error = raise_for(done, context.namespace)
+    """The same, not raised. The last output is above it."""
+    detail, _, _ = done.job.detail.partition(LAST_OUTPUT)
+    job = msgspec.structs.replace(done.job, detail=detail)
+    error = raise_for(msgspec.structs.replace(done, job=job), context.namespace)
     if error is not None:
         advise(error)
     return error

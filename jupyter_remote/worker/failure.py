@@ -20,8 +20,9 @@ FRAMES = 40  # of one traceback: more are a recursion, whose ends tell all
 TEXT_CHARS = 100_000  # of one message, argument or attribute
 
 _OURS = str(Path(__file__).parent.parent) + os.sep
-_HARNESS = tuple(
-    f"IPython/core/{name}.py" for name in ("interactiveshell", "async_helpers", "compilerop")
+_HARNESS = (
+    *(f"IPython/core/{name}.py" for name in ("interactiveshell", "async_helpers", "compilerop")),
+    "ipykernel/kernelbase.py",
 )
 _LOOP = "asyncio/base_events.py"  # outside of the user's code it is ours that runs
 

@@ -8,7 +8,7 @@ from typing import Literal, cast
 import msgspec
 
 from jupyter_remote.model import Reason
-from jupyter_remote.wire import RemoteFailure
+from jupyter_remote.wire import LAST_OUTPUT, RemoteFailure
 from jupyter_remote.worker.channel import Finished
 from jupyter_remote.worker.supervise import Stop
 
@@ -67,7 +67,7 @@ def _said(error: RemoteFailure | None) -> str:
 def of_death(how: str, stop: Stop | None, out_of_memory: bool, last_output: str) -> Verdict:
     """The process ended before the code did. ``how``: "SIGSEGV", "exit 3", ORPHANED."""
     words = last_output.strip()[-LAST_WORDS:]
-    ending = f"; last output: {words}" if words else ""
+    ending = f"{LAST_OUTPUT}{words}" if words else ""
     if stop is not None:
         detail = stop.detail + (ending if stop.reason is Reason.OUT_OF_MEMORY else "")
         outcome = cast(Outcome, stop.outcome)

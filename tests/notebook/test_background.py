@@ -62,3 +62,33 @@ def test_a_failure_after_nobody_waits_any_more_is_shown_too(kernel, tmp_path):
     kernel.run("Job.cancel = real")
     first, second = (m["content"]["ename"] for m in messages if is_error(m))
     assert (first, second) == ("KeyboardInterrupt", "KeyError")
+
+
+def test_code_that_waits_for_a_job_has_its_variables_in_the_next_line(kernel):
+    kernel.run("%%remote_run --bg -n waited\nlater = 5")
+    assert value(kernel.run("waited.wait()\nlater")) == "5"
+    kernel.run("%%remote_run --bg -n given\nlater = 6")
+    assert value(kernel.run("given.result()\nlater")) == "6"
+    kernel.run("%%remote_run --bg -n awaited\nlater = 7")
+    assert value(kernel.run("await awaited\nlater")) == "7"
+
+
+def test_a_quiet_cell_shows_its_bars_as_the_code_would(kernel):
+    code = "%%remote_run -q\nfrom tqdm.auto import tqdm\nfor i in tqdm(range(3), desc='steps'):\n"
+    shown = printed(kernel.run(code + "    print(i)"))
+    assert "3/3" in shown
+    assert "steps" in shown
+
+
+def test_who_asks_for_input_reads_what_to_do_and_no_inner_frames(kernel):
+    messages = kernel.run("%%remote_run\nname = input('name? ')")
+    text = "\n".join(raised(messages)["traceback"])
+    assert "cannot ask anybody" in text
+    assert "kernelbase" not in text
+
+
+def test_what_a_process_wrote_as_it_died_is_shown_once(kernel):
+    messages = kernel.run("%%remote_run\nimport os\nprint('bye', flush=True)\nos._exit(3)")
+    assert raised(messages)["ename"] == "JobLost"
+    assert "bye" not in "\n".join(raised(messages)["traceback"])
+    assert printed(messages).count("bye") == 1

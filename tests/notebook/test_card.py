@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from jupyter_remote.notebook import words
-from jupyter_remote.notebook.card import Card
+from jupyter_remote.notebook.card import LIVE_AFTER_S, Card
 from jupyter_remote.notebook.render import bundle, card_json, html_of, plain, text_of
 from jupyter_remote.notebook.state import (
     MAX_BARS,
@@ -300,8 +300,24 @@ def recorder() -> Recorder:
     return Recorder()
 
 
+def live_card(recorder, cancel=lambda force: None, **how):
+    """A card of a job that goes on for long enough."""
+    card = Card(recorder.publish, cancel, clock=recorder.clock, **how)
+    recorder.now += LIVE_AFTER_S
+    return card
+
+
+def test_a_job_that_ends_at_once_gets_no_widget(recorder):
+    for front in ("page", "view"):
+        card = Card(recorder.publish, lambda force: None, front=front, clock=recorder.clock)
+        assert card.draw(running()) == pytest.approx(LIVE_AFTER_S)
+        assert card._widget is None
+        card.draw(after(status="completed"))
+    assert [update for _, update in recorder.shown] == [False, True] * 2
+
+
 def test_a_card_is_published_at_changes_of_status_only(recorder):
-    card = Card(recorder.publish, lambda force: None, clock=recorder.clock)
+    card = live_card(recorder)
     state = running(Bar(id="a", n=0, total=100))
     for n in range(50):
         card.draw(render(state, event("progress", Bar(id="a", n=n, total=100))))
@@ -312,7 +328,7 @@ def test_a_card_is_published_at_changes_of_status_only(recorder):
 
 
 def test_what_a_file_may_hold_refers_to_no_widget(recorder):
-    card = Card(recorder.publish, lambda force: None, clock=recorder.clock)
+    card = live_card(recorder)
     card.draw(running())
     host = card._widget.state["host"]
     card.draw(after(status="completed"))
@@ -325,7 +341,7 @@ def test_what_a_file_may_hold_refers_to_no_widget(recorder):
 
 
 def test_a_file_saved_in_the_middle_is_not_old(recorder):
-    card = Card(recorder.publish, lambda force: None, clock=recorder.clock)
+    card = live_card(recorder)
     for n in range(300):
         card.draw(running(Bar(id="a", n=n, total=300)))
         recorder.now += 0.1
@@ -335,7 +351,7 @@ def test_a_file_saved_in_the_middle_is_not_old(recorder):
 
 
 def test_where_each_output_stands_alone_the_card_is_a_widget_of_its_own(recorder):
-    card = Card(recorder.publish, lambda force: None, front="view", clock=recorder.clock)
+    card = live_card(recorder, front="view")
     card.draw(running())
     card.draw(after(status="completed"))
     live, ended = (data for data, _ in recorder.shown)
@@ -363,7 +379,7 @@ def test_a_spread_too_small_to_be_seen_is_not_said():
 
 
 def test_a_widget_gets_at_most_ten_states_a_second(recorder):
-    card = Card(recorder.publish, lambda force: None, clock=recorder.clock)
+    card = live_card(recorder)
     card.draw(running())
     states = []
     card._widget.observe(lambda change: states.append(change.new), "state")
@@ -375,7 +391,7 @@ def test_a_widget_gets_at_most_ten_states_a_second(recorder):
 
 
 def test_what_waits_is_drawn_when_its_time_has_come(recorder):
-    card = Card(recorder.publish, lambda force: None, clock=recorder.clock)
+    card = live_card(recorder)
     card.draw(running())
     state = running(Bar(id="a", n=1, total=2))
     recorder.now += 0.04
@@ -388,7 +404,7 @@ def test_what_waits_is_drawn_when_its_time_has_come(recorder):
 
 def test_cancel_over_the_comm_reaches_the_job(recorder):
     asked = []
-    card = Card(recorder.publish, asked.append, clock=recorder.clock)
+    card = live_card(recorder, asked.append)
     card.draw(running())
     card._widget._handle_custom_msg({"event": "cancel", "force": True}, [])
     assert asked == [True]

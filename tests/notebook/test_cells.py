@@ -318,6 +318,21 @@ def test_defaults_hold_until_they_are_reset(tmp_path):
     assert ["g4dn" in text for text in shown] == [True, False, False]
 
 
+def test_defaults_are_typed_as_they_are_listed_and_checked_at_once(tmp_path):
+    cells = run(
+        tmp_path,
+        "%remote use g4dn.xlarge --timeout 90m --memory 2GB",
+        "%remote use g4dn.xlrge",
+        "%remote use --gpu A10G:64",
+        "%remote use",
+    )
+    listed = "--machine g4dn.xlarge\n--memory 2GB\n--timeout 90m\n"
+    assert stream(cells[1]) == listed
+    assert "Did you mean g4dn.xlarge" in "\n".join(error(cells[2]).traceback)
+    assert "64 × A10G" in error(cells[3]).evalue
+    assert stream(cells[4]) == listed
+
+
 @pytest.mark.parametrize("sub", ["push a", "sessions", "cache on", "debug last", "budget"])
 def test_what_comes_later_is_said(tmp_path, sub):
     from jupyter_remote.errors import UsageError

@@ -10,6 +10,7 @@ from jupyter_remote.notebook.context import Context
 from jupyter_remote.notebook.options import (
     RUN_OPTIONS,
     RUN_PARSER,
+    UNAVAILABLE,
     HelpAsked,
     RunOptions,
     run_options,
@@ -129,7 +130,15 @@ def test_saying_where_to_run_drops_the_default_of_another_kind():
 def test_help_lists_every_option():
     with pytest.raises(HelpAsked) as asked:
         read("-m local -h")
-    assert all(option.flags[-1] in str(asked.value) for option in RUN_OPTIONS)
+    told = str(asked.value)
+    assert all((o.flags[-1] in told) == (o.field not in UNAVAILABLE) for o in RUN_OPTIONS)
+    assert all(len(line) < 80 for line in told.splitlines())
+
+
+def test_how_often_a_job_starts_can_be_bounded():
+    assert read("--max-attempts 1").max_attempts == 1
+    with pytest.raises(UsageError, match="started once at least"):
+        read("--max-attempts 0")
 
 
 def test_code_after_leading_options_stays_as_it_is():

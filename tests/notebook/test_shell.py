@@ -101,7 +101,7 @@ def completed(shell: InteractiveShell, text: str) -> list[tuple[str, str]]:
         ("y = %remote run alphabet.ind", "ind", ["index"]),
         ("%remote run -m ", "", ["local", "g5.xlarge"]),
         ("%remote notebook tr", "tr", ["train.ipynb"]),
-        ("%%remote_run --ma", "--ma", ["--machine", "--max-cost"]),
+        ("%%remote_run --ma", "--ma", ["--machine", "--max-cost", "--max-attempts"]),
         ("%%remote_run -m ", "", ["local", "g5.xlarge"]),
         ("%%remote_run --visibility p", "p", ["private", "public"]),
         ("%%remote_run --files ", "", ["data.csv", "deep/", "train.ipynb"]),
