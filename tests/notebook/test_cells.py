@@ -327,10 +327,10 @@ def test_defaults_are_typed_as_they_are_listed_and_checked_at_once(tmp_path):
         "%remote use",
     )
     listed = "--machine g4dn.xlarge\n--memory 2GB\n--timeout 90m\n"
-    assert stream(cells[1]) == listed
-    assert "Did you mean g4dn.xlarge" in "\n".join(error(cells[2]).traceback)
-    assert "64 × A10G" in error(cells[3]).evalue
-    assert stream(cells[4]) == listed
+    assert stream(cells[0]) == listed
+    assert "Did you mean g4dn.xlarge" in "\n".join(error(cells[1]).traceback)
+    assert "64 × A10G" in error(cells[2]).evalue
+    assert stream(cells[3]) == listed
 
 
 @pytest.mark.parametrize("sub", ["push a", "sessions", "cache on", "debug last", "budget"])
