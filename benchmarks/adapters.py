@@ -15,6 +15,7 @@ class Adapter:
     """What a workload needs of a system. ``submit`` gives a handle for ``result``."""
 
     packages: tuple[str, ...] = ()
+    joining = ""  # a program that uses what runs already, and prints the result of int()
 
     def start(self) -> None: ...
 
@@ -48,6 +49,7 @@ class Ours(Adapter):
     """The embedded backend, in folders of its own. Each submit is a durable job."""
 
     packages = ("jupyter-remote-run",)
+    joining = "import jupyter_remote as jr; print(jr.Client().submit(int).result(), flush=True)"
 
     def start(self) -> None:
         import jupyter_remote as jr
@@ -82,6 +84,10 @@ class Ours(Adapter):
 
 class Ray(Adapter):
     packages = ("ray",)
+    joining = (
+        "import ray; ray.init('auto', log_to_driver=False); "
+        "print(ray.get(ray.remote(lambda: 0).remote()), flush=True)"
+    )
 
     def start(self) -> None:
         import ray

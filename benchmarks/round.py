@@ -10,9 +10,11 @@ import gc
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 from adapters import PEERS, Adapter
@@ -113,6 +115,12 @@ def w1(adapter: Adapter) -> None:
     adapter.start()
     adapter.result(adapter.submit(noop))
     emit("cold start to the first result", time.time() - float(os.environ["BENCH_T0"]), "s")
+    if adapter.joining:
+        begin = time.perf_counter()
+        with subprocess.Popen([sys.executable, "-c", adapter.joining], stdout=PIPE) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"0\n"
+            emit("the same in a second process", time.perf_counter() - begin, "s")
 
 
 def w2(adapter: Adapter) -> None:

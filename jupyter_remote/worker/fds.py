@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from jupyter_remote.worker.outputs import Writer
+from jupyter_remote.worker.tail import READ_BYTES
 
-READ_BYTES = 256 * 1024
 NAMES = {1: "stdout", 2: "stderr"}
 
 
@@ -69,7 +69,7 @@ class Capture:
     def _pass_on(self, fd: int) -> None:
         while True:
             try:
-                data = os.read(fd, READ_BYTES)
+                data = self._writer.read(fd, self._names[fd])
             except BlockingIOError:
                 return
             if text := self._decoders[fd].decode(data):

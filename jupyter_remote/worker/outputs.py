@@ -21,7 +21,7 @@ import msgspec
 from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.encodable import text_of
-from jupyter_remote.worker.tail import Tail
+from jupyter_remote.worker.tail import READ_BYTES, Tail
 
 GATHER_S = 0.005  # between two sends
 FLUSH_S = 1.0
@@ -94,6 +94,10 @@ class Writer:
                 self._tail.add(name, text)
         if self._full():
             self._wait_for_room()
+
+    def read(self, fd: int, name: str) -> bytes:
+        """What is in a pipe, ``READ_BYTES`` at most; it has to be said next."""
+        return os.read(fd, READ_BYTES) if self._tail is None else self._tail.read(fd, name)
 
     def _full(self) -> bool:
         return self._chars > PENDING_CHARS or (self._tail is not None and self._tail.full)

@@ -16,7 +16,10 @@ NAMES = ("stdout", "stderr")
 
 # The region that is added to; how many bytes of text the process had said before the other one.
 _HEAD = struct.Struct("<BQ")
-SIZE_BYTES = _HEAD.size + 2 * REGION_BYTES  # faulthandler writes behind it
+# What is being read from a pipe: the mark of its stream, the bytes, nothing but _END behind them.
+_READING = _HEAD.size + 2 * REGION_BYTES
+READ_BYTES = 256 * 1024
+SIZE_BYTES = _READING + 1 + READ_BYTES  # faulthandler writes behind it
 
 # Before text of either stream, and behind the last: bytes that UTF-8 does not have.
 _MARKS = {"stdout": b"\xfe", "stderr": b"\xff"}
@@ -39,6 +42,8 @@ class Tail:
         self._name = ""
         self._said_bytes = 0  # before what is added now
         self._empty(0)
+        self._memory[_READING:] = _END * (1 + READ_BYTES)
+        self._reading = memoryview(self._memory)[_READING + 1 :]
         self._write_head()
 
     @property
@@ -55,6 +60,15 @@ class Tail:
         if end <= self._limit:
             self._memory[self._at : end] = data
             self._name, self._at = name, end - 1
+
+    def read(self, fd: int, name: str) -> bytes:
+        """What is in a pipe, ``READ_BYTES`` at most. It goes from there to here without a moment
+        in which a death would lose it, and has to be added next. By one thread at a time."""
+        self._memory[_READING : _READING + 1] = _MARKS[name]
+        size = os.readv(fd, [self._reading])
+        data = bytes(self._reading[:size])
+        self._reading[:size] = _END * size
+        return data
 
     def depart(self, text_bytes: int) -> None:
         """What was added is on its way now; it is so much."""
@@ -84,7 +98,14 @@ def read_tail(fd: int, heard_bytes: int) -> tuple[list[channel.Text], str]:
     said = b""
     while part := os.pread(fd, 1 << 20, SIZE_BYTES + len(said)):
         said += part
-    return list(_beyond(texts, max(0, heard_bytes - said_bytes))), said.decode("utf-8", "replace")
+    beyond = [*_beyond(texts, max(0, heard_bytes - said_bytes)), *_being_read(fd)]
+    return beyond, said.decode("utf-8", "replace")
+
+
+def _being_read(fd: int) -> Iterator[channel.Text]:
+    data = os.pread(fd, 1 + READ_BYTES, _READING).rstrip(_END)
+    if text := data[1:].decode("utf-8", "replace"):
+        yield channel.Text(_STREAMS[data[:1]], text)
 
 
 def _texts(fd: int, region: int) -> list[tuple[str, bytes]]:
