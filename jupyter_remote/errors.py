@@ -105,7 +105,9 @@ def _below_callers(lines: list[str], tb: TracebackType | None) -> list[str]:
     if not heads or callers is None:
         return lines
     shown = _structured(Exception(), callers)
-    begin = next(i for i, line in enumerate(shown) if _HEAD in line) + 1
+    begin = next((i for i, line in enumerate(shown, 1) if _HEAD in line), None)
+    if begin is None:  # %xmode Minimal
+        return lines
     return [*lines[: heads[-1] + 1], *shown[begin:-1], *lines[heads[-1] + 1 :]]
 
 

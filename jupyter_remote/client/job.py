@@ -52,7 +52,7 @@ class Job(Handle):
         own: bool = False,
     ) -> None:
         super().__init__(context, view, namespace=namespace, own=own)
-        self.on_waited: Callable[[Job], None] | None = None  # in the thread that waited, once
+        self.on_waited: Callable[[Job], None] | None = None  # in the thread that waited
         self._value: Any = _NOTHING
         self._values = threading.Lock()
 
@@ -225,9 +225,8 @@ class Job(Handle):
         return self._context.arrived(self._ended, self._namespace, originals)
 
     def _waited(self) -> None:
-        if (call := self.on_waited) is not None:
-            self.on_waited = None
-            call(self)
+        if self.on_waited is not None:
+            self.on_waited(self)
 
     def _wait(self, timeout: float | None) -> None:
         if super().done():

@@ -234,25 +234,34 @@ def _given_up(jobs: list[Job]) -> Iterator[None]:
         yield
     except BaseException as error:
         taken = any(job.submitted for job in jobs)
-        for job in jobs:
-            if taken or isinstance(error, KeyboardInterrupt):
-                _cancel(job, error, told=taken)
-            else:
+        if taken or isinstance(error, KeyboardInterrupt):
+            _stop(jobs, error)
+        else:
+            for job in jobs:
                 job.forget()
-        if isinstance(error, KeyboardInterrupt):
-            what = f"job {jobs[0].id[:8]}" if len(jobs) == 1 else f"{len(jobs)} jobs"
-            errors.explain(error, f"{what} will not run: not all inputs were sent")
         raise
 
 
-def _cancel(job: Job, error: BaseException, told: bool) -> None:
-    try:
-        job.cancel()
-    except errors.JupyterRemoteError as also:
-        if told:
-            error.add_note(f"and job {job.id[:8]} could not be cancelled: {also.message}")
-        else:
-            job.forget()
+def _stop(jobs: list[Job], error: BaseException) -> None:
+    """Cancels them, and says on ``error`` what came of it."""
+    stopped, trouble = 0, ""
+    for job in jobs:
+        try:
+            stopped += job.cancel()
+        except errors.JupyterRemoteError as also:
+            trouble = trouble or f": {also.message}"
+            if isinstance(also, errors.NotFound):
+                job.forget()
+    first = jobs[0].id[:8]
+    what = f"job {first}" if len(jobs) == 1 else f"{len(jobs)} jobs, the first {first},"
+    if stopped == len(jobs):
+        note = f"{what} will not run: not all inputs were sent"
+    else:
+        note = f"{what} may run{trouble}; `%remote cancel {first}` stops it"
+    if isinstance(error, KeyboardInterrupt):
+        errors.explain(error, note)
+    elif stopped < len(jobs):
+        error.add_note(note)
 
 
 class _Meter:

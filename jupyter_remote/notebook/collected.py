@@ -65,6 +65,7 @@ class CollectedSink:
 
     def clear(self, wait: bool) -> None:
         self._outputs, self._size = [], 0
+        self._show()
 
     def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
         self._add("error", {"text/plain": "\n".join(traceback or [f"{ename}: {evalue}"])})

@@ -86,9 +86,18 @@ class Context:
         job.on_waited = self._waited_for
 
     def _waited_for(self, job: Job) -> None:
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and (bring := self.expected(job.id)) is not None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if (bring := self.expected(job.id)) is not None:
+            self._bring(job, bring)
+
+    def _bring(self, job: Job, bring: Callable[[], None]) -> None:
+        try:
             bring()
+        except BaseException:
+            self.expect(job, bring)
+            raise
+        job.on_waited = None
 
     def expected(self, job: str) -> Callable[[], None] | None:
         """What brings this job home, if that is still to be done; the caller does it now."""
@@ -108,8 +117,14 @@ class Context:
         """Brings home what ended; on the main thread, between cells."""
         ended = [one for one in self._expected if one[0].done()]
         self._expected = [one for one in self._expected if one not in ended]
-        for _, bring in ended:
-            bring()
+        troubles = []
+        for job, bring in ended:
+            try:
+                self._bring(job, bring)
+            except Exception as error:
+                troubles.append(error)
+        if troubles:
+            raise troubles[0]
 
 
 _current: Context | None = None

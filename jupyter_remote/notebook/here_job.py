@@ -36,7 +36,7 @@ class HereJob(Job):
         try:
             self._value = run()
             self.set_result(None)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             status, reason = Status.FAILED.value, Reason.USER_ERROR.value
             detail = f"{type(error).__name__}: {error}"
             self.set_exception(error)

@@ -124,7 +124,8 @@ class Live:
         self.state = msgspec.structs.replace(self.state, stopping=text)
 
 
-News = Event | threading.Event | None  # None: begin; an Event to set: all before it was shown
+# None: begin; a threading.Event to set: all before it was shown; something to do
+News = Event | threading.Event | Callable[[], None] | None
 Queue = queue.SimpleQueue["Event | None"]
 
 
@@ -181,9 +182,7 @@ class Pump:
     """Shows jobs in the background, all from one thread."""
 
     def __init__(self) -> None:
-        self._inbox: queue.SimpleQueue[tuple[Live, Event | threading.Event | None]] = (
-            queue.SimpleQueue()
-        )
+        self._inbox: queue.SimpleQueue[tuple[Live, News]] = queue.SimpleQueue()
         self._lives: dict[int, tuple[Live, Callable[[], None]]] = {}
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -202,6 +201,19 @@ class Pump:
     def put(self, live: Live, event: Event) -> None:
         """One event of ``live``; from any thread."""
         self._inbox.put((live, event))
+
+    def call(self, live: Live, action: Callable[[], None]) -> None:
+        """Returns when the pump's thread has done ``action`` with ``live``."""
+        done = threading.Event()
+
+        def act() -> None:
+            try:
+                action()
+            finally:
+                done.set()
+
+        self._inbox.put((live, act))
+        done.wait()
 
     def remove(self, live: Live) -> None:
         """Returns when the pump has shown what came for ``live`` so far, and leaves it alone."""
@@ -228,6 +240,9 @@ class Pump:
             self._lives.pop(id(live), None)
             event.set()
             return STEP_S
+        if callable(event):
+            event()
+            return 0.0
         if event is None or id(live) not in self._lives:
             return STEP_S
         live.handle(event)
@@ -277,6 +292,15 @@ class Route:
                 if (event := self.events.get()) is not None:
                     self._pump.put(live, event)
             self._live = live
+
+    def do(self, action: Callable[[], None]) -> None:
+        """Does ``action`` with the job in the one thread that shows it now."""
+        with self._lock:
+            live = self._live
+        if live is None:
+            action()
+        else:
+            self._pump.call(live, action)
 
     def to_front(self) -> None:
         """From now on events wait in the queue for this thread."""

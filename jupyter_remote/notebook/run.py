@@ -272,7 +272,7 @@ def bring(
             watch,
         )
         for name in told.kept:
-            shown.relay.note(
+            shown.note(
                 f"{name} was changed here while the job ran, and by the job: yours is kept; "
                 f"`%remote result {shown.job.id[:8]}` has the other"
             )
@@ -291,6 +291,4 @@ def restore(context: Context, shown: Shown) -> None:
 def tell_left_behind(shown: Shown, result: Result) -> None:
     """One line for each value that could not come home."""
     for left in result.left_behind:
-        if left.type.startswith("tqdm"):  # a bar is over when its cell is; nobody misses it
-            continue
-        shown.relay.note(f"{left.name} ({left.type}) stayed over there: {left.why}")
+        shown.note(f"{left.name} ({left.type}) stayed over there: {left.why}")

@@ -127,6 +127,10 @@ class Shown:
             name, message = getattr(error, "ename", ""), getattr(error, "evalue", str(error))
             self.relay.error(name or type(error).__name__, message, lines_of(error))
 
+    def note(self, text: str) -> None:
+        """A line of ours in its cell; from any thread but the one that shows it."""
+        self.route.do(lambda: self.relay.note(text))
+
     def leave(self) -> None:
         """Shows the job in the background."""
         self.live.tick()  # the card is shown while its cell still runs

@@ -46,7 +46,7 @@ def interval(ucredits: tuple[int, int, int]) -> str:
 def dropped(displays: int) -> str:
     """Of displays that came faster than they can be shown; no log has them."""
     what = "1 display was" if displays == 1 else f"{displays:,} displays were"
-    return f"{what} left out, too many at a time: save figures to files to keep them all"
+    return f"{what} left out, too many at a time: show fewer, or keep them in a variable"
 
 
 def short(job_id: str) -> str:

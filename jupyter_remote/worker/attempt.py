@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import logging
 from pathlib import Path
@@ -55,6 +54,7 @@ class Attempt:
         self._folding = Folding(means.bounds)
         self._name = f"{assign.job[:8]}-{next(_numbers)}"
         self._folder: Path | None = None
+        self._log_is_needed = False
         self._spill = Spill(means.work / f"{self._name}.log", means.log_bytes)
         self._meter = Meter(assign.memory_bytes)
         self._sample_at = float("inf")
@@ -220,9 +220,7 @@ class Attempt:
             return  # a thread that goes on after the end
         now = self._clock.monotonic()
         if isinstance(message, channel.Text):
-            if not self._spill.write(message.text):
-                self._show([notice(self._spill.problem)])
-            self._show(self._folding.text(message.name, message.text, now))
+            self._hear_text(message, now)
         elif isinstance(message, channel.Out):
             self._hear_out(message, now)
         elif isinstance(message, channel.Progress):
@@ -240,17 +238,19 @@ class Attempt:
             return
         await self._outbox.room()
 
+    def _hear_text(self, text: channel.Text, now: float) -> None:
+        if not self._spill.write(text.text):
+            self._show([notice(self._spill.problem)])
+        if text.elsewhere:
+            self._log_is_needed = True
+        else:
+            self._show(self._folding.text(text.name, text.text, now))
+
     def _hear_out(self, out: channel.Out, now: float) -> None:
         if out.msg_type in AS_THEY_ARE:
             self._show(self._folding.display(out.msg_type, out.content, now))
         elif out.msg_type.startswith("comm_"):
-            data = {
-                "msg_type": out.msg_type,
-                "content": msgspec.Raw(out.content),
-                "metadata": msgspec.Raw(out.metadata),
-                "buffers": [base64.b64encode(buffer).decode() for buffer in out.buffers],
-            }
-            self._outbox.add("comm", encode(data))
+            self._outbox.add_comm(out)
 
     async def _refuse_input(self) -> None:
         """``input()`` raises at once: waiting for an answer would be for ever."""
@@ -282,6 +282,8 @@ class Attempt:
 
     def _measure(self, now: float, table: list[Process]) -> None:
         assert self._kernel is not None
+        for text in self._kernel.relieve(now):
+            self._hear_text(text, now)
         use = use_of(self._kernel.pid, table)
         self._meter.saw(use.memory_bytes)
         if self._supervisor.over_memory(use.memory_bytes):
@@ -323,7 +325,7 @@ class Attempt:
         return msgspec.json.decode(finished.result, type=Result), end
 
     async def _save_log(self) -> Segment | None:
-        if not (self._folding.folded or self._spill.problem):
+        if not (self._folding.folded or self._spill.problem or self._log_is_needed):
             self._spill.discard()
             return None
         try:

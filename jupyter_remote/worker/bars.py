@@ -50,9 +50,6 @@ class Bars:
         if look is not None:
             self._ticker.add(bar.id, lambda at_once: self._look(bar.id, look, at_once))
 
-    def is_open(self, id: str) -> bool:
-        return id in self._open
-
     def moved(self, id: str, make: Callable[[], Bar]) -> None:
         """At most ten times a second a bar; ``make`` is called only when it is time."""
         if id in self._open and time.monotonic() - self._said[id] >= PERIOD_S:

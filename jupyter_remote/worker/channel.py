@@ -65,11 +65,12 @@ class Out(msgspec.Struct, frozen=True, omit_defaults=True, tag="out", kw_only=Tr
     buffers: list[bytes] = []
 
 
-class Text(msgspec.Struct, frozen=True, tag="text"):
+class Text(msgspec.Struct, frozen=True, omit_defaults=True, tag="text"):
     """Kernel → agent: stdout or stderr, gathered over some milliseconds."""
 
     name: str
     text: str
+    elsewhere: bool = False  # it is shown by something else: it is for the log alone
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):

@@ -120,8 +120,9 @@ class Folding:
         self._displays = Bucket(
             bounds.displays_bytes_per_s, 2 * bounds.displays_bytes_per_s + bounds.display_bytes
         )
+        self._lines_shown = 0  # that are still to be seen: since the last clear_output
         self._held = Held(
-            bounds.tail_bytes, bounds.tail_lines, bounds.display_bytes, self._leave_out
+            bounds.tail_bytes, bounds.tail_lines, bounds.display_bytes, self._cost, self._leave_out
         )
         self._left = bounds.total_bytes
         self._folding = False
@@ -160,14 +161,13 @@ class Folding:
         if waits or self._cost(shown) > self._displays.level(now):
             self._held.add(shown)
             return self.tick(now)
-        self._displays.spend(self._cost(shown), now)
         self._held.forget_update(shown)
-        return [shown]
+        return [self._spend(shown, now)]
 
     def tick(self, now: float) -> list[Shown]:
         """Time has passed: the last lines of a flood that ebbed, and counts."""
         released = self._release(now)
-        if not self._folding or not self._has_room(now):
+        if self._held.clears or not self._folding or not self._has_room(now):
             return [*released, *self._report(now)]
         shown = [*released, *self._report(now), *self._resume(now)]
         self._report_at = min(self._report_at, now + self._bounds.report_s)
@@ -215,6 +215,9 @@ class Folding:
         if isinstance(item, Text):
             return self._show(item.name, item.text, now)
         self._displays.spend(self._cost(item), now)
+        if item.type == "clear_output":  # a browser has forgotten them
+            self._lines.spend(-self._lines_shown, now)
+            self._lines_shown = 0
         return item
 
     def _cost(self, shown: Shown) -> int:
@@ -239,6 +242,7 @@ class Folding:
         bounds, size = self._bounds, _size(text)
         self._text.spend(max(size, bounds.text_cost_bytes), now)
         self._lines.spend(text.count("\n"), now)
+        self._lines_shown += text.count("\n")
         self._left -= size
         if self._left <= 0 or self._lines.level(now) < 1:
             self._text.slow_down(bounds.trickle_bytes_per_s, bounds.tail_bytes)

@@ -35,7 +35,7 @@ class Held:
     Parameters
     ----------
     text_bytes, text_lines: of text, about; the newest is kept.
-    display_bytes: of everything else.
+    display_bytes: of everything else, each by its ``cost``.
     dropped: told of everything that is left out.
     """
 
@@ -44,11 +44,13 @@ class Held:
         text_bytes: int,
         text_lines: int,
         display_bytes: int,
+        cost: Callable[[Shown], int],
         dropped: Callable[[Item], None],
     ) -> None:
         self._text_bytes = text_bytes
         self._text_lines = text_lines
         self._display_bytes = display_bytes
+        self._cost = cost
         self._dropped = dropped
         self._items: list[Item] = []
         self._next: Shown | None = None  # a clear_output that waits for what is shown instead
@@ -138,9 +140,9 @@ class Held:
         for item in plain[: -(MOST_DISPLAYS if self.clears else 1)]:
             self._forget(item)
             displays.remove(item)
-        size = sum(len(item.data) for item in displays)
+        size = sum(map(self._cost, displays))
         while size > self._display_bytes and len(displays) > 1:
-            size -= len(displays[0].data)
+            size -= self._cost(displays[0])
             self._forget(displays.pop(0))
         self._trim_texts()
 

@@ -79,8 +79,7 @@ class Surroundings:
         """Before the end of a job is told, after which its folder goes."""
         if len(sys.modules) != self._loaded:
             self._loaded = len(sys.modules)
-            for folder in self._imported_from:
-                keep_sources_below(folder)
+            self._imported_from = {f for f in self._imported_from if keep_sources_below(f)}
 
     def leave(self) -> None:
         """After a job that this process outlives."""
@@ -110,13 +109,16 @@ def forget_modules_below(folder: str) -> None:
         del sys.modules[name]
 
 
-def keep_sources_below(folder: str) -> None:
-    """Tracebacks through modules of this folder show their lines also when it is gone."""
-    for module in modules_below(folder):
+def keep_sources_below(folder: str) -> bool:
+    """Tracebacks through modules of this folder show their lines also when it is gone. Are there
+    any?"""
+    found = modules_below(folder)
+    for module in found:
         filename = str(module.__file__)
         if lines := linecache.getlines(filename):
             size_bytes = sum(map(len, lines))
             linecache.cache[filename] = (size_bytes, None, lines, filename)
+    return bool(found)
 
 
 def modules_below(folder: str) -> list[ModuleType]:

@@ -95,6 +95,10 @@ class KernelHandle:
         self._heard_bytes += channel.text_bytes(message)
         return message
 
+    def relieve(self, now: float) -> list[channel.Text]:
+        """See ``Remains.relieve``."""
+        return self._remains.relieve(now)
+
     def interrupt(self) -> None:
         """KeyboardInterrupt in user code."""
         with contextlib.suppress(ProcessLookupError):

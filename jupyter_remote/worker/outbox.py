@@ -7,11 +7,15 @@ never have an event without those before it.
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from jupyter_remote.clock import Clock
-from jupyter_remote.wire import Answer, Beat, WorkerEvent
+from jupyter_remote.wire import Answer, Beat, WorkerEvent, encode
+from jupyter_remote.worker.channel import Out
 from jupyter_remote.worker.link import Link
 
 GATHER_S = 0.015  # between two beats with output
@@ -62,6 +66,16 @@ class Outbox:
         if self._bytes > FULL_BYTES:
             self._roomy.clear()
         self._send_by(self.sent_at + GATHER_S)
+
+    def add_comm(self, out: Out) -> None:
+        """A message of a widget."""
+        data = {
+            "msg_type": out.msg_type,
+            "content": msgspec.Raw(out.content),
+            "metadata": msgspec.Raw(out.metadata),
+            "buffers": [base64.b64encode(buffer).decode() for buffer in out.buffers],
+        }
+        self.add("comm", encode(data))
 
     def add_latest(
         self, key: str, type: str, data: bytes, *, at_once: bool = False, last: bool = False

@@ -17,7 +17,9 @@ from jupyter_remote.worker.outputs import Writer
 from jupyter_remote.worker.ticker import Ticker
 
 PERIOD_S = 0.1  # between two updates of one widget
-TEXT_CHARS = 100_000  # of its text: the newest
+TEXT_CHARS = 100_000  # of one of its texts: the newest; all of it is in the job's log
+MOST_OUTPUTS = 200  # the newest
+CUT = "… (the beginning is in the log of the job)\n"
 VIEW = "application/vnd.jupyter.widget-view+json"
 MODEL = "IPY_MODEL_"
 DISPLAYS = ("display_data", "execute_result")
@@ -59,7 +61,7 @@ class OutputWidgets:
             self._children[id] = [str(c).removeprefix(MODEL) for c in state["children"]]
         if (widget := self._widgets.get(id)) is None:
             return
-        if state.get("outputs"):
+        if "outputs" in state:
             widget.set(state["outputs"])
         if "msg_id" in state:
             self._enter(widget) if state["msg_id"] else self._leave(widget)
@@ -132,10 +134,15 @@ class _Widget:
             self.clear(wait=False)
         last = self._outputs[-1] if self._outputs else {}
         if output["output_type"] == "stream" and last.get("name") == output["name"]:
-            text = last["text"] + output["text"]
-            self._outputs[-1] = output | {"text": text[-TEXT_CHARS:]}
-        else:
-            self._outputs.append(output)
+            output = output | {"text": last["text"] + output["text"]}
+            self._outputs.pop()
+        if len(output.get("text", "")) > TEXT_CHARS:
+            newest = output["text"][-TEXT_CHARS // 2 :]  # not cut anew at each line
+            output = output | {"text": CUT + newest[newest.find("\n") + 1 :]}
+        self._outputs.append(output)
+        if len(self._outputs) > 2 * MOST_OUTPUTS:
+            cut = {"output_type": "stream", "name": "stderr", "text": CUT}
+            self._outputs = [cut, *self._outputs[-MOST_OUTPUTS:]]
         self._dirty = True
 
     def clear(self, wait: bool) -> None:

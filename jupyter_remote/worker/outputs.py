@@ -29,6 +29,7 @@ LEAD_S = 0.0004  # before the first: print() writes its text and its newline sep
 PIECE_CHARS = 256 * 1024  # of a Text message: up to 1 MiB as UTF-8
 PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is unsent
 NO_TEXT = [""]
+ELSEWHERE = "-"  # before the name of a stream whose text something else shows
 
 Item = channel.FromKernel | list[str]  # a message; or text: the stream's name, then pieces
 
@@ -64,7 +65,7 @@ class Writer:
         self._urgent = threading.Event()
         self._room = threading.Event()
         self._empty = threading.Event()
-        self.divert: Callable[[str, str], None] | None = None  # of text: somebody else shows it
+        self.divert: Callable[[str, str], None] | None = None  # shows text that is not shown here
         self.forked = False  # true in a process that user code forked: it has no say here
         os.register_at_fork(after_in_child=self._in_child)
         self._thread = threading.Thread(target=self._serve, name="jupyter-remote-out", daemon=True)
@@ -80,14 +81,15 @@ class Writer:
         """
         if self.forked:
             return
+        kind = name
         if self.divert is not None:
             self.divert(name, text)
-            return
+            kind = f"{ELSEWHERE}{name}"
         with self._lock:
-            if name == self._text[0]:
+            if kind == self._text[0]:
                 self._text.append(text)
             else:
-                run = self._text = [name, text]
+                run = self._text = [kind, text]
                 self._put(run)
             self._chars += len(text)
             if self._tail is not None:
@@ -197,8 +199,9 @@ def messages_of(items: Iterable[Item]) -> Iterator[channel.FromKernel]:
             yield item
             continue
         text = "".join(item[1:])
+        name, elsewhere = item[0].removeprefix(ELSEWHERE), item[0].startswith(ELSEWHERE)
         for start in range(0, len(text), PIECE_CHARS):
-            yield channel.Text(item[0], text[start : start + PIECE_CHARS])
+            yield channel.Text(name, text[start : start + PIECE_CHARS], elsewhere)
 
 
 class Stream(io.TextIOBase):

@@ -10,6 +10,7 @@ import gc
 import inspect
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -38,12 +39,32 @@ def _set_handlers(handlers: list[Any]) -> None:
             signal.signal(number, handler)
 
 
+_LIMITS = sorted({number for name, number in vars(resource).items() if name[:7] == "RLIMIT_"})
+
+
+def _limits() -> list[tuple[int, int]]:
+    return [resource.getrlimit(number) for number in _LIMITS]
+
+
+def _set_limits(limits: list[tuple[int, int]]) -> None:
+    for number, (soft, hard) in zip(_LIMITS, limits, strict=True):
+        now = resource.getrlimit(number)
+        if now != (soft, hard):  # a hard limit that was lowered stays so
+            resource.setrlimit(number, (_lower(soft, now[1]), now[1]))
+
+
+def _lower(limit: int, other: int) -> int:
+    """Of two limits, where -1 is none."""
+    return min(limit, other, key=lambda one: float("inf") if one == resource.RLIM_INFINITY else one)
+
+
 KEPT = (
     Kept(lambda: list(map(_handler_of, _NUMBERS)), _set_handlers),
     Kept(
         lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         lambda mask: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
     ),
+    Kept(_limits, _set_limits),
     Kept(sys.getrecursionlimit, sys.setrecursionlimit),
     Kept(sys.getswitchinterval, sys.setswitchinterval),
     Kept(sys.gettrace, sys.settrace),
@@ -76,6 +97,8 @@ class ProcessState:
     def put_back(self) -> None:
         """After a job."""
         stop_timers()
+        faulthandler.cancel_dump_traceback_later()
+        logging.captureWarnings(False)
         for kept, before in self._kept:
             if kept.read() != before:
                 kept.write(before)
@@ -93,17 +116,16 @@ class ProcessState:
         for name, called in self._shell.events.callbacks.items():
             if called != self._events[name]:
                 before = self._events[name]
-                called[:] = [f for f in called if f in before or _is_of_a_library(_module_of(f))]
+                called[:] = [f for f in called if f in before or _is_imported(_module_of(f))]
                 self._events[name] = list(called)
         if self._shell.InteractiveTB.mode != self._xmode:
             self._shell.InteractiveTB.set_mode(self._xmode)
 
 
-def _is_of_a_library(module: str | None) -> bool:
-    """Does it belong to an installed package, which is imported only once?"""
+def _is_imported(module: str | None) -> bool:
+    """Does it belong to a module or package of a file? That set it up once, at its import."""
     package = sys.modules.get((module or "").partition(".")[0])
-    file = getattr(package, "__file__", None) or ""
-    return file.startswith((sys.prefix, sys.base_prefix))
+    return package is not None and getattr(package, "__file__", None) is not None
 
 
 def _module_of(function: Any) -> str | None:
@@ -126,7 +148,7 @@ class _Logging:
             logging.disable(self._disabled)
         if self._present() != self._loggers:
             for name, now in self._present().items():
-                before = self._loggers.get(name) or (now if _is_of_a_library(name) else _PLAIN)
+                before = self._loggers.get(name) or (now if _is_imported(name) else _PLAIN)
                 if now != before:
                     _set(logging.getLogger(name), before)
             self._learn()

@@ -25,6 +25,7 @@ class _Known:
         self.number = next(_numbers)
         self.quiet = quiet  # its bars are data and it draws nothing
         self.hidden: set[Any] = set()  # tasks
+        self.stopped: set[Any] = set()  # tasks whose bars are closed until it starts again
 
 
 def patch(module: ModuleType, hooks: Bars) -> None:
@@ -93,6 +94,10 @@ def patch(module: ModuleType, hooks: Bars) -> None:
     def new_start(self: Any) -> None:
         if known(self).quiet:
             self.live._started = True  # as whoever counts in a thread asks; it draws nothing
+            for task_id in known(self).stopped:
+                if task_id in self._tasks and self._tasks[task_id].visible:
+                    open_task(self, task_id)
+            known(self).stopped.clear()
         else:
             start(self)
 
@@ -102,6 +107,7 @@ def patch(module: ModuleType, hooks: Bars) -> None:
             stop(self)
             return
         self.live._started = False
+        known(self).stopped.update(self._tasks)
         for task_id in list(self._tasks):
             hooks.closed(bar_of(self, task_id))
 

@@ -203,8 +203,11 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         """Called by IPython with a formatted traceback."""
         ename, message = failure.name_of(etype), failure.message_of(evalue)
         content = {"ename": ename, "evalue": message, "traceback": stb}
-        if self.kernel.session.writer is not None:
-            self.kernel.session.writer.defer(out("error", content), evalue)
+        if (writer := self.kernel.session.writer) is not None:
+            if self.displayhook.exec_result is None:
+                writer.defer(out("error", content), evalue)
+            else:
+                writer.send(out("error", content))
         self._last_traceback = stb
 
     def enable_gui(self, gui: str | None = None) -> None:

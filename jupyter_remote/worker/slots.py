@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from jupyter_remote.errors import JupyterRemoteError
-from jupyter_remote.worker.channel import FromKernel, ToKernel
+from jupyter_remote.worker.channel import FromKernel, Text, ToKernel
 
 LINGER_S = 0.5  # for the last words of a process that ended, and for the end of one that hung up
 USED_IDLE_S = 60.0  # a process that has run calls is kept for this long
@@ -31,6 +31,8 @@ class Handle(Protocol):
     def interrupt(self) -> None: ...
 
     def kill(self) -> None: ...
+
+    def relieve(self, now: float) -> list[Text]: ...
 
     async def wait(self) -> str: ...
 
@@ -69,6 +71,10 @@ class Kernel:
             await self._handle.send(message)
         except OSError as error:
             log.info("kernel %d takes no message: %s", self.pid, error)
+
+    def relieve(self, now: float) -> list[Text]:
+        """What waits in pipes that nobody can read over there; see ``Remains.relieve``."""
+        return self._handle.relieve(now)
 
     def interrupt(self) -> None:
         self._handle.interrupt()

@@ -85,6 +85,8 @@ class Zygote:
             os.setsid()
             hygiene.die_with_parent()
             _close_all_but(fds)
+            for fd in fds:
+                os.set_inheritable(fd, False)
             kernel.serve(socket.socket(fileno=fds[0]), self._prepared, fds[1:])
             status = 0
         except BaseException:

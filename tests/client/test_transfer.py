@@ -72,7 +72,8 @@ def test_an_interrupt_of_the_submit_leaves_no_job_behind(
     monkeypatch.setattr(link, "call", interrupted)
     with pytest.raises(KeyboardInterrupt) as interrupt:
         client.submit(same, 1)
-    assert "will not run" in interrupt.value.__notes__[0]
+    said = "will not run" if passes else "may run"
+    assert said in interrupt.value.__notes__[0]
     assert [job.cancelled.is_set() for job in backend.state.jobs.values()] == [True] * passes
 
 

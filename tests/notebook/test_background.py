@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from jupyter_remote.notebook.context import Context
 from tests.notebook.kernels import Message, once, printed, raised
 
 
@@ -92,3 +95,44 @@ def test_what_a_process_wrote_as_it_died_is_shown_once(kernel):
     assert raised(messages)["ename"] == "JobLost"
     assert "bye" not in "\n".join(raised(messages)["traceback"])
     assert printed(messages).count("bye") == 1
+
+
+def test_waiting_in_other_threads_leaves_the_variables_to_the_cell_that_waits(kernel, tmp_path):
+    gate = str(tmp_path / "gate")
+    kernel.run(
+        f"%%remote_run --bg -n shared\nimport os, time\nwhile not os.path.exists({gate!r}):\n"
+        "    time.sleep(0.01)\nlater = 8"
+    )
+    code = (
+        f"import threading\nopen({gate!r}, 'w').close()\nthread = threading.Thread(target=shared.wait)\n"
+        "thread.start(); thread.join()\nbefore = 'later' in globals()\nshared.wait()\n"
+        "(before, later)"
+    )
+    assert value(kernel.run(code)) == "(False, 8)"
+
+
+def test_what_could_not_be_brought_home_is_tried_again_and_holds_up_nobody():
+    class Ended:
+        on_waited = None
+
+        def __init__(self, id: str) -> None:
+            self.id = id
+
+        def done(self) -> bool:
+            return True
+
+    context, brought = Context(), []
+
+    def fails_once() -> None:
+        brought.append("tried")
+        if len(brought) == 1:
+            raise OSError("the connection is gone")
+
+    context.expect(Ended("a"), fails_once)
+    context.expect(Ended("b"), lambda: brought.append("b"))
+    with pytest.raises(OSError, match="gone"):
+        context.arrive()
+    assert brought == ["tried", "b"]
+    context.arrive()
+    context.arrive()
+    assert brought == ["tried", "b", "tried"]

@@ -221,6 +221,8 @@ def test_with_the_toggle_off_a_cell_leaves_what_its_options_say(tmp_path):
         "one, two = f.submit(5), f.submit(0)\n(one.done(), one.result(), two.status)",
         "two.result()",
         "f.map([1, 2]).results(), g.submit(7).result()",
+        "@jr.remote\ndef leaves(x):\n    raise SystemExit(x)\n"
+        "[type(j.exception()).__name__ for j in leaves.map([1, 2])]",
         "job",
         "%remote off -h",
         "%remote jobs",
@@ -234,9 +236,10 @@ def test_with_the_toggle_off_a_cell_leaves_what_its_options_say(tmp_path):
     assert "f of 5" in stream(cells[7])
     assert "return 10 / x" in re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error(cells[8]).traceback))
     assert value(cells[9]) == "([10.0, 5.0], 7)"
-    assert "%remote" not in cards(cells[10])[0]["text/plain"]
-    assert "--out" in stream(cells[11])
-    assert not any(id in value(cells[12]) for id in ast.literal_eval(value(cells[13])))
+    assert value(cells[10]) == "['SystemExit', 'SystemExit']"
+    assert "%remote" not in cards(cells[11])[0]["text/plain"]
+    assert "--out" in stream(cells[12])
+    assert not any(id in value(cells[13]) for id in ast.literal_eval(value(cells[14])))
 
 
 def test_last_is_the_newest_job_of_the_kernel_however_it_was_submitted(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import nbformat
+import pytest
 
 from tests.notebook.test_cells import cards, error, run, stream, value
 
@@ -128,3 +129,17 @@ def test_a_failed_cell_of_a_notebook_is_shown_with_its_source_whoever_asks(tmp_p
         assert "executed notebook: bad.executed.ipynb" in stream(cell)
         assert value(cell) is None
     assert error(cells[3]) is None
+
+
+@pytest.mark.parametrize("mode", ["Plain", "Minimal", "Verbose", "Docs"])
+def test_a_remote_error_is_shown_whatever_the_mode_of_tracebacks(tmp_path, mode):
+    cells = run(
+        tmp_path,
+        "@jr.remote\ndef part(x):\n    return 1 / x",
+        f"%xmode {mode}",
+        "part(0)",
+        "%%remote_run\n1 / 0",
+    )
+    for cell in cells[2:]:
+        assert "division by zero" in shown(cell)
+        assert "Unexpected exception" not in shown(cell)

@@ -5,6 +5,7 @@ import io
 
 import pytest
 
+from jupyter_remote.notebook.collected import CollectedSink
 from jupyter_remote.notebook.pace import SERVER, Pace
 from jupyter_remote.notebook.relay import MAX_TEXT, Relay
 from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, WIDGET_TYPE, KernelSink, LocalSink
@@ -339,3 +340,19 @@ def test_a_kernel_gets_outputs_as_if_the_cell_had_sent_them():
         ("update_display_data", "later"),
     ]
     assert sent[1][1]["execution_count"] == 7
+
+
+def test_what_is_cleared_at_the_end_of_a_background_job_is_not_kept():
+    shown: list[str] = []
+
+    class Place:
+        pace = None
+
+        def display(self, data, metadata, *, transient=None, update=False) -> None:
+            shown.append(data["text/plain"])
+
+    sink = CollectedSink(Place())
+    sink.stream("stdout", "epoch 1\n")
+    sink.clear(wait=True)
+    sink.finish()
+    assert shown[-1] == ""

@@ -39,6 +39,9 @@ class FakeHandle:
         message: channel.FromKernel = msgspec.msgpack.decode(body, type=channel.FromKernel)
         return message
 
+    def relieve(self, now: float) -> list[channel.Text]:
+        return []
+
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
 

@@ -33,14 +33,19 @@ class Transcript:
 
     def text(self, name: str = "stdout") -> str:
         texts = [m for m in self.messages if isinstance(m, channel.Text)]
-        return "".join(t.text for t in texts if t.name == name)
+        return "".join(t.text for t in texts if t.name == name and not t.elsewhere)
+
+    @property
+    def only_logged(self) -> str:
+        texts = [m for m in self.messages if isinstance(m, channel.Text)]
+        return "".join(t.text for t in texts if t.elsewhere)
 
     @property
     def order(self) -> list[str]:
         """Texts and displays as they came: ``"stdout a\\n"``, ``"display_data"``."""
         words = []
         for m in self.messages:
-            if isinstance(m, channel.Text):
+            if isinstance(m, channel.Text) and not m.elsewhere:
                 words.append(f"{m.name} {m.text}")
             elif isinstance(m, channel.Out):
                 words.append(m.msg_type)

@@ -224,6 +224,41 @@ def test_texts_after_a_clear_that_waits_wait_with_it():
     assert cell_of(shown).texts == ["199"]
 
 
+def test_lines_that_are_cleared_count_no_more():
+    folding, frames = Folding(Bounds()), []
+    for second in range(1500):
+        shown = folding.display(*cleared(wait=True), second)
+        shown += folding.text("stdout", "x" * 30 + "\n" * 20, second)
+        frames.append(any(s.type == "stream" for s in shown))
+    assert all(frames)
+
+
+def test_text_after_a_clear_that_waits_for_room_is_not_shown_before_it():
+    folding, now = Folding(Bounds()), 100.0
+    large = "display_data", msgspec.json.encode({"data": {"text/plain": "x" * 15_000_000}})
+    for _ in range(12):
+        folding.text("stdout", ("b" * 999 + "\n") * 100, now)
+    for event in (large, large, large, cleared(wait=True), large):
+        folding.display(*event, now)
+    shown = folding.text("stdout", "after\n", now)
+    for tick in range(100):
+        shown += folding.tick(now + tick / 10)
+    types = [s.type for s in shown if s.type != "folded"]
+    assert types.index("clear_output") < [b"after" in s.data for s in shown].index(True)
+
+
+def test_what_waits_with_a_clear_is_shown_some_time():
+    folding, now = Folding(Bounds()), 100.0
+    for i in range(4800):
+        update = {"data": {"text/plain": "x"}, "transient": {"display_id": str(i)}}
+        folding.display("update_display_data", msgspec.json.encode(update), now)
+    folding.display(*cleared(wait=False), now)
+    shown = folding.text("stdout", "hello\n", now)
+    for second in range(30):
+        shown += folding.tick(now + second)
+    assert "hello\n" in texts(shown)
+
+
 EVENTS = st.one_of(st.just("text"), st.just("display"), st.just("clear"), st.just("clear wait"))
 
 

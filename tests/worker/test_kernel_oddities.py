@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterator
@@ -404,3 +405,41 @@ async def test_a_size_is_only_asked_of_known_types_and_is_never_absurd(agent: Pl
     assert seen.result.value is not None
     sizes = {info.name: info.size_bytes for info in seen.result.value.names}
     assert all(size < 10_000 for size in sizes.values()), sizes
+
+
+async def test_a_traceback_that_code_shows_is_there_while_it_goes_on(agent: PlayingAgent) -> None:
+    code = "try: 1 / 0\nexcept Exception: get_ipython().showtraceback()\ninput()"
+    spec, _ = cell_of(code, {})
+    await agent.send(spec)
+    await agent.until(lambda m: isinstance(m, channel.Ask))
+    assert len(agent.now.outs("error")) == 1
+    await agent.handle.send(channel.Input("go on"))
+    seen = await agent.finish()
+    assert seen.done.ok
+    assert len(seen.outs("error")) == 1
+
+
+async def test_a_child_gets_none_of_our_descriptors(agent: PlayingAgent) -> None:
+    code = "import subprocess\nprint(subprocess.run('ls /proc/self/fd | wc -l', shell=True, "
+    code += "close_fds=False, text=True, capture_output=True).stdout)"
+    assert int((await agent.cell(code, {})).text()) <= 5
+
+
+async def test_c_code_that_prints_much_and_holds_the_interpreter_goes_on(
+    agent: PlayingAgent,
+) -> None:
+    code = (
+        "import ctypes\ndata = (b'x' * 99 + b'\\n') * 30_000\n"
+        "written = ctypes.PyDLL(None).write(1, data, len(data))"
+    )
+    spec, _ = cell_of(code, {})
+    await agent.send(spec)
+    relieved, at = "", 0.0
+    async with asyncio.timeout(30):
+        ended = asyncio.create_task(agent.finish())
+        while not ended.done():
+            at += 1.0
+            relieved += "".join(text.text for text in agent.handle.relieve(at))
+            await asyncio.wait([ended], timeout=0.01)
+    assert (await ended).value()["written"] == 3_000_000
+    assert len(relieved + (await ended).text()) == 3_000_000

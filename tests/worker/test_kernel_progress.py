@@ -476,3 +476,17 @@ found = "2/2" in text.getvalue(), "3/3" in captured.stderr
     assert seen.value() == {"found": (True, True)}
     assert silent(seen)
     assert seen.bars == []
+
+
+async def test_a_rich_progress_that_was_paused_goes_on(agent: PlayingAgent) -> None:
+    code = """
+from rich.progress import Progress
+with Progress() as p:
+    task = p.add_task("x", total=10)
+    p.advance(task, 5)
+    p.stop()
+    p.start()
+    p.advance(task, 5)
+"""
+    last = (await agent.cell(code, {}, outputs=[])).bars[-1]
+    assert (last.n, last.state) == (10, "close")

@@ -126,10 +126,28 @@ def hooks() -> Any:
         shell.InteractiveTB.mode,
         [str(hook) for hook in (sys.excepthook, threading.excepthook, warnings.showwarning)],
     )
-    shell.events.register("post_execute", lambda: None)
+    hook = type(hooks)((lambda: None).__code__, {"__name__": "__main__"})  # as of a notebook
+    shell.events.register("post_execute", hook)
     shell.InteractiveTB.set_mode("Plain")
     sys.excepthook = threading.excepthook = warnings.showwarning = print  # type: ignore
     return before
+
+
+def resources() -> Any:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+    return before
+
+
+def captured_warnings() -> Any:
+    import logging
+    import warnings
+
+    before = warnings.showwarning.__module__
+    logging.captureWarnings(True)
+    return [before, warnings.showwarning.__module__]
 
 
 def faults() -> Any:
@@ -150,7 +168,7 @@ def method() -> Any:
 
 STAINS = [
     *(handlers, timer, descriptors, umask, signal_mask, limits, tracing, collection, temporary),
-    *(numbers, logs, hooks, faults, method),
+    *(numbers, logs, hooks, faults, method, resources, captured_warnings),
 ]
 
 
@@ -175,6 +193,40 @@ async def test_what_a_library_sets_up_when_it_is_imported_stays(agent: PlayingAg
     for _ in range(2):
         (figure,) = (await agent.call(draw)).outs("display_data")
         assert "image/png" in figure["data"]
+
+
+async def test_a_logger_that_a_local_module_sets_up_when_it_is_imported_stays(
+    agent: PlayingAgent,
+) -> None:
+    agent.place(
+        {
+            "helper.py": "import logging\nlog = logging.getLogger('helper')\n"
+            "log.addHandler(logging.StreamHandler())\n"
+        }
+    )
+
+    def say() -> None:
+        from helper import log  # type: ignore[import-not-found]
+
+        log.warning("said")
+
+    for _ in range(2):
+        assert (await agent.call(say)).text("stderr") == "said\n"
+
+
+async def test_a_watchdog_of_a_call_ends_no_other(agent: PlayingAgent) -> None:
+    def arm() -> None:
+        import faulthandler
+
+        faulthandler.dump_traceback_later(0.05, exit=True)
+
+    def wait() -> None:
+        import time
+
+        time.sleep(0.2)
+
+    assert (await agent.call(arm)).done.ok
+    assert (await agent.call(wait)).done.ok
 
 
 async def test_an_alarm_of_a_call_rings_for_nobody_else(agent: PlayingAgent) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.output_widgets import bundle_of
+from tests.worker import playing_agent
 from tests.worker.playing_agent import PlayingAgent, Transcript
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -21,6 +22,8 @@ def cell_of(seen: Transcript) -> list[Any]:
     for message in seen.messages:
         kind = getattr(message, "msg_type", "")
         if isinstance(message, channel.Text):
+            if message.elsewhere:
+                continue
             shown.append(message.text)
         elif kind == "display_data":
             content = next(outs[kind])
@@ -70,6 +73,10 @@ CASES = {
     "its outputs": (
         f"{OUT}display(o)\no.append_stdout('out'); o.append_display_data(3)",
         [{"text/plain": "out3\n", "text/html": "<pre>out</pre>\n<pre>3\n</pre>"}],
+    ),
+    "emptied": (
+        f"{OUT}display(o)\no.append_stdout('old')\no.outputs = ()",
+        [{"text/plain": ""}],
     ),
     "an error": (
         f"{OUT}display(o)\nwith o: 1 / 0\nprint('b')",
@@ -134,3 +141,30 @@ async def test_several_outputs_are_one_bundle() -> None:
         },
         {},
     )
+
+
+async def test_what_is_printed_in_a_widget_is_in_the_log(agent: PlayingAgent) -> None:
+    code = f"{OUT}display(o)\nprint('a')\nwith o:\n    for i in range(40_000): print(i)\nprint('b')"
+    seen = await agent.cell(code, {}, outputs=[])
+    assert seen.text() == "a\nb\n"
+    assert seen.only_logged == "".join(f"{i}\n" for i in range(40_000))
+    shown, *_ = cell_of(seen)
+    assert shown["text/plain"].startswith("… (the beginning is in the log")
+    assert shown["text/plain"].endswith("\n39999\n")
+
+
+async def test_a_widget_holds_the_newest_of_very_many_outputs(agent: PlayingAgent) -> None:
+    code = f"{OUT}display(o)\nwith o:\n    for i in range(2000): display(i)"
+    (shown,) = cell_of(await agent.cell(code, {}, outputs=[]))
+    assert shown["text/plain"].endswith("\n1999\n")
+    assert len(shown["text/plain"].splitlines()) <= 401
+
+
+async def test_what_was_printed_in_a_widget_before_a_death_is_not_lost(agent: PlayingAgent) -> None:
+    spec, _ = playing_agent.cell_of(
+        f"{OUT}display(o)\nwith o:\n    print('in')\n    import os; os._exit(3)", {}
+    )
+    await agent.send(spec)
+    assert await agent.handle.wait() == "exit 3"
+    seen = await agent.rest()
+    assert "in\n" in seen.text() + seen.only_logged
