@@ -101,12 +101,12 @@ def test_waiting_in_other_threads_leaves_the_variables_to_the_cell_that_waits(ke
     gate = str(tmp_path / "gate")
     kernel.run(
         f"%%remote_run --bg -n shared\nimport os, time\nwhile not os.path.exists({gate!r}):\n"
-        "    time.sleep(0.01)\nlater = 8"
+        "    time.sleep(0.01)\nlast = 8"
     )
     code = (
-        f"import threading\nopen({gate!r}, 'w').close()\nthread = threading.Thread(target=shared.wait)\n"
-        "thread.start(); thread.join()\nbefore = 'later' in globals()\nshared.wait()\n"
-        "(before, later)"
+        f"import threading\nopen({gate!r}, 'w').close()\n"
+        "thread = threading.Thread(target=shared.wait)\nthread.start(); thread.join()\n"
+        "before = 'last' in globals()\nshared.wait()\n(before, last)"
     )
     assert value(kernel.run(code)) == "(False, 8)"
 
