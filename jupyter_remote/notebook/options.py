@@ -211,7 +211,10 @@ class Parser:
             return at + 1
         values, at = self._values(option, tokens, at + 1, [attached] if equals else [])
         read = [_checked(option, flag, value) for value in values]
-        given[option.field] = read if option.many else read[0]
+        value = read if option.many else read[0]
+        if option.field in given and (option.many or option.listed):
+            value = given[option.field] + value
+        given[option.field] = value
         return at
 
     def _values(

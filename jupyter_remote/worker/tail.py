@@ -18,7 +18,7 @@ NAMES = ("stdout", "stderr")
 _HEAD = struct.Struct("<BQ")
 # What is being read from a pipe: the mark of its stream, the bytes, nothing but _END behind them.
 _READING = _HEAD.size + 2 * REGION_BYTES
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
 SIZE_BYTES = _READING + 1 + READ_BYTES  # faulthandler writes behind it
 
 # Before text of either stream, and behind the last: bytes that UTF-8 does not have.

@@ -135,6 +135,11 @@ def test_help_lists_every_option():
     assert all(len(line) < 80 for line in told.splitlines())
 
 
+def test_lists_that_are_given_twice_are_one():
+    options = read("--files a.csv --files b.csv -i x -i y,z")
+    assert (options.files, options.inputs) == (["a.csv", "b.csv"], ["x", "y", "z"])
+
+
 def test_how_often_a_job_starts_can_be_bounded():
     assert read("--max-attempts 1").max_attempts == 1
     with pytest.raises(UsageError, match="started once at least"):
