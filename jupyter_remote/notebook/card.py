@@ -21,6 +21,7 @@ from jupyter_remote.notebook.state import CardState
 
 PERIOD_S = 0.1
 LIVE_AFTER_S = 0.3  # a job that ends sooner needs no widget: a page takes as long to make one
+BUSY_PERIOD_S = 1.0
 STATIC_PERIOD_S = 10.0  # how old a saved card may be; an update of an output costs a browser more
 
 Front = Literal["page", "view", "still"]
@@ -54,6 +55,9 @@ class Card:
     ----------
     publish: shows a bundle below the job's cell.
     cancel: called with ``force`` when Cancel arrives over the comm.
+    busy: called now and then while the card is live: says that the kernel is busy with this cell.
+        JupyterLab sets up its side of the first widget by requests whose end it takes for the
+        kernel's.
     clock: seconds since 1970.
     """
 
@@ -63,11 +67,14 @@ class Card:
         cancel: Callable[[bool], object],
         *,
         front: Front = "page",
+        busy: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._publish = publish
         self._cancel = cancel
         self._front = front
+        self._busy = busy
+        self._busy_at = 0.0
         self._clock = clock
         self._id = f"jupyter-remote-{uuid.uuid4().hex}"
         self._widget: Any = None
@@ -114,8 +121,12 @@ class Card:
         if self._widget is None:
             self._widget = widget_class()(state=drawn)
             self._widget.on_msg(self._message)
+            self._busy_at = now
         else:
             self._widget.state = drawn
+        if now - self._busy_at >= BUSY_PERIOD_S:
+            self._busy_at = now
+            self._busy()
 
     def _publish_bundle(self, state: CardState, now: float, *, update: bool) -> None:
         live = self._front != "still" and not state.final

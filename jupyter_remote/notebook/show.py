@@ -73,7 +73,12 @@ class Shown:
     def _card(self, sink: Sink) -> Drawn | None:
         if isinstance(sink, KernelSink):
             front = front_of(self.context.shell)
-            return Card(sink.display, lambda force: self.job.cancel(force=force), front=front)
+            return Card(
+                sink.display,
+                lambda force: self.job.cancel(force=force),
+                front=front,
+                busy=sink.busy,
+            )
         if kernel_of(self.context.shell) is None and self.context.shell is not None:
             return TextCard(lambda line: print(line, file=sys.stderr, flush=True))
         return None  # captured, or a script: only what the code itself shows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -103,6 +104,11 @@ class KernelSink:
 
     def error(self, ename: str, evalue: str, traceback: list[str]) -> None:
         self._send("error", {"ename": ename, "evalue": evalue, "traceback": traceback})
+
+    def busy(self) -> None:
+        """Says that the kernel is busy, where this cell runs: on the main thread it does."""
+        if threading.current_thread() is threading.main_thread():
+            self._send("status", {"execution_state": "busy"})
 
     def finish(self) -> None: ...
 

@@ -38,6 +38,18 @@ def bundles(cell: nbformat.NotebookNode) -> list[set[str]]:
     return [set(output.data) for output in cell.outputs if "data" in output]
 
 
+def test_the_kernel_is_busy_while_the_first_card_of_a_page_is_live(book):
+    work = "from tqdm.auto import tqdm\nfor i in tqdm(range(3000)):\n    time.sleep(0.02)"
+    with book("busy.ipynb", LOAD, f"%%remote_run\nimport time\n{work}") as page:
+        page.run(0)
+        output = page.start(1)
+        expect(output.locator(".jr-card")).to_contain_text("it/s")
+        expect(output.get_by_role("progressbar")).not_to_have_attribute("aria-valuenow", "0")
+        page.page.wait_for_function(f"() => {lab.CONTEXT}.session.kernel.status === 'busy'")
+        output.get_by_role("button", name="Cancel").click()
+        page.wait_idle()
+
+
 def test_the_card_lives_while_its_cell_runs_and_is_static_after_it(book, jupyterlab, tmp_path):
     gate = tmp_path / "gate"
     with book("live.ipynb", LOAD, f"gate = {str(gate)!r}", GATED) as page:

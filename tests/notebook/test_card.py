@@ -316,6 +316,17 @@ def test_a_job_that_ends_at_once_gets_no_widget(recorder):
     assert [update for _, update in recorder.shown] == [False, True] * 2
 
 
+def test_a_live_card_says_now_and_then_that_its_cell_runs(recorder):
+    said = []
+    card = live_card(recorder, busy=lambda: said.append(recorder.now))
+    for n in range(50):
+        card.draw(running(Bar(id="a", n=n, total=50)))
+        recorder.now += 0.1
+    assert 4 <= len(said) <= 5
+    card.draw(after(status="completed"))
+    assert len(said) <= 5
+
+
 def test_a_card_is_published_at_changes_of_status_only(recorder):
     card = live_card(recorder)
     state = running(Bar(id="a", n=0, total=100))
