@@ -1,4 +1,4 @@
-"""State of libraries: random numbers, and options of numpy, pandas and matplotlib."""
+"""State of libraries: random numbers, and options of numpy, pandas, scikit-learn, matplotlib."""
 
 from __future__ import annotations
 
@@ -64,5 +64,11 @@ KINDS = {
     ),
     "numpy": Kind("numpy", NUMERIC, lambda m: (m.get_printoptions(), m.geterr()), _write_numpy),
     "pandas": Kind("pandas", frozenset(("pandas",)), _options, _write_options),
+    "sklearn": Kind(
+        "sklearn",
+        frozenset(("sklearn",)),
+        lambda m: m.get_config(),
+        lambda m, v: m.set_config(**v),
+    ),
     "matplotlib": Kind("matplotlib", DRAWING, _rc, _write_rc),
 }

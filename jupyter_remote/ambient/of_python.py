@@ -1,4 +1,4 @@
-"""State of Python's own modules: warnings, logging, random numbers."""
+"""State of Python's own modules: warnings, logging, limits, random numbers."""
 
 from __future__ import annotations
 
@@ -120,9 +120,23 @@ def _write_logging(module: Any, came: dict[str, Any]) -> None:
             logger.addHandler(handler)
 
 
+# --- limits ----------------------------------------------------------------------------------
+def _read_limits(module: Any) -> tuple[int, int]:
+    return module.getrecursionlimit(), module.get_int_max_str_digits()
+
+
+def _write_limits(module: Any, came: tuple[int, int]) -> None:
+    module.setrecursionlimit(came[0])
+    module.set_int_max_str_digits(came[1])
+
+
 KINDS = {
     "warnings": Kind("warnings", frozenset(), _read_filters, _write_filters),
     "logging": Kind("logging", frozenset(), _read_logging, _write_logging),
+    "logging.disable": Kind(
+        "logging", frozenset(), lambda m: m.root.manager.disable, lambda m, v: m.disable(v)
+    ),
+    "sys": Kind("sys", frozenset(), _read_limits, _write_limits),
     "random": Kind(
         "random", frozenset(), lambda m: m.getstate(), lambda m, v: m.setstate(v), random=True
     ),

@@ -12,7 +12,7 @@ Nothing is applied before everything is known to be applicable, and what fails m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,7 @@ def bring_home(
     originals: Callable[[int], Any],
     sent: Namespace,
     watch: Watch | None = None,
+    theirs: Collection[str] = (),
 ) -> Homecoming:
     """Apply a cell's result to ``namespace``.
 
@@ -58,6 +59,7 @@ def bring_home(
     originals: gives the notebook's object that has a number.
     sent: names and objects as they were when the cell was captured.
     watch: of the notebook's objects since then: what was changed here meanwhile stays.
+    theirs: names that were bound anew here since then: these stay as well.
 
     A name that the notebook has bound to something else since the cell was captured keeps that, if
     the cell only changed its old object. Raises nothing half-done.
@@ -68,12 +70,14 @@ def bring_home(
     updates = [(old, new) for old, new in pairs if updater(old, new) is not None]
     replaced = [(old, new) for old, new in pairs if updater(old, new) is None]
     deleted = [n for n in result.deleted if n in namespace and _is_as_sent(n, namespace, sent)]
+    names = {n: v for n, v in arrived.names.items() if n not in theirs}
+    changed_here = _names_of([originals(n) for n, _ in arrived.copies if n in mine], sent)
     told = Homecoming(
-        new=[n for n in arrived.names if n not in namespace],
+        new=[n for n in names if n not in namespace],
         deleted=deleted,
-        kept=_names_of([originals(n) for n, _ in arrived.copies if n in mine], sent),
+        kept=[*changed_here, *(n for n in arrived.names if n not in names)],
     )
-    _apply(namespace, arrived.names, deleted, replaced, updates)
+    _apply(namespace, names, deleted, replaced, updates)
     return told
 
 

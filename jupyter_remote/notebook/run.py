@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.display import display
@@ -16,6 +17,7 @@ from jupyter_remote.client.jobs import Job
 from jupyter_remote.client.names import parse
 from jupyter_remote.contents.watch import Watch
 from jupyter_remote.notebook import here
+from jupyter_remote.notebook.bound import Bound
 from jupyter_remote.notebook.options import RunOptions
 from jupyter_remote.notebook.show import Shown, raise_end, submit
 from jupyter_remote.notebook.sinks import cell_number, has_person, kernel_of
@@ -229,9 +231,10 @@ def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Show
     # What runs beside a cell may change the objects that it was sent.
     watch = Watch(captured.numbered, context.shell.user_ns) if options.bg else None
     unused = ambient.unused(captured.used)
+    bound = Bound(context.shell.user_ns, captured.assigned)
 
     def home() -> None:
-        bring(context, shown, captured, watch, quiet=options.quiet)
+        bring(context, shown, captured, watch, bound, quiet=options.quiet)
         if not options.bg and job.ended is not None and job.ended.result is not None:
             came = job.ended.result.ambient
             ambient.apply({n: p for n, p in came.items() if n not in unused}, importing=False)
@@ -253,14 +256,16 @@ def bring(
     context: Context,
     shown: Shown,
     captured: CapturedCell,
-    watch: Watch | None = None,
+    watch: Watch | None,
+    bound: Bound,
     *,
-    quiet: bool = False,
+    quiet: bool,
 ) -> None:
     """Changed and new names into the notebook that sent them; what stayed behind is told."""
     ended, numbered = shown.job.ended, captured.numbered
     if ended is None or ended.result is None:
         return
+    theirs = bound.others()  # before functions arrive, which bind what they use
     arrived = shown.job.arrived(numbered.__getitem__)
     if arrived is not None:
         told = bring_home(
@@ -270,14 +275,19 @@ def bring(
             numbered.__getitem__,
             captured.sent,
             watch,
+            theirs,
         )
         for name in told.kept:
             shown.note(
                 f"{name} was changed here while the job ran, and by the job: yours is kept; "
                 f"`%remote result {shown.job.id[:8]}` has the other"
             )
-    if not quiet:
-        tell_left_behind(shown, ended.result)
+    # An old value under the name of a new one would be computed with.
+    left = {left.name for left in ended.result.left_behind}
+    gone = {name for name in left - theirs if bound.forget(name)}
+    bound.brought()
+    if not quiet or gone:
+        tell_left_behind(shown, ended.result, gone)
 
 
 def restore(context: Context, shown: Shown) -> None:
@@ -288,7 +298,8 @@ def restore(context: Context, shown: Shown) -> None:
         tell_left_behind(shown, ended.result)
 
 
-def tell_left_behind(shown: Shown, result: Result) -> None:
-    """One line for each value that could not come home."""
+def tell_left_behind(shown: Shown, result: Result, gone: Collection[str] = ()) -> None:
+    """One line for each value that could not come home. ``gone``: names that had another here."""
     for left in result.left_behind:
-        shown.note(f"{left.name} ({left.type}) stayed over there: {left.why}")
+        old = "; its old value is gone" if left.name in gone else ""
+        shown.note(f"{left.name} ({left.type}) stayed over there: {left.why}{old}")

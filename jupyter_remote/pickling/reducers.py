@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import pickle
+import re
 import sys
 import types
 import typing
@@ -214,12 +215,28 @@ def _reduce_weak(weak: Any) -> Any:
     return type(weak), (dict(weak),)
 
 
+def _reduce_match(match: re.Match[Any]) -> Any:
+    """By the search that finds it again."""
+    start = match.start()
+    for how, begin in (("search", match.pos), ("match", start), ("fullmatch", start)):
+        where = (match.string, begin, match.endpos)
+        again = getattr(match.re, how)(*where)
+        if again is not None and again.regs == match.regs:
+            return _match_again, (match.re, how, *where)
+    return NotImplemented
+
+
+def _match_again(pattern: re.Pattern[Any], how: str, *where: Any) -> Any:
+    return getattr(pattern, how)(*where)
+
+
 REDUCERS: dict[type, Callable[[Any], Any]] = {
     type(functools.lru_cache(len)): _reduce_cached,
     typing.NewType: _reduce_newtype,
     typing.ParamSpec: _reduce_parameters,
     typing.TypeVarTuple: _reduce_parameters,
     functools.cached_property: _reduce_cached_property,
+    re.Match: _reduce_match,
     weakref.WeakKeyDictionary: _reduce_weak,
     weakref.WeakValueDictionary: _reduce_weak,
 }

@@ -140,6 +140,15 @@ SESSION = [
     "import sys\nwarnings.warn('hidden'); log.info('seen'); matplotlib.rcParams['lines.linewidth']",
     "pd.DataFrame({'a': range(10)})",
     "rng = np.random.default_rng(0); rng.normal()",
+    "import sklearn\nfrom sklearn.preprocessing import StandardScaler\n"
+    "sklearn.set_config(transform_output='pandas'); sys.setrecursionlimit(9000)\n"
+    "logging.disable(logging.WARNING)\ndef depth(n): return n and 1 + depth(n - 1)",
+    "log.info('not seen')\n"
+    "depth(4000), StandardScaler().fit_transform(pd.DataFrame({'a': [1.0, 2.0]}))",
+    "logging.disable(logging.NOTSET); sys.setrecursionlimit(3000)",
+    "log.info('seen again')\nsys.getrecursionlimit()",
+    "import re\nm = re.search('(b)', 'abc'); found = list(re.finditer('.', 'xyz'))",
+    "m[1], m.span(), [f.start() for f in found]",
     "pd.Series(range(9)).sample(2).tolist(), rng.normal(), np.random.rand(2)",
     "np.random.shuffle(order := list(range(9))); matplotlib.rcParams['lines.linewidth'] = 2; order",
     "class Shape:\n    all = []\n    def __init__(self): Shape.all.append(self)\nfirst = Shape()",

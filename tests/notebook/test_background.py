@@ -111,6 +111,27 @@ def test_waiting_in_other_threads_leaves_the_variables_to_the_cell_that_waits(ke
     assert value(kernel.run(code)) == "(False, 8)"
 
 
+def test_a_name_that_was_bound_here_meanwhile_stays_and_one_of_another_job_does_not(
+    kernel, tmp_path
+):
+    gate = str(tmp_path / "gate")
+    wait = f"import os, time\nwhile not os.path.exists({gate!r}):\n    time.sleep(0.01)\n"
+    kernel.run("best, gone, both = 0, 0, 0")
+    kernel.run(f"%%remote_run --bg -n one\n{wait}best, gone, both = 1, 1, 1")
+    kernel.run(f"%%remote_run --bg -n two\n{wait}both = 2")
+    code = f"best = 'mine'; del gone\nopen({gate!r}, 'w').close()\none.wait(); two.wait()\n"
+    messages = kernel.run(code + "(best, 'gone' in globals(), both)")
+    assert value(messages) == "('mine', False, 2)"
+
+
+def test_an_old_value_is_not_taken_for_a_new_one_that_could_not_come(kernel):
+    kernel.run("import threading\nguard = kept = None")
+    messages = kernel.run("%%remote_run\nguard, fresh = threading.Lock(), 1")
+    assert "stayed over there" in printed(messages)
+    assert "its old value is gone" in printed(messages)
+    assert value(kernel.run("'guard' in globals(), kept, fresh")) == "(False, None, 1)"
+
+
 def test_what_could_not_be_brought_home_is_tried_again_and_holds_up_nobody():
     class Ended:
         on_waited = None
