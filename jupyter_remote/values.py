@@ -352,6 +352,16 @@ def why_not(
 
 
 # --- the pickler -----------------------------------------------------------------------------
+def _reducer_of(obj: Any) -> Callable[[Any], Any] | None:
+    if isinstance(obj, BaseException):
+        return reduce_exception
+    if (reducer := REDUCERS.get(type(obj))) is not None:
+        return reducer
+    if reasons.is_array(obj):
+        return reduce_array
+    return tensors.reduce_tensor if tensors.is_tensor(obj) else None
+
+
 @functools.cache
 def _pickler(referring: bool = False) -> type[Any]:
     """Our pickler class, made when first needed: importing cloudpickle takes a while.
@@ -397,22 +407,15 @@ def _pickler(referring: bool = False) -> type[Any]:
                 return reduce_cell(obj, bare=id(obj) in self._bare)
             if type(obj) is Whole:
                 return whole(obj.of, self.reducer_override(obj.of))
-            if isinstance(obj, BaseException):
-                return reduce_exception(obj)
-            if (reducer := REDUCERS.get(type(obj))) is not None:
+            if (reducer := _reducer_of(obj)) is not None:
                 return reducer(obj)
-            if reasons.is_array(obj):
-                return reduce_array(obj)
-            if tensors.is_tensor(obj):
-                return tensors.reduce_tensor(obj)
             self._plain.add(type(obj))  # a hundred thousand more of these ask only once
             return NotImplemented
 
         def _reduce_definition(self, obj: Any) -> Any:
             reduced = super().reducer_override(obj)
             if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
-                here = self._namespace or {}
-                named = here.get(obj.__name__) is obj
+                named = (self._namespace or {}).get(obj.__name__) is obj
                 return reduce_class(obj, reduced, named, _print_of_data)
             return reduced
 

@@ -28,98 +28,118 @@ class _Known:
         self.stopped: set[Any] = set()  # tasks whose bars are closed until it starts again
 
 
-def patch(module: ModuleType, hooks: Bars) -> None:
-    progress = module.Progress
-    all_known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
+class _Tasks:
+    """Tasks of all ``Progress`` objects, and their bars."""
 
-    def known(self: Any) -> _Known:
-        if self not in all_known:
-            quiet = not self.disable and hooks.replaces(self.console.file)
-            all_known[self] = _Known(quiet)
-        return all_known[self]
+    def __init__(self, module: ModuleType, hooks: Bars) -> None:
+        self._module = module
+        self._hooks = hooks
+        self._known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
 
-    def id_of(self: Any, task_id: Any) -> str:
-        return f"rich-{known(self).number}-{task_id}"
+    def known(self, progress: Any) -> _Known:
+        if progress not in self._known:
+            quiet = not progress.disable and self._hooks.replaces(progress.console.file)
+            self._known[progress] = _Known(quiet)
+        return self._known[progress]
 
-    def bar_of(self: Any, task_id: Any) -> Bar:
-        return _bar(module, self, self._tasks[task_id], id_of(self, task_id))
+    def is_quiet(self, progress: Any) -> bool:
+        return self.known(progress).quiet
 
-    def open_task(self: Any, task_id: Any) -> None:
-        known(self).hidden.discard(task_id)
-        hooks.opened(bar_of(self, task_id), lambda: bar_of(self, task_id))
+    def _id_of(self, progress: Any, id: Any) -> str:
+        return f"rich-{self.known(progress).number}-{id}"
 
-    def moved(self: Any, task_id: Any) -> None:
-        """Hidden tasks have no bar until they are shown."""
-        hidden = known(self).hidden
-        if not self._tasks[task_id].visible:
-            hidden.add(task_id)
-            hooks.closed(bar_of(self, task_id))
-        elif task_id in hidden:
-            open_task(self, task_id)
+    def _bar_of(self, progress: Any, id: Any) -> Bar:
+        return _bar(self._module, progress, progress._tasks[id], self._id_of(progress, id))
+
+    def added(self, progress: Any, id: Any) -> None:
+        if progress._tasks[id].visible:
+            self._open(progress, id)
         else:
-            hooks.moved(id_of(self, task_id), lambda: bar_of(self, task_id))
+            self.known(progress).hidden.add(id)
 
-    def moving(name: str) -> Callable[..., Any]:
-        theirs = getattr(progress, name)
+    def _open(self, progress: Any, id: Any) -> None:
+        self.known(progress).hidden.discard(id)
+        self._hooks.opened(self._bar_of(progress, id), lambda: self._bar_of(progress, id))
 
-        @functools.wraps(theirs)
-        def method(self: Any, task_id: Any, *args: Any, **kwargs: Any) -> Any:
-            result = theirs(self, task_id, *args, **kwargs)
-            if known(self).quiet:
-                moved(self, task_id)
-            return result
+    def moved(self, progress: Any, id: Any) -> None:
+        """Hidden tasks have no bar until they are shown."""
+        hidden = self.known(progress).hidden
+        if not progress._tasks[id].visible:
+            hidden.add(id)
+            self.closed(progress, id)
+        elif id in hidden:
+            self._open(progress, id)
+        else:
+            self._hooks.moved(self._id_of(progress, id), lambda: self._bar_of(progress, id))
 
-        return method
+    def closed(self, progress: Any, id: Any) -> None:
+        self._hooks.closed(self._bar_of(progress, id))
 
+    def started(self, progress: Any) -> None:
+        progress.live._started = True  # as whoever counts in a thread asks; it draws nothing
+        stopped = self.known(progress).stopped
+        for id in stopped & progress._tasks.keys():
+            self.added(progress, id)
+        stopped.clear()
+
+    def stopped(self, progress: Any) -> None:
+        progress.live._started = False
+        self.known(progress).stopped.update(progress._tasks)
+        for id in list(progress._tasks):
+            self.closed(progress, id)
+
+
+def patch(module: ModuleType, hooks: Bars) -> None:
+    progress, tasks = module.Progress, _Tasks(module, hooks)
+    for name in ("update", "advance", "reset"):
+        setattr(progress, name, _moving(tasks, getattr(progress, name)))
+    _patch_tasks(progress, tasks)
+    for name, instead in (
+        ("start", tasks.started),
+        ("stop", tasks.stopped),
+        ("refresh", lambda progress: None),
+    ):
+        setattr(progress, name, _instead(tasks, getattr(progress, name), instead))
+
+
+def _moving(tasks: _Tasks, theirs: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(theirs)
+    def method(self: Any, task_id: Any, *args: Any, **kwargs: Any) -> Any:
+        result = theirs(self, task_id, *args, **kwargs)
+        if tasks.is_quiet(self):
+            tasks.moved(self, task_id)
+        return result
+
+    return method
+
+
+def _patch_tasks(progress: Any, tasks: _Tasks) -> None:
     add, remove = progress.add_task, progress.remove_task
-    start, stop, refresh = progress.start, progress.stop, progress.refresh
 
     @functools.wraps(add)
     def new_add(self: Any, *args: Any, **kwargs: Any) -> Any:
         task_id = add(self, *args, **kwargs)
-        if known(self).quiet:
-            if self._tasks[task_id].visible:
-                open_task(self, task_id)
-            else:
-                known(self).hidden.add(task_id)
+        if tasks.is_quiet(self):
+            tasks.added(self, task_id)
         return task_id
 
     @functools.wraps(remove)
     def new_remove(self: Any, task_id: Any) -> None:
-        if known(self).quiet:
-            hooks.closed(bar_of(self, task_id))
+        if tasks.is_quiet(self):
+            tasks.closed(self, task_id)
         remove(self, task_id)
 
-    @functools.wraps(start)
-    def new_start(self: Any) -> None:
-        if known(self).quiet:
-            self.live._started = True  # as whoever counts in a thread asks; it draws nothing
-            for task_id in known(self).stopped:
-                if task_id in self._tasks and self._tasks[task_id].visible:
-                    open_task(self, task_id)
-            known(self).stopped.clear()
-        else:
-            start(self)
-
-    @functools.wraps(stop)
-    def new_stop(self: Any) -> None:
-        if not known(self).quiet:
-            stop(self)
-            return
-        self.live._started = False
-        known(self).stopped.update(self._tasks)
-        for task_id in list(self._tasks):
-            hooks.closed(bar_of(self, task_id))
-
-    @functools.wraps(refresh)
-    def new_refresh(self: Any) -> None:
-        if not known(self).quiet:
-            refresh(self)
-
-    for name in ("update", "advance", "reset"):
-        setattr(progress, name, moving(name))
     progress.add_task, progress.remove_task = new_add, new_remove
-    progress.start, progress.stop, progress.refresh = new_start, new_stop, new_refresh
+
+
+def _instead(
+    tasks: _Tasks, theirs: Callable[[Any], None], ours: Callable[[Any], None]
+) -> Callable[[Any], None]:
+    @functools.wraps(theirs)
+    def method(self: Any) -> None:
+        (ours if tasks.is_quiet(self) else theirs)(self)
+
+    return method
 
 
 def _bar(module: ModuleType, progress: Any, task: Any, id: str) -> Bar:
