@@ -17,6 +17,8 @@ _BYTES = {"": 1, "b": 1} | {
     for suffix in ("", "b", "ib")
 }
 _AMOUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)")
+_SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_PART = re.compile(_AMOUNT.pattern + r"\s*")
 
 
 def size(count_bytes: float) -> str:
@@ -42,8 +44,30 @@ def memory_bytes(amount: str | float) -> int:
     return int(found)
 
 
+def seconds(amount: str | float) -> float:
+    """``90s``, ``1.5h``, ``2h30m`` or a number of seconds; more than zero. Raises UsageError."""
+    found = _seconds(amount)
+    if found is None:
+        raise UsageError(f"{amount!r} is not a time", hint="write 90s, 15m, 1.5h or 2h30m")
+    if not 0 < found < float("inf"):
+        raise UsageError(f"{amount!r} must be more than zero")
+    return found
+
+
+def _seconds(amount: str | float) -> float | None:
+    if isinstance(amount, bool) or not isinstance(amount, (str, int, float)):
+        return None
+    if not isinstance(amount, str):
+        return float(amount)
+    text = amount.strip().lower()
+    parts = [match.groups() for match in _PART.finditer(text)]
+    if not parts or _PART.sub("", text) or any(unit not in _SECONDS for _, unit in parts):
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
 def _bytes(amount: str | float) -> float | None:
-    if isinstance(amount, bool):
+    if isinstance(amount, bool) or not isinstance(amount, (str, int, float)):
         return None
     if not isinstance(amount, str):
         return float(amount)

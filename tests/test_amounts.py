@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_remote.amounts import duration, memory_bytes, memory_text, seconds_text, size
+from jupyter_remote.amounts import duration, memory_bytes, memory_text, seconds, seconds_text, size
 from jupyter_remote.errors import UsageError
 
 
@@ -45,6 +45,19 @@ def test_memory_is_typed_as_it_is_listed(text):
 def test_memory_in_which_no_job_fits_is_refused_with_the_least(text, told):
     with pytest.raises(UsageError, match=told):
         memory_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("2h30m", 9000), ("90", 90), (90, 90), (".5 h", 1800), ("1d", 86_400)]
+)
+def test_times_are_read_in_each_way_that_they_are_written(text, count):
+    assert seconds(text) == count
+
+
+@pytest.mark.parametrize("text", ["soon", "2x", "", "-1h", "0", 0, True, None, float("inf")])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(UsageError, match=r"not a time|more than zero"):
+        seconds(text)
 
 
 def test_times_are_listed_as_they_can_be_typed():

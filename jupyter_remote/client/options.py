@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import re
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from jupyter_remote.amounts import memory_bytes
+from jupyter_remote.amounts import memory_bytes, seconds
 from jupyter_remote.errors import UsageError
 from jupyter_remote.money import meter
 from jupyter_remote.wire import Need
 
 Visibility: TypeAlias = Literal["private", "unlisted", "public"]
-
-_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,24 +62,21 @@ def _gpu(options: Options, name: str, value: Any) -> Options:
 
 
 def _amount(name: str, value: Any) -> float:
-    """A number above zero, or a text with a unit."""
-    amount: float | None = None
-    if isinstance(value, str) and (match := _AMOUNT.fullmatch(value.strip().lower())):
-        unit = (_SECONDS if name == "timeout" else {"": 1}).get(match[2])
-        amount = None if unit is None else float(match[1]) * unit
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        amount = float(value)
-    if amount is None or not 0 < amount < float("inf"):
-        example = "90 or '2h'" if name == "timeout" else "2"
-        raise UsageError(
-            f"{name}={value!r} is not an amount above zero", hint=f"write {name}={example}"
-        )
+    """A number above zero, or one as text."""
+    try:
+        amount = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        amount = 0.0
+    if not 0 < amount < float("inf"):
+        raise UsageError(f"{name}={value!r} is not an amount above zero", hint=f"write {name}=2")
     return amount
 
 
-def _limit(options: Options, name: str, value: Any) -> Options:
-    if name == "timeout":
-        return _set(options, timeout_s=None if value is None else _amount(name, value))
+def _timeout(options: Options, name: str, value: Any) -> Options:
+    return _set(options, timeout_s=None if value is None else seconds(value))
+
+
+def _max_cost(options: Options, name: str, value: Any) -> Options:
     cost = None if value is None else meter.ucredits_of_usd(_amount(name, value))
     return _set(options, max_cost_ucredits=cost)
 
@@ -130,8 +123,8 @@ _READ: dict[str, Any] = {
     "gpu": _gpu,
     "cpus": _cpus,
     "memory": _memory,
-    "max_cost": _limit,
-    "timeout": _limit,
+    "max_cost": _max_cost,
+    "timeout": _timeout,
     "retries": _count,
     "max_attempts": _count,
     "description": lambda o, n, v: _set(o, description=str(v or "")),

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 
-from jupyter_remote.amounts import memory_bytes
+from jupyter_remote.amounts import memory_bytes, seconds
 from jupyter_remote.errors import UsageError
 
 __all__ = ["count", "gpu", "memory_bytes", "names", "number", "seconds", "usd"]
-
-_SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*")
-
-
-def seconds(text: str) -> float:
-    """``90s``, ``1.5h``, ``2h30m``, ``90`` (seconds) as seconds; more than zero."""
-    parts = _PART.findall(text.lower())
-    if not parts or _PART.sub("", text.lower()) or any(unit not in _SECONDS for _, unit in parts):
-        raise UsageError(f"{text!r} is not a time", hint="write 90s, 15m, 1.5h or 2h30m")
-    return _positive(sum(float(number) * _SECONDS[unit] for number, unit in parts), text)
 
 
 def gpu(text: str) -> tuple[str, int]:
