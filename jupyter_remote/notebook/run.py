@@ -234,6 +234,7 @@ def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Show
     bound = Bound(context.shell.user_ns, captured.assigned)
 
     def home() -> None:
+        shown.settle()  # code that waited for it goes on below a card that says how it ended
         bring(context, shown, captured, watch, bound, quiet=options.quiet)
         if not options.bg and job.ended is not None and job.ended.result is not None:
             came = job.ended.result.ambient

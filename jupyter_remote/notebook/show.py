@@ -132,6 +132,10 @@ class Shown:
             name, message = getattr(error, "ename", ""), getattr(error, "evalue", str(error))
             self.relay.error(name or type(error).__name__, message, lines_of(error))
 
+    def settle(self) -> None:
+        """Returns when all that came of the job so far is seen; not on the thread that shows it."""
+        self.route.do(lambda: None)
+
     def note(self, text: str) -> None:
         """A line of ours in its cell; from any thread but the one that shows it."""
         self.route.do(lambda: self.relay.note(text))

@@ -76,6 +76,18 @@ def test_code_that_waits_for_a_job_has_its_variables_in_the_next_line(kernel):
     assert value(kernel.run("await awaited\nlater")) == "7"
 
 
+def test_code_that_waits_for_a_job_goes_on_when_its_card_says_how_it_ended(kernel):
+    kernel.run(
+        "import time\nfrom jupyter_remote.notebook.live import Live\nreal = Live.tick\n"
+        "def slow(live):\n    time.sleep(0.3)\n    again = real(live)\n"
+        "    drawn.append(live.state.status)\n    return again\nLive.tick, drawn = slow, []"
+    )
+    kernel.run("%%remote_run --bg -n job\nimport time\ntime.sleep(0.3)")
+    messages = kernel.run("_ = job.result()\ndrawn[-1]")
+    kernel.run("Live.tick = real")
+    assert value(messages) == "'completed'"
+
+
 def test_a_quiet_cell_shows_its_bars_as_the_code_would(kernel):
     code = "%%remote_run -q\nfrom tqdm.auto import tqdm\nfor i in tqdm(range(3), desc='steps'):\n"
     shown = printed(kernel.run(code + "    print(i)"))
