@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.jobs import Batch, Job
     from jupyter_remote.client.plan import Plan
+    from jupyter_remote.client.views.dependencies import depend, require
+    from jupyter_remote.client.views.results import AsyncResult
+    from jupyter_remote.client.views.session import Session
+    from jupyter_remote.client.views.view import View
     from jupyter_remote.errors import (
         BackendUnreachable,
         BudgetExceeded,
         CaptureError,
         CompositeError,
+        EngineError,
         EnvironmentMismatch,
         InsufficientFunds,
         JobCancelled,
@@ -28,8 +33,11 @@ if TYPE_CHECKING:
         JupyterRemoteError,
         NotAuthorized,
         RemoteError,
+        TaskAborted,
+        UnmetDependencyError,
     )
     from jupyter_remote.notebook.decorator import remote
+    from jupyter_remote.remotely import Reference
     from jupyter_remote.worker.inside import job, on_checkpoint, progress
 
 _WHERE = {
@@ -37,6 +45,12 @@ _WHERE = {
     "Job": "client.jobs",
     "Batch": "client.jobs",
     "Plan": "client.plan",
+    "AsyncResult": "client.views.results",
+    "Session": "client.views.session",
+    "View": "client.views.view",
+    "Reference": "remotely",
+    "require": "client.views.dependencies",
+    "depend": "client.views.dependencies",
     "remote": "notebook.decorator",
     "progress": "worker.inside",
     "job": "worker.inside",
@@ -47,6 +61,7 @@ _WHERE = {
             "BudgetExceeded",
             "CaptureError",
             "CompositeError",
+            "EngineError",
             "EnvironmentMismatch",
             "InsufficientFunds",
             "JobCancelled",
@@ -55,18 +70,22 @@ _WHERE = {
             "JupyterRemoteError",
             "NotAuthorized",
             "RemoteError",
+            "TaskAborted",
+            "UnmetDependencyError",
         ),
         "errors",
     ),
 }
 
 __all__ = [
+    "AsyncResult",
     "BackendUnreachable",
     "Batch",
     "BudgetExceeded",
     "CaptureError",
     "Client",
     "CompositeError",
+    "EngineError",
     "EnvironmentMismatch",
     "InsufficientFunds",
     "Job",
@@ -76,12 +95,19 @@ __all__ = [
     "JupyterRemoteError",
     "NotAuthorized",
     "Plan",
+    "Reference",
     "RemoteError",
+    "Session",
+    "TaskAborted",
+    "UnmetDependencyError",
+    "View",
     "__version__",
+    "depend",
     "job",
     "on_checkpoint",
     "progress",
     "remote",
+    "require",
 ]
 
 

@@ -235,6 +235,30 @@ class JobLost(JupyterRemoteError):
     code = "job_lost"
 
 
+class EngineError(JobLost):
+    """The worker of a session died, or its session is over; says how, and what was lost."""
+
+    code = "engine_error"
+
+
+class TaskAborted(JobCancelled):
+    """A call of a session was stopped before it began."""
+
+    code = "task_aborted"
+
+
+class UnmetDependencyError(JupyterRemoteError):
+    """What a function needs (:func:`require`) is not there where it was to run."""
+
+    code = "unmet_dependency"
+
+
+class ResultNotReady(JupyterRemoteError, TimeoutError):
+    """The calls of an AsyncResult did not end within the time that was given to wait."""
+
+    code = "result_not_ready"
+
+
 class StillRunning(JupyterRemoteError, TimeoutError):
     """It did not end within the time that was given to wait; it goes on."""
 
@@ -267,6 +291,7 @@ class RemoteError(JupyterRemoteError):
         self.ename = ename
         self.evalue = evalue
         self.traceback = traceback or []
+        self.engine_id: int | None = None  # of the worker of a view
 
     def _render_traceback_(self) -> list[str]:
         """Called by IPython in place of its own traceback: the remote one, below the frames of

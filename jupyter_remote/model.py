@@ -187,7 +187,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     id: JobId
     owner: OwnerId
     client: str  # the listener (a notebook kernel) that hears of it
-    kind: str  # call, cell, script, notebook
+    kind: str  # call, cell, script, notebook, session
     state: JobState
     cancel_requested: bool
     reason: Reason
@@ -223,6 +223,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     log: bytes | None = None  # JSON of wire.Segment: the whole output, if some was folded
     summary: bytes | None = None  # JSON of store.views.Summary: what a view tells of the spec
     code_digest: str = ""  # of the raw text; empty: no code of its own
+    session: str = ""  # of a session its name; of a cell in one, the session's id
 
     @property
     def status(self) -> Status:

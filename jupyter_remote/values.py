@@ -68,7 +68,9 @@ __all__ = [
     "cut",
     "differences",
     "digest_of",
+    "dumps",
     "fingerprint",
+    "loads",
     "pack",
     "pack_raw",
     "unpack",
@@ -104,6 +106,7 @@ def pack(
     known: Container[str] = (),
     numbered: bool = False,
     given: Mapping[int, int] | None = None,
+    inline_bytes: int | None = None,
 ) -> Packed:
     """Pickle ``value``. Large buffers are views of the value's own memory, not copies.
 
@@ -116,6 +119,7 @@ def pack(
     known: globals that the receiver has already; functions travel without them.
     numbered: give the numbers of the objects, too.
     given: numbers, by ``id()``, of objects that the receiver has.
+    inline_bytes: with its buffers inside, if all that is not more than this.
 
     Raises CaptureError saying what in ``value`` cannot travel.
     """
@@ -132,12 +136,58 @@ def pack(
     objects = _objects(lambda: pickler.memo.copy().values()) if numbered else {}
     pickled = stream.getvalue()
     contents = [memoryview(pickled), *buffers]
-    inline = not buffers and len(pickled) <= INLINE_BYTES
+    if inline_bytes is None:
+        inline = not buffers and len(pickled) <= INLINE_BYTES
+    else:
+        inline = sum(view.nbytes for view in contents) <= inline_bytes
     segments = [_segment(view, inline) for view in contents]
     parcel = Parcel(segments, PYTHON, MAGIC, versions=versions_used(pickled), names=list(names))
     beside = {} if inline else {s.digest: v for s, v in zip(segments, contents, strict=True)}
     packed = Packed(parcel, beside, objects)
     return with_chunks(packed) if chunked else packed
+
+
+_PLAIN = frozenset({str, int, float, complex, bool, bytes, type(None)})
+_MOST_PLAIN = 100
+
+
+def _is_plain(value: object, depth: int = 3) -> bool:
+    """Would pickle itself write the same? Told quickly, of small things."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if not depth or kind not in (tuple, list, dict) or len(value) > _MOST_PLAIN:  # type: ignore[arg-type]
+        return False
+    parts: Any = value
+    if kind is dict:
+        return all(type(k) is str and _is_plain(v, depth - 1) for k, v in parts.items())
+    return all(_is_plain(part, depth - 1) for part in parts)
+
+
+def dumps(value: object, namespace: dict[str, Any] | None, inline_bytes: int) -> bytes | Packed:
+    """One pickle without more around it, for :func:`loads` in a process of the same environment;
+    or, with large buffers or above ``inline_bytes``, what :func:`pack` gives.
+
+    Raises CaptureError.
+    """
+    if _is_plain(value):
+        data = pickle.dumps(value, protocol=5)
+        if len(data) <= inline_bytes:
+            return data
+    packed = pack(value, namespace=namespace, chunked=False, inline_bytes=inline_bytes)
+    segment = packed.parcel.segments[0]
+    if segment.data is not None and len(packed.parcel.segments) == 1:
+        return segment.data
+    return packed
+
+
+def loads(data: Buffer, namespace: dict[str, Any] | None, *, at_home: bool = False) -> Any:
+    """The value of :func:`dumps`, when that was bytes."""
+    with arriving(namespace, at_home) as arrival:
+        value = _Unpickler(io.BytesIO(data), iter(()), None).load()
+    for cls in arrival.filled_classes:
+        as_it_came[cls] = marks_of(cls, _print_of_data)
+    return value
 
 
 def _objects(numbered: Callable[[], Iterable[tuple[int, Any]]]) -> Numbered:
@@ -231,7 +281,7 @@ def unpack(
 
 class _Unpickler(pickle.Unpickler):
     def __init__(
-        self, file: Reader, buffers: Iterator[memoryview], given: Callable[[int], Any] | None
+        self, file: Any, buffers: Iterator[memoryview], given: Callable[[int], Any] | None
     ) -> None:
         super().__init__(file, buffers=buffers)
         self._given = given

@@ -138,7 +138,7 @@ class Need(msgspec.Struct, frozen=True, omit_defaults=True):
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a worker needs to run a job."""
 
-    kind: Literal["call", "cell", "script", "notebook"]
+    kind: Literal["call", "cell", "script", "notebook", "session"]
     code: str = ""  # raw text of a cell or script
     function: Parcel | None = None  # call: the function
     inputs: Parcel | None = None
@@ -158,7 +158,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     sources: dict[str, str] = {}  # filename → text of other cells that shipped functions come from
     source_names: dict[str, str] = {}  # filename → how tracebacks call it, "In [3]"
     ambient: dict[str, Parcel] = {}  # cell: state that no variable holds, see `ambient`; inline
-    store_as: str = ""  # sessions: reserved
+    session: str = ""  # cell: id of the session (a job too) in whose namespace it runs
+    idle_timeout_s: float | None = None  # session: it ends when nobody called for so long
 
 
 def code_digest_of(code: str, name: str = "", sources: Iterable[str] = ()) -> str:
@@ -261,6 +262,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     money: Money
     client: str = ""
     batch: str | None = None
+    session: str = ""  # of a session its name; of a cell in one, the session's id
     attempt: int = 0
     worker: str = ""
     submitted_at: float
@@ -467,7 +469,16 @@ class Ping(msgspec.Struct, frozen=True, omit_defaults=True, tag="ping"):
     req: int
 
 
-WorkerMessage = Hello | Start | Beat | Complete | Release | Ping
+class Listening(msgspec.Struct, frozen=True, tag="listening"):
+    """The kernel of a session takes calls from clients that know the key. Not answered."""
+
+    job: str
+    epoch: int
+    address: str  # of a Unix socket, for clients on the same computer
+    key: str
+
+
+WorkerMessage = Hello | Start | Beat | Complete | Release | Ping | Listening
 
 
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw_only=True):
@@ -495,6 +506,7 @@ class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_o
     hold_ucredits: int = 0
     lease_s: float = 45.0
     owner: str = ""  # consecutive calls of one owner may share a kernel process
+    aside: bool = False  # takes no slot
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_only=True):
@@ -555,6 +567,20 @@ class WorkerView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     draining: bool = False
     python: str = ""
     seen_s: float = 0.0  # since last heard of
+
+
+class SessionView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A session: a job that keeps a namespace until it is stopped."""
+
+    name: str
+    job: JobView
+    listening: bool = False
+    address: str = ""  # of a Unix socket; empty when the caller is not on the same computer
+    key: str = ""  # for whoever may submit
+
+
+class SessionList(msgspec.Struct, frozen=True):
+    sessions: list[SessionView]
 
 
 class WorkerList(msgspec.Struct, frozen=True):

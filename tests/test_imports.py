@@ -7,6 +7,15 @@ import sys
 import jupyter_remote as jr
 
 PUBLIC = {
+    "AsyncResult",
+    "EngineError",
+    "Reference",
+    "Session",
+    "TaskAborted",
+    "UnmetDependencyError",
+    "View",
+    "depend",
+    "require",
     "BackendUnreachable",
     "Batch",
     "BudgetExceeded",

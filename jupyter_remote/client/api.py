@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from jupyter_remote import errors
+from jupyter_remote import amounts, errors
 from jupyter_remote import settings as settings_module
 from jupyter_remote.client import listing, submitting, transfer
 from jupyter_remote.client.batch import Batch
@@ -38,6 +39,10 @@ from jupyter_remote.wire import (
 
 if TYPE_CHECKING:
     from jupyter_remote.client.capture import CapturedCall
+    from jupyter_remote.client.views.balanced import LoadBalancedView
+    from jupyter_remote.client.views.session import Session
+    from jupyter_remote.client.views.view import DirectView
+    from jupyter_remote.client.views.views import Views
     from jupyter_remote.values import Packed
 
 
@@ -83,6 +88,7 @@ class Client:
         self.options = Options()
         self.namespace = vars(sys.modules["__main__"]) if namespace is None else namespace
         self._context = Context(Link(found))
+        self._shared: dict[str, Views] = {}  # made at first use, by all copies
 
     def __repr__(self) -> str:
         return f"Client({self.settings.url or 'embedded'!r})"
@@ -97,7 +103,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End the event stream and the connections. Jobs go on."""
+        """End the event stream and the connections. Jobs and named sessions go on; the workers of
+        views without a name end."""
+        if views := self._shared.pop("views", None):
+            views.close()
         self._context.close()
 
     @property
@@ -181,6 +190,89 @@ class Client:
                 self._context, template, inputs, outgoing, namespace=self.namespace
             )
         return Batch(batch, jobs)
+
+    # -- sessions and views
+    @property
+    def _views(self) -> Views:
+        if (views := self._shared.get("views")) is None:
+            from jupyter_remote.client.views.views import Views
+
+            views = self._shared.setdefault("views", Views(self))
+        return views
+
+    def session(
+        self,
+        name: str,
+        machine: str | None = None,
+        *,
+        idle_timeout: float | str | None = "1h",
+        revive: bool = False,
+        **options: Any,
+    ) -> Session:
+        """The namespace of this name: found again from any notebook, or started.
+
+        Parameters
+        ----------
+        machine, options: as for :meth:`with_options`, for a session that is started now.
+        idle_timeout: it ends when nobody used it for so long ("1h", seconds, None: never).
+        revive: start an empty one if the last one of this name died.
+
+        Raises EngineError when the last one of this name died, UsageError for a bad name.
+        """
+        client = self._for_sessions(machine, options)
+        return self._views.session(client, name, _seconds(idle_timeout), revive)
+
+    def view(
+        self,
+        n: int | None = None,
+        machine: str | None = None,
+        *,
+        name: str | None = None,
+        idle_timeout: float | str | None = "1h",
+        **options: Any,
+    ) -> DirectView:
+        """``n`` workers (one for each core of this computer), addressed together.
+
+        ``name``: to find them again from another notebook; without one they end with this client.
+        """
+        client = self._for_sessions(machine, options)
+        n = os.cpu_count() or 1 if n is None else n
+        return self._views.direct(self._views.start(client, n, name, _seconds(idle_timeout)))
+
+    def _for_sessions(self, machine: str | None, options: dict[str, Any]) -> Client:
+        given = options if machine is None else {**options, "machine": machine}
+        return self.with_options(**given) if given else self
+
+    @property
+    def ids(self) -> list[int]:
+        """Numbers of the live workers of ``client[...]``; starts them at first use."""
+        return self._views.default(self).ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[DirectView]:
+        return (self[id] for id in self.ids)
+
+    def __getitem__(self, key: int | slice | list[int]) -> DirectView:
+        """Workers of this client by their numbers: ``client[:]``, ``client[0]``, ``client[::2]``.
+
+        Raises NoSuchEngine, which is an IndexError.
+        """
+        return self.direct_view(key)
+
+    def direct_view(self, targets: Any = "all") -> DirectView:
+        """The same as a method."""
+        group = self._views.default(self)
+        chosen: Any = [engine.id for engine in group.choose(targets)]
+        return self._views.direct(group, chosen[0] if isinstance(targets, int) else chosen)
+
+    def load_balanced_view(self, targets: Any = None) -> LoadBalancedView:
+        """Each call goes to whichever worker of ``client[:]`` is free."""
+        return self._views.balanced(self._views.default(self), targets)
 
     def run_notebook(self, path: str | Path, **options: Any) -> Job:
         """Run a whole notebook; its result is the executed notebook (an nbformat node)."""
@@ -358,6 +450,10 @@ class Client:
         params = {"limit": limit}
         path = "/v1/account/entries"
         return self._context.link.call("GET", path, reply=EntryList, params=params).entries
+
+
+def _seconds(amount: float | str | None) -> float | None:
+    return None if amount is None else amounts.seconds(amount)
 
 
 def _config() -> Any:

@@ -24,8 +24,11 @@ from jupyter_remote.store.base import NewJob
 LOCAL = "local"
 WAITS = 50  # how many starts are remembered for estimates
 
-Place = tuple[OwnerId, str, bool]
-"""A queue: whose jobs, for which pool, and whether they are calls of batches."""
+Place = tuple[OwnerId, str, bool, str]
+"""A queue: whose jobs, for which pool, whether they are calls of batches, and what they wait for
+instead of a slot (empty: a slot)."""
+
+NO_SLOT = "no slot"
 
 
 @dataclass(slots=True)
@@ -36,11 +39,13 @@ class Waiting:
     owner: OwnerId
     pool: str  # which workers can take it
     batch: bool = False  # one of many: single jobs of the same owner go first
+    session: JobId | None = None  # a cell of this session: only its worker can take it
+    aside: bool = False  # takes no slot: mostly it waits for its user
 
     @property
     def place(self) -> Place:
         """Its queue."""
-        return self.owner, self.pool, self.batch
+        return self.owner, self.pool, self.batch, self.session or (NO_SLOT if self.aside else "")
 
 
 @dataclass(slots=True)
@@ -58,6 +63,7 @@ class Active:
     hold_ucredits: int = 0
     cancel: str = ""  # "", "interrupt", "kill"
     leaving: bool = False  # its worker has said that it ended
+    aside: bool = False  # it takes no slot
 
 
 @dataclass(slots=True)
@@ -70,7 +76,12 @@ class Agent:
     slots: int
     python: str = ""
     draining: bool = False
-    jobs: set[JobId] = field(default_factory=set)
+    jobs: set[JobId] = field(default_factory=set)  # those that have a slot
+    asides: set[JobId] = field(default_factory=set)  # those that need none
+
+    def take(self, active: Active) -> None:
+        """It has this attempt."""
+        (self.asides if active.aside else self.jobs).add(active.job)
 
     @property
     def free(self) -> int:
@@ -95,8 +106,11 @@ def pool_of(job: JobRecord | NewJob) -> str:
 
 
 def waiting_of(job: JobRecord | NewJob) -> Waiting:
-    """How a job waits."""
-    return Waiting(job.id, job.owner, pool_of(job), job.batch is not None)
+    """How a job waits. Sessions on this computer leave its slots to jobs."""
+    pool, is_session = pool_of(job), job.kind == "session"
+    session = JobId(job.session) if job.session and not is_session else None
+    aside = session is not None or (is_session and pool == LOCAL)
+    return Waiting(job.id, job.owner, pool, job.batch is not None, session, aside)
 
 
 class Board:
@@ -124,6 +138,10 @@ class Board:
     def waiting(self) -> int:
         """Jobs that wait for a slot."""
         return sum(len(queue) for queue in self.queues.values())
+
+    def waits_for_slot(self, job: JobId) -> bool:
+        """Is it in a queue, or to be tried again?"""
+        return job in self.retry_at or any(job in queue for queue in self.queues.values())
 
     @property
     def idle(self) -> bool:
@@ -153,7 +171,8 @@ class Board:
         active = self.active.get(job.id)
         if active is None or (active.epoch and active.epoch != job.epoch):
             self.drop(job.id)
-            active = Active(job.id, job.owner, job.client, job.worker or WorkerId(""))
+            aside = waiting_of(job).aside
+            active = Active(job.id, job.owner, job.client, job.worker or WorkerId(""), aside=aside)
             self.active[job.id] = active
         active.epoch, active.client = job.epoch, job.client
         if job.state is JobState.RUNNING and not active.started and job.started_at:
@@ -165,7 +184,7 @@ class Board:
         if job.cancel_requested and active.cancel != "kill":
             active.cancel = "kill" if job.cancel_forced else "interrupt"
         if agent := self.agents.get(active.worker):
-            agent.jobs.add(job.id)
+            agent.take(active)
 
     def _enqueue(self, job: JobRecord) -> None:
         waiting = waiting_of(job)
@@ -189,8 +208,9 @@ class Board:
 
     def occupy(self, waiting: Waiting, worker: WorkerId) -> None:
         """As :meth:`reserve`, for a job that is just being written."""
-        self.active[waiting.job] = Active(waiting.job, waiting.owner, "", worker)
-        self.agents[worker].jobs.add(waiting.job)
+        active = Active(waiting.job, waiting.owner, "", worker, aside=waiting.aside)
+        self.active[waiting.job] = active
+        self.agents[worker].take(active)
 
     def give_back(self, waiting: Waiting, again: bool) -> None:
         """The claim came to nothing; ``again``: the job still waits, first in its queue."""
@@ -207,10 +227,12 @@ class Board:
         active = self.active.pop(job, None)
         if active is not None and (agent := self.agents.get(active.worker)):
             agent.jobs.discard(job)
+            agent.asides.discard(job)
 
     def connect(self, agent: Agent) -> None:
         """A worker said hello; it has what the store says it has."""
-        agent.jobs = {a.job for a in self.active.values() if a.worker == agent.id}
+        for active in self.held_by(agent.id):
+            agent.take(active)
         self.agents[agent.id] = agent
         self.launch_failures = 0
 

@@ -269,6 +269,8 @@ class Scheduler:
             case plans.Assign(waiting, worker):
                 self.board.reserve(waiting, worker)
                 self._spawn(self._assign(action))
+            case plans.Orphan(waiting):
+                self._spawn(self._orphaned(waiting))
             case plans.ExpireLeases():
                 asleep = now - self.board.done_at.get("leases", now) > ASLEEP_S
                 self.board.done_at["leases"] = now
@@ -295,6 +297,11 @@ class Scheduler:
                 for id in instances:
                     self.board.instances[id].looked_at = float("inf")  # until this look is over
                 self._spawn(self._look(instances))
+
+    async def _orphaned(self, waiting: Waiting) -> None:
+        with contextlib.suppress(errors.Conflict, errors.NotFound):
+            now, why = self._clock.now(), "because its session is over"
+            await self._commit(self._store.cancel, waiting.job, waiting.owner, now, False, why)
 
     def _suspect(self, worker: WorkerId, silent: bool) -> None:
         (self.board.suspects.add if silent else self.board.suspects.discard)(worker)
@@ -505,4 +512,5 @@ def assignment(
         rate_ucredits_per_h=job.rate_ucredits_per_h,
         hold_ucredits=job.hold_ucredits,
         lease_s=lease_s,
+        aside=waiting_of(job).aside,
     )

@@ -8,8 +8,8 @@ from itertools import islice
 
 import msgspec
 
-from jupyter_remote.model import OwnerId, WorkerId
-from jupyter_remote.scheduler.board import LOCAL, Agent, Board, Place, Waiting
+from jupyter_remote.model import JobId, OwnerId, WorkerId
+from jupyter_remote.scheduler.board import LOCAL, NO_SLOT, Agent, Board, Place, Waiting
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +30,12 @@ class Assign(msgspec.Struct, frozen=True):
 
     waiting: Waiting
     worker: WorkerId
+
+
+class Orphan(msgspec.Struct, frozen=True):
+    """The session that this cell was to run in is over."""
+
+    waiting: Waiting
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -65,7 +71,7 @@ class Suspect(msgspec.Struct, frozen=True):
     silent: bool
 
 
-Action = Assign | Launch | Look | ExpireLeases | Wake | Refill | Tidy | Suspect
+Action = Assign | Orphan | Launch | Look | ExpireLeases | Wake | Refill | Tidy | Suspect
 
 
 def plan(now: float, board: Board, limits: Limits) -> list[Action]:
@@ -82,6 +88,7 @@ def plan(now: float, board: Board, limits: Limits) -> list[Action]:
         if stale or (board.partial and not board.queues):
             actions.append(Refill())
         actions += _assignments(board, limits)
+    actions += _orphans(board)
     if limits.local:
         actions += _local_worker(now, board, limits)
     actions += _suspects(now, board, limits)
@@ -99,14 +106,13 @@ def _assignments(board: Board, limits: Limits) -> Iterator[Assign]:
     batches, so that a cell does not wait for ten thousand calls; else first in, first out."""
     free = {a.id: a.free for a in board.agents.values() if a.free > 0}
     running = Counter(a.owner for a in board.active.values())
-    owners = {a.id: {board.active[j].owner for j in a.jobs} for a in board.agents.values()}
+    owners = _owners(board)
     taken: Counter[Place] = Counter()
-    while free:
+    while True:
         choice = None
         for key in sorted(board.queues, key=lambda k: (running[k[0]], k[2])):
             waiting = next(islice(board.queues[key].values(), taken[key], None), None)
-            agents = [board.agents[w] for w in free]
-            worker = _worker_for(waiting, agents, free, owners, limits) if waiting else None
+            worker = _worker_for(waiting, board, free, owners, limits) if waiting else None
             if waiting and worker:
                 choice = (key, waiting, worker)
                 break
@@ -116,9 +122,10 @@ def _assignments(board: Board, limits: Limits) -> Iterator[Assign]:
         taken[key] += 1
         running[waiting.owner] += 1
         owners[worker].add(waiting.owner)
-        free[worker] -= 1
-        if not free[worker]:
-            del free[worker]
+        if not waiting.aside:
+            free[worker] -= 1
+            if not free[worker]:
+                del free[worker]
         yield Assign(waiting, worker)
 
 
@@ -126,26 +133,48 @@ def at_once(now: float, board: Board, waiting: Waiting, limits: Limits) -> Worke
     """Which worker can take a job that is just being submitted, so that nobody is overtaken."""
     if board.closing or board.queues or board.partial or now < board.paused_until:
         return None
-    agents = [a for a in board.agents.values() if a.free > 0]
-    free = {a.id: a.free for a in agents}
-    owners = {a.id: {board.active[j].owner for j in a.jobs} for a in agents}
-    return _worker_for(waiting, agents, free, owners, limits)
+    free = {a.id: a.free for a in board.agents.values() if a.free > 0}
+    return _worker_for(waiting, board, free, _owners(board), limits)
+
+
+def _owners(board: Board) -> dict[WorkerId, set[OwnerId]]:
+    return {
+        a.id: {board.active[j].owner for j in (*a.jobs, *a.asides)} for a in board.agents.values()
+    }
 
 
 def _worker_for(
     waiting: Waiting,
-    agents: list[Agent],
+    board: Board,
     free: dict[WorkerId, int],
     owners: dict[WorkerId, set[OwnerId]],
     limits: Limits,
 ) -> WorkerId | None:
-    """The fitting worker with the most free slots."""
+    """The fitting worker with the most free slots; for a cell of a session, the session's."""
+    if waiting.session:
+        session = board.active.get(waiting.session)
+        there = session is not None and session.started and session.worker in board.agents
+        return session.worker if session is not None and there else None
+    agents = [a for a in board.agents.values() if a.id in free or _has_room(a, waiting)]
     fitting = [
         a.id
         for a in agents
         if a.pool == waiting.pool and (limits.shared or owners[a.id] <= {waiting.owner})
     ]
-    return max(fitting, key=lambda w: (free[w], w), default=None)
+    return max(fitting, key=lambda w: (free.get(w, 0), w), default=None)
+
+
+def _has_room(agent: Agent, waiting: Waiting) -> bool:
+    return waiting.aside and not agent.draining
+
+
+def _orphans(board: Board) -> Iterator[Orphan]:
+    """Cells whose session ended before it was their turn."""
+    for (_, _, _, session), queue in board.queues.items():
+        if session in ("", NO_SLOT) or board.partial:
+            continue
+        if JobId(session) not in board.active and not board.waits_for_slot(JobId(session)):
+            yield from (Orphan(waiting) for waiting in queue.values())
 
 
 def _local_worker(now: float, board: Board, limits: Limits) -> Iterator[Action]:

@@ -12,11 +12,12 @@ import msgspec
 from jupyter_remote import errors
 from jupyter_remote.blobs.base import Blobs
 from jupyter_remote.clock import Clock
-from jupyter_remote.model import JobRecord, MachineType, OwnerId
+from jupyter_remote.model import TERMINAL, JobRecord, MachineType, OwnerId
 from jupyter_remote.scheduler.loop import Scheduler
 from jupyter_remote.server.auth import Tokens
 from jupyter_remote.server.blob_shelf import BlobShelf
 from jupyter_remote.server.hub import Hub
+from jupyter_remote.server.switchboard import Switchboard
 from jupyter_remote.server.workers import Fleet
 from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import Changed, Store, Written
@@ -75,6 +76,7 @@ class Backend:
     stop: Callable[[], None]  # ends the server
     scheduler: Scheduler = field(init=False)
     tokens: Tokens = field(init=False)
+    switchboard: Switchboard = field(default_factory=Switchboard)
     used_at: float = 0.0  # monotonic time of the last request
     _commits: set[asyncio.Future[Any]] = field(default_factory=set)
     shelf: BlobShelf = field(init=False)
@@ -122,3 +124,5 @@ class Backend:
         for job, events in changes_of(commit.result()):
             self.hub.publish(job.owner, job.client, job.id, events)
             self.scheduler.note(job)
+            if job.kind == "session" and job.state in TERMINAL:
+                self.switchboard.forget(job.id)

@@ -12,7 +12,7 @@ from jupyter_remote.model import TERMINAL, JobId, JobRecord, JobState
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.logs import log_reply
 from jupyter_remote.server.routing import Call, Endpoint
-from jupyter_remote.server.submitting import new_job, requests_of
+from jupyter_remote.server.submitting import check_job_id, new_job, requests_of
 from jupyter_remote.store.views import view_of
 
 SHOWN = 500  # jobs of one page at most
@@ -80,12 +80,32 @@ def view(call: Call, job: JobRecord, cursor: int = 0) -> wire.JobView:
 
 async def submit(call: Call) -> wire.Submitted:
     backend = call.backend
-    new = new_job(call.body, call.caller.owner, backend.machines, backend.settings)
+    session = await session_of(call, call.body.spec)
+    new = new_job(call.body, call.caller.owner, backend.machines, backend.settings, session)
     await backend.shelf.look_for(new.segments)
     await backend.scheduler.expect(new, call.body.spec)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
     cursor = written.event.cursor if written.event else 0
     return wire.Submitted(view(call, written.job, cursor), written.missing)
+
+
+async def session_of(call: Call, spec: wire.JobSpec) -> JobRecord | None:
+    """The session that a cell is to run in. Raises NotFound, Conflict when it is over."""
+    if spec.kind == "session" or not spec.session:
+        return None
+    backend, id = call.backend, check_job_id(spec.session)
+    try:
+        job: JobRecord = await backend.look(backend.store.job, id, call.caller.owner)
+    except errors.NotFound:
+        raise errors.NotFound(
+            "There is no such session.", hint="`%remote sessions` lists yours."
+        ) from None
+    if job.kind != "session" or job.state in TERMINAL:
+        raise errors.Conflict(
+            f"The session {job.session!r} is over: it {job.status.value}.",
+            hint="`-s NAME --revive` starts a new one of that name; its variables are lost.",
+        )
+    return job
 
 
 async def submit_batch(call: Call) -> wire.BatchSubmitted:

@@ -10,7 +10,7 @@ import msgspec
 from blake3 import blake3
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import JobId, Limits, MachineType, OwnerId
+from jupyter_remote.model import JobId, JobRecord, Limits, MachineType, OwnerId
 from jupyter_remote.money.catalog import choose
 from jupyter_remote.money.meter import cost_ucredits, longest_run_s, ucredits_of_usd
 from jupyter_remote.settings import Settings
@@ -130,10 +130,20 @@ def check(request: wire.SubmitRequest) -> None:
     _check_range("max_attempts", request.max_attempts, 1, RETRIES)
     if len(request.description) > TEXT_CHARS:
         raise errors.TooLarge(f"A description has at most {TEXT_CHARS} characters.")
+    _check_session(request.spec)
     for file in request.spec.files:
         _check_path(file.path)
         _check_range("mode", file.mode, 0, 0o777)
     check_segments(list(parcels_of(request.spec)))
+
+
+def _check_session(spec: wire.JobSpec) -> None:
+    check_label("session", spec.session)
+    if (spec.kind == "session") and not spec.session:
+        raise errors.InvalidRequest("A session has a name.")
+    if spec.session and spec.kind not in ("session", "cell"):
+        raise errors.InvalidRequest(f"A {spec.kind} runs in no session.")
+    _check_range("idle_timeout_s", spec.idle_timeout_s, 0.001, LONGEST_S)
 
 
 def price(
@@ -153,13 +163,23 @@ def price(
 
 
 def new_job(
-    request: wire.SubmitRequest, owner: OwnerId, machines: Sequence[MachineType], settings: Settings
+    request: wire.SubmitRequest,
+    owner: OwnerId,
+    machines: Sequence[MachineType],
+    settings: Settings,
+    session: JobRecord | None = None,
 ) -> NewJob:
-    """The job to write. Raises InvalidRequest, UnknownMachine."""
+    """The job to write. ``session``: the one that it is to run in, which pays for its time.
+
+    Raises InvalidRequest, UnknownMachine.
+    """
     check(request)
     spec = request.spec
     timeout_s, max_cost = request.timeout_s, request.max_cost_ucredits
-    priced = price(request.need, timeout_s, max_cost, machines, settings)
+    need = request.need if session is None else wire.Need(machine=session.machine)
+    priced = price(need, timeout_s, max_cost, machines, settings)
+    if session is not None:
+        priced = msgspec.structs.replace(priced, rate_ucredits_per_h=0, hold_ucredits=0)
     body = msgspec.json.encode(request)
     return NewJob(
         id=check_job_id(request.id),
@@ -179,11 +199,13 @@ def new_job(
             max_cost_ucredits=max_cost,
             memory_bytes=request.need.memory_bytes or None,
         ),
-        max_attempts=request.max_attempts,
+        # A namespace that was lost is not quietly replaced by an empty one.
+        max_attempts=1 if spec.session else request.max_attempts,
         retries=request.retries,
         rate_ucredits_per_h=priced.rate_ucredits_per_h,
         hold_ucredits=priced.hold_ucredits,
         batch=request.batch,
+        session=spec.session,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from jupyter_remote.server import about, blobs, events, jobs, money, tokens
+from jupyter_remote.server import about, blobs, events, jobs, money, sessions, tokens
 
 ENDPOINTS = [
     *about.ENDPOINTS,
     *jobs.ENDPOINTS,
+    *sessions.ENDPOINTS,
     *events.ENDPOINTS,
     *blobs.ENDPOINTS,
     *money.ENDPOINTS,

@@ -21,6 +21,7 @@ from jupyter_remote.scheduler.board import Active, Agent
 from jupyter_remote.server.auth import Caller
 from jupyter_remote.server.reports import Latest, check_events, outcome_of
 from jupyter_remote.server.submitting import check_label, parcels_of
+from jupyter_remote.server.switchboard import Listening
 
 if TYPE_CHECKING:
     from jupyter_remote.server.backend import Backend
@@ -86,10 +87,22 @@ class Link:
             if isinstance(message, wire.Ping):
                 await self.send(wire.Answer(req=message.req, drain=self._draining()))
                 continue
+            if isinstance(message, wire.Listening):
+                self._listening(message)
+                continue
             await self._room.acquire()
             before = self._turns.get(message.job)
             task = asyncio.create_task(self._turn(before, message))
             self._turns[message.job] = task
+
+    def _listening(self, message: wire.Listening) -> None:
+        try:
+            active = self._mine(message.job, message.epoch)
+        except errors.Conflict:  # it is over: its worker is told so when it asks
+            return
+        address, key = message.address[:200], message.key[:200]
+        listening = Listening(self.worker, active.epoch, address, key)
+        self._backend.switchboard.hear(active.job, listening)
 
     async def _turn(
         self,

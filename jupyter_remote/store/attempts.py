@@ -180,7 +180,9 @@ def _last_words(
     return add_worker_events(session, stored, outcome.events, acked, now)
 
 
-def cancel(session: Session, job: JobId, owner: OwnerId, now: float, force: bool) -> Changed:
+def cancel(
+    session: Session, job: JobId, owner: OwnerId, now: float, force: bool, why: str
+) -> Changed:
     """Asked again for a running job it is the same, unless now it is to be killed at once."""
     stored = load(session, job, owner)
     softer = stored.job.cancel_forced or not force
@@ -188,7 +190,7 @@ def cancel(session: Session, job: JobId, owner: OwnerId, now: float, force: bool
         return Changed(stored.job, [])
     active = stored.job.state in ACTIVE
     attempt = attempt_at(session, stored, stored.job.epoch) if active else None
-    return apply(session, stored, lifecycle.cancel(stored.job, attempt, now, force), now)
+    return apply(session, stored, lifecycle.cancel(stored.job, attempt, now, force, why), now)
 
 
 # --- what time brings ------------------------------------------------------------------------

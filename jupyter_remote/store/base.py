@@ -54,6 +54,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     rate_ucredits_per_h: int
     hold_ucredits: int
     batch: str | None = None
+    session: str = ""  # of a session its name; of a cell in one, the session's id
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -154,6 +155,11 @@ class Store(Protocol):
         """Newest first. ``before`` is the id of the last job of the page before."""
         ...
 
+    def sessions(self, owner: OwnerId, name: str = "") -> list[JobRecord]:
+        """Those that are not over, newest first; with a name the latest of that name, whatever
+        became of it."""
+        ...
+
     def history(self, job: JobId) -> list[History]: ...
 
     def runs(self, owner: OwnerId, code_digest: str, limit: int = 20) -> list[float]:
@@ -193,7 +199,14 @@ class Store(Protocol):
         """CLAIMED back to QUEUED; costs nothing and does not count as an attempt."""
         ...
 
-    def cancel(self, job: JobId, owner: OwnerId, now: float, force: bool = False) -> Changed:
+    def cancel(
+        self,
+        job: JobId,
+        owner: OwnerId,
+        now: float,
+        force: bool = False,
+        why: str = "by the user",
+    ) -> Changed:
         """Before it started: CANCELLED, free. Running: sets the flag. Terminal: Conflict."""
         ...
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from jupyter_remote.errors import KeyReused
+from jupyter_remote.errors import Conflict, KeyReused
 from jupyter_remote.model import (
     AttemptRecord,
     History,
@@ -54,6 +54,8 @@ def _reused(what: str) -> KeyReused:
 
 
 def _write(session: Session, new: NewJob, now: float) -> Written:
+    if new.kind == "session":
+        _check_name(session, new)
     missing = blobs.missing(session, new.segments, new.owner)
     job = _record_of(new, now, ready=not missing)
     money.admit(session, job.owner, job.hold_ucredits)
@@ -66,6 +68,22 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
         money.post(session, posting, now, job.id)
     written = told(session, stored, "submit", _text_of(job, len(missing)), now)
     return Written(job, True, missing, written.events[0])
+
+
+def _check_name(session: Session, new: NewJob) -> None:
+    if (row := session.row(sql.SESSION, owner=new.owner, session=new.session)) is not None:
+        raise Conflict(
+            f"there is a session {new.session!r} already: job {job_of(row).id}",
+            hint="use that one, or stop it first",
+        )
+
+
+def sessions(session: Session, owner: OwnerId, name: str) -> list[JobRecord]:
+    """Those that are not over, newest first; with a name the latest of that name."""
+    if name:
+        rows = session.rows(sql.LAST_SESSION, owner=owner, session=name, limit=1)
+        return [job_of(row) for row in rows]
+    return [job_of(row) for row in session.rows(sql.SESSIONS, owner=owner)]
 
 
 def _insert(session: Session, job: JobRecord, new: NewJob) -> int:
@@ -119,6 +137,7 @@ def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
         submitted_at=now,
         ready=ready,
         batch=new.batch,
+        session=new.session,
         summary=encode(summary),
         code_digest=summary.code_digest,
     )

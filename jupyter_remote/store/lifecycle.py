@@ -340,7 +340,13 @@ def expire(
 
 
 # --- cancel ----------------------------------------------------------------------------------
-def cancel(job: JobRecord, attempt: AttemptRecord | None, now: float, force: bool) -> Step:
+def cancel(
+    job: JobRecord,
+    attempt: AttemptRecord | None,
+    now: float,
+    force: bool,
+    why: str = "by the user",
+) -> Step:
     """Before it started: CANCELLED, free. Running: the flag, for its worker to act on."""
     if job.state in TERMINAL:
         raise Conflict(f"job {job.id} is {job.state.value} already")
@@ -358,7 +364,7 @@ def cancel(job: JobRecord, attempt: AttemptRecord | None, now: float, force: boo
     return _step(
         job,
         "cancel",
-        f"cancelled by the user before it started: {free}",
+        f"cancelled {why} before it started: {free}",
         attempt=_ended(attempt, AttemptState.REVOKED, now) if attempt else None,
         cancel_requested=True,
         cancel_requested_at=now,

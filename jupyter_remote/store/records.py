@@ -70,6 +70,7 @@ _PLAIN = (
     "submitted_at",
     "summary",
     "code_digest",
+    "session",
 )
 _NAMES = (*_PLAIN, *MUTABLE, *_LIMITS)
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; ``migrations/versions`` holds the way there."""
 
 metadata = MetaData(
@@ -88,6 +88,7 @@ job = Table(
     _time("submitted_at", null=False),
     Column("summary", LargeBinary),
     _text("code_digest", server_default=""),
+    _text("session", server_default=""),  # kind session: its name; cells: the id of theirs
     # From here on: what transitions change.
     _text("state"),
     _flag("cancel_requested"),
@@ -133,6 +134,14 @@ Index(
     job.c.owner,
     job.c.code_digest,
     **_only("state = 'succeeded' AND code_digest <> ''"),
+)
+# One session of each name at a time.
+Index(
+    "uq_job_session",
+    job.c.owner,
+    job.c.session,
+    unique=True,
+    **_only("kind = 'session' AND ended_at IS NULL"),
 )
 Index(
     "ix_job_waiting",

@@ -88,6 +88,14 @@ FIND = (
     .limit(_p("limit"))
     .offset(_lit(0))
 )
+_sessions = _lean.where(
+    job.c.owner == _p("owner"), job.c.kind == _lit("session")
+).order_by(job.c.seq.desc())  # fmt: skip
+SESSIONS = _sessions.where(job.c.ended_at.is_(None))
+SESSION = SESSIONS.where(job.c.session == _p("session"))
+LAST_SESSION = (
+    _sessions.where(job.c.session == _p("session")).limit(_p("limit")).offset(_lit(0))
+)  # fmt: skip
 _queued = _lean.where(job.c.state == _lit("queued"), job.c.ready == _lit(1)).order_by(job.c.seq)
 QUEUED_SINGLE = _queued.where(job.c.batch.is_(None)).limit(_p("limit")).offset(_lit(0))
 QUEUED_BATCH = _queued.where(job.c.batch.is_not(None)).limit(_p("limit")).offset(_lit(0))

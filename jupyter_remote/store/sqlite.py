@@ -153,6 +153,10 @@ class SqliteStore:
         with self._read() as session:
             return jobs.listed(session, owner, states, client, batch, limit, before)
 
+    def sessions(self, owner: OwnerId, name: str = "") -> list[JobRecord]:
+        with self._read() as session:
+            return jobs.sessions(session, owner, name)
+
     def history(self, job: JobId) -> list[History]:
         with self._read() as session:
             return jobs.history(session, job)
@@ -192,9 +196,16 @@ class SqliteStore:
         with self._write() as session:
             return attempts.release(session, job, epoch, now, why)
 
-    def cancel(self, job: JobId, owner: OwnerId, now: float, force: bool = False) -> Changed:
+    def cancel(
+        self,
+        job: JobId,
+        owner: OwnerId,
+        now: float,
+        force: bool = False,
+        why: str = "by the user",
+    ) -> Changed:
         with self._write() as session:
-            return attempts.cancel(session, job, owner, now, force)
+            return attempts.cancel(session, job, owner, now, force, why)
 
     def renew_leases(self, now: float, lease_s: float) -> int:
         with self._write() as session:

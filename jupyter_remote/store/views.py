@@ -104,6 +104,7 @@ def view_of(
         money=money_of(job, now),
         client=job.client,
         batch=job.batch,
+        session=job.session,
         attempt=job.epoch,
         worker=job.worker or "",
         submitted_at=job.submitted_at,

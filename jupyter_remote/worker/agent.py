@@ -38,6 +38,7 @@ from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.link import Address, Link
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Gpus, oom_kills, processes
+from jupyter_remote.worker.session_attempt import CellAttempt, SessionAttempt
 from jupyter_remote.worker.slots import Kernels, Launcher
 from jupyter_remote.worker.spill import GIB
 from jupyter_remote.worker.transfer import Transfer
@@ -198,12 +199,13 @@ class Agent:
         key = (assign.job, assign.epoch)
         if key in self._attempts:
             return  # said twice
-        busy = sum(not attempt.freed for attempt in self._attempts.values())
-        if self._draining or busy >= self._config.slots:
+        busy = sum(attempt.takes_slot for attempt in self._attempts.values())
+        full = busy >= self._config.slots and not assign.aside
+        if self._draining or full:
             why = "draining" if self._draining else "no free slot"
             self._link.ask(lambda req: Release(req=req, job=key[0], epoch=key[1], reason=why))
             return
-        attempt = self._attempts[key] = Attempt(assign, self._means)
+        attempt = self._attempts[key] = _kind_of(assign)(assign, self._means)
         attempt.task.add_done_callback(lambda task: self._over(key, task))
 
     def _over(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
@@ -253,6 +255,12 @@ class Agent:
         if alone_s > (ALONE_LOCAL_S if local else ALONE_S):
             log.info("no server for %d s", alone_s)
             self._ended.set()
+
+
+def _kind_of(assign: Assign) -> type[Attempt]:
+    if assign.spec.kind == "session":
+        return SessionAttempt
+    return CellAttempt if assign.spec.session else Attempt
 
 
 def _new_name() -> str:

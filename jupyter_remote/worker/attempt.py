@@ -68,6 +68,11 @@ class Attempt:
         )
         self.task = asyncio.create_task(self._live())
 
+    @property
+    def takes_slot(self) -> bool:
+        """Of the agent's slots."""
+        return not self.freed and not self._assign.aside
+
     # -- what the agent says
     def cancel(self, how: str) -> None:
         """``interrupt`` or ``kill``, from the server."""
@@ -144,13 +149,18 @@ class Attempt:
             await self._means.transfer.place(file, folder)
         paths = await self._paths()
         self._kernel = await shelf.take(self._assign.owner if spec.kind == "call" else None)
+        return self._message(folder, paths)
+
+    def _message(self, folder: Path, paths: dict[str, str]) -> channel.Run:
+        transfer = self._means.transfer
         return channel.Run(
             job=self._assign.job,
             epoch=self._assign.epoch,
-            spec=spec,
+            spec=self._assign.spec,
             folder=str(folder),
             paths=paths,
-            spool=str(self._means.transfer.spool),
+            spool=str(transfer.spool),
+            blobs=str(transfer.blobs or ""),
             rate_ucredits_per_h=self._assign.rate_ucredits_per_h,
             started_at=self._clock.now(),
         )
@@ -200,20 +210,32 @@ class Attempt:
         self._oom_kills = self._means.oom_kills
         self._running = True
         self._sample_at = self._clock.monotonic() + FIRST_SAMPLE_S
-        kernel.listener = self._hear
+        self._listen_to(kernel)
         kernel.ended.add_done_callback(self._ended)
         await kernel.send(msgspec.structs.replace(run, budget_left_ucredits=self._budget_left))
-        self._shelf().ensure()
+        self._make_ready()
         try:
             return await self._over
         finally:
             kernel.ended.remove_done_callback(self._ended)
+
+    def _listen_to(self, kernel: Kernel) -> None:
+        kernel.listener = self._hear
+
+    def _make_ready(self) -> None:
+        """For the next job."""
+        self._shelf().ensure()
 
     def _ended(self, how: asyncio.Future[str]) -> None:
         if not self._over.done():
             self._over.set_result(how.result())
 
     # -- what the kernel says
+    async def hear(self, message: channel.FromKernel) -> None:
+        """What came while this was what runs in a session."""
+        if not self.task.done():
+            await self._hear(message)
+
     async def _hear(self, message: channel.FromKernel) -> None:
         """Called by the kernel's reader, which waits for this to return."""
         if self._over.done():
@@ -302,7 +324,7 @@ class Attempt:
         self._show(self._folding.end(self._clock.monotonic()))
         stop, result = self._supervisor.stop, None
         if isinstance(how, channel.Finished):
-            end = verdict.of_finished(how, stop)
+            end = self._verdict(how)
             if stop is None and not how.retire and self._assign.spec.kind == "call":
                 self._put_back_kernel(self._assign.owner)
             result, end = await self._save(how, end)
@@ -310,6 +332,9 @@ class Attempt:
             oom = oom_kills() > self._oom_kills
             end = verdict.of_death(how, stop, oom, self._spill.last(verdict.LAST_WORDS))
         await self._deliver(end, result, await self._save_log())
+
+    def _verdict(self, finished: channel.Finished) -> Verdict:
+        return verdict.of_finished(finished, self._supervisor.stop)
 
     async def _save(
         self, finished: channel.Finished, end: Verdict

@@ -28,9 +28,22 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True, tag="run", kw_only=Tr
     folder: str  # the job's working folder; files are there already
     paths: dict[str, str] = {}  # digest → path of a file to map
     spool: str = ""  # where to write large result segments
+    blobs: str = ""  # folder of the blob store if it is on this machine
+    address: str = ""  # session: where to listen
     budget_left_ucredits: int | None = None
     rate_ucredits_per_h: int = 0
     started_at: float = 0.0
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """Agent → kernel: the session is over."""
+
+
+class Placed(msgspec.Struct, frozen=True, omit_defaults=True, tag="placed"):
+    """Agent → kernel: the answer to :class:`Fetch` and :class:`Give`."""
+
+    path: str = ""  # of what was to be fetched
+    problem: str = ""
 
 
 class Input(msgspec.Struct, frozen=True, tag="input"):
@@ -99,6 +112,32 @@ class Spooled(msgspec.Struct, frozen=True):
     file: str  # bare name in Run.spool; empty: unchanged, the blob with this digest is there
 
 
+class Listening(msgspec.Struct, frozen=True, tag="listening"):
+    """Kernel → agent: clients that know the key may call at this address."""
+
+    address: str
+    key: str
+
+
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn"):
+    """Kernel → agent: what follows is of this job, which runs in the session."""
+
+    job: str = ""  # empty: of none
+    epoch: int = 0
+
+
+class Fetch(msgspec.Struct, frozen=True, tag="fetch"):
+    """Kernel → agent: a client's call has this segment beside it."""
+
+    segment: Segment
+
+
+class Give(msgspec.Struct, frozen=True, tag="give"):
+    """Kernel → agent: a client is to be given these segments."""
+
+    spooled: list[Spooled]
+
+
 class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", kw_only=True):
     """Kernel → agent: the code ended and the namespace was packed."""
 
@@ -114,8 +153,15 @@ class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", 
     retire: bool = False  # something of the job is still in the process: threads, child processes
 
 
-ToKernel = Run | Input | Comm
-FromKernel = Ready | Out | Text | Progress | Stage | Ask | Finished
+ToKernel = Run | Input | Comm | Stop | Placed
+FromKernel = (
+    Ready | Out | Text | Progress | Stage | Ask | Finished | Listening | Turn | Fetch | Give
+)
+
+
+def with_address(run: Run, address: str) -> Run:
+    """The same for a session, which listens there."""
+    return msgspec.structs.replace(run, address=address)
 
 
 def pack(message: ToKernel | FromKernel) -> bytes:

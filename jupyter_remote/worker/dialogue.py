@@ -38,8 +38,11 @@ class Dialogue:
                 self._inbox.fill()
             except EOFError:  # nobody is left to run for
                 os._exit(1)
-            while isinstance(message := self._inbox.take(), channel.Comm):
-                came.append(message)
+            while (message := self._inbox.take()) is not None:
+                if isinstance(message, channel.Comm):
+                    came.append(message)
+                else:
+                    self._inbox.later.append(message)
         for comm in came:
             self.serve_comm(comm)
 
@@ -76,6 +79,8 @@ class Dialogue:
                     return _answer(prompt, message)
                 if isinstance(message, channel.Comm):
                     self._early.append(message)
+                elif message is not None:
+                    self._inbox.later.append(message)
         finally:
             while self._early:
                 self.serve_comm(self._early.pop(0))

@@ -70,6 +70,14 @@ class Surroundings:
         roots = [str(Path(folder, root)) for root in module_roots(files)]
         sys.path[:] = [*dict.fromkeys([folder, *roots]), *(p for p in self._path if p)]
 
+    def add(self, folder: str, files: list[FileRef]) -> None:
+        """Before a cell of a session, which goes on in the working folder that it chose."""
+        if files:
+            importlib.invalidate_caches()
+        for root in module_roots(files):
+            if (path := str(Path(folder, root))) not in sys.path:
+                sys.path.insert(0, path)
+
     @property
     def folders(self) -> Collection[str]:
         """Of this job, and of earlier ones whose modules this process still has."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections import deque
 
 import msgspec
 
@@ -18,12 +19,17 @@ class Inbox:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._data = bytearray()
+        self.later: deque[channel.ToKernel] = deque()  # read while something else was expected
 
     def fileno(self) -> int:
         return self._sock.fileno()
 
     def read(self) -> channel.ToKernel:
         """The next message. Raises EOFError when the agent is gone."""
+        return self.later.popleft() if self.later else self.next()
+
+    def next(self) -> channel.ToKernel:
+        """The same, of what was not read yet."""
         while (message := self.take()) is None:
             self.fill()
         return message

@@ -13,9 +13,10 @@ import inspect
 import os
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -44,6 +45,9 @@ from jupyter_remote.worker.outputs import Stream, Writer
 from jupyter_remote.worker.process_state import ProcessState, stop_timers, users_threads
 from jupyter_remote.worker.tail import Tail
 
+if TYPE_CHECKING:
+    from jupyter_remote.worker.session import Session
+
 CANCEL_S = 0.2  # for asyncio tasks that a job left behind
 
 
@@ -53,34 +57,36 @@ class KernelProcess:
     def __init__(self, sock: socket.socket, kernel: shell.JobKernel, fds: list[int]) -> None:
         """``fds``: see ``remains``."""
         self._pid = os.getpid()
-        self._inbox = Inbox(sock)
+        self.inbox = Inbox(sock)
         self._kernel: Any = kernel
         self._shell: Any = kernel.shell
-        self._interrupts = Interrupts()
-        self._interrupts.install()
+        self.interrupts = Interrupts()
+        self.interrupts.install()
         tail_fd, *pipes = fds
-        self._writer = Writer(sock, Tail(tail_fd))
+        self.writer = Writer(sock, Tail(tail_fd))
         faulthandler.enable(tail_fd, all_threads=False)
-        self._capture = Capture(self._writer, pipes)
+        self._capture = Capture(self.writer, pipes)
         self._streams = [
-            Stream(self._writer, name, fd, self._capture.drain)
+            Stream(self.writer, name, fd, self._capture.drain)
             for fd, name in ((1, "stdout"), (2, "stderr"))
         ]
-        self._bars = progress.Hooks(lambda bar: self._writer.send(channel.Progress(bar)))
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._dialogue = Dialogue(
-            self._inbox, kernel, self._writer, self._interrupts, self._capture.drain
+        self._bars = progress.Hooks(lambda bar: self.writer.send(channel.Progress(bar)))
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.dialogue = Dialogue(
+            self.inbox, kernel, self.writer, self.interrupts, self._capture.drain
         )
         self._connect()
+        self.used_at = time.monotonic()  # by a cell of a session
+        self._session: Session | None = None
         self._surroundings = hygiene.Surroundings()
         self._state = ProcessState(self._shell, tail_fd)
 
     def _connect(self) -> None:
-        self._kernel.session.connect(self._writer)
+        self._kernel.session.connect(self.writer)
         self._kernel.session.pid = self._pid
         self._kernel.set_parent([], _request("call"))  # an Output widget asks for its id
-        self._kernel.ask = self._dialogue.ask
-        self._shell.interrupts = self._interrupts
+        self._kernel.ask = self.dialogue.ask
+        self._shell.interrupts = self.interrupts
         sys.stdout, sys.stderr = self._streams
         warnings.filterwarnings("ignore", "To exit: use", UserWarning)
         self._bars.install()
@@ -89,34 +95,62 @@ class KernelProcess:
     # --- serving -----------------------------------------------------------------------------
     def serve(self) -> None:
         """Take messages until the agent hangs up."""
-        self._writer.send(channel.Ready(pid=self._pid, python=sys.version.split()[0]), urgent=True)
+        self.writer.send(channel.Ready(pid=self._pid, python=sys.version.split()[0]), urgent=True)
         while True:
             try:
-                message = self._inbox.read()
+                message = self.inbox.read()
             except EOFError:
                 return
             if isinstance(message, channel.Run):
                 self._serve_run(message)
             elif isinstance(message, channel.Comm):
-                self._dialogue.serve_comm(message)
+                self.dialogue.serve_comm(message)
 
     def _serve_run(self, run: channel.Run) -> None:
-        finished = self._run(run)
+        finished = self._serve_session(run) if run.spec.kind == "session" else self.attempt(run)
         if os.getpid() != self._pid:  # user code forked, and its child came back from the job
             os._exit(0)
         self._close_loop()
-        inside.job.say_bars()
-        self._bars.close_all()
-        self._capture.finish()
-        self._kernel.session.widgets.end()
-        self._writer.settle(None)
+        self.settle()
         if hygiene.has_children() or users_threads():
             finished = msgspec.structs.replace(finished, retire=True)
         if run.spec.kind == "call":
             self._surroundings.keep_sources()
-        self._writer.send(finished, urgent=True)
-        self._writer.flush()
+        self.writer.send(finished, urgent=True)
+        self.writer.flush()
         self._clean_up()
+
+    def settle(self) -> None:
+        """After a job, or a call: all that it has shown is on its way."""
+        inside.job.say_bars()
+        self._bars.close_all()
+        self._capture.finish()
+        self._kernel.session.widgets.end()
+        self.writer.settle(None)
+
+    def _serve_session(self, run: channel.Run) -> channel.Finished:
+        """Until it is over. Interrupts are for its calls."""
+        from jupyter_remote.worker.session import Session
+
+        try:
+            self._prepare(run)
+            self._session = Session(self, run)
+            self._stage(Stage.EXECUTING)
+            detail = self._session.serve()
+        except Exception as error:
+            return self._finished(run, error, None)
+        return msgspec.structs.replace(self._finished(run, None, None), detail=detail)
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        """Of user code."""
+        names: dict[str, Any] = self._shell.user_ns
+        return names
+
+    @property
+    def compiler(self) -> Any:
+        """Knows the sources of cells."""
+        return self._shell.compile
 
     def _clean_up(self) -> None:
         self._state.put_back()
@@ -127,20 +161,20 @@ class KernelProcess:
 
     def _close_loop(self) -> None:
         """Tasks that a job left behind do not go on in the next one."""
-        if self._loop is None or self._loop.is_running():
+        if self.loop is None or self.loop.is_running():
             return
-        if tasks := asyncio.all_tasks(self._loop):
+        if tasks := asyncio.all_tasks(self.loop):
             for task in tasks:
                 task.cancel()
-            self._loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_S))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
-        self._loop = None
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_S))
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+        self.loop = None
 
-    def _run(self, run: channel.Run) -> channel.Finished:
+    def attempt(self, run: channel.Run) -> channel.Finished:
         """Run a job. Whatever happens in it, the answer says it."""
         try:
-            with self._interrupts.allowed():
+            with self.interrupts.allowed():
                 return self._finished(run, *self._attempt(run))
         except KeyboardInterrupt as error:  # outside of user code, while values were packed
             return self._finished(run, error, None)
@@ -167,7 +201,7 @@ class KernelProcess:
             job=run.job,
             epoch=run.epoch,
             ok=error is None,
-            error=None if error is None else self._failure(error),
+            error=None if error is None else self.failure(error),
             interrupted=issubclass(type(error), KeyboardInterrupt),
             result=result,
             spooled=[] if home is None else home.spooled,
@@ -175,19 +209,22 @@ class KernelProcess:
             detail=str(error) if mismatch else "",
         )
 
-    def _failure(self, error: BaseException) -> RemoteFailure:
+    def failure(self, error: BaseException) -> RemoteFailure:
         show = failure.shown_by(self._shell, self._surroundings.folders)
         return failure.failure_of(error, show)
 
     def _prepare(self, run: channel.Run) -> None:
-        self._surroundings.enter(run.folder, run.spec.files)
+        if self._session is None:
+            self._surroundings.enter(run.folder, run.spec.files)
+        else:
+            self._surroundings.add(run.folder, run.spec.files)
         sys.stdout, sys.stderr = self._streams
         self._bars.active = run.spec.quiet_progress
         left = run.budget_left_ucredits
         inside.job.begin(
             run.job,
             run.epoch,
-            self._bars.relay if run.spec.quiet_progress else None,
+            self.relay_bars(run.spec.quiet_progress),
             budget_usd=None if left is None else meter.usd_of(left),
             usd_per_h=meter.usd_of(run.rate_ucredits_per_h),
         )
@@ -198,6 +235,10 @@ class KernelProcess:
         if run.spec.filename and run.spec.name:
             compiler.names[run.spec.filename] = run.spec.name
 
+    def relay_bars(self, as_data: bool) -> Callable[[wire.Bar], None] | None:
+        """Where bars of :mod:`inside` go; None: they are printed."""
+        return self._bars.relay if as_data else None
+
     # --- kinds of jobs -----------------------------------------------------------------------
     def _cell(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
         namespace: Namespace = self._shell.user_ns
@@ -207,13 +248,13 @@ class KernelProcess:
         state: ambient.State = {}
         self._stage(Stage.EXECUTING)
         try:
-            error = self._run_on_loop(self._with_ambient(run, state))
+            error = self.run_on_loop(self._with_ambient(run, state))
         except KeyboardInterrupt as interrupt:  # it came between two steps of user code
             error = interrupt
         stop_timers()
         if run.spec.value_as and error is None:
             namespace[run.spec.value_as] = self._shell.last_execution_result.result
-        self._writer.settle(error)
+        self.writer.settle(error)
         self._stage(Stage.SAVING_RESULT)
         try:
             return error, _without_bars(cell.home(run, state), namespace)
@@ -226,13 +267,13 @@ class KernelProcess:
         ambient.apply(run.spec.ambient, importing=True)
         before = ambient.present()
         try:
-            return await self._execute(run)
+            return await self.execute(run.job, run.spec.code)
         finally:
             state.update(ambient.changed(before))
 
-    async def _execute(self, run: channel.Run) -> BaseException | None:
+    async def execute(self, id: str, code: str) -> BaseException | None:
         """Run a cell through ipykernel's own ``execute_request``; its exception, if any."""
-        parent = _request(run.job, run.spec.code)
+        parent = _request(id, code)
         self._kernel.set_parent([], parent)
         await self._kernel.execute_request(None, [], parent)
         result = self._shell.last_execution_result
@@ -244,7 +285,7 @@ class KernelProcess:
         function = open_parcel(run.spec.function, run, namespace)
         args, kwargs = open_parcel(run.spec.inputs, run, namespace) or ((), {})
         context = contextvars.copy_context()  # what it sets there is not for the next call
-        value = self._in_shell(lambda: context.run(function, *args, **kwargs))
+        value = self.in_shell(lambda: context.run(function, *args, **kwargs))
         try:
             packed = values.pack(
                 value, namespace=namespace, names=[name_info("", value)], chunked=False
@@ -265,7 +306,7 @@ class KernelProcess:
         sys.argv[:] = [filename]
         code = compile(run.spec.code, filename, "exec", dont_inherit=True)
         try:
-            self._in_shell(lambda: exec(code, namespace))
+            self.in_shell(lambda: exec(code, namespace))
         except SystemExit as error:
             return (error if error.code else None), None
         return None, None
@@ -276,8 +317,8 @@ class KernelProcess:
         data = open_parcel(run.spec.inputs, run, {})
         executed, error = notebook_job.execute(
             data,
-            self._writer,
-            self._interrupts,
+            self.writer,
+            self.interrupts,
             name=run.spec.name,
             bars=run.spec.quiet_progress,
         )
@@ -290,14 +331,14 @@ class KernelProcess:
         "notebook": _notebook,
     }
 
-    def _in_shell(self, function: Callable[[], Any]) -> Any:
+    def in_shell(self, function: Callable[[], Any]) -> Any:
         """Call a function as a cell would: figures are shown, ``input`` asks, ``await`` works."""
         events = self._shell.events
         with self._shell.builtin_trap, self._kernel.asking():
             try:
                 value = function()
                 if inspect.iscoroutine(value):
-                    value = self._run_on_loop(self._awaited(value))
+                    value = self.run_on_loop(self._awaited(value))
                 return value
             finally:
                 stop_timers()
@@ -305,26 +346,26 @@ class KernelProcess:
 
     async def _awaited(self, coroutine: Any) -> Any:
         what = Interruptible(coroutine)
-        with self._interrupts.waiting(asyncio.get_running_loop(), what):
+        with self.interrupts.waiting(asyncio.get_running_loop(), what):
             return await what
 
     # --- while user code runs ----------------------------------------------------------------
-    def _run_on_loop(self, coroutine: Any) -> Any:
+    def run_on_loop(self, coroutine: Any) -> Any:
         """Run ``coroutine``; comm messages are served whenever it awaits."""
-        if self._loop is None:
+        if self.loop is None:
             from tornado.ioloop import IOLoop
 
-            self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self._loop)
+            self.loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self.loop)
             self._kernel.io_loop = IOLoop.current()
-        self._loop.add_reader(self._inbox.fileno(), self._dialogue.read_comms)
+        self.loop.add_reader(self.inbox.fileno(), self.dialogue.read_comms)
         try:
-            return self._loop.run_until_complete(coroutine)
+            return self.loop.run_until_complete(coroutine)
         finally:
-            self._loop.remove_reader(self._inbox.fileno())
+            self.loop.remove_reader(self.inbox.fileno())
 
     def _stage(self, stage: Stage) -> None:
-        self._writer.send(channel.Stage(stage))
+        self.writer.send(channel.Stage(stage))
 
 
 def _without_bars(home: Home, namespace: Namespace) -> Home:

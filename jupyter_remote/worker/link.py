@@ -21,6 +21,7 @@ from jupyter_remote.wire import (
     PROTOCOL,
     Answer,
     Hello,
+    Listening,
     ServerMessage,
     Welcome,
     WorkerMessage,
@@ -94,6 +95,12 @@ class Link:
         self._waiting[self._req] = on_answer
         self._queue.append(_encode(make(self._req)))
         self._queued.set()
+
+    def tell(self, message: Listening) -> None:
+        """Send what is not answered; nothing while there is no connection."""
+        if self.up:
+            self._queue.append(_encode(message))
+            self._queued.set()
 
     def ask(self, make: Make, at_once: OnAnswer | None = None) -> asyncio.Future[Answer | None]:
         """Send a request; the answer comes later, None if the connection was lost.

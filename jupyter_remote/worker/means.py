@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from jupyter_remote.clock import Clock
 from jupyter_remote.worker.folding import Bounds
@@ -16,10 +16,14 @@ from jupyter_remote.worker.metrics import Gpus
 from jupyter_remote.worker.slots import Kernels
 from jupyter_remote.worker.transfer import Transfer
 
+if TYPE_CHECKING:
+    from jupyter_remote.worker.session_attempt import SessionAttempt
+
 SPARE_FOLDERS = 8
 
 
-class Means(msgspec.Struct, kw_only=True):
+@dataclass(kw_only=True)
+class Means:
     """Made by the agent; ``heartbeat_s`` and ``dead_man_s`` are what the server says."""
 
     link: Link
@@ -34,9 +38,11 @@ class Means(msgspec.Struct, kw_only=True):
     heartbeat_s: float = 5.0
     dead_man_s: float = 30.0
     oom_kills: int = 0  # a moment ago
-    folders: list[
-        Path
-    ] = []  # empty ones, to be used again: making and removing costs a millisecond
+    sessions: dict[str, SessionAttempt] = field(
+        default_factory=dict
+    )  # those that run here, by their job
+    # empty ones, to be used again: making and removing costs a millisecond
+    folders: list[Path] = field(default_factory=list)
 
     def folder(self, name: str) -> Path:
         """An empty folder. Raises OSError."""

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -31,7 +31,24 @@ PENDING_CHARS = 4 * 1024 * 1024  # whoever prints waits while more than this is 
 NO_TEXT = [""]
 ELSEWHERE = "-"  # before the name of a stream whose text something else shows
 
-Item = channel.FromKernel | list[str]  # a message; or text: the stream's name, then pieces
+
+class Receiver(Protocol):
+    """Whom output goes to instead of the agent: the client of a call in a session."""
+
+    def deliver(self, messages: list[channel.FromKernel]) -> None:
+        """Called by the thread that sends."""
+        ...
+
+
+class _To:
+    """In the queue: what follows goes to this receiver; None: to the agent."""
+
+    def __init__(self, receiver: Receiver | None) -> None:
+        self.receiver = receiver
+
+
+# a message; or text: the stream's name, then pieces
+Item = channel.FromKernel | list[str] | _To
 
 
 def to_json(value: Any) -> bytes:
@@ -61,6 +78,9 @@ class Writer:
         self._text = NO_TEXT  # the last of them if that is text
         self._chars = 0
         self._deferred: tuple[channel.Out, object] | None = None
+        self._receiver: Receiver | None = None
+        self._last: Receiver | None = None  # of whom the last item in the queue is for
+        self._sending: Receiver | None = None
         self._some = threading.Event()
         self._urgent = threading.Event()
         self._room = threading.Event()
@@ -92,10 +112,20 @@ class Writer:
                 run = self._text = [kind, text]
                 self._put(run)
             self._chars += len(text)
-            if self._tail is not None:
+            if self._tail is not None and self._receiver is None:
                 self._tail.add(name, text)
         if self._full():
             self._wait_for_room()
+
+    def turn(self, receiver: Receiver | None) -> None:
+        """What is said from now on goes to ``receiver``; None: to the agent."""
+        with self._lock:
+            self._receiver, self._text = receiver, NO_TEXT
+
+    @property
+    def idle(self) -> bool:
+        """All that was said is sent."""
+        return self._empty.is_set()
 
     def read(self, fd: int, name: str) -> bytes:
         """What is in a pipe, ``READ_BYTES`` at most; it has to be said next."""
@@ -125,6 +155,9 @@ class Writer:
         self._empty.wait(FLUSH_S)
 
     def _put(self, item: Item) -> None:
+        if self._receiver is not self._last:
+            self._last = self._receiver
+            self._items.append(_To(self._receiver))
         if self._deferred is not None:
             self._items.append(self._deferred[0])
             self._deferred = None
@@ -154,27 +187,41 @@ class Writer:
         while True:
             self._some.wait()
             self._urgent.wait(max(LEAD_S, sent_at + GATHER_S - time.monotonic()))
-            try:
-                self._sock.sendall(self._take())
-            except OSError:
-                self._on_gone()
-                return
+            for receiver, messages in self._take():
+                if receiver is not None:
+                    receiver.deliver(messages)
+                    continue
+                try:
+                    self._sock.sendall(b"".join(map(_packed, messages)))
+                except OSError:
+                    self._on_gone()
+                    return
             sent_at = time.monotonic()
             self._room.set()
             with self._lock:
                 if not self._items:
                     self._empty.set()
 
-    def _take(self) -> bytes:
+    def _take(self) -> list[tuple[Receiver | None, list[channel.FromKernel]]]:
         with self._lock:
             items, self._items = self._items, []
             self._text, self._chars = NO_TEXT, 0
             self._some.clear()
             self._urgent.clear()
-            messages = list(messages_of(items))
+            batches = self._batches(items)
             if self._tail is not None:
-                self._tail.depart(sum(map(channel.text_bytes, messages)))
-        return b"".join(map(_packed, messages))
+                ours = (m for receiver, batch in batches if receiver is None for m in batch)
+                self._tail.depart(sum(map(channel.text_bytes, ours)))
+        return batches
+
+    def _batches(self, items: list[Item]) -> list[tuple[Receiver | None, list[channel.FromKernel]]]:
+        batches, begin = [], 0
+        for at, item in enumerate(items):
+            if isinstance(item, _To):
+                batches.append((self._sending, list(messages_of(items[begin:at]))))
+                self._sending, begin = item.receiver, at + 1
+        batches.append((self._sending, list(messages_of(items[begin:]))))
+        return [batch for batch in batches if batch[1]]
 
 
 def _packed(message: channel.FromKernel) -> bytes:
@@ -195,6 +242,8 @@ def _packed(message: channel.FromKernel) -> bytes:
 def messages_of(items: Iterable[Item]) -> Iterator[channel.FromKernel]:
     """Messages for ``items``, none of them with more than ``PIECE_CHARS`` of text."""
     for item in items:
+        if isinstance(item, _To):
+            continue
         if not isinstance(item, list):
             yield item
             continue

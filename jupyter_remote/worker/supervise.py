@@ -36,7 +36,7 @@ class Supervisor:
     def __init__(self, *, grace_s: float, dead_man_s: float, now: float) -> None:
         self.stop: Stop | None = None
         self.abandoned = False
-        self._grace_s = grace_s
+        self.grace_s = grace_s
         self._dead_man_s = dead_man_s
         self._alive_at = now  # when the last beat that was acknowledged was sent
         self._limit_at: float | None = None
@@ -114,7 +114,7 @@ class Supervisor:
     def _interrupt(self, stop: Stop, now: float) -> Action:
         if self._interrupted or self._killed:
             return Action.NOTHING
-        self.stop, self._interrupted, self._kill_at = stop, True, now + self._grace_s
+        self.stop, self._interrupted, self._kill_at = stop, True, now + self.grace_s
         return Action.INTERRUPT
 
     def kill(self, stop: Stop) -> Action:

@@ -56,6 +56,11 @@ class Transfer:
         self._spool = Path(spool) if here else None
 
     @property
+    def blobs(self) -> Path | None:
+        """The blob store's folder, if it is on this machine."""
+        return self._blobs
+
+    @property
     def spool(self) -> Path:
         """Where a kernel writes large results."""
         return self._spool or self._own_spool

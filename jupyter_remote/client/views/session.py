@@ -1,0 +1,69 @@
+"""One worker by its name: a namespace that lasts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jupyter_remote import remotely
+from jupyter_remote.client.views.group import Group
+from jupyter_remote.client.views.proxy import Proxy
+from jupyter_remote.client.views.variables import Variables
+from jupyter_remote.client.views.view import DirectView
+
+if TYPE_CHECKING:
+    from jupyter_remote.client.job import Job
+
+FETCHED_BYTES = 64 * 1024 * 1024  # of a proxy's parts, unasked
+
+
+class Session(DirectView):
+    """A view over one worker. ``session["a"]`` fetches, ``session["a"] = 1`` sends."""
+
+    def __init__(self, group: Group, name: str) -> None:
+        super().__init__(group, 0)
+        self.name = name
+
+    def __repr__(self) -> str:
+        job = self.job
+        return f"<Session {self.name!r} on {job.machine}: {job.status}>"
+
+    @property
+    def job(self) -> Job:
+        """Its job: status, cost, history, and ``cancel()``."""
+        return self._group.engines[0].job
+
+    @property
+    def alive(self) -> bool:
+        """Can it take calls?"""
+        return self._group.engines[0].alive
+
+    @property
+    def cost(self) -> float:
+        """USD so far; the time that it waits is paid, too."""
+        return self.job.cost
+
+    def stop(self) -> None:
+        """End it. What it holds is lost."""
+        self._group.stop(self._group.engines)
+
+    def vars(self) -> Variables:
+        """Name, type, shape, dtype, device and bytes of what it holds. Fetches nothing."""
+        return Variables(self.name, self.apply_sync(remotely.described))
+
+    def ref(self, name: str, limit: int = FETCHED_BYTES) -> Proxy:
+        """A stand-in for a value over there: its repr, shape, attributes and slices come from
+        there, the whole only by ``get()``.
+
+        ``limit``: of parts that are fetched unasked, bytes. Raises NameError.
+        """
+        self.apply_sync(remotely.represent, name, False)
+        return Proxy(self, name, limit)
+
+    def complete(self, code: str, position: int | None = None) -> list[str]:
+        """Completions over there."""
+        at = len(code) if position is None else position
+        found: list[str] = self.apply_sync(remotely.complete, code, at)
+        return found
+
+    def __contains__(self, name: Any) -> bool:
+        return bool(self.apply_sync(remotely.names_there, [name]))

@@ -1,0 +1,106 @@
+"""The views of one client."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from jupyter_remote import errors
+from jupyter_remote.client.views.balanced import LoadBalancedView
+from jupyter_remote.client.views.engine import Engine, Space
+from jupyter_remote.client.views.group import (
+    IDLE_S,
+    Group,
+    session_job,
+    start_engines,
+)
+from jupyter_remote.client.views.session import Session
+from jupyter_remote.client.views.view import DirectView
+
+if TYPE_CHECKING:
+    from jupyter_remote.client.api import Client
+
+
+_NAME = re.compile(r"[A-Za-z_][\w.-]{0,99}")
+
+
+class Views:
+    """Made at first use, and shared by all copies of a client with other options."""
+
+    def __init__(self, client: Client) -> None:
+        self.space = Space(client._context, client.namespace, about_here())
+        self._groups: list[Group] = []
+        self._default: Group | None = None
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._end = weakref.finalize(self, _close, self._groups, self.space, self._pid)
+
+    def default(self, client: Client) -> Group:
+        """The workers of ``client[...]``: one for each core."""
+        with self._lock:
+            if self._default is None or not self._default.ids:
+                self._default = self.start(client, os.cpu_count() or 1, None, IDLE_S)
+            return self._default
+
+    def start(
+        self, client: Client, n: int, name: str | None, idle_timeout_s: float | None
+    ) -> Group:
+        group = start_engines(client, self.space, n, name, idle_timeout_s)
+        self._groups.append(group)
+        return group
+
+    def direct(self, group: Group, targets: Any = None) -> DirectView:
+        every = [engine.id for engine in group.engines]
+        return DirectView(group, every if targets is None else targets)
+
+    def balanced(self, group: Group, targets: Any = None) -> LoadBalancedView:
+        return LoadBalancedView(group, targets)
+
+    def session(
+        self, client: Client, name: str, idle_timeout_s: float | None, revive: bool
+    ) -> Session:
+        """The session of this name, found or started."""
+        if (
+            not name
+            or len(name) > 100
+            or not name.replace("-", "_").replace(".", "_").isidentifier()
+        ):
+            raise errors.UsageError(
+                f"{name!r} cannot be the name of a session",
+                hint="letters, digits and _ - ., beginning with a letter",
+            )
+        with self._lock:
+            known = self._sessions.get(name)
+            if known is not None and known.alive:
+                return known
+            job = session_job(client, name, idle_timeout_s=idle_timeout_s, revive=revive)
+            group = Group(client, self.space, [Engine(self.space, 0, job)], owned=False)
+            self._groups.append(group)
+            self._sessions[name] = Session(group, name)
+            return self._sessions[name]
+
+    def close(self) -> None:
+        """Stop the workers that nobody could find again; hang up on the others."""
+        self._end()
+
+
+def about_here() -> str:
+    """Who calls, for others who wait for the same session."""
+    name = os.environ.get("JPY_SESSION_NAME") or os.environ.get("JUPYTER_REMOTE_NOTEBOOK") or ""
+    return os.path.basename(name) or f"process {os.getpid()}"
+
+
+def _close(groups: list[Group], space: Space, pid: int) -> None:
+    if os.getpid() != pid:
+        return
+    for group in groups:
+        for engine in group.engines:
+            if group.owned and engine.alive:
+                with contextlib.suppress(errors.JupyterRemoteError):
+                    engine.job.cancel(force=True)
+    space.close()

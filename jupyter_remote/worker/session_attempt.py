@@ -1,0 +1,178 @@
+"""Attempts of sessions, and of cells that run in one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from jupyter_remote import calls, wire
+from jupyter_remote.model import Stage
+from jupyter_remote.worker import channel, verdict
+from jupyter_remote.worker.attempt import Attempt
+from jupyter_remote.worker.means import Means
+from jupyter_remote.worker.slots import Kernel
+from jupyter_remote.worker.supervise import CANCELLED
+from jupyter_remote.worker.transfer import BadInput
+from jupyter_remote.worker.verdict import Verdict
+
+WAITS = "waits for its turn"
+
+
+class SessionAttempt(Attempt):
+    """A kernel that keeps its namespace and takes calls until it is stopped."""
+
+    def __init__(self, assign: wire.Assign, means: Means) -> None:
+        self.turn = asyncio.Lock()  # cells run one after the other, in the order they came
+        self._inner: Attempt | None = None
+        self._inside: dict[tuple[str, int], Attempt] = {}
+        self._listening: wire.Listening | None = None
+        self._questions: set[asyncio.Task[None]] = set()
+        self._sockets: Path | None = None
+        super().__init__(assign, means)
+
+    async def _prepare(self) -> channel.Run:
+        run = await super()._prepare()
+        name = f"jupyter-remote-{self._assign.job}-{self._assign.epoch}"
+        if sys.platform == "linux":
+            address = calls.ABSTRACT + name
+        else:
+            self._sockets = Path(tempfile.mkdtemp(prefix="jr-"))
+            address = str(self._sockets / "s")
+        self._means.sessions[self._assign.job] = self
+        return channel.with_address(run, address)
+
+    @property
+    def where(self) -> tuple[Kernel, Path] | None:
+        """Its kernel and its folder, while it runs."""
+        if not self._running or self._kernel is None or self._folder is None:
+            return None
+        return self._kernel, self._folder
+
+    def enter(self, cell: Attempt, key: tuple[str, int]) -> None:
+        """What the kernel says in turns with this key is the cell's."""
+        self._inside[key] = cell
+
+    def leave(self, key: tuple[str, int]) -> None:
+        self._inside.pop(key, None)
+
+    def resume(self) -> None:
+        super().resume()
+        if self._listening is not None:
+            self._link.tell(self._listening)
+
+    def cancel(self, how: str) -> None:
+        super().cancel(how)
+        if self._running and self._kernel is not None:
+            task = asyncio.create_task(self._kernel.send(channel.Stop()))
+            self._keep(task)
+
+    async def _hear(self, message: channel.FromKernel) -> None:
+        if isinstance(message, channel.Turn):
+            self._inner = self._inside.get((message.job, message.epoch)) if message.job else None
+        elif isinstance(message, channel.Listening):
+            job, epoch = self.key
+            self._listening = wire.Listening(job, epoch, message.address, message.key)
+            self._link.tell(self._listening)
+        elif isinstance(message, channel.Fetch | channel.Give):
+            self._keep(asyncio.create_task(self._answer(message)))
+        elif isinstance(message, channel.Finished) and (message.job, message.epoch) != self.key:
+            if (cell := self._inside.get((message.job, message.epoch))) is not None:
+                await cell.hear(message)
+        elif self._inner is not None:
+            await self._inner.hear(message)
+        else:
+            await super()._hear(message)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._questions.add(task)
+        task.add_done_callback(self._questions.discard)
+
+    async def _answer(self, question: channel.Fetch | channel.Give) -> None:
+        transfer = self._means.transfer
+        path = problem = ""
+        try:
+            if isinstance(question, channel.Fetch):
+                path = await transfer.fetch(question.segment)
+            else:
+                for spooled in question.spooled:
+                    await transfer.give(spooled)
+        except (BadInput, OSError) as error:
+            problem = str(error)
+        if self._kernel is not None:
+            await self._kernel.send(channel.Placed(path, problem))
+
+    def _verdict(self, finished: channel.Finished) -> Verdict:
+        stop = self._supervisor.stop
+        if finished.ok and stop is not None and stop != CANCELLED:
+            return Verdict(outcome="expired", reason=stop.reason, detail=stop.detail)
+        if finished.ok and stop is not None:
+            return Verdict(outcome="cancelled", reason=stop.reason, detail="")
+        return msgspec.structs.replace(super()._verdict(finished), detail=finished.detail)
+
+    async def _clean(self) -> None:
+        self._means.sessions.pop(self._assign.job, None)
+        await super()._clean()
+        if self._sockets is not None:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self._sockets)
+
+
+class CellAttempt(Attempt):
+    """A cell in the namespace of a session. It waits until those before it are done; when it is
+    to stop it is interrupted, and killed, with the session, only when that is asked for."""
+
+    async def _from_start_to_end(self) -> None:
+        session = self._means.sessions.get(self._assign.spec.session)
+        if session is None:
+            await self._deliver(verdict.unprepared("its session is not there any more"))
+            return
+        if session.turn.locked():
+            self._outbox.set_stage(Stage.WAITING, at_once=True)
+        async with session.turn:
+            if (where := session.where) is None:
+                await self._deliver(verdict.unprepared("its session is over"))
+                return
+            self._session = session
+            self._kernel, self._folder = where
+            session.enter(self, self.key)
+            try:
+                await super()._from_start_to_end()
+            finally:
+                session.leave(self.key)
+                self._kernel = self._folder = None
+
+    async def _prepare(self) -> channel.Run:
+        assert self._folder is not None
+        for file in self._assign.spec.files:
+            await self._means.transfer.place(file, self._folder)
+        self._supervisor.grace_s = float("inf")
+        return self._message(self._folder, await self._paths())
+
+    def _listen_to(self, kernel: Kernel) -> None:
+        """The session hears, and passes on what is of this cell."""
+
+    def _make_ready(self) -> None:
+        pass
+
+    def _put_back_kernel(self, owner: str | None = None) -> None:
+        self._kernel = None
+
+    def _retire_kernel(self) -> None:
+        self._kernel = None
+
+    def abandon(self) -> None:
+        """The session goes on."""
+        kernel, self._kernel = self._kernel, None
+        if kernel is not None and self._running:
+            kernel.interrupt()
+        super().abandon()
+
+    async def _clean(self) -> None:
+        self._folder = None
+        await super()._clean()
