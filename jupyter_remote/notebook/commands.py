@@ -32,7 +32,7 @@ class Command(msgspec.Struct, frozen=True):
         return Parser(f"%remote {self.name}", self.summary, self.options, self.words)
 
 
-MODULES = ("commands_backend", "commands_jobs", "commands_code")
+MODULES = ("commands_backend", "commands_jobs", "commands_code", "commands_sessions")
 NAMES = [
     "connect",
     "status",
@@ -54,12 +54,13 @@ NAMES = [
     "attach",
     "result",
     "cancel",
+    "push",
+    "pull",
+    "vars",
+    "sessions",
+    "stop",
 ]
 LATER = {
-    **dict.fromkeys(
-        ("push", "pull", "vars", "sessions", "stop"),
-        "persistent namespaces are not available on this backend yet",
-    ),
     "budget": "budgets are not available on this backend yet; --max-cost limits one job",
     "rerun": "repeating a job from its receipt is not available on this backend yet",
     "debug": "the remote debugger is not available on this backend yet",

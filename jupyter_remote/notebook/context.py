@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote import settings
 from jupyter_remote.notebook.options import RUN_PARSER, RunOptions, run_options
+from jupyter_remote.notebook.shipped import Shipped
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
@@ -29,6 +30,9 @@ class Context:
         self._client: Client | None = None
         self._pump: Pump | None = None
         self._lock = threading.Lock()
+        self.session_name = ""  # that was used last
+        self.told_sessions: set[str] = set()  # jobs of those whose begin was told
+        self.shipped = Shipped()
         self._expected: list[tuple[Job, Callable[[], None]]] = []
 
     @property

@@ -15,7 +15,6 @@ from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import quantities
 
 UNAVAILABLE = {
-    "session": "persistent namespaces are not available on this backend yet",
     "compare": "comparing machines is not available on this backend yet",
     "resume": "resuming from a checkpoint is not available on this backend yet",
     "cache": "the result cache is not available on this backend yet",
@@ -58,6 +57,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     memory: int | None = None  # bytes
     inputs: list[str] | None = None
     outputs: list[str] | None = None  # []: bring nothing home
+    session: str | None = None
+    revive: bool = False
+    idle_timeout: float | None = None  # seconds
     name: str | None = None
     bg: bool = False
     plan: bool = False
@@ -119,7 +121,9 @@ RUN_OPTIONS = (
         "outputs",
         listed=True,
     ),
-    Option(("-s", "--session"), "run in that persistent namespace", "NAME"),
+    Option(("-s", "--session"), "run in that namespace, which lasts", "NAME", quantities.word),
+    Option(("--revive",), "start the session anew if it died, empty"),
+    Option(("--idle-timeout",), "of a new session: ends when idle", "1h", quantities.seconds),
     Option(("-n", "--name"), "bind the job handle to VAR", "VAR", _variable),
     Option(("--bg",), "do not wait; output still lands below the cell"),
     Option(("--plan",), "show the plan, run nothing"),

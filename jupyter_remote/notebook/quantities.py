@@ -34,6 +34,11 @@ def number(text: str) -> float:
         raise UsageError(f"{text!r} is not a number", hint="write 4 or 0.5") from None
 
 
+def word(text: str) -> str:
+    """A word as it is."""
+    return text
+
+
 def count(text: str) -> int:
     """A whole number, zero or more."""
     if not text.isdigit():

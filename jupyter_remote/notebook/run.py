@@ -8,6 +8,7 @@ import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from IPython.display import display
 
 from jupyter_remote import ambient
@@ -16,7 +17,7 @@ from jupyter_remote.client.home import bring_home
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.client.names import parse
 from jupyter_remote.contents.watch import Watch
-from jupyter_remote.notebook import here
+from jupyter_remote.notebook import here, in_session
 from jupyter_remote.notebook.bound import Bound
 from jupyter_remote.notebook.options import RunOptions
 from jupyter_remote.notebook.show import Shown, raise_end, submit
@@ -76,19 +77,27 @@ def prepare(
     filename, tree = compiled(context.shell, source)
     if not tree.body:
         return None
-    with tensors.gpu(lambda: configured(context, options).has_gpu()):
-        captured = capture_cell(
-            source,
-            context.shell.user_ns,
-            inputs=options.inputs,
-            outputs=options.outputs,
-            transform=context.shell.transform_cell,
-            folder=os.getcwd(),
-        )
+    client = configured(context, options)
+    session = None
+    with tensors.gpu(client.has_gpu):
+        if options.session is not None:
+            session = in_session.open_session(context, client, options)
+            captured = in_session.capture(context, session, source, options)
+        else:
+            captured = capture_cell(
+                source,
+                context.shell.user_ns,
+                inputs=options.inputs,
+                outputs=options.outputs,
+                transform=context.shell.transform_cell,
+                folder=os.getcwd(),
+            )
     captured.files.extend(capture_files(options.files, os.getcwd()))
     if value and isinstance(tree.body[-1], ast.Expr):
         captured.assigned.append(VALUE)
     spec = _spec(context.shell, source, filename, captured, options)
+    if session is not None:
+        spec = msgspec.structs.replace(spec, session=session.job.id, ambient={})
     return Prepared(spec, captured, options.description or _title(context.shell, source))
 
 

@@ -33,7 +33,7 @@ async def list_sessions(call: Call) -> wire.SessionList:
     return wire.SessionList([_view(call, job) for job in jobs])
 
 
-async def show(call: Call) -> wire.SessionView:
+async def show_session(call: Call) -> wire.SessionView:
     job = await own_job(call)
     if job.kind != "session":
         raise not_found()
@@ -71,7 +71,7 @@ ENDPOINTS = [
     Endpoint(
         method="GET",
         path="/v1/sessions/{id}",
-        handler=show,
+        handler=show_session,
         summary="One session; waits until it takes calls, if asked to",
         policy=allow("read", "submit"),
         query=SessionQuery,

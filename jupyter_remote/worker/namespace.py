@@ -103,7 +103,8 @@ class CellNamespace:
         chosen, missing = self._chosen()
         changes = self._changes(chosen)
         packed, left = self._packed({**chosen, **changes.names}, changes)
-        left += left_in(run.folder, self._spec, self._since)
+        if not self._spec.session:  # whose folder lasts
+            left += left_in(run.folder, self._spec, self._since)
         told = {"left_behind": [*left, *missing], "deleted": self._deleted()}
         return sent_home(packed, run, ambient=ambient, refers=bool(changes.given), **told)
 

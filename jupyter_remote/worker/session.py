@@ -57,20 +57,14 @@ class Session:
         listening = channel.Listening(self._run.address, self._reception.key)
         self._process.writer.send(listening, urgent=True)
         used_at = time.monotonic()
-        while True:
+        while not self._serve_agent():  # first: the inbox may hold a cell that came with this job
             if self._turns:
                 self._read(self._poll.poll(0))
-            elif not self._wait(self._left_s(used_at)):
-                if self._left_s(used_at) <= 0:
-                    return f"nobody used it for {self._idle_s:g} s"
-                continue
-            if self._serve_agent():
-                return ""
-            if self._turns:
                 self._serve_next()
                 used_at = time.monotonic()
-            elif self._callers:
-                used_at = max(used_at, self._process.used_at)
+            elif not self._wait(self._left_s(used_at)) and self._left_s(used_at) <= 0:
+                return f"nobody used it for {self._idle_s:g} s"
+        return ""
 
     def _left_s(self, used_at: float) -> float:
         if self._idle_s is None:

@@ -108,7 +108,8 @@ def completed(shell: InteractiveShell, text: str) -> list[tuple[str, str]]:
         ("%%remote_run --files data.csv deep/", "deep/", ["deep/inner.csv"]),
         ("%%remote_run --files .h", ".h", [".hidden"]),
         ("%%remote_run -i alpha,alphab", "alphab", ["alphabet"]),
-        ("%%remote_run --ses", "--ses", ["--ses"]),
+        ("%%remote_run --com", "--com", ["--com"]),
+        ("%%remote_run --ses", "--ses", ["--session"]),
         ("%remote attach zz", "zz", ["zz"]),
     ],
 )

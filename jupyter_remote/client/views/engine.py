@@ -236,6 +236,11 @@ class Engine:
         if request.connection is not None and not request.done:
             request.connection.stop(request)
 
+    def busy_with(self) -> str:
+        """In words, the call of somebody else that those of this client wait for."""
+        busy = None if self._connection is None else self._connection.busy
+        return "" if busy is None else f" with {busy.what} of {busy.who}"
+
     def close(self) -> None:
         """Let go of the connection; the session goes on."""
         if self._connection is not None:

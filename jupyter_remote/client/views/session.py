@@ -19,9 +19,17 @@ FETCHED_BYTES = 64 * 1024 * 1024  # of a proxy's parts, unasked
 class Session(DirectView):
     """A view over one worker. ``session["a"]`` fetches, ``session["a"] = 1`` sends."""
 
-    def __init__(self, group: Group, name: str) -> None:
+    def __init__(
+        self, group: Group, name: str, *, is_new: bool = False, idle_timeout_s: float | None = None
+    ) -> None:
         super().__init__(group, 0)
         self.name = name
+        self.is_new = is_new  # started by this client just now
+        self.idle_timeout_s = idle_timeout_s  # as asked for by this client
+
+    def busy_with(self) -> str:
+        """In words, what it does for somebody else; empty: not known."""
+        return self._group.engines[0].busy_with()
 
     def __repr__(self) -> str:
         job = self.job

@@ -81,7 +81,10 @@ class Views:
             job = session_job(client, name, idle_timeout_s=idle_timeout_s, revive=revive)
             group = Group(client, self.space, [Engine(self.space, 0, job)], owned=False)
             self._groups.append(group)
-            self._sessions[name] = Session(group, name)
+            is_new = job.view.client == client.id
+            self._sessions[name] = Session(
+                group, name, is_new=is_new, idle_timeout_s=idle_timeout_s
+            )
             return self._sessions[name]
 
     def close(self) -> None:

@@ -1,0 +1,133 @@
+"""``%remote`` push, pull, vars, sessions, stop."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from jupyter_remote.client.views.group import sessions as all_sessions
+from jupyter_remote.errors import UsageError
+from jupyter_remote.notebook import quantities
+from jupyter_remote.notebook import words as say
+from jupyter_remote.notebook.commands import Command, Given
+from jupyter_remote.notebook.in_session import started
+from jupyter_remote.notebook.options import Option
+from jupyter_remote.notebook.render import machine_of
+from jupyter_remote.notebook.state import cost_now, elapsed_s, state_of
+from jupyter_remote.notebook.tables import Table
+
+if TYPE_CHECKING:
+    from jupyter_remote.client.views.session import Session
+    from jupyter_remote.client.views.variables import Variables
+    from jupyter_remote.notebook.context import Context
+
+DEFAULT = "default"
+
+
+def push(context: Context, given: Given, words: list[str]) -> None:
+    names = _names(words)
+    namespace = context.shell.user_ns
+    if missing := [name for name in names if name not in namespace]:
+        raise UsageError(f"there is no variable {missing[0]!r} here", hint="push sends variables")
+    session = _session(context, given.get("session"), start=True)
+    session.push({name: namespace[name] for name in names}, block=True)
+
+
+def pull(context: Context, given: Given, words: list[str]) -> None:
+    names = _names(words)
+    found = _session(context, given.get("session")).pull(names, block=True)
+    context.shell.user_ns.update(zip(names, found, strict=True))
+
+
+def variables(context: Context, given: Given, words: list[str]) -> Variables:
+    if len(words) > 1:
+        raise UsageError("say one session")
+    return _session(context, words[0] if words else given.get("session")).vars()
+
+
+def sessions(context: Context, given: Given, words: list[str]) -> Table:
+    now = time.time()
+    rows = []
+    for found in all_sessions(context.client):
+        state = state_of(found.job)
+        rows.append(
+            [
+                found.name,
+                state.status if found.listening else f"{state.status}: {state.stage or 'starting'}",
+                machine_of(state),
+                say.duration(elapsed_s(state, now)) if state.started_at is not None else "",
+                say.money(cost_now(state, now)),
+                say.short(state.id),
+            ]
+        )
+    return Table(
+        ["session", "status", "machine", "for", "cost", "job"],
+        rows,
+        empty="no sessions: %%remote_run -s NAME starts one, and client.view(n) starts n",
+        numbers=(3, 4),
+        whole=(0, 5),
+    )
+
+
+def stop(context: Context, given: Given, words: list[str]) -> None:
+    if given.get("all"):
+        names = [found.name for found in all_sessions(context.client)]
+    else:
+        names = words or [_chosen(context, None)]
+    for name in names:
+        _session(context, name).stop()
+        print(f"session {name} is stopped")
+    if context.session_name in names:
+        context.session_name = ""
+
+
+def _names(words: list[str]) -> list[str]:
+    names = [name for word in words for name in word.split(",") if name]
+    if not names:
+        raise UsageError("say which variables")
+    for name in names:
+        if not name.isidentifier():
+            raise UsageError(f"{name!r} is not the name of a variable")
+    return names
+
+
+def _chosen(context: Context, name: str | None) -> str:
+    """The session that is meant: the named one, the last used here, or the only one."""
+    name = name or context.defaults.get("session") or context.session_name
+    if name:
+        return str(name)
+    found = [s.name for s in all_sessions(context.client) if "." not in s.name]
+    if len(found) == 1:
+        return found[0]
+    listed = f"there are {', '.join(found)}" if found else "%%remote_run -s NAME starts one"
+    raise UsageError("which session?", hint=listed)
+
+
+def _session(context: Context, name: str | None, *, start: bool = False) -> Session:
+    try:
+        chosen = _chosen(context, name)
+    except UsageError:
+        if not start or all_sessions(context.client):
+            raise
+        chosen = DEFAULT
+    if not start and not any(s.name == chosen for s in all_sessions(context.client)):
+        known = ", ".join(s.name for s in all_sessions(context.client)) or "none"
+        raise UsageError(f"there is no session {chosen!r}", hint=f"sessions: {known}")
+    session = context.client.session(chosen)
+    context.session_name = chosen
+    if start and session.job.id not in context.told_sessions:
+        context.told_sessions.add(session.job.id)
+        if session.is_new:
+            print(started(session))
+    return session
+
+
+_SESSION = Option(("-s", "--session"), "which; without it the last used", "NAME", quantities.word)
+_ALL = Option(("--all",), "every one")
+COMMANDS = (
+    Command("push", push, "send variables to a session", "NAME…", (_SESSION,)),
+    Command("pull", pull, "bring variables of a session here", "NAME…", (_SESSION,)),
+    Command("vars", variables, "what a session holds; fetches nothing", "[SESSION]", (_SESSION,)),
+    Command("sessions", sessions, "sessions that run"),
+    Command("stop", stop, "end a session; its variables are lost", "[SESSION…]", (_ALL,)),
+)

@@ -1,0 +1,115 @@
+"""Cells in a namespace that lasts, and the commands that look into it."""
+
+from __future__ import annotations
+
+from jupyter_client.manager import start_new_kernel
+
+from tests.notebook.kernels import Kernel, Message, once, printed, raised
+
+
+def value(messages: list[Message]) -> str:
+    (result,) = [m["content"] for m in messages if m["msg_type"] == "execute_result"]
+    return result["data"]["text/plain"]
+
+
+def test_names_of_one_cell_are_there_in_the_next_and_stay_there(kernel):
+    told = printed(kernel.run("%%remote_run -s lab\nx = [1, 2]\nprint('hello')"))
+    assert "session lab on local: it ends when idle for 1 h" in told
+    assert "hello" in told
+    assert value(kernel.run("%%remote_run -s lab\nx.append(3)\nx")) == "[1, 2, 3]"
+    assert raised(kernel.run("x"))["ename"] == "NameError"
+
+
+def test_what_only_the_notebook_has_goes_along_and_the_session_keeps_its_own(kernel):
+    kernel.run("factor, mine = 3, 'here'")
+    kernel.run("%%remote_run -s own\nmine = 'there'")
+    cell = "%%remote_run -s own\nmine, factor * 2"
+    assert value(kernel.run(cell)) == "('there', 6)"
+    kernel.run("factor = 5")
+    assert value(kernel.run(cell)) == "('there', 6)"
+    assert value(kernel.run("%%remote_run -s own -i factor\nfactor")) == "5"
+
+
+def test_a_function_that_was_defined_again_goes_along_again(kernel):
+    kernel.run("def f():\n    return 1")
+    assert value(kernel.run("%%remote_run -s again\nf()")) == "1"
+    kernel.run("def f():\n    return 2")
+    assert value(kernel.run("%%remote_run -s again\nf()")) == "2"
+
+
+def test_named_variables_come_home(kernel):
+    kernel.run("%%remote_run -s home -o best,items\nbest, rest, items = 1, 2, [1]")
+    assert value(kernel.run("best, items, 'rest' in globals()")) == "(1, [1], False)"
+    kernel.run("%%remote_run -s home -o items\nitems.append(2)")
+    assert value(kernel.run("items")) == "[1, 2]"
+
+
+def test_push_vars_pull_sessions_and_stop(kernel):
+    kernel.run("w = [1, 2]\n%remote push w -s tour")
+    assert "w     list  2" in value(kernel.run("%remote vars"))
+    kernel.run("%%remote_run -s tour\nw2 = [9, *w]")
+    kernel.run("%remote pull w2")
+    assert value(kernel.run("w2")) == "[9, 1, 2]"
+    assert "tour" in value(kernel.run("%remote sessions"))
+    assert "session tour is stopped" in printed(kernel.run("%remote stop tour"))
+    assert "tour" not in value(kernel.run("%remote sessions"))
+    assert "there is no session 'tour'" in raised(kernel.run("%remote pull w -s tour"))["evalue"]
+
+
+def test_bad_names_are_told(kernel):
+    kernel.run("%%remote_run -s bad\npass")
+    assert "no variable 'gone' here" in raised(kernel.run("%remote push gone"))["evalue"]
+    error = raised(kernel.run("%remote pull gone -s bad"))
+    assert error["ename"] == "NameError"
+    assert "cannot be the name" in raised(kernel.run("%%remote_run -s 9x\npass"))["evalue"]
+    assert "say which variables" in raised(kernel.run("%remote push"))["evalue"]
+
+
+def test_a_session_that_died_is_told_and_comes_again_only_when_asked(kernel):
+    died = kernel.run("%%remote_run -s mortal\nkept = 1\nimport os\nos._exit(3)")
+    assert raised(died)["ename"] == "JobLost"
+    again = "%%remote_run -s mortal\nprint('kept' in globals())"
+    error = raised(kernel.run(again))
+    assert error["ename"] == "EngineError"
+    assert "--revive" in error["evalue"]
+    assert "False" in printed(kernel.run(again.replace("mortal", "mortal --revive")))
+
+
+def test_an_interrupt_stops_the_cell_and_leaves_the_namespace(kernel):
+    code = "%%remote_run -s patient\nimport time\nkept = 7\nprint('started')\ntime.sleep(30)"
+    messages = kernel.run(code, once("started", kernel.interrupt))
+    assert raised(messages)["ename"] == "JobCancelled"
+    assert value(kernel.run("%%remote_run -s patient\nkept")) == "7"
+
+
+def test_another_kernel_finds_the_session_by_its_name(kernel):
+    kernel.run("%%remote_run -s shared\ncommon = 42")
+    manager, client = start_new_kernel()
+    try:
+        other = Kernel(manager, client)
+        other.run("%load_ext jupyter_remote")
+        assert value(other.run("%%remote_run -s shared\ncommon")) == "42"
+        assert "session shared on" not in printed(other.run("%%remote_run -s shared\ncommon += 1"))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+    assert value(kernel.run("%%remote_run -s shared\ncommon")) == "43"
+
+
+def test_a_cell_waits_while_a_call_runs_and_says_so(kernel):
+    kernel.run(
+        "from jupyter_remote.notebook import context\n"
+        "session = context.current().client.session('turns')\n"
+        "import time\nslow = session.apply_async(time.sleep, 1.5)\nneeded = 1"
+    )
+    messages = kernel.run("%%remote_run -s turns\nneeded + 1")
+    assert "waiting for its turn" in printed(messages)
+    assert value(messages) == "2"
+
+
+def test_a_default_session_of_the_notebook(kernel):
+    kernel.run("%remote use -s usual")
+    kernel.run("%%remote_run\nn = 1")
+    assert value(kernel.run("%%remote_run\nn + 1")) == "2"
+    kernel.run("%remote use --reset")
