@@ -215,13 +215,17 @@ def _within(value: Any, limit: int, what: str) -> Any:
     return value
 
 
-def complete(code: str, position: int) -> list[str]:
-    """Names of the session that may stand at the end of ``code[:position]``."""
+def complete(line: str) -> tuple[str, list[str]]:
+    """The end of a line that completions replace, and these."""
     shell = _shell()
     if shell is None:
-        return []
-    _, matches = shell.complete("", code, position)
-    return list(matches)
+        return "", []
+    from IPython.core.completer import provisionalcompleter
+
+    with provisionalcompleter():
+        found = list(shell.Completer.completions(line, len(line)))
+    begin = found[0].start if found else len(line)
+    return line[begin:], [match.text for match in found if match.start == begin]
 
 
 def kind_of(path: str, name: str) -> str:

@@ -34,6 +34,8 @@ from jupyter_remote.wire import (
     Need,
     PlanReply,
     ServerInfo,
+    SessionList,
+    SessionView,
     code_digest_of,
 )
 
@@ -221,6 +223,17 @@ class Client:
         """
         client = self._for_sessions(machine, options)
         return self._views.session(client, name, _seconds(idle_timeout), revive)
+
+    def known_session(self, name: str) -> Session | None:
+        """The session of this name if it runs; nothing is started."""
+        for found in self.sessions():
+            if found.name == name:
+                return self.session(name)
+        return None
+
+    def sessions(self) -> list[SessionView]:
+        """Sessions that are not over, newest first; those of views, too."""
+        return self._context.link.call("GET", "/v1/sessions", reply=SessionList).sessions
 
     def view(
         self,

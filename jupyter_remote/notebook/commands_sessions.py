@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from jupyter_remote.client.views.group import sessions as all_sessions
 from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import quantities
 from jupyter_remote.notebook import words as say
@@ -48,7 +47,7 @@ def variables(context: Context, given: Given, words: list[str]) -> Variables:
 def sessions(context: Context, given: Given, words: list[str]) -> Table:
     now = time.time()
     rows = []
-    for found in all_sessions(context.client):
+    for found in context.client.sessions():
         state = state_of(found.job)
         rows.append(
             [
@@ -71,7 +70,7 @@ def sessions(context: Context, given: Given, words: list[str]) -> Table:
 
 def stop(context: Context, given: Given, words: list[str]) -> None:
     if given.get("all"):
-        names = [found.name for found in all_sessions(context.client)]
+        names = [found.name for found in context.client.sessions()]
     else:
         names = words or [_chosen(context, None)]
     for name in names:
@@ -96,7 +95,7 @@ def _chosen(context: Context, name: str | None) -> str:
     name = name or context.defaults.get("session") or context.session_name
     if name:
         return str(name)
-    found = [s.name for s in all_sessions(context.client) if "." not in s.name]
+    found = [s.name for s in context.client.sessions() if "." not in s.name]
     if len(found) == 1:
         return found[0]
     listed = f"there are {', '.join(found)}" if found else "%%remote_run -s NAME starts one"
@@ -107,11 +106,11 @@ def _session(context: Context, name: str | None, *, start: bool = False) -> Sess
     try:
         chosen = _chosen(context, name)
     except UsageError:
-        if not start or all_sessions(context.client):
+        if not start or context.client.sessions():
             raise
         chosen = DEFAULT
-    if not start and not any(s.name == chosen for s in all_sessions(context.client)):
-        known = ", ".join(s.name for s in all_sessions(context.client)) or "none"
+    if not start and not any(s.name == chosen for s in context.client.sessions()):
+        known = ", ".join(s.name for s in context.client.sessions()) or "none"
         raise UsageError(f"there is no session {chosen!r}", hint=f"sessions: {known}")
     session = context.client.session(chosen)
     context.session_name = chosen

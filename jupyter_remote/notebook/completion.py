@@ -19,12 +19,14 @@ from jupyter_remote.notebook.options import (
     RUN_PARSER,
     UNAVAILABLE,
     VISIBILITIES,
+    HelpAsked,
     Option,
     Parser,
     is_flag,
     tokens_of,
 )
 
+LOOK_S = 1.0  # that a Tab waits for a session
 PRIORITY = 1000  # before IPython's own, whose matches are then left out
 _LINE = re.compile(r"\s*(?:[\w ,.\[\]]+=\s*)?%remote\s+(.*)", re.DOTALL)
 _CELL = re.compile(r"%%remote_run\s+(.*)", re.DOTALL)
@@ -44,6 +46,12 @@ class Offer(NamedTuple):
 def matcher(context: Any) -> dict[str, Any]:
     """Called by IPython at each Tab. A line of ours without a match is completed to itself: others
     would be asked else."""
+    if there := of_session(context.full_text, context.cursor_line, context.text_until_cursor):
+        return {
+            "completions": [SimpleCompletion(word, type="remote") for word in there.words],
+            "matched_fragment": there.fragment,
+            "suppress": False,
+        }
     offer = offered(context.text_until_cursor, context.cursor_line)
     if offer is None:
         return {"completions": [], "suppress": False}
@@ -54,6 +62,23 @@ def matcher(context: Any) -> dict[str, Any]:
         "suppress": True,
         "ordered": True,
     }
+
+
+def of_session(text: str, line: int, before: str) -> Offer | None:
+    """In a cell that runs in a session: names that are there, beside those of the notebook."""
+    head, _, _ = text.partition("\n")
+    if line == 0 or not (cell := _CELL.fullmatch(head)) or before.lstrip()[:1] in ("%", "!"):
+        return None
+    context = contexts.current()
+    try:
+        given, _ = RUN_PARSER.parse(cell[1])
+        name = given.get("session") or context.defaults.get("session")
+        if not name or (session := context.client.known_session(str(name))) is None:
+            return None
+        fragment, found = session.complete(before, timeout=LOOK_S)
+    except (JupyterRemoteError, HelpAsked):
+        return None
+    return Offer(fragment, found)
 
 
 def offered(before: str, line: int = 0) -> Offer | None:
@@ -167,6 +192,22 @@ def _variables(fragment: str) -> list[str]:
     return [name for name in contexts.current().namespace or {} if not name.startswith("_")]
 
 
+def _sessions(fragment: str) -> list[str]:
+    return [found.name for found in _asked(lambda: contexts.current().client.sessions())]
+
+
+def _remote_names(fragment: str) -> list[str]:
+    """Of the session that was used last."""
+    context = contexts.current()
+    name = context.session_name
+
+    def names() -> list[str]:
+        session = context.client.known_session(name) if name else None
+        return [] if session is None else session.complete(fragment, timeout=LOOK_S)[1]
+
+    return [name for name in _asked(names) if name.isidentifier()]
+
+
 def _paths(fragment: str) -> list[str]:
     """Files and folders; hidden ones where a dot is typed."""
     folder, _, name = fragment.rpartition("/")
@@ -193,8 +234,12 @@ _VALUES: dict[str, Words] = {
     "status": lambda _: [str(status) for status in Status],
     "files": _paths,
     "to": _paths,
+    "session": _sessions,
 }
 _POSITIONAL: dict[str, Words] = {
     "notebook": _notebooks,
+    "push": _variables,
+    **dict.fromkeys(("vars", "stop"), _sessions),
+    "pull": _remote_names,
     **dict.fromkeys(("show", "history", "logs", "attach", "result", "cancel"), _job_ids),
 }

@@ -113,3 +113,19 @@ def test_a_default_session_of_the_notebook(kernel):
     kernel.run("%%remote_run\nn = 1")
     assert value(kernel.run("%%remote_run\nn + 1")) == "2"
     kernel.run("%remote use --reset")
+
+
+def completions(kernel: Kernel, code: str) -> list[str]:
+    id = kernel.client.complete(code, len(code))
+    while (reply := kernel.client.get_shell_msg(timeout=30))["parent_header"].get("msg_id") != id:
+        continue
+    return reply["content"]["matches"]
+
+
+def test_names_of_the_session_are_completed_in_its_cells(kernel):
+    kernel.run("%%remote_run -s tabs\ndistant_value = [1]")
+    assert completions(kernel, "%%remote_run -s tabs\nprint(distant_") == ["distant_value"]
+    assert completions(kernel, "%%remote_run -s tabs\ndistant_value.app") == ["append"]
+    assert completions(kernel, "%%remote_run -s none_such\nprint(distant_") == []
+    assert completions(kernel, "%remote pull distant_") == ["distant_value"]
+    assert completions(kernel, "%remote stop tab") == ["tabs"]

@@ -9,6 +9,7 @@ from jupyter_remote.client.views.group import Group
 from jupyter_remote.client.views.proxy import Proxy
 from jupyter_remote.client.views.variables import Variables
 from jupyter_remote.client.views.view import DirectView
+from jupyter_remote.errors import ResultNotReady
 
 if TYPE_CHECKING:
     from jupyter_remote.client.job import Job
@@ -67,10 +68,15 @@ class Session(DirectView):
         self.apply_sync(remotely.represent, name, False)
         return Proxy(self, name, limit)
 
-    def complete(self, code: str, position: int | None = None) -> list[str]:
-        """Completions over there."""
-        at = len(code) if position is None else position
-        found: list[str] = self.apply_sync(remotely.complete, code, at)
+    def complete(self, line: str, timeout: float | None = None) -> tuple[str, list[str]]:
+        """What may stand at the end of a line over there: the text that it replaces, and the
+        completions. Raises ResultNotReady when the session is busy for longer."""
+        asked = self.apply_async(remotely.complete, line)
+        try:
+            found: tuple[str, list[str]] = asked.get(timeout)
+        except ResultNotReady:
+            asked.abort()
+            raise
         return found
 
     def __contains__(self, name: Any) -> bool:
