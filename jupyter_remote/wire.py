@@ -159,6 +159,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     source_names: dict[str, str] = {}  # filename → how tracebacks call it, "In [3]"
     ambient: dict[str, Parcel] = {}  # cell: state that no variable holds, see `ambient`; inline
     session: str = ""  # cell: id of the session (a job too) in whose namespace it runs
+    stdin: bool = False  # whoever submitted it answers ``input()``; else that is refused
     idle_timeout_s: float | None = None  # session: it ends when nobody called for so long
 
 
@@ -305,6 +306,13 @@ class InputsReply(msgspec.Struct, frozen=True, omit_defaults=True):
     inputs: Parcel | None = None
 
 
+class InputRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``POST /v1/jobs/{id}/input``: the answer to an ``ask`` event."""
+
+    text: str = ""
+    refused: bool = False  # nobody answers: EOFError over there
+
+
 class CancelRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     force: bool = False  # kill at once instead of interrupting first
 
@@ -367,6 +375,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ``folded``             ``name``, ``bytes``, ``lines``, ``displays``: output above the limits;
                            text is in the log
     ``notice``             ``text``: a line for the user
+    ``ask``                ``prompt``, ``password``: it waits for ``POST /v1/jobs/{id}/input``
     ``progress``           a :class:`Bar`            (not stored: the latest is in the job)
     ``metrics``            :class:`Metrics`          (not stored)
     ``done``               :class:`Done`: the last one
@@ -529,13 +538,22 @@ class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", kw_o
     how: Literal["interrupt", "kill"] = "interrupt"
 
 
+class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag="input", kw_only=True):
+    """An answer to what this attempt asked."""
+
+    job: str
+    epoch: int
+    text: str = ""
+    refused: bool = False
+
+
 class Drain(msgspec.Struct, frozen=True, omit_defaults=True, tag="drain"):
     """Take no more work; end when idle."""
 
     reason: str = ""
 
 
-ServerMessage = Welcome | Assign | Answer | Cancel | Drain
+ServerMessage = Welcome | Assign | Answer | Cancel | Input | Drain
 
 
 # --- the rest of the API ---------------------------------------------------------------------

@@ -14,7 +14,14 @@ from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.handle import Handle
 from jupyter_remote.client.outputs import Output, outputs_of, text_of
 from jupyter_remote.model import History, Status
-from jupyter_remote.wire import Bar, CancelRequest, HistoryReply, JobView, Metrics
+from jupyter_remote.wire import (
+    Bar,
+    CancelRequest,
+    HistoryReply,
+    InputRequest,
+    JobView,
+    Metrics,
+)
 
 if TYPE_CHECKING:
     from jupyter_remote.client.context import Context
@@ -174,6 +181,12 @@ class Job(Handle):
         except errors.Conflict:
             return self.status == Status.CANCELLED
         return True
+
+    def answer(self, text: str, *, refused: bool = False) -> None:
+        """What its ``input()`` waits for; ``refused``: EOFError there. Raises Conflict."""
+        path = f"/v1/jobs/{self.id}/input"
+        body = InputRequest(text=text, refused=refused)
+        self._context.link.call("POST", path, body, reply=JobView)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it ended, ``timeout`` seconds at most. Returns whether it has."""

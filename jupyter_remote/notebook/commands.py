@@ -59,11 +59,11 @@ NAMES = [
     "vars",
     "sessions",
     "stop",
+    "debug",
 ]
 LATER = {
     "budget": "budgets are not available on this backend yet; --max-cost limits one job",
     "rerun": "repeating a job from its receipt is not available on this backend yet",
-    "debug": "the remote debugger is not available on this backend yet",
     "sync": "nothing to bring home: jobs of this kernel do so themselves, others with attach ID",
     "cache": "the result cache is not available on this backend yet",
 }

@@ -6,12 +6,15 @@ import time
 from typing import TYPE_CHECKING
 
 from jupyter_remote.errors import UsageError
+from jupyter_remote.model import Status
 from jupyter_remote.notebook import quantities
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
+from jupyter_remote.notebook.ids import find
 from jupyter_remote.notebook.in_session import started
 from jupyter_remote.notebook.options import Option
 from jupyter_remote.notebook.render import machine_of
+from jupyter_remote.notebook.run import run_cell
 from jupyter_remote.notebook.state import cost_now, elapsed_s, state_of
 from jupyter_remote.notebook.tables import Table
 
@@ -80,6 +83,27 @@ def stop(context: Context, given: Given, words: list[str]) -> None:
         context.session_name = ""
 
 
+def debug(context: Context, given: Given, words: list[str]) -> None:
+    """IPython's debugger on the frames of what failed last in a session."""
+    running = {s.name for s in context.client.sessions()}
+    if len(words) == 1 and words[0] in running:  # of a call, which is no job
+        run_cell(context, f"-s {words[0]} -d 'debug {words[0]}'", "%debug")
+        return
+    job = find(context, words)
+    view = job.view
+    if view.kind != "cell" or not view.session:
+        raise UsageError(
+            f"job {say.short(job.id)} did not run in a session: its process is gone",
+            hint="run it with -s NAME to look into its frames afterwards",
+        )
+    if view.status != Status.FAILED:
+        raise UsageError(f"job {say.short(job.id)} did not fail: it {view.status}")
+    name = next((s.name for s in context.client.sessions() if s.job.id == view.session), None)
+    if name is None:
+        raise UsageError("its session is over", hint="its frames are gone with it")
+    run_cell(context, f"-s {name} -d 'debug {say.short(job.id)}'", "%debug")
+
+
 def _names(words: list[str]) -> list[str]:
     names = [name for word in words for name in word.split(",") if name]
     if not names:
@@ -127,6 +151,12 @@ COMMANDS = (
     Command("push", push, "send variables to a session", "NAME…", (_SESSION,)),
     Command("pull", pull, "bring variables of a session here", "NAME…", (_SESSION,)),
     Command("vars", variables, "what a session holds; fetches nothing", "[SESSION]", (_SESSION,)),
+    Command(
+        "debug",
+        debug,
+        "look into the frames of a cell that failed in a session",
+        "[ID|SESSION|last]",
+    ),
     Command("sessions", sessions, "sessions that run"),
     Command("stop", stop, "end a session; its variables are lost", "[SESSION…]", (_ALL,)),
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_remote import errors, remotely
 from jupyter_remote.client.capture import CapturedCell, capture_cell
 from jupyter_remote.client.names import analyse
 from jupyter_remote.client.shipping import is_of_the_shell
 from jupyter_remote.notebook import words
+from jupyter_remote.notebook.sinks import has_person, kernel_of
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
@@ -78,6 +79,12 @@ def _absent(context: Context, session: Session, source: str) -> list[str]:
     there = set(names_there(session, read))
     stale = context.shipped.is_stale
     return [n for n in read if n not in there or stale(session.job.id, n, here[n])]
+
+
+def can_ask(shell: Any) -> bool:
+    """Is there somebody who answers ``input()`` of a cell, a debugger's for example?"""
+    kernel = kernel_of(shell)
+    return has_person(kernel) if kernel is not None else shell is not None
 
 
 def names_there(session: Session, names: Sequence[str]) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -27,6 +28,15 @@ class Interrupts:
     def _interrupted(self, signum: int, frame: FrameType | None) -> None:
         self.count += 1
         self._wake()
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Inside the block an interrupt is a KeyboardInterrupt, as without this."""
+        self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self.__enter__()
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():

@@ -7,6 +7,7 @@ them from the queue, or, for jobs in the background, the one pump thread of this
 from __future__ import annotations
 
 import functools
+import getpass
 import logging
 import queue
 import threading
@@ -59,6 +60,7 @@ class Live:
         self.card = card
         self.state = state_of(job.view)
         self.done: Done | None = None
+        self.question: tuple[str, bool] | None = None  # a prompt, and whether it hides the answer
         self._draws_at = 0.0  # the card is not drawn before
 
     @property
@@ -101,6 +103,9 @@ class Live:
         if self.state.waits_again and self.state.detail != before.detail:
             self.relay.note(f"[{self.state.detail}]")
         self.relay.event(event)
+        if event.type == "ask":
+            asked = msgspec.json.decode(event.data)
+            self.question = asked["prompt"], asked["password"]
         if event.type == "done":
             self.done = msgspec.json.decode(event.data, type=Done)
             self._ended(self.done)
@@ -144,8 +149,29 @@ def wait(live: Live, events: Queue, leaving: threading.Event) -> Done | None:
                 if leaving.wait(LEAVING_S) or not _interrupt(live, answered):
                     return None
             _take(live, events, live.tick())
+            if live.question is not None and live.done is None:
+                with interrupts.lifted():
+                    _answer(live)
     live.tick()
     return live.done
+
+
+def _answer(live: Live) -> None:
+    """Asks whoever is at the notebook what the job asks. An interrupt is one of the job's."""
+    assert live.question is not None
+    (prompt, hidden), live.question = live.question, None
+    live.relay.flush()
+    try:
+        text = getpass.getpass(prompt) if hidden else input(prompt)
+    except EOFError:
+        live.job.answer("", refused=True)
+    except KeyboardInterrupt:
+        live.job.cancel()
+    except Exception as error:  # no front end that could ask
+        live.relay.note(f"[the job asked {prompt!r}, and nobody can be asked here: {error}]")
+        live.job.answer("", refused=True)
+    else:
+        live.job.answer(text)
 
 
 def _take(live: Live, events: Queue, timeout_s: float) -> None:

@@ -97,7 +97,8 @@ def prepare(
         captured.assigned.append(VALUE)
     spec = _spec(context.shell, source, filename, captured, options)
     if session is not None:
-        spec = msgspec.structs.replace(spec, session=session.job.id, ambient={})
+        stdin = not options.bg and in_session.can_ask(context.shell)
+        spec = msgspec.structs.replace(spec, session=session.job.id, ambient={}, stdin=stdin)
     return Prepared(spec, captured, options.description or _title(context.shell, source))
 
 

@@ -15,7 +15,7 @@ from jupyter_remote.store.base import AttemptUpdate, Outcome
 KEPT_BARS = 200  # of one attempt; those that closed first go first
 STORED = frozenset({
     "stream", "display_data", "execute_result", "update_display_data", "clear_output", "error",
-    "comm", "folded", "notice",
+    "comm", "folded", "notice", "ask",
 })  # fmt: skip
 TRANSIENT = frozenset({"progress", "metrics"})
 

@@ -28,6 +28,7 @@ from jupyter_remote.wire import (
     Cancel,
     Drain,
     Hello,
+    Input,
     Ping,
     Release,
     ServerMessage,
@@ -84,6 +85,7 @@ class Agent:
         self._clock = clock or SystemClock()
         self._worker = _new_name()
         self._attempts: dict[tuple[str, int], Attempt] = {}
+        self._answers: set[asyncio.Task[None]] = set()
         self._draining = False
         self._ended = asyncio.Event()
         longest_pause_s = 1.0 if config.connection_file else 5.0
@@ -188,8 +190,17 @@ class Agent:
             attempt = self._attempts.get((message.job, message.epoch))
             if attempt is not None:
                 attempt.cancel(message.how)
+        elif isinstance(message, Input):
+            asking = self._attempts.get((message.job, message.epoch))
+            if asking is not None:
+                self._answer(asking, message)
         elif isinstance(message, Drain):
             self._drain(message.reason)
+
+    def _answer(self, attempt: Attempt, message: Input) -> None:
+        task = asyncio.create_task(attempt.answer(message.text, message.refused))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
 
     def lost(self) -> None:
         log.info("connection lost")

@@ -253,7 +253,7 @@ class Attempt:
         elif isinstance(message, channel.Stage):
             self._outbox.set_stage(message.stage)
         elif isinstance(message, channel.Ask):
-            await self._refuse_input()
+            await self._ask(message)
         elif isinstance(message, channel.Finished):
             if (message.job, message.epoch) == self.key:
                 self._over.set_result(message)
@@ -274,10 +274,19 @@ class Attempt:
         elif out.msg_type.startswith("comm_"):
             self._outbox.add_comm(out)
 
-    async def _refuse_input(self) -> None:
-        """``input()`` raises at once: waiting for an answer would be for ever."""
-        if self._kernel is not None:
+    async def _ask(self, ask: channel.Ask) -> None:
+        """Where nobody can answer ``input()`` raises at once: it would wait for ever."""
+        if self._assign.spec.stdin:
+            self._show(self._folding.tick(self._clock.monotonic()))
+            data = {"prompt": ask.prompt, "password": ask.password}
+            self._outbox.add("ask", encode(data))
+        elif self._kernel is not None:
             await self._kernel.send(channel.Input("", refused=True))
+
+    async def answer(self, text: str, refused: bool) -> None:
+        """What somebody typed."""
+        if self._kernel is not None:
+            await self._kernel.send(channel.Input(text, refused))
 
     def _show(self, events: list[Shown]) -> None:
         for event in events:

@@ -211,6 +211,12 @@ class KernelProcess:
 
     def failure(self, error: BaseException) -> RemoteFailure:
         show = failure.shown_by(self._shell, self._surroundings.folders)
+        if self._session is not None:  # for %debug
+            sys.last_type, sys.last_value, sys.last_traceback = (
+                type(error),
+                error,
+                failure.user_frames(error.__traceback__),
+            )
         return failure.failure_of(error, show)
 
     def _prepare(self, run: channel.Run) -> None:

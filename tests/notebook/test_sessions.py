@@ -129,3 +129,55 @@ def test_names_of_the_session_are_completed_in_its_cells(kernel):
     assert completions(kernel, "%%remote_run -s none_such\nprint(distant_") == []
     assert completions(kernel, "%remote pull distant_") == ["distant_value"]
     assert completions(kernel, "%remote stop tab") == ["tabs"]
+
+
+def conversation(kernel: Kernel, code: str, answers: list[str]) -> tuple[list[str], str]:
+    """Runs a cell that asks; the prompts, and what was printed."""
+    client = kernel.client
+    id = client.execute(code, allow_stdin=True)
+    prompts: list[str] = []
+    texts: list[str] = []
+    for answer in answers:
+        asked = client.get_stdin_msg(timeout=30)
+        prompts.append(asked["content"]["prompt"])
+        client.input(answer)
+    while True:
+        message = client.get_iopub_msg(timeout=30)
+        if message["parent_header"].get("msg_id") != id:
+            continue
+        texts += [message["content"]["text"]] if message["msg_type"] == "stream" else []
+        if message["content"].get("execution_state") == "idle":
+            return prompts, "".join(texts)
+
+
+def test_a_cell_of_a_session_asks_who_sits_at_the_notebook(kernel):
+    code = "%%remote_run -s asks\nname = input('who? ')\nprint('hello', name)"
+    prompts, said = conversation(kernel, code, ["Ada"])
+    assert prompts == ["who? "]
+    assert "hello Ada" in said
+
+
+def test_the_debugger_opens_the_frame_of_a_cell_that_failed(kernel):
+    code = (
+        "%%remote_run -s debugged\ndef divide(top, bottom):\n    return top / bottom\ndivide(7, 0)"
+    )
+    assert raised(kernel.run(code))["ename"] == "ZeroDivisionError"
+    prompts, said = conversation(kernel, "%remote debug last", ["p top", "p bottom", "q"])
+    assert prompts[0].startswith("ipdb>")
+    assert "top / bottom" in said
+    assert "\n7\n0\n" in said
+
+
+def test_a_breakpoint_in_a_cell_of_a_session_stops_there(kernel):
+    code = "%%remote_run -s stops\nhidden = 41\nbreakpoint()\nhidden += 1\nprint('went on', hidden)"
+    prompts, said = conversation(kernel, code, ["p hidden", "c"])
+    assert len(prompts) == 2
+    assert "41" in said
+    assert "went on 42" in said
+
+
+def test_the_debugger_says_what_it_cannot_open(kernel):
+    kernel.run("%%remote_run\n1 / 0")
+    assert "did not run in a session" in raised(kernel.run("%remote debug last"))["evalue"]
+    kernel.run("%%remote_run -s fine\npass")
+    assert "did not fail" in raised(kernel.run("%remote debug last"))["evalue"]
