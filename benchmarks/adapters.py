@@ -15,6 +15,7 @@ class Adapter:
     """What a workload needs of a system. ``submit`` gives a handle for ``result``."""
 
     packages: tuple[str, ...] = ()
+    one_by_one = 10_000  # tasks that are submitted one by one
     joining = ""  # a program that uses what runs already, and prints the result of int()
 
     def start(self) -> None: ...
@@ -49,6 +50,7 @@ class Ours(Adapter):
     """The embedded backend, in folders of its own. Each submit is a durable job."""
 
     packages = ("jupyter-remote-run",)
+    one_by_one = 1_000
     joining = "import jupyter_remote as jr; print(jr.Client().submit(int).result(), flush=True)"
 
     def start(self) -> None:
@@ -80,6 +82,29 @@ class Ours(Adapter):
         self.client.close()
         subprocess.run([sys.executable, "-m", "jupyter_remote", "stop"], check=False)
         self.folder.cleanup()
+
+
+class View(Ours):
+    """The same backend: calls of a load-balanced view over two sessions, which are no jobs."""
+
+    def start(self) -> None:
+        super().start()
+        self.view = self.client.load_balanced_view()
+        while len(self.client.ids) < 2:  # one for each core, and two at least
+            time.sleep(0.01)
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        return self.view.apply_async(function, *args)
+
+    def map(self, function: Callable[..., Any], xs: Iterable[Any]) -> list[Any]:
+        return list(self.view.map_sync(function, list(xs)))
+
+    def live(self, function: Callable[..., Any], args: tuple[Any, ...], sink: Any) -> None:
+        with redirected(sink):
+            handle = self.view.apply_async(function, *args)
+            handle.on_text(sink.write)
+            handle.get()
+            sink.settle()
 
 
 class Ray(Adapter):
@@ -182,6 +207,7 @@ class Ipyparallel(Adapter):
 
 PEERS: dict[str, type[Adapter]] = {
     "jupyter_remote": Ours,
+    "jupyter_remote view": View,
     "ipyparallel": Ipyparallel,
     "dask": Dask,
     "ray": Ray,

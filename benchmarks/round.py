@@ -139,6 +139,11 @@ def w3(adapter: Adapter) -> None:
     begin = time.perf_counter()
     assert adapter.map(increment, range(TASKS)) == want
     emit("tiny tasks by map", TASKS / (time.perf_counter() - begin), "tasks/s")
+    count = min(TASKS, adapter.one_by_one)
+    begin = time.perf_counter()
+    handles = [adapter.submit(increment, x) for x in range(count)]
+    assert [adapter.result(handle) for handle in handles] == want[:count]
+    emit("tiny tasks one by one", count / (time.perf_counter() - begin), "tasks/s")
     begin = time.perf_counter()
     chunks = adapter.map(increment_all, [list(range(i, i + 100)) for i in range(0, TASKS, 100)])
     assert [y for ys in chunks for y in ys] == want
@@ -164,6 +169,28 @@ def w4(adapter: Adapter) -> None:
         took, total = timed(adapter, touch, fresh)
         assert abs(total - float(fresh[::512].sum())) < 1
         emit(f"256 MB there only, {time_of} time", took, "s")
+
+
+def w7(adapter: Adapter) -> None:
+    """A DataFrame of 100 MB there and back, with strings in it."""
+    import numpy as np
+    import pandas as pd
+
+    generator = np.random.default_rng(0)
+    rows = 1_500_000
+    words = np.array([f"word {i}" for i in range(1000)], dtype=object)
+    frame = pd.DataFrame(
+        {
+            "key": pd.array(words[generator.integers(0, 1000, rows)], dtype="string[pyarrow]"),
+            **{f"x{i}": generator.random(rows) for i in range(7)},
+        }
+    )
+    timed(adapter, noop)
+    for time_of in ("first", "second"):
+        took, back = timed(adapter, identity, frame)
+        assert len(back) == rows
+        del back
+        emit(f"100 MB DataFrame there and back, {time_of} time", took, "s")
 
 
 def daemon_memory_mb() -> float:

@@ -52,24 +52,25 @@ def measure(peers: list[str], workloads: list[str], rounds: int, limit_s: float)
 
 def table(figures: Figures, peers: list[str]) -> str:
     """Markdown: medians, and ours against the best of the others."""
-    others = [p for p in peers if p != "jupyter_remote"]
-    lines = ["| | " + " | ".join(peers) + " | ours / best peer |", "|---" * (len(peers) + 2) + "|"]
+    own = [p for p in peers if p.startswith("jupyter_remote")]
+    others = [p for p in peers if p not in own]
+    heads = [*peers, *(f"{p} / best peer" for p in own)]
+    lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for (metric, unit), by_peer in figures.items():
         medians = {p: statistics.median(v) for p, v in by_peer.items()}
         best = (max if unit in ("tasks/s", "%") else min)(
             (medians[p] for p in others if p in medians), default=None
         )
-        ours = medians.get("jupyter_remote")
-        ratio = f"{ours / best:.2f}" if best and ours is not None else ""
         cells = [f"{medians[p]:,.3g}" if p in medians else "–" for p in peers]
-        lines.append(f"| {metric}, {unit} | " + " | ".join(cells) + f" | {ratio} |")
+        cells += [f"{medians[p] / best:.2f}" if best and p in medians else "" for p in own]
+        lines.append(f"| {metric}, {unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", default=",".join(PEERS))
-    parser.add_argument("--workloads", default="w1,w2,w3,w4,w5,w6")
+    parser.add_argument("--workloads", default="w1,w2,w3,w4,w5,w6,w7")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=300, help="seconds for a round")
     args = parser.parse_args()
