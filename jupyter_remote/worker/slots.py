@@ -69,7 +69,7 @@ class Kernel:
         """A process that is gone hears nothing: :attr:`ended` says so."""
         try:
             await self._handle.send(message)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: its socket was closed here
             log.info("kernel %d takes no message: %s", self.pid, error)
 
     def relieve(self, now: float) -> list[Text]:
