@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from jupyter_remote import calls, shared, values
+from jupyter_remote import calls, values
 from jupyter_remote.wire import JobSpec, Segment
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.launch import KernelLauncher
@@ -202,7 +202,3 @@ async def playing(launcher: KernelLauncher, folder: Path, **spec: Any) -> AsyncI
         with contextlib.suppress(asyncio.CancelledError):
             await session.handle.wait()
         session.handle.close()
-
-
-def folder_in_memory() -> shared.Folder:
-    return shared.Folder()
