@@ -34,6 +34,7 @@ class SessionAttempt(Attempt):
         self._questions: set[asyncio.Task[None]] = set()
         self._sockets: Path | None = None
         super().__init__(assign, means)
+        means.sessions[assign.job] = self  # cells may come before it has begun
 
     async def _prepare(self) -> channel.Run:
         run = await super()._prepare()
@@ -43,7 +44,6 @@ class SessionAttempt(Attempt):
         else:
             self._sockets = Path(tempfile.mkdtemp(prefix="jr-"))
             address = str(self._sockets / "s")
-        self._means.sessions[self._assign.job] = self
         return channel.with_address(run, address)
 
     async def where(self) -> tuple[Kernel, Path] | None:
