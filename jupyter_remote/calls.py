@@ -18,6 +18,7 @@ from jupyter_remote.wire import Bar, Parcel, RemoteFailure
 LENGTH = struct.Struct("!I")
 PROTOCOL = 1
 INLINE_BYTES = 512 * 1024  # of a value inside its message; larger ones travel beside, as blobs
+MESSAGE_BYTES = 1 << 30  # more is no message
 ABSTRACT = "@"  # begins an address of Linux that is in no folder
 
 
@@ -146,14 +147,17 @@ class Pieces:
         self._data = bytearray()
 
     def add(self, data: bytes) -> list[Any]:
-        """The messages that are complete now. Raises msgspec.MsgspecError."""
+        """The messages that are complete now. Raises msgspec.MsgspecError of what is none."""
         whole = self._data
         whole += data
         messages, at, size = [], 0, len(whole)
         view = memoryview(whole)
         try:
             while size - at >= 4:
-                end = at + 4 + LENGTH.unpack_from(whole, at)[0]
+                length = LENGTH.unpack_from(whole, at)[0]
+                if length > MESSAGE_BYTES:
+                    raise msgspec.DecodeError("no message is so long")
+                end = at + 4 + length
                 if end > size:
                     break
                 messages.append(self._decode(view[at + 4 : end]))

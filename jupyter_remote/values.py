@@ -32,7 +32,7 @@ from blake3 import blake3
 from jupyter_remote.errors import CaptureError, DigestMismatch
 from jupyter_remote.mapping import clean_digest, cut, digest_of, extent, flat
 from jupyter_remote.pickling import reasons, tensors
-from jupyter_remote.pickling.arrival import arriving, fill_function, make_function
+from jupyter_remote.pickling.arrival import Globals, arriving, fill_function, make_function
 from jupyter_remote.pickling.classes import as_it_came, marks_of, reduce_class
 from jupyter_remote.pickling.reading import Reader
 from jupyter_remote.pickling.reducers import (
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Difference",
+    "Globals",
     "Packed",
     "beside",
     "class_marks",
@@ -181,9 +182,15 @@ def dumps(value: object, namespace: dict[str, Any] | None, inline_bytes: int) ->
     return packed
 
 
-def loads(data: Buffer, namespace: dict[str, Any] | None, *, at_home: bool = False) -> Any:
+def loads(
+    data: Buffer,
+    namespace: dict[str, Any] | None,
+    *,
+    at_home: bool = False,
+    brought: Globals | None = None,
+) -> Any:
     """The value of :func:`dumps`, when that was bytes."""
-    with arriving(namespace, at_home) as arrival:
+    with arriving(namespace, at_home, brought) as arrival:
         value = _Unpickler(io.BytesIO(data), iter(()), None).load()
     for cls in arrival.filled_classes:
         as_it_came[cls] = marks_of(cls, _print_of_data)
@@ -251,6 +258,7 @@ def unpack(
     numbered: Numbered | None = None,
     given: Callable[[int], Any] | None = None,
     at_home: bool = False,
+    brought: Globals | None = None,
 ) -> Any:
     """The value in ``parcel``; ``bytes`` if it is raw.
 
@@ -262,6 +270,7 @@ def unpack(
     numbered: is filled with the objects by their numbers.
     given: gives the object that a number in the pickle stands for.
     at_home: of a class that was defined here only what was changed elsewhere is taken over.
+    brought: is filled with what functions brought along as their globals.
 
     Raises EnvironmentMismatch and DigestMismatch before anything is unpickled.
     """
@@ -269,7 +278,7 @@ def unpack(
     stream, *buffers = [_content(segment, fetch) for segment in parcel.segments]
     if parcel.format == "raw":
         return bytes(stream)
-    with arriving(namespace, at_home) as arrival:
+    with arriving(namespace, at_home, brought) as arrival:
         unpickler = _Unpickler(Reader(stream), _writable(buffers), given)
         value = unpickler.load()
     if numbered is not None:

@@ -340,7 +340,10 @@ class Attempt:
         else:
             oom = oom_kills() > self._oom_kills
             end = verdict.of_death(how, stop, oom, self._spill.last(verdict.LAST_WORDS))
-        await self._deliver(end, result, await self._save_log())
+        await self._deliver(self._in_full(end), result, await self._save_log())
+
+    def _in_full(self, end: Verdict) -> Verdict:
+        return end
 
     def _verdict(self, finished: channel.Finished) -> Verdict:
         return verdict.of_finished(finished, self._supervisor.stop)

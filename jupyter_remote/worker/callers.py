@@ -1,32 +1,21 @@
-"""The clients of a session: their connections, and what they may say while a call runs."""
+"""The clients of a session: their connections, and who is told what."""
 
 from __future__ import annotations
 
 import contextlib
-import hmac
-import os
-import secrets
-import selectors
-import signal
 import socket
-import struct
-import sys
 import threading
-import time
+import weakref
 from collections import deque
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
 
 from jupyter_remote import calls
-from jupyter_remote.pickling.versions import MAGIC, PYTHON
 from jupyter_remote.worker import channel
 
-HELLO_S = 10.0  # for the first message of a connection
-SEND_S = 30.0  # for a client to take what it asked for: then it is hung up on
 RECEIVE_BYTES = 1 << 18
-BUSY_AFTER_S = 0.5  # a client that waits for another one's call is told so
-_CREDENTIALS = struct.Struct("3i")
 
 Request = calls.Call | calls.Execute
 
@@ -42,8 +31,9 @@ class Caller:
         self.shared = hi.shared
         self.waiting: deque[Request] = deque()
         self.functions: dict[int, Any] = {}
+        self.stopped: set[int] = set()  # calls that shall not begin, or not go on
         self.gone = False
-        self.told_busy = False
+        self.told_of: Turn | None = None  # the last one that it was told it waits for
         self._pieces = calls.Pieces(calls.ToSession)
         self._lock = threading.Lock()
         self._replies: list[bytes] = []
@@ -60,9 +50,12 @@ class Caller:
             self.gone = True
             return
         try:
-            self.waiting.extend(self._pieces.add(data))
+            for message in self._pieces.add(data):
+                if not isinstance(message, Request):
+                    raise msgspec.ValidationError("no call")
+                self.waiting.append(message)
         except msgspec.MsgspecError:
-            self.gone = True
+            self.hang_up()
 
     def reply(self, reply: calls.Reply) -> None:
         """Sent by :meth:`flush`."""
@@ -82,26 +75,97 @@ class Caller:
                 try:
                     view = view[self.sock.send(view) :]
                 except OSError:  # among them that SEND_S are over
-                    self.gone = True
+                    self.hang_up()
+
+    def send_if_quick(self, data: bytes) -> bool:
+        """The same of a small message, if nobody has to wait for that."""
+        if self.gone or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            return self.sock.send(data, socket.MSG_DONTWAIT) > 0
+        except OSError:
+            return False
+        finally:
+            self._lock.release()
+
+    def hang_up(self) -> None:
+        """The client sees the end of the connection, and the main thread that it is over."""
+        self.gone = True
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self.gone = True
-        self.sock.close()
+        self.hang_up()  # whoever is just sending stops
+        with self._lock:
+            self.sock.close()
+
+
+# What a call creates belongs to its client, also when it goes on later: tasks are known by their
+# context, threads by the first call at whose end they were there.
+_begun_in: ContextVar[Turn | None] = ContextVar("jupyter-remote-turn", default=None)
+_threads: weakref.WeakKeyDictionary[threading.Thread, Caller | None] = weakref.WeakKeyDictionary()
+_OURS = "jupyter-remote"  # names of our threads begin so
 
 
 class Turn:
-    """One call, as what receives its output."""
+    """One call, as what receives its output; or, without a caller, a cell that the agent sent."""
 
-    def __init__(self, caller: Caller, id: int) -> None:
+    def __init__(self, caller: Caller | None, id: int, what: str, since_at: float) -> None:
         self.caller = caller
         self.id = id
+        self.what = what
+        self.since_at = since_at
         self._began = False
 
+    @property
+    def who(self) -> str:
+        """For people."""
+        return "" if self.caller is None else self.caller.about
+
+    @property
+    def stopped(self) -> bool:
+        """Was it asked that it does not go on?"""
+        return self.caller is not None and self.id in self.caller.stopped
+
+    def begin(self) -> None:
+        """On the main thread."""
+        _begun_in.set(self)
+
+    def end(self) -> None:
+        """Threads that are new are its caller's."""
+        for thread in threading.enumerate():
+            if thread not in _threads:
+                _threads[thread] = self.caller
+
+    def wants(self) -> bool:
+        """Is what this thread says now of this call, or of another of the same client?"""
+        begun_in = _begun_in.get()
+        if begun_in is not None:
+            return begun_in.caller is self.caller
+        thread = threading.current_thread()
+        if thread.name.startswith(_OURS):
+            return True
+        return _threads.get(thread, self.caller) is self.caller
+
     def deliver(self, messages: list[channel.FromKernel]) -> None:
-        parts = [] if self._began else [calls.packed(calls.Began(self.id))]
-        self._began = True
-        parts += [calls.packed(m) for m in map(_for_client, messages) if m is not None]
-        self.caller.send(b"".join(parts))
+        """Called by the thread that sends."""
+        assert self.caller is not None
+        parts = [part for part in map(_packed_for_client, messages) if part]
+        if parts and not self._began:
+            self._began = True
+            parts.insert(0, calls.packed(calls.Began(self.id)))
+        if parts:
+            self.caller.send(b"".join(parts))
+
+
+def _packed_for_client(message: channel.FromKernel) -> bytes:
+    """Nothing of what is for the agent alone."""
+    try:
+        said = _for_client(message)
+        return b"" if said is None else calls.packed(said)
+    except Exception as error:  # the thread that sends goes on
+        why = f"{type(message).__name__} could not be sent: {type(error).__name__}: {error}\n"
+        return calls.packed(calls.Text("stderr", why.encode("ascii", "replace").decode()))
 
 
 def _for_client(message: channel.FromKernel) -> calls.FromSession | None:
@@ -118,181 +182,11 @@ def _for_client(message: channel.FromKernel) -> calls.FromSession | None:
 
 
 class Now:
-    """The call that runs, as other threads see it."""
+    """What runs, as other threads see it."""
 
     def __init__(self) -> None:
-        self.caller: Caller | None = None
-        self.id = 0
-        self.what = ""
-        self.since_at = 0.0
+        self.turn: Turn | None = None
 
-
-class Reception(threading.Thread):
-    """Takes connections in, and stops calls: also while the main thread runs one.
-
-    ``arrived`` is a descriptor that can be read when there are new callers.
-    """
-
-    def __init__(self, address: str, now: Now) -> None:
-        super().__init__(name="jupyter-remote-reception", daemon=True)
-        self.key = secrets.token_hex(32)
-        self.arrived, self._arriving = socket.socketpair()
-        self.callers: dict[int, Caller] = {}
-        self.stopped: set[tuple[int, int]] = set()  # calls that shall not begin
-        self._new: deque[Caller] = deque()
-        self._now = now
-        self._main = threading.main_thread().ident or 0
-        self._pid = os.getpid()
-        self._numbers = 0
-        self._selector = selectors.DefaultSelector()
-        self._listener = _listen(address)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        os.register_at_fork(after_in_child=self._in_child)
-
-    def _in_child(self) -> None:
-        """A process that user code forked keeps no connection open."""
-        for caller in self.callers.values():
-            caller.gone = True
-            with contextlib.suppress(OSError):
-                os.close(caller.sock.detach())
-        with contextlib.suppress(OSError):
-            os.close(self._listener.detach())
-
-    def run(self) -> None:
-        while True:
-            several = len(self.callers) > 1  # else nobody waits for another
-            for key, _ in self._selector.select(BUSY_AFTER_S if several else None):
-                try:
-                    key.data()
-                except Exception:  # one client must not cost the others theirs
-                    self._forget(key.fileobj)
-            self._tell_who_waits()
-
-    def take_new(self) -> list[Caller]:
-        """Callers that came since this was asked last; on the main thread."""
-        with contextlib.suppress(BlockingIOError):
-            self.arrived.recv(64, socket.MSG_DONTWAIT)
-        new = []
-        while self._new:
-            new.append(self._new.popleft())
-        return new
-
-    def forget(self, caller: Caller) -> None:
-        """It hung up."""
-        self.callers.pop(caller.number, None)
-        self.stopped = {stop for stop in self.stopped if stop[0] != caller.number}
-        caller.close()
-
-    # -- in the thread
-    def _accept(self) -> None:
-        sock, _ = self._listener.accept()
-        try:
-            _set_timeouts(sock, HELLO_S)
-            hi = _first(sock)
-            why = self._refusal(sock, hi)
-            self._numbers += 1
-            welcome = calls.Welcome(
-                pid=self._pid, client=self._numbers, python=PYTHON, magic=MAGIC, refused=why
-            )
-            sock.sendall(calls.packed(welcome))
-        except (OSError, EOFError, msgspec.MsgspecError):
-            sock.close()
-            return
-        if why:
-            sock.close()
-            return
-        _set_timeouts(sock, SEND_S)
-        if hi.control:
-            pieces = calls.Pieces(calls.ToSession)
-            data = lambda: self._control(sock, hi, pieces)  # noqa: E731
-            self._selector.register(sock, selectors.EVENT_READ, data)
-            return
-        caller = self.callers[self._numbers] = Caller(self._numbers, sock, hi)
-        self._new.append(caller)
-        self._arriving.send(b"!")
-
-    def _refusal(self, sock: socket.socket, hi: calls.Hi) -> str:
-        if not hmac.compare_digest(hi.key.encode(), self.key.encode()) or not _is_us(sock):
-            return "the key is wrong"
-        if hi.protocol != calls.PROTOCOL:
-            return f"it speaks protocol {hi.protocol}, this session {calls.PROTOCOL}"
-        return ""
-
-    def _control(self, sock: socket.socket, hi: calls.Hi, pieces: calls.Pieces) -> None:
-        data = sock.recv(RECEIVE_BYTES)
-        if not data:
-            self._forget(sock)
-            return
-        for message in pieces.add(data):
-            if isinstance(message, calls.Stop):
-                self._stop(hi.client, message.id)
-
-    def _stop(self, client: str, id: int) -> None:
-        now = self._now
-        for caller in list(self.callers.values()):
-            if caller.client != client:
-                continue
-            if now.caller is caller and now.id == id:
-                os.kill(self._pid, signal.SIGINT)
-            elif not (now.caller is caller and now.id > id):
-                self.stopped.add((caller.number, id))
-
-    def _tell_who_waits(self) -> None:
-        now = self._now
-        running, id = now.caller, now.id
-        if running is None or time.time() - now.since_at < BUSY_AFTER_S:
-            return
-        for caller in list(self.callers.values()):
-            if caller is running or caller.told_busy or caller.gone:
-                continue
-            if caller.waiting or _readable(caller.sock):
-                caller.told_busy = True
-                if now.caller is running and now.id == id:
-                    caller.send(calls.packed(calls.Busy(running.about, now.what, now.since_at)))
-
-    def _forget(self, sock: Any) -> None:
-        if sock is not self._listener:
-            with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(sock)
-            sock.close()
-
-
-def _listen(address: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind("\0" + address[1:] if address.startswith(calls.ABSTRACT) else address)
-    listener.listen(64)
-    return listener
-
-
-def _is_us(sock: socket.socket) -> bool:
-    """Is the other side a process of the same user? Where the system tells."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(data)[1] == os.getuid())
-
-
-def _set_timeouts(sock: socket.socket, timeout_s: float) -> None:
-    """Of the system's, not of Python's: reading is asked for without waiting."""
-    if sys.platform == "win32":
-        return
-    value = struct.pack("ll", int(timeout_s), 0)
-    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        sock.setsockopt(socket.SOL_SOCKET, option, value)
-
-
-def _first(sock: socket.socket) -> calls.Hi:
-    size = calls.LENGTH.unpack(channel.receive_exactly(sock, 4))[0]
-    if size > 64 * 1024:
-        raise EOFError("the first message is no greeting")
-    hi = msgspec.msgpack.decode(channel.receive_exactly(sock, size), type=calls.ToSession)
-    if not isinstance(hi, calls.Hi):
-        raise EOFError("the first message is no greeting")
-    return hi
-
-
-def _readable(sock: socket.socket) -> bool:
-    try:
-        return bool(sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK))
-    except OSError:
-        return False
+    @property
+    def caller(self) -> Caller | None:
+        return None if self.turn is None else self.turn.caller

@@ -126,6 +126,12 @@ class Turn(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn"):
     epoch: int = 0
 
 
+class Held(msgspec.Struct, frozen=True, tag="held"):
+    """Kernel → agent: what the namespace of a session holds now, in words."""
+
+    names: list[str]
+
+
 class Fetch(msgspec.Struct, frozen=True, tag="fetch"):
     """Kernel → agent: a client's call has this segment beside it."""
 
@@ -155,7 +161,7 @@ class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", 
 
 ToKernel = Run | Input | Comm | Stop | Placed
 FromKernel = (
-    Ready | Out | Text | Progress | Stage | Ask | Finished | Listening | Turn | Fetch | Give
+    Ready | Out | Text | Progress | Stage | Ask | Finished | Listening | Turn | Held | Fetch | Give
 )
 
 

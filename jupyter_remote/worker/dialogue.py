@@ -29,6 +29,7 @@ class Dialogue:
         self._interrupts = interrupts
         self._before_asking = before_asking
         self._early: list[channel.Comm] = []
+        self.instead: Callable[[str, bool], str] | None = None  # who is asked in the agent's place
 
     def read_comms(self) -> None:
         """Called by the event loop when there is something to read."""
@@ -67,6 +68,8 @@ class Dialogue:
     def ask(self, prompt: str, password: bool) -> str:
         """``input()``: ask the notebook, wait for the answer. Comm messages wait meanwhile."""
         self._before_asking()
+        if self.instead is not None:
+            return self.instead(prompt, password)
         self._writer.send(channel.Ask(str(prompt), password), urgent=True)
         try:
             while True:
@@ -89,8 +92,13 @@ class Dialogue:
 def _answer(prompt: str, answer: channel.Input) -> str:
     """Raises EOFError, as without a terminal."""
     if answer.refused:
-        asked = f"It asked {str(prompt)!r}. " if prompt else ""
-        raise EOFError(
-            f"input() cannot ask anybody in a job. {asked}Give what it wants to know as a variable."
-        )
+        raise nobody_answers(prompt, "a job")
     return answer.text
+
+
+def nobody_answers(prompt: str, where: str) -> EOFError:
+    """What ``input()`` raises there."""
+    asked = f"It asked {str(prompt)!r}. " if prompt else ""
+    return EOFError(
+        f"input() cannot ask anybody in {where}. {asked}Give what it wants to know as a variable."
+    )

@@ -47,6 +47,10 @@ class Inbox:
         message: channel.ToKernel = _decode(body)
         return message
 
+    def here(self) -> channel.ToKernel | None:
+        """The next message that was read already, if there is one."""
+        return self.later.popleft() if self.later else self.take()
+
     def fill(self) -> None:
         """Receive what there is; blocks until there is something."""
         part = self._sock.recv(1 << 20)

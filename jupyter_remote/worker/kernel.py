@@ -13,7 +13,6 @@ import inspect
 import os
 import socket
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -76,7 +75,6 @@ class KernelProcess:
             self.inbox, kernel, self.writer, self.interrupts, self._capture.drain
         )
         self._connect()
-        self.used_at = time.monotonic()  # by a cell of a session
         self._session: Session | None = None
         self._surroundings = hygiene.Surroundings()
         self._state = ProcessState(self._shell, tail_fd)
@@ -145,6 +143,12 @@ class KernelProcess:
     def namespace(self) -> dict[str, Any]:
         """Of user code."""
         names: dict[str, Any] = self._shell.user_ns
+        return names
+
+    @property
+    def hidden(self) -> dict[str, Any]:
+        """Names that the shell has for itself, with their values."""
+        names: dict[str, Any] = self._shell.user_ns_hidden
         return names
 
     @property

@@ -35,6 +35,10 @@ ELSEWHERE = "-"  # before the name of a stream whose text something else shows
 class Receiver(Protocol):
     """Whom output goes to instead of the agent: the client of a call in a session."""
 
+    def wants(self) -> bool:
+        """Is what is said now, in this thread, for it? Else it is for the agent."""
+        ...
+
     def deliver(self, messages: list[channel.FromKernel]) -> None:
         """Called by the thread that sends."""
         ...
@@ -47,8 +51,9 @@ class _To:
         self.receiver = receiver
 
 
-# a message; or text: the stream's name, then pieces
-Item = channel.FromKernel | list[str] | _To
+# a message; text: the stream's name, then pieces; or what is set when all before it is sent
+Item = channel.FromKernel | list[str] | _To | threading.Event
+Batch = tuple[Receiver | None, list[channel.FromKernel]]
 
 
 def to_json(value: Any) -> bytes:
@@ -77,7 +82,7 @@ class Writer:
         self._items: list[Item] = []
         self._text = NO_TEXT  # the last of them if that is text
         self._chars = 0
-        self._deferred: tuple[channel.Out, object] | None = None
+        self._deferred: tuple[channel.Out, object, Receiver | None] | None = None
         self._receiver: Receiver | None = None
         self._last: Receiver | None = None  # of whom the last item in the queue is for
         self._sending: Receiver | None = None
@@ -106,13 +111,14 @@ class Writer:
             self.divert(name, text)
             kind = f"{ELSEWHERE}{name}"
         with self._lock:
-            if kind == self._text[0]:
+            to = self._to()
+            if kind == self._text[0] and to is self._last:
                 self._text.append(text)
             else:
                 run = self._text = [kind, text]
-                self._put(run)
+                self._put(run, to)
             self._chars += len(text)
-            if self._tail is not None and self._receiver is None:
+            if self._tail is not None and to is None:
                 self._tail.add(name, text)
         if self._full():
             self._wait_for_room()
@@ -121,6 +127,10 @@ class Writer:
         """What is said from now on goes to ``receiver``; None: to the agent."""
         with self._lock:
             self._receiver, self._text = receiver, NO_TEXT
+
+    def _to(self) -> Receiver | None:
+        receiver = self._receiver
+        return receiver if receiver is None or receiver.wants() else None
 
     @property
     def idle(self) -> bool:
@@ -146,21 +156,37 @@ class Writer:
         with self._lock:
             if urgent:
                 self._urgent.set()
-            self._put(message)
+            self._put(message, self._to())
             self._text = NO_TEXT
+
+    def tell_agent(self, message: channel.FromKernel) -> None:
+        """The same, at once, whosever turn it is."""
+        with self._lock:
+            self._urgent.set()
+            self._put(message, None)
+            self._text = NO_TEXT
+
+    def mark(self) -> threading.Event:
+        """Set when all that was said until now is sent, whatever others say meanwhile."""
+        mark = threading.Event()
+        with self._lock:
+            self._urgent.set()
+            self._put(mark, self._last)
+            self._text = NO_TEXT
+        return mark
 
     def flush(self) -> None:
         """Return when what was said is sent, or cannot be just now. Waiting lets go of the
         interpreter, which the thread that sends would else get only some milliseconds later."""
         self._empty.wait(FLUSH_S)
 
-    def _put(self, item: Item) -> None:
-        if self._receiver is not self._last:
-            self._last = self._receiver
-            self._items.append(_To(self._receiver))
+    def _put(self, item: Item, to: Receiver | None) -> None:
         if self._deferred is not None:
-            self._items.append(self._deferred[0])
-            self._deferred = None
+            (message, _, receiver), self._deferred = self._deferred, None
+            self._put(message, receiver)
+        if to is not self._last:
+            self._last = to
+            self._items.append(_To(to))
         self._items.append(item)
         self._empty.clear()
         self._some.set()
@@ -173,21 +199,22 @@ class Writer:
         """
         with self._lock:
             self.settle(None)
-            self._deferred, self._text = (message, of), NO_TEXT
+            self._deferred, self._text = (message, of, self._to()), NO_TEXT
 
     def settle(self, own: object) -> None:
         """What is held back is said now, unless it is of the cell's ``own`` exception."""
         with self._lock:
             deferred, self._deferred = self._deferred, None
             if deferred is not None and deferred[1] is not own:
-                self._put(deferred[0])
+                self._put(deferred[0], deferred[2])
 
     def _serve(self) -> None:
         sent_at = 0.0
         while True:
             self._some.wait()
             self._urgent.wait(max(LEAD_S, sent_at + GATHER_S - time.monotonic()))
-            for receiver, messages in self._take():
+            batches, marks = self._take()
+            for receiver, messages in batches:
                 if receiver is not None:
                     receiver.deliver(messages)
                     continue
@@ -196,13 +223,15 @@ class Writer:
                 except OSError:
                     self._on_gone()
                     return
+            for mark in marks:
+                mark.set()
             sent_at = time.monotonic()
             self._room.set()
             with self._lock:
                 if not self._items:
                     self._empty.set()
 
-    def _take(self) -> list[tuple[Receiver | None, list[channel.FromKernel]]]:
+    def _take(self) -> tuple[list[Batch], list[threading.Event]]:
         with self._lock:
             items, self._items = self._items, []
             self._text, self._chars = NO_TEXT, 0
@@ -212,9 +241,9 @@ class Writer:
             if self._tail is not None:
                 ours = (m for receiver, batch in batches if receiver is None for m in batch)
                 self._tail.depart(sum(map(channel.text_bytes, ours)))
-        return batches
+        return batches, [item for item in items if isinstance(item, threading.Event)]
 
-    def _batches(self, items: list[Item]) -> list[tuple[Receiver | None, list[channel.FromKernel]]]:
+    def _batches(self, items: list[Item]) -> list[Batch]:
         batches, begin = [], 0
         for at, item in enumerate(items):
             if isinstance(item, _To):
@@ -242,7 +271,7 @@ def _packed(message: channel.FromKernel) -> bytes:
 def messages_of(items: Iterable[Item]) -> Iterator[channel.FromKernel]:
     """Messages for ``items``, none of them with more than ``PIECE_CHARS`` of text."""
     for item in items:
-        if isinstance(item, _To):
+        if isinstance(item, _To | threading.Event):
             continue
         if not isinstance(item, list):
             yield item

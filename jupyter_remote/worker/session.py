@@ -7,31 +7,36 @@ their interrupts and their globals are those of a cell.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
+import os
 import select
+import signal
 import sys
 import time
+import traceback
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from jupyter_remote import calls, mapping, shared, values
+from jupyter_remote import calls, values
 from jupyter_remote.calls import INLINE_BYTES
-from jupyter_remote.errors import CaptureError, JobLost
+from jupyter_remote.errors import CaptureError
 from jupyter_remote.pickling import tensors
-from jupyter_remote.values import Packed
-from jupyter_remote.wire import Parcel, Segment
+from jupyter_remote.values import Globals
+from jupyter_remote.wire import Parcel
 from jupyter_remote.worker import channel, inside
-from jupyter_remote.worker.callers import Caller, Now, Reception, Request, Turn
+from jupyter_remote.worker.belongings import Brought, Held
+from jupyter_remote.worker.beside import Beside
+from jupyter_remote.worker.callers import Caller, Now, Request, Turn
+from jupyter_remote.worker.dialogue import nobody_answers
+from jupyter_remote.worker.idle import Idle
+from jupyter_remote.worker.reception import STOP, Reception
 
 if TYPE_CHECKING:
     from jupyter_remote.worker.kernel import KernelProcess
 
-LOOK_S = 3600.0  # without an idle time the main thread looks up that often
 GATHER_S = 0.001  # replies wait this long for those that come next
-_ABSENT = object()
 
 
 class Session:
@@ -40,55 +45,73 @@ class Session:
     def __init__(self, process: KernelProcess, run: channel.Run) -> None:
         self._process = process
         self._run = run
+        self._pid = os.getpid()
         self._namespace: dict[str, Any] = process.namespace
         self._now = Now()
         self._reception = Reception(run.address, self._now)
-        self._idle_s = run.spec.idle_timeout_s
         self._callers: dict[int, Caller] = {}  # by descriptor
         self._turns: deque[Caller] = deque()  # those that have calls waiting
-        self._brought: dict[str, Any] = {}  # globals that functions of callers brought along
+        self._beside = Beside(process, run, self._now)
+        self._brought = Brought(self._namespace)
+        self._held = Held(self._namespace, process.hidden, self._brought)
+        self._idle = Idle(run.spec.idle_timeout_s, self._has_tasks)
         self._poll = select.poll()
         self._poll.register(process.inbox.fileno(), select.POLLIN)
         self._poll.register(self._reception.arrived.fileno(), select.POLLIN)
 
     def serve(self) -> str:
-        """Take calls and cells until told to stop, or idle for too long."""
+        """Take calls and cells until told to stop, or idle for too long. Raises EOFError when the
+        agent is gone."""
+        signal.signal(STOP, self._on_stop)
         self._reception.start()
         listening = channel.Listening(self._run.address, self._reception.key)
         self._process.writer.send(listening, urgent=True)
-        used_at = time.monotonic()
         while not self._serve_agent():  # first: the inbox may hold a cell that came with this job
             if self._turns:
                 self._read(self._poll.poll(0))
                 self._serve_next()
-                used_at = time.monotonic()
-            elif not self._wait(self._left_s(used_at)) and self._left_s(used_at) <= 0:
-                return f"nobody used it for {self._idle_s:g} s"
+                self._idle.touch()
+                self._held.dirty = True
+                continue
+            self._tell_what_is_held()
+            self._read(self._wait(min(self._idle.wait_s(), self._held.wait_s())))
+            if not self._turns and self._idle.over():
+                return f"nobody used it for {self._idle.limit_s:g} s"
         return ""
 
-    def _left_s(self, used_at: float) -> float:
-        if self._idle_s is None:
-            return LOOK_S
-        return max(used_at, self._process.used_at) + self._idle_s - time.monotonic()
+    def _on_stop(self, signum: int, frame: FrameType | None) -> None:
+        """The reception's signal. It may come late: then it is for nobody."""
+        turn = self._now.turn
+        handler = signal.getsignal(signal.SIGINT)  # user code may have its own
+        if turn is not None and turn.stopped and callable(handler):
+            handler(signal.SIGINT, frame)
+
+    def _tell_what_is_held(self) -> None:
+        if self._held.wait_s() <= 0 and (names := self._held.news()) is not None:
+            self._process.writer.send(channel.Held(names))
 
     # --- waiting -----------------------------------------------------------------------------
-    def _wait(self, timeout_s: float) -> bool:
-        """Until there is something to read; asyncio tasks of earlier calls go on meanwhile."""
+    def _wait(self, timeout_s: float) -> list[tuple[int, int]]:
+        """Until there is something to read; what earlier calls left on the event loop goes on."""
         if self._process.inbox.later:
-            return True
-        loop = self._process.loop
-        if loop is not None and asyncio.all_tasks(loop):
-            with contextlib.suppress(TimeoutError):
-                loop.run_until_complete(asyncio.wait_for(self._readable(loop), timeout_s))
-            timeout_s = 0
-        events = self._poll.poll(max(0, timeout_s) * 1000)
-        self._read(events)
-        return bool(events)
+            return []
+        try:
+            loop = self._process.loop
+            if loop is not None and _has_work(loop):
+                self._run_loop(loop, timeout_s)
+                timeout_s = 0
+            return self._poll.poll(timeout_s * 1000)
+        except BaseException:  # of a task, or of a signal handler: the session goes on
+            traceback.print_exc()
+            return []
 
-    async def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _has_tasks(self) -> bool:
+        loop = self._process.loop
+        return loop is not None and bool(asyncio.all_tasks(loop))
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
         some = loop.create_future()
-        inbox, arrived = self._process.inbox.fileno(), self._reception.arrived.fileno()
-        fds = [inbox, arrived, *self._callers]
+        fds = [self._process.inbox.fileno(), self._reception.arrived.fileno(), *self._callers]
 
         def wake() -> None:
             if not some.done():
@@ -96,9 +119,11 @@ class Session:
 
         for fd in fds:
             loop.add_reader(fd, wake)
+        timer = loop.call_later(timeout_s, wake)
         try:
-            await some
+            loop.run_until_complete(some)
         finally:
+            timer.cancel()
             for fd in fds:
                 loop.remove_reader(fd)
 
@@ -128,26 +153,39 @@ class Session:
     def _serve_agent(self) -> bool:
         """Cells and comm messages; true: the session is over."""
         inbox = self._process.inbox
-        while inbox.later or (message := inbox.take()) is not None:
-            message = inbox.later.popleft() if inbox.later else message
+        while (message := inbox.here()) is not None:
             if isinstance(message, channel.Stop):
                 return True
             if isinstance(message, channel.Comm):
                 self._process.dialogue.serve_comm(message)
             elif isinstance(message, channel.Run):
                 self._serve_cell(message)
+                self._idle.touch()
+                self._held.dirty = True
         return False
 
     def _serve_cell(self, run: channel.Run) -> None:
         process = self._process
         process.writer.send(channel.Turn(run.job, run.epoch))
-        self._now.what, self._now.since_at = run.spec.name, time.time()
+        turn = self._begin(None, 0, run.spec.name)
         finished = process.attempt(run)
+        self._end(turn)
         process.settle()
         process.writer.send(finished)
         process.writer.send(channel.Turn(), urgent=True)
         inside.job.begin(self._run.job, self._run.epoch, process.relay_bars(True))
-        process.used_at = time.monotonic()
+
+    def _begin(self, caller: Caller | None, id: int, what: str) -> Turn:
+        turn = self._now.turn = Turn(caller, id, what, time.time())
+        turn.begin()
+        return turn
+
+    def _end(self, turn: Turn) -> None:
+        """User code is over."""
+        if os.getpid() != self._pid:  # it forked, and the child came back from the call
+            os._exit(0)
+        self._now.turn = None
+        turn.end()
 
     # --- callers -----------------------------------------------------------------------------
     def _serve_next(self) -> None:
@@ -163,36 +201,32 @@ class Session:
             self._turns.append(caller)
 
     def _serve(self, caller: Caller, request: Request) -> None:
-        if isinstance(request, calls.Stop):
-            return
-        if (caller.number, request.id) in self._reception.stopped:
-            self._reception.stopped.discard((caller.number, request.id))
-            if isinstance(request, calls.Call) and request.code is not None:
-                caller.functions[request.function] = request.code  # those behind may use it
-            caller.reply(calls.Reply(request.id, dropped=True))
-            return
-        now, process = self._now, self._process
-        caller.told_busy = False
-        began_at = time.time()
-        now.id, now.since_at = request.id, began_at
-        now.what = getattr(request, "name", "") or "a call"
-        process.writer.turn(Turn(caller, request.id))
-        now.caller = caller
+        process = self._process
+        turn = self._begin(caller, request.id, getattr(request, "name", "") or "a call")
+        process.writer.turn(turn)
+        process.dialogue.instead = _nobody
         try:
             with process.interrupts.allowed():
-                reply = self._attempt(caller, request)
+                reply = self._attempt(caller, request, turn)
         except KeyboardInterrupt as error:  # between two steps of user code
             reply = calls.Reply(request.id, error=process.failure(error))
-        now.caller = None
+        self._end(turn)
+        caller.stopped.discard(request.id)
+        process.dialogue.instead = None
         process.settle()
-        reply = _with_times(reply, began_at)
         if not process.writer.idle:
-            process.writer.flush()
+            said = process.writer.mark()
+            while not (said.wait(1.0) or caller.gone):
+                continue
         process.writer.turn(None)
-        caller.reply(reply)
+        caller.reply(_with_times(reply, turn.since_at))
 
-    def _attempt(self, caller: Caller, request: Request) -> calls.Reply:
+    def _attempt(self, caller: Caller, request: Request, turn: Turn) -> calls.Reply:
         try:
+            if turn.stopped:  # asked for before this began; see Reception
+                if isinstance(request, calls.Call) and request.code is not None:
+                    caller.functions[request.function] = request.code  # those behind may use it
+                return calls.Reply(request.id, dropped=True)
             if isinstance(request, calls.Execute):
                 return self._execute(request)
             value = self._call(caller, request)
@@ -202,19 +236,16 @@ class Session:
 
     def _call(self, caller: Caller, call: calls.Call) -> Any:
         process = self._process
+        if call.code is not None:
+            caller.functions[call.function] = call.code
         if call.files:
             self._place(call.files)
         for filename, text in call.sources.items():
             process.compiler.add_source(filename, text, call.source_names.get(filename, ""))
-        if call.code is not None:
-            caller.functions[call.function] = call.code
         function = caller.functions[call.function]
         if isinstance(function, Parcel):
             function = caller.functions[call.function] = self._open(function)
-        if call.inputs is None:
-            args, kwargs = values.loads(call.plain, self._namespace)
-        else:
-            args, kwargs = self._open(call.inputs)
+        args, kwargs = self._open(call.plain if call.inputs is None else call.inputs)
         with tensors.gpu(lambda: True):
             return process.in_shell(lambda: function(*args, **kwargs))
 
@@ -229,6 +260,18 @@ class Session:
         failure = None if error is None else process.failure(error)
         return calls.Reply(request.id, error=failure)
 
+    def _open(self, packed: Parcel | bytes) -> Any:
+        brought = Globals()
+        if isinstance(packed, bytes):
+            value = values.loads(packed, self._namespace, brought=brought)
+        else:
+            value = values.unpack(
+                packed, self._beside.fetch, namespace=self._namespace, brought=brought
+            )
+        if brought.came:
+            self._brought.take(brought)
+        return value
+
     def _answer(self, id: int, value: Any) -> calls.Reply:
         if value is None:
             return calls.Reply(id)
@@ -241,77 +284,8 @@ class Session:
             ) from None
         if isinstance(packed, bytes):
             return calls.Reply(id, plain=packed)
-        self._give(packed)
+        self._beside.give(packed)
         return calls.Reply(id, value=packed.parcel)
-
-    # --- bytes beside messages ---------------------------------------------------------------
-    def _open(self, parcel: Parcel) -> Any:
-        with self._renewed():
-            return values.unpack(parcel, self._fetch, namespace=self._namespace)
-
-    @contextlib.contextmanager
-    def _renewed(self) -> Iterator[None]:
-        """Globals that functions bring along are set where there are none, and where what is there
-        was brought in this way and is still that: a helper that was edited in the notebook is the
-        new one here, and what the session has of its own stays."""
-        here, before = self._namespace, self._brought
-        held = {n: v for n, v in before.items() if here.get(n, _ABSENT) is v}
-        known = here.keys() - held.keys()
-        for name in held:
-            del here[name]
-        try:
-            yield
-        finally:
-            for name, value in held.items():
-                here.setdefault(name, value)
-            self._brought = {n: here[n] for n in here.keys() - known}
-
-    def _fetch(self, segment: Segment) -> memoryview:
-        path = shared.find(self._shared, segment.digest)
-        if path is None and self._is_there(segment.digest):
-            path = mapping.blob_path(self._run.blobs, segment.digest)
-        if path is None:
-            path = Path(self._asked(channel.Fetch(segment)).path)
-        return mapping.map_blob(path, segment.digest, segment.size_bytes)
-
-    def _give(self, packed: Packed) -> None:
-        beside = [s for s in packed.parcel.segments if s.data is None]
-        if not beside:
-            return
-        new = {d: b for d, b in packed.contents.items() if not self._has(d, b)}
-        if new:
-            files = mapping.spool(new, self._run.spool)
-            self._asked(channel.Give([channel.Spooled(s, files.get(s.digest, "")) for s in beside]))
-
-    def _has(self, digest: str, content: Any) -> bool:
-        """Can the client have it: is it where both look, or could it be put there?"""
-        folder = self._shared
-        if self._is_there(digest) or shared.find(folder, digest) is not None:
-            return True
-        return bool(folder) and shared.write(folder, digest, mapping.flat(content))
-
-    @property
-    def _shared(self) -> str:
-        return "" if self._now.caller is None else self._now.caller.shared
-
-    def _is_there(self, digest: str) -> bool:
-        blobs = self._run.blobs
-        return bool(blobs) and mapping.blob_path(blobs, digest).exists()
-
-    def _asked(self, question: channel.Fetch | channel.Give) -> channel.Placed:
-        """The agent's answer. Raises JobLost when it cannot."""
-        process = self._process
-        process.writer.turn(None)
-        process.writer.send(question, urgent=True)
-        inbox = process.inbox
-        with process.interrupts.held():
-            while not isinstance(answer := inbox.next(), channel.Placed):
-                inbox.later.append(answer)
-        if self._now.caller is not None:
-            process.writer.turn(Turn(self._now.caller, self._now.id))
-        if answer.problem:
-            raise JobLost(answer.problem, hint="call it again")
-        return answer
 
     def _place(self, files: list[tuple[str, bytes]]) -> None:
         """Local modules of the caller."""
@@ -323,6 +297,16 @@ class Session:
         importlib.invalidate_caches()
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
+
+
+def _nobody(prompt: str, password: bool) -> NoReturn:
+    raise nobody_answers(prompt, "a call")
+
+
+def _has_work(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tasks, or callbacks without a task."""
+    handles = (*getattr(loop, "_ready", ()), *getattr(loop, "_scheduled", ()))
+    return bool(asyncio.all_tasks(loop)) or not all(handle.cancelled() for handle in handles)
 
 
 def _with_times(reply: calls.Reply, began_at: float) -> calls.Reply:

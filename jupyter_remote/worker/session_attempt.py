@@ -12,16 +12,13 @@ from pathlib import Path
 import msgspec
 
 from jupyter_remote import calls, wire
-from jupyter_remote.model import Stage
+from jupyter_remote.model import Reason, Stage
 from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.attempt import Attempt
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.slots import Kernel
-from jupyter_remote.worker.supervise import CANCELLED
-from jupyter_remote.worker.transfer import BadInput
+from jupyter_remote.worker.supervise import Action
 from jupyter_remote.worker.verdict import Verdict
-
-WAITS = "waits for its turn"
 
 
 class SessionAttempt(Attempt):
@@ -32,9 +29,12 @@ class SessionAttempt(Attempt):
         self._inner: Attempt | None = None
         self._inside: dict[tuple[str, int], Attempt] = {}
         self._listening: wire.Listening | None = None
+        self._begun = asyncio.Event()  # it takes cells, or never will
+        self._held: list[str] = []  # what its namespace holds, in words
         self._questions: set[asyncio.Task[None]] = set()
         self._sockets: Path | None = None
         super().__init__(assign, means)
+        means.sessions[assign.job] = self  # cells may come before it has begun
 
     async def _prepare(self) -> channel.Run:
         run = await super()._prepare()
@@ -44,12 +44,11 @@ class SessionAttempt(Attempt):
         else:
             self._sockets = Path(tempfile.mkdtemp(prefix="jr-"))
             address = str(self._sockets / "s")
-        self._means.sessions[self._assign.job] = self
         return channel.with_address(run, address)
 
-    @property
-    def where(self) -> tuple[Kernel, Path] | None:
-        """Its kernel and its folder, while it runs."""
+    async def where(self) -> tuple[Kernel, Path] | None:
+        """Its kernel and its folder, while it runs; waits until it has begun."""
+        await self._begun.wait()
         if not self._running or self._kernel is None or self._folder is None:
             return None
         return self._kernel, self._folder
@@ -66,11 +65,15 @@ class SessionAttempt(Attempt):
         if self._listening is not None:
             self._link.tell(self._listening)
 
-    def cancel(self, how: str) -> None:
-        super().cancel(how)
-        if self._running and self._kernel is not None:
-            task = asyncio.create_task(self._kernel.send(channel.Stop()))
-            self._keep(task)
+    def _listen_to(self, kernel: Kernel) -> None:
+        super()._listen_to(kernel)
+        self._begun.set()
+
+    def _act(self, action: Action) -> None:
+        """What runs is interrupted; and then, or if nothing does, the session ends."""
+        super()._act(action)
+        if action is Action.INTERRUPT and self._running and self._kernel is not None:
+            self._keep(asyncio.create_task(self._kernel.send(channel.Stop())))
 
     async def _hear(self, message: channel.FromKernel) -> None:
         if isinstance(message, channel.Turn):
@@ -79,6 +82,8 @@ class SessionAttempt(Attempt):
             job, epoch = self.key
             self._listening = wire.Listening(job, epoch, message.address, message.key)
             self._link.tell(self._listening)
+        elif isinstance(message, channel.Held):
+            self._held = message.names
         elif isinstance(message, channel.Fetch | channel.Give):
             self._keep(asyncio.create_task(self._answer(message)))
         elif isinstance(message, channel.Finished) and (message.job, message.epoch) != self.key:
@@ -102,20 +107,27 @@ class SessionAttempt(Attempt):
             else:
                 for spooled in question.spooled:
                     await transfer.give(spooled)
-        except (BadInput, OSError) as error:
-            problem = str(error)
+        except Exception as error:  # whatever it is: the kernel waits for an answer
+            problem = str(error) or type(error).__name__
         if self._kernel is not None:
             await self._kernel.send(channel.Placed(path, problem))
 
     def _verdict(self, finished: channel.Finished) -> Verdict:
-        stop = self._supervisor.stop
-        if finished.ok and stop is not None and stop != CANCELLED:
-            return Verdict(outcome="expired", reason=stop.reason, detail=stop.detail)
-        if finished.ok and stop is not None:
-            return Verdict(outcome="cancelled", reason=stop.reason, detail="")
-        return msgspec.structs.replace(super()._verdict(finished), detail=finished.detail)
+        if finished.ok and self._supervisor.stop is not None:  # it ended as it was told to
+            finished = msgspec.structs.replace(finished, ok=False)
+        end = super()._verdict(finished)
+        return msgspec.structs.replace(end, detail=finished.detail or end.detail)
+
+    def _in_full(self, end: Verdict) -> Verdict:
+        """With what was lost, unless that was wanted."""
+        if not self._held or end.reason == Reason.CANCELLED:
+            return end
+        how, marker, words = end.detail.partition(wire.LAST_OUTPUT)
+        detail = f"{how}; held: {', '.join(self._held)}{marker}{words}"
+        return msgspec.structs.replace(end, detail=detail)
 
     async def _clean(self) -> None:
+        self._begun.set()
         self._means.sessions.pop(self._assign.job, None)
         await super()._clean()
         if self._sockets is not None:
@@ -135,10 +147,9 @@ class CellAttempt(Attempt):
         if session.turn.locked():
             self._outbox.set_stage(Stage.WAITING, at_once=True)
         async with session.turn:
-            if (where := session.where) is None:
+            if (where := await session.where()) is None:
                 await self._deliver(verdict.unprepared("its session is over"))
                 return
-            self._session = session
             self._kernel, self._folder = where
             session.enter(self, self.key)
             try:

@@ -22,6 +22,7 @@ from jupyter_remote.wire import (
     Drain,
     Hello,
     JobSpec,
+    Listening,
     Ping,
     Release,
     ServerMessage,
@@ -44,6 +45,7 @@ class FakeServer:
         self.events: dict[str, list[WorkerEvent]] = {}
         self.latest: dict[str, list[WorkerEvent]] = {}
         self.completes: dict[str, Complete] = {}
+        self.listening_to: list[Listening] = []
         self.answers: Callable[[WorkerMessage], Answer | None] | None = None
         self.keep = True
         self.blobs = self.spool = ""
@@ -179,6 +181,10 @@ class FakeServer:
         self._changed.set()
         while (frame := await _next(socket)) is not None:
             message = decoder.decode(frame)
+            if isinstance(message, Listening):
+                self.listening_to.append(message)
+                self._changed.set()
+                continue
             answer = self._answer(message)
             self._changed.set()
             if answer is not None:

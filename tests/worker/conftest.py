@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from jupyter_remote.worker.launch import KernelLauncher
 from tests.worker.playing_agent import PlayingAgent, started
+from tests.worker.sessions import Playing, playing
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -28,3 +29,10 @@ async def agent(launcher: KernelLauncher, tmp_path: Path) -> AsyncIterator[Playi
     with contextlib.suppress(asyncio.CancelledError):
         await agent.handle.wait()
     agent.handle.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def session(launcher: KernelLauncher, tmp_path: Path) -> AsyncIterator[Playing]:
+    """A kernel that serves a session."""
+    async with playing(launcher, tmp_path) as session:
+        yield session

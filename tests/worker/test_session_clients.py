@@ -1,0 +1,183 @@
+"""Clients of a session that do what clients should not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import struct
+
+import pytest
+
+from jupyter_remote import calls
+from jupyter_remote.worker import channel
+from tests.worker.sessions import Caller, Playing
+from tests.worker.test_session_calls import namespace_of
+from tests.worker.test_session_stops import WAITS, exists
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def works(session: Playing) -> bool:
+    ada = await session.caller()
+    return bool(await ada.value(abs, -1) == 1)
+
+
+@pytest.mark.parametrize(
+    ("hi", "why"), [({"key": "0" * 64}, "the key is wrong"), ({"protocol": 99}, "protocol 99")]
+)
+async def test_whoever_may_not_call_is_told_why_and_hung_up_on(
+    session: Playing, hi: dict[str, object], why: str
+) -> None:
+    stranger = Caller(session, "eve", **hi)
+    welcome = await stranger.connect()
+    assert why in welcome.refused
+    await stranger.ended()
+    assert await works(session)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        struct.pack("!I", 1 << 31) + b"x" * 1000,
+        struct.pack("!I", 5) + b"\xff" * 5,
+        calls.packed(calls.Execute(1, "x = 1")),
+    ],
+    ids=["http", "huge", "garbage", "no greeting"],
+)
+async def test_a_first_message_that_is_no_greeting_ends_the_connection(
+    session: Playing, data: bytes
+) -> None:
+    reader, writer = await session.connection()
+    writer.write(data)
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionError):  # there was more than was read
+            assert await reader.read() == b""
+    assert await works(session)
+
+
+async def test_clients_that_say_nothing_hold_nobody_up(session: Playing) -> None:
+    ada = await session.caller()
+    names = namespace_of(session, WAITS)
+    silent = [await session.connection() for _ in range(20)]
+    for _, writer in silent[:10]:
+        writer.write(b"\x00")
+    async with asyncio.timeout(8):  # less than a silent one is given
+        running = await ada.begin(names["sleep"], str(session.folder / "begun"))
+        await exists(session, "begun")
+        await ada.stop(running)
+        assert (await ada.reply(running)).error is not None
+        assert await works(session)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack("!I", 5) + b"\xff" * 5,
+        struct.pack("!I", 0xFFFFFFFF) + b"x",
+        calls.packed(calls.Hi(key="k", client="c")),
+        calls.packed(calls.Stop(1)),
+    ],
+    ids=["garbage", "length", "greeting", "stop"],
+)
+async def test_a_later_message_that_is_no_call_ends_the_connection(
+    session: Playing, data: bytes
+) -> None:
+    ada = await session.caller()
+    ada.writer.write(data)
+    await ada.ended()
+    assert await works(session)
+
+
+async def test_a_client_that_hangs_up_in_the_middle_leaves_the_others_alone(
+    session: Playing,
+) -> None:
+    ada, bob = await session.caller("ada"), await session.caller("bob")
+    names = namespace_of(session, WAITS + "def talk():\n    print('x' * 1000)\n    return 1")
+    gate = session.folder / "gate"
+    await ada.begin(names["wait"], str(session.folder / "begun"), str(gate))
+    await ada.begin(names["talk"])
+    await exists(session, "begun")
+    ada.writer.transport.abort()
+    asked = await bob.begin(abs, -1)
+    gate.touch()
+    await bob.reply(asked)
+    assert bob.words == ["Reply"]
+    assert await works(session)
+
+
+async def test_a_client_that_never_reads_is_hung_up_on(
+    session: Playing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = namespace_of(
+        session,
+        "from jupyter_remote.worker import reception\n"
+        "def hurry():\n    reception.SEND_S = 1\n"
+        "def much():\n    return bytes(300_000)",
+    )
+    ada = await session.caller("ada")
+    await ada.value(names["hurry"])
+    sock = session.sock()
+    sock.settimeout(30)
+    sock.sendall(calls.packed(calls.Hi(key=session.key, client="mute")))
+    mute = Caller(session, "mute")
+    many = [mute.call(names["much"]) for _ in range(5)]
+    sock.sendall(b"".join(map(calls.packed, many)))
+    assert await ada.value(abs, -1) == 1
+
+    def drained() -> int:
+        total = 0
+        while data := sock.recv(1 << 20):
+            total += len(data)
+        return total
+
+    assert await asyncio.to_thread(drained) < 5 * 300_000  # and then the end, not a wait for ever
+    sock.close()
+    assert await works(session)
+
+
+async def test_user_code_without_descriptors_left_costs_a_session_nothing(
+    session: Playing,
+) -> None:
+    names = namespace_of(
+        session,
+        "import os, resource, time\n"
+        "def hog():\n    global held\n    held = []\n"
+        "    resource.setrlimit(resource.RLIMIT_NOFILE, (80, 100))\n"
+        "    try:\n        while True: held.append(os.open('/dev/null', os.O_RDONLY))\n"
+        "    except OSError: return len(held)\n"
+        "def free():\n    for fd in held: os.close(fd)\n    return time.process_time()",
+    )
+    ada = await session.caller()
+    assert await ada.value(names["hog"]) > 0
+    reader, writer = await session.connection()
+    writer.write(calls.packed(calls.Hi(key=session.key, client="late")))
+    used_s = await ada.value(names["free"])
+    async with asyncio.timeout(20):
+        assert await reader.read(1000)  # it is let in now
+    assert used_s < 30
+    assert await works(session)
+
+
+async def test_the_kernel_ends_when_its_agent_does(session: Playing) -> None:
+    ada = await session.caller()
+    assert await ada.value(abs, -1) == 1
+    session.handle.close()
+    await ada.ended()
+    async with asyncio.timeout(20):
+        while os.path.exists(f"/proc/{session.handle.pid}/exe"):
+            await asyncio.sleep(0.01)
+
+
+async def test_told_to_stop_a_session_finishes_and_its_clients_see_the_end(
+    session: Playing,
+) -> None:
+    ada = await session.caller()
+    assert await ada.value(abs, -1) == 1
+    finished = await session.end()
+    assert finished.ok
+    assert finished.detail == ""
+    assert isinstance(finished, channel.Finished)
+    session.handle.kill()
+    await ada.ended()
