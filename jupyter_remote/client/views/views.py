@@ -54,6 +54,11 @@ class Views:
         self._groups.append(group)
         return group
 
+    def forget(self, group: Group) -> None:
+        """Its workers were stopped."""
+        if group in self._groups:
+            self._groups.remove(group)
+
     def direct(self, group: Group, targets: Any = None) -> DirectView:
         every = [engine.id for engine in group.engines]
         return DirectView(group, every if targets is None else targets)
