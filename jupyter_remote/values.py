@@ -66,6 +66,7 @@ __all__ = [
     "beside",
     "class_marks",
     "cut",
+    "defines",
     "differences",
     "digest_of",
     "dumps",
@@ -188,6 +189,11 @@ def loads(data: Buffer, namespace: dict[str, Any] | None, *, at_home: bool = Fal
     for cls in arrival.filled_classes:
         as_it_came[cls] = marks_of(cls, _print_of_data)
     return value
+
+
+def defines(data: bytes) -> bool:
+    """Are there functions of a notebook in this pickle, with globals that they bring along?"""
+    return fill_function.__name__.encode() in data
 
 
 def _objects(numbered: Callable[[], Iterable[tuple[int, Any]]]) -> Numbered:

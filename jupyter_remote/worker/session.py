@@ -218,7 +218,9 @@ class Session:
         if isinstance(function, Parcel):
             function = caller.functions[call.function] = self._open(function)
         if call.inputs is None:
-            args, kwargs = values.loads(call.plain, self._namespace)
+            renewed = self._renewed() if values.defines(call.plain) else contextlib.nullcontext()
+            with renewed:
+                args, kwargs = values.loads(call.plain, self._namespace)
         else:
             args, kwargs = self._open(call.inputs)
         with tensors.gpu(lambda: True):

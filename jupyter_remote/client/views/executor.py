@@ -211,6 +211,8 @@ def _broken(error: Exception) -> BrokenWorkers:
 class SessionExecutor(Executor):
     """What ``client.executor()`` gives. What a call prints is shown where it was submitted."""
 
+    users = 0  # that joblib has for it just now
+
     def __init__(
         self,
         client: Client,
@@ -241,14 +243,14 @@ class SessionExecutor(Executor):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._max_workers} workers>"
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Submitted:
+    def submit(self, fn: Callable[..., Any] | Shipped, /, *args: Any, **kwargs: Any) -> Submitted:
         """Call ``fn(*args, **kwargs)`` in a worker that is free. Arguments may be changed after.
 
         Raises CaptureError for what cannot travel, RuntimeError after :meth:`shutdown`,
         BrokenWorkers when no worker is left.
         """
         self._pool.check()
-        shipped = fn if isinstance(fn, Shipped) else self._functions.shipped(fn)  # of map()
+        shipped = fn if isinstance(fn, Shipped) else self._functions.shipped(fn)
         return self._pool.submit(shipped, args, kwargs)
 
     def map(
@@ -270,6 +272,15 @@ class SessionExecutor(Executor):
         chunks = _chunks(zip(*iterables, strict=False), chunksize)
         found = super().map(shipped, chunks, timeout=timeout, **others)
         return itertools.chain.from_iterable(found)
+
+    @property
+    def whole(self) -> bool:
+        """Do all workers live, and may calls come?"""
+        return self._pool.whole
+
+    def abort(self) -> None:
+        """Cancel the calls that have not begun, interrupt the others. More may be submitted."""
+        self._pool.abort()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and stop the workers when those that were submitted are done."""
