@@ -168,13 +168,20 @@ class MapWork:
         self._result.heard(request)
 
     def fail(self, error: Exception) -> None:
+        self._end_rest(lambda request: request.finish(None, error))
+
+    def withdraw(self) -> None:
+        """What is left is not to be handed out."""
+        self._end_rest(lambda request: request.finish(calls.Reply(request.id, dropped=True)))
+
+    def _end_rest(self, end: Callable[[Request], None]) -> None:
         if not self.left():
             return
         rest, self._at = self.left(), len(self._items)
         request = Request(self._result.heard)
         self._result.add(Part(request, None, rest))
         self._result.no_more()
-        request.finish(None, error)
+        end(request)
 
 
 class Dispatcher:
@@ -217,7 +224,7 @@ class Dispatcher:
             self._due = True
         self._group.space.exchange.later(self._later)
 
-    def withdraw(self, work: Single) -> bool:
+    def withdraw(self, work: Single | MapWork) -> bool:
         """It will not be handed out; False if it was."""
         with self._lock:
             waits = work.left() > 0
@@ -410,7 +417,9 @@ class LoadBalancedView(View):
         result._total = len(items)
         if items:
             dispatcher = self._group.dispatcher
-            dispatcher.add(MapWork(self._group, f, items, result, chunksize, dispatcher))
+            work = MapWork(self._group, f, items, result, chunksize, dispatcher)
+            result.withdraw = functools.partial(dispatcher.withdraw, work)
+            dispatcher.add(work)
         return self._finish(result, block, many=False)
 
     def imap(

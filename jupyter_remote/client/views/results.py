@@ -141,6 +141,7 @@ class AsyncResult(Future[Any]):
         self._ended = 0.0
         self._live: shown.Live | None = None
         self.drop: Callable[[list[Request]], set[int]] | None = None  # those not handed out yet
+        self.withdraw: Callable[[], bool] | None = None  # items of a map that are in no part yet
         self._waiter: threading.Event | None = None
         self._watchers: list[Callable[[], None]] = []  # told of each call that is done
         if not self._parts and not more:
@@ -249,21 +250,25 @@ class AsyncResult(Future[Any]):
     def abort(self) -> None:
         """Drop the calls that have not begun."""
         assert not self.ready(), "Can't abort, I am already done!"
-        for part in self._parts:
-            self._stop(part, running=False)
+        self._stop_all(running=False)
 
     def cancel(self) -> bool:
         """Drop the calls that wait, interrupt those that run. False when it was done."""
         if self.done():
             return False
-        for part in self._parts:
-            self._stop(part, running=True)
+        self._stop_all(running=True)
         return True
 
     def cancelled(self) -> bool:
         return self.done() and any(
             p.request.reply is not None and p.request.reply.dropped for p in self._parts
         )
+
+    def _stop_all(self, *, running: bool) -> None:
+        if self.withdraw is not None:
+            self.withdraw()
+        for part in list(self._parts):
+            self._stop(part, running=running)
 
     def _stop(self, part: Part, *, running: bool) -> None:
         request = part.request
