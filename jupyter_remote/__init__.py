@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.imports import after_import
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -135,3 +137,18 @@ def unload_ipython_extension(ipython: Any) -> None:
     from jupyter_remote.notebook.magics import unload
 
     unload(ipython)
+
+
+def _register_joblib(joblib_parallel: Any) -> None:
+    """``joblib.parallel_config(backend="jupyter_remote")``."""
+    joblib_parallel.register_parallel_backend("jupyter_remote", _joblib_backend)
+
+
+def _joblib_backend(client: Client | None = None, **options: Any) -> Any:
+    from jupyter_remote.client.views.joblib_backend import SessionBackend
+    from jupyter_remote.notebook.context import current
+
+    return SessionBackend(client or current().client, **options)
+
+
+after_import({"joblib.parallel": _register_joblib})

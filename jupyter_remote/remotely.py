@@ -5,13 +5,15 @@ These functions are called over there, where ``__main__`` is the session's names
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from jupyter_remote.errors import UnmetDependencyError
 
+THREADS = "OMP_NUM_THREADS"
 _NOTHING = object()
 
 
@@ -84,6 +86,14 @@ def names_there(names: Iterable[str]) -> list[str]:
 def run_chunk(function: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> list[Any]:
     """``function`` of each item."""
     return [function(*item) for item in items]
+
+
+def limit_threads(variables: Mapping[str, str]) -> None:
+    """Of libraries that compute with several: those that read these environment variables, and
+    those that are loaded already."""
+    os.environ.update(variables)
+    if importlib.util.find_spec("threadpoolctl") is not None:
+        importlib.import_module("threadpoolctl").threadpool_limits(int(variables[THREADS]))
 
 
 def import_module(name: str, statement: str) -> None:

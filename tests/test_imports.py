@@ -40,7 +40,7 @@ PUBLIC = {
 }
 HEAVY = [
     *("boto3", "sqlalchemy", "alembic", "starlette", "uvicorn", "httpx", "cloudpickle"),
-    *("ipywidgets", "anywidget", "IPython", "ipykernel", "nbclient", "numpy", "pandas"),
+    *("ipywidgets", "anywidget", "IPython", "ipykernel", "nbclient", "numpy", "pandas", "joblib"),
 ]
 
 

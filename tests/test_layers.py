@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "jupyter_remote"
 ROWS = [
     {"errors"},
-    {"clock", "amounts"},
+    {"clock", "amounts", "imports"},
     {"model"},
     {"settings"},
     {"wire"},

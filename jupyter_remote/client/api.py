@@ -42,6 +42,7 @@ from jupyter_remote.wire import (
 if TYPE_CHECKING:
     from jupyter_remote.client.capture import CapturedCall
     from jupyter_remote.client.views.balanced import LoadBalancedView
+    from jupyter_remote.client.views.executor import SessionExecutor
     from jupyter_remote.client.views.session import Session
     from jupyter_remote.client.views.view import DirectView
     from jupyter_remote.client.views.views import Views
@@ -251,6 +252,27 @@ class Client:
         client = self._for_sessions(machine, options)
         n = os.cpu_count() or 1 if n is None else n
         return self._views.direct(self._views.start(client, n, name, _seconds(idle_timeout)))
+
+    def executor(
+        self,
+        max_workers: int | None = None,
+        *,
+        machine: str | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        idle_timeout: float | str | None = "1h",
+        **options: Any,
+    ) -> SessionExecutor:
+        """A :class:`concurrent.futures.Executor` of ``max_workers`` workers (one for each core of
+        this computer), which start now and are stopped by its ``shutdown()``.
+
+        ``initializer(*initargs)`` is called by each worker first.
+        """
+        from jupyter_remote.client.views.executor import SessionExecutor
+
+        client = self._for_sessions(machine, options)
+        idle_s = _seconds(idle_timeout)
+        return SessionExecutor(client, max_workers, initializer, initargs, idle_s)
 
     def _for_sessions(self, machine: str | None, options: dict[str, Any]) -> Client:
         given = options if machine is None else {**options, "machine": machine}

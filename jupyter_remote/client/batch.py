@@ -23,7 +23,8 @@ class BatchProgress(NamedTuple):
 class Batch(Sequence[Job]):
     """The jobs of :meth:`Client.map`, in the order of their inputs.
 
-    ``async for`` gives results in that order; ``await`` gives the list of them.
+    ``async for`` gives results in that order; ``await`` gives the list of them. Where a task that
+    waits so is cancelled, the jobs are.
     """
 
     def __init__(self, id: str, jobs: list[Job]) -> None:
@@ -114,8 +115,15 @@ class Batch(Sequence[Job]):
         return self._awaited().__await__()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
+        import asyncio
+
         for job in self._jobs:
-            yield await job
+            try:
+                value = await job
+            except asyncio.CancelledError:
+                await asyncio.to_thread(self.cancel)
+                raise
+            yield value
 
     async def _awaited(self) -> list[Any]:
         import asyncio

@@ -8,8 +8,6 @@ is not printed; while it is false they print, as where there are no widgets.
 from __future__ import annotations
 
 import functools
-import importlib.abc
-import importlib.machinery
 import itertools
 import sys
 import time
@@ -17,6 +15,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from jupyter_remote import imports
 from jupyter_remote.wire import Bar
 from jupyter_remote.worker import inside, rich_bars, tqdm_bars
 from jupyter_remote.worker.bars import Bars
@@ -31,10 +30,9 @@ class Hooks(Bars):
     def install(self) -> None:
         """Called while the streams are those that people see."""
         self.streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
-        for name, patch in PATCHES.items():
-            if name in sys.modules:
-                patch(sys.modules[name], self)
-        sys.meta_path.insert(0, _Finder(self))
+        imports.after_import(
+            {name: functools.partial(patch, hooks=self) for name, patch in PATCHES.items()}
+        )
 
 
 def is_bar(value: Any) -> bool:
@@ -88,42 +86,10 @@ def _patch_keras(module: ModuleType, hooks: Bars) -> None:
     module.Progbar.update = update
 
 
-PATCHES: dict[str, Callable[[ModuleType, Bars], None]] = {
+PATCHES: dict[str, Callable[..., None]] = {
     "tqdm.std": tqdm_bars.patch_tqdm,
     "tqdm.notebook": tqdm_bars.patch_notebook,
     "tqdm.rich": tqdm_bars.patch_rich,
     "rich.progress": rich_bars.patch,
     "keras.src.utils.progbar": _patch_keras,
 }
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Patches a module when it is imported; all other imports pass by."""
-
-    def __init__(self, hooks: Hooks) -> None:
-        self._hooks = hooks
-
-    def find_spec(
-        self, fullname: str, path: Any = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in PATCHES:
-            return None
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            if finder is not self and find and (spec := find(fullname, path, target)):
-                self._patch_after(spec)
-                found: importlib.machinery.ModuleSpec = spec
-                return found
-        return None
-
-    def _patch_after(self, spec: importlib.machinery.ModuleSpec) -> None:
-        loader: Any = spec.loader
-        if not hasattr(loader, "exec_module"):
-            return
-        execute = loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            PATCHES[spec.name](module, self._hooks)
-
-        loader.exec_module = exec_module

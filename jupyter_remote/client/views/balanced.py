@@ -94,6 +94,10 @@ class Single:
         """It is to be handed out once more."""
         self._left = 1
 
+    def withdraw(self) -> None:
+        """It is not to be handed out."""
+        self._left = 0
+
     def message(self, request: Request, engine: Engine) -> bytes:
         return engine.message(request, self._shipped, self._plain, self._inputs)
 
@@ -164,28 +168,44 @@ class MapWork:
         self._result.heard(request)
 
     def fail(self, error: Exception) -> None:
+        self._end_rest(lambda request: request.finish(None, error))
+
+    def withdraw(self) -> None:
+        """What is left is not to be handed out."""
+        self._end_rest(lambda request: request.finish(calls.Reply(request.id, dropped=True)))
+
+    def _end_rest(self, end: Callable[[Request], None]) -> None:
         if not self.left():
             return
         rest, self._at = self.left(), len(self._items)
         request = Request(self._result.heard)
         self._result.add(Part(request, None, rest))
         self._result.no_more()
-        request.finish(None, error)
+        end(request)
 
 
 class Dispatcher:
-    """Hands out calls to the workers of a group."""
+    """Hands out calls to the workers of a group. Nobody waits for one that starts: those that are
+    there have the calls meanwhile.
 
-    def __init__(self, group: Group) -> None:
+    ``prepare`` is called with each worker before it gets its first call.
+    """
+
+    def __init__(self, group: Group, prepare: Callable[[Engine], None] | None = None) -> None:
         self._group = group
+        self._prepare = prepare
         self._queue: deque[Single | MapWork] = deque()
         self._held: dict[int, int] = {}  # calls that each worker has
+        self._connecting: set[int] = set()
+        self._prepared: set[int] = set()
+        self._troubles: dict[int, Exception] = {}  # of workers that could not be reached just now
         self._lock = threading.RLock()
         self._due = False
 
     def add(self, work: Single | MapWork) -> None:
         """Have it done."""
         with self._lock:
+            self._troubles.clear()
             self._queue.append(work)
             if len(self._queue) == 1 or self._has_idle():
                 self._hand_out()
@@ -203,6 +223,13 @@ class Dispatcher:
                 return
             self._due = True
         self._group.space.exchange.later(self._later)
+
+    def withdraw(self, work: Single | MapWork) -> bool:
+        """It will not be handed out; False if it was."""
+        with self._lock:
+            waits = work.left() > 0
+            work.withdraw()
+        return waits
 
     def drop(self, requests: Iterable[Request]) -> set[int]:
         """Calls that were not handed out will not be; which ones."""
@@ -226,6 +253,7 @@ class Dispatcher:
     def _hand_out(self) -> None:
         """With the lock held: as much as there is room for."""
         batches: dict[int, tuple[Engine, list[Request], list[bytes]]] = {}
+        failed: list[tuple[Request, Exception]] = []
         while self._queue:
             work = self._queue[0]
             if not work.left():
@@ -233,29 +261,60 @@ class Dispatcher:
                 continue
             alive = [e for e in self._group.engines if e.alive]
             fitting = [e for e in alive if work.engines is None or e.id in work.engines]
-            if not fitting:
+            reached = [e for e in fitting if e.id not in self._troubles]
+            if not reached:
                 self._queue.popleft()
-                work.fail(_nobody(self._group))
+                work.fail(self._troubles[fitting[0].id] if fitting else _nobody(self._group))
                 continue
-            engine = min(fitting, key=lambda e: self._held.get(e.id, 0))
-            if self._held.get(engine.id, 0) >= self._depth(work, len(fitting)):
+            ready = [e for e in reached if self._is_ready(e)]
+            engine = min(ready, key=lambda e: self._held.get(e.id, 0), default=None)
+            if engine is None or self._held.get(engine.id, 0) >= self._depth(work, len(reached)):
                 break
-            try:
-                _ = engine.connection
-            except errors.EngineError:
-                continue  # it is not alive any more
-            request = work.take(engine, len(fitting))
+            request = work.take(engine, len(reached))
             if request is None:
                 continue
             self._held[engine.id] = self._held.get(engine.id, 0) + 1
+            try:
+                message = work.message(request, engine)
+            except errors.JupyterRemoteError as error:  # among them that it died just now
+                failed.append((request, error))
+                continue
             _, requests, messages = batches.setdefault(engine.id, (engine, [], []))
-            messages.append(work.message(request, engine))
+            messages.append(message)
             requests.append(request)
             if len(requests) >= DEEPEST:
                 batches.pop(engine.id)
                 engine.send(requests, messages)
         for engine, requests, messages in batches.values():
             engine.send(requests, messages)
+        for request, why in failed:
+            request.finish(None, why)
+
+    def _is_ready(self, engine: Engine) -> bool:
+        """Can it take calls now? If not, it is being connected."""
+        if engine.connected and (self._prepare is None or engine.id in self._prepared):
+            return True
+        if engine.id not in self._connecting:
+            self._connecting.add(engine.id)
+            name = "jupyter-remote-connect"
+            threading.Thread(target=self._connect, args=(engine,), name=name, daemon=True).start()
+        return False
+
+    def _connect(self, engine: Engine) -> None:
+        trouble: Exception | None = None
+        try:
+            _ = engine.connection
+            if self._prepare is not None and engine.id not in self._prepared:
+                self._prepare(engine)
+        except Exception as error:  # whoever calls it hears of it
+            trouble = error
+        with self._lock:
+            self._connecting.discard(engine.id)
+            if trouble is None:
+                self._prepared.add(engine.id)
+            else:
+                self._troubles[engine.id] = trouble
+            self._hand_out()
 
     def _depth(self, work: Single | MapWork, workers: int) -> int:
         """How many calls a worker may have now."""
@@ -358,7 +417,9 @@ class LoadBalancedView(View):
         result._total = len(items)
         if items:
             dispatcher = self._group.dispatcher
-            dispatcher.add(MapWork(self._group, f, items, result, chunksize, dispatcher))
+            work = MapWork(self._group, f, items, result, chunksize, dispatcher)
+            result.withdraw = functools.partial(dispatcher.withdraw, work)
+            dispatcher.add(work)
         return self._finish(result, block, many=False)
 
     def imap(

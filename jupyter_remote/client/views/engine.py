@@ -147,6 +147,11 @@ class Engine:
         return self._ended is None and not self.job.done()
 
     @property
+    def connected(self) -> bool:
+        """Is there a connection to its kernel?"""
+        return self._connection is not None and not self._connection.lost
+
+    @property
     def outstanding(self) -> int:
         """Calls that are not done."""
         return 0 if self._connection is None else len(self._connection.pending)

@@ -13,7 +13,10 @@ import msgspec
 
 from jupyter_remote import remotely, values
 from jupyter_remote.client.capture import capture_call
+from jupyter_remote.client.modules import local_modules
+from jupyter_remote.client.shipping import names_of_cells, sources_of
 from jupyter_remote.errors import UsageError
+from jupyter_remote.reach import Reached
 from jupyter_remote.wire import Parcel, Segment
 
 MOST = 500  # functions that are remembered
@@ -58,6 +61,16 @@ class Functions:
             while len(self._known) > MOST:
                 self._known.popitem(last=False)
         return shipped
+
+    def carrying(self, function: Callable[..., Any], reached: Reached) -> Shipped:
+        """A function of a library, with the local modules and cells that its arguments need."""
+        packed = values.pack(function, chunked=False)
+        modules = local_modules(tuple(reached.modules), None)
+        files = [(file.ref.path, bytes(file.content)) for file in modules.files]
+        sources = sources_of(reached)
+        names = names_of_cells(sources, self._namespace)
+        name = getattr(function, "__name__", "function")
+        return Shipped(next(_numbers), name, packed.parcel, {}, files, sources, names)
 
     def _pack(self, function: Callable[..., Any]) -> Shipped:
         if not callable(function):

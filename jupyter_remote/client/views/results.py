@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -106,8 +107,14 @@ class AsyncResult(Future[Any]):
     """Results of one call of a view, of one worker or of several.
 
     A superset of ``multiprocessing.pool.AsyncResult``, with ipyparallel's names; also a
-    :class:`concurrent.futures.Future`, and awaitable.
+    :class:`concurrent.futures.Future`, awaitable, and iterable by ``for`` and ``async for``.
+
+    Attributes
+    ----------
+    ordered: iterating gives results in the order of the calls; False: what is done first.
     """
+
+    ordered = True
 
     def __init__(
         self,
@@ -134,7 +141,9 @@ class AsyncResult(Future[Any]):
         self._ended = 0.0
         self._live: shown.Live | None = None
         self.drop: Callable[[list[Request]], set[int]] | None = None  # those not handed out yet
+        self.withdraw: Callable[[], bool] | None = None  # items of a map that are in no part yet
         self._waiter: threading.Event | None = None
+        self._watchers: list[Callable[[], None]] = []  # told of each call that is done
         if not self._parts and not more:
             self._settle()
 
@@ -145,6 +154,8 @@ class AsyncResult(Future[Any]):
             over = self._left == 0 and not self._more
         if self._waiter is not None:
             self._waiter.set()
+        for tell in list(self._watchers):
+            tell()
         if over:
             self._settle()
 
@@ -239,21 +250,25 @@ class AsyncResult(Future[Any]):
     def abort(self) -> None:
         """Drop the calls that have not begun."""
         assert not self.ready(), "Can't abort, I am already done!"
-        for part in self._parts:
-            self._stop(part, running=False)
+        self._stop_all(running=False)
 
     def cancel(self) -> bool:
         """Drop the calls that wait, interrupt those that run. False when it was done."""
         if self.done():
             return False
-        for part in self._parts:
-            self._stop(part, running=True)
+        self._stop_all(running=True)
         return True
 
     def cancelled(self) -> bool:
         return self.done() and any(
             p.request.reply is not None and p.request.reply.dropped for p in self._parts
         )
+
+    def _stop_all(self, *, running: bool) -> None:
+        if self.withdraw is not None:
+            self.withdraw()
+        for part in list(self._parts):
+            self._stop(part, running=running)
 
     def _stop(self, part: Part, *, running: bool) -> None:
         request = part.request
@@ -321,11 +336,24 @@ class AsyncResult(Future[Any]):
             ) from None
 
     def __iter__(self) -> Iterator[Any]:
-        """Results in their order, each as soon as it is there."""
-        for index in range(len(self._parts)):
-            part = self._parts[index]
-            self._until(lambda part=part: part.request.done, None)  # type: ignore[misc]
-            yield self._value_of(part)
+        """Results in their order, each as soon as it is there; see ``ordered``."""
+        given: set[int] = set()
+        while len(given) < len(self._parts) or self._more:
+            self._until(lambda: self._ready_parts(given) != [] or self.done(), None)
+            for index in self._ready_parts(given):
+                given.add(index)
+                yield from self._items_of(self._parts[index])
+
+    def _items_of(self, part: Part) -> Sequence[Any]:
+        return [self._value_of(part)]
+
+    def _ready_parts(self, given: set[int]) -> list[int]:
+        """Those that may be given next."""
+        if self.ordered:
+            index = len(given)
+            there = index < len(self._parts) and self._parts[index].request.done
+            return [index] if there else []
+        return [i for i, p in enumerate(self._parts) if p.request.done and i not in given]
 
     # -- how far it is, and how long it took
     @property
@@ -442,50 +470,66 @@ class AsyncResult(Future[Any]):
         found = [part.value(self._space) for part in self._parts]
         return found if self._join is None else self._join(found)
 
+    # -- asyncio. Whoever waits in a task that is cancelled stops the calls
     def __await__(self) -> Generator[Any, None, Any]:
         return self._awaited().__await__()
 
     async def _awaited(self) -> Any:
-        if not self.done():
-            await asyncio.wrap_future(self._as_plain())
-        return await asyncio.to_thread(self._values)
+        async with self._watched() as news:
+            while not self.done():
+                await news.wait()
+                news.clear()
+            return await asyncio.to_thread(_harmless, self._values)
 
-    def _as_plain(self) -> Future[None]:
-        """Ends when this does: asyncio shall not look into it."""
-        plain: Future[None] = Future()
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Results as iteration gives them."""
+        return self._given_async()
 
-        def end(_: Any) -> None:
-            if not plain.cancelled():
-                plain.set_result(None)
+    async def _given_async(self) -> AsyncIterator[Any]:
+        given: set[int] = set()
+        async with self._watched() as news:
+            while True:
+                over = self.done()
+                while ready := self._ready_parts(given):
+                    given.update(ready)
+                    for index in ready:
+                        get = functools.partial(self._items_of, self._parts[index])
+                        for value in await asyncio.to_thread(_harmless, get):
+                            yield value
+                if over:
+                    return
+                await news.wait()
+                news.clear()
 
-        self.add_done_callback(end)
-        return plain
+    @contextlib.asynccontextmanager
+    async def _watched(self) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever one of the calls is done."""
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(_: Any = None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(news.set)
+
+        self._watchers.append(tell)
+        self.add_done_callback(tell)
+        try:
+            yield news
+        except asyncio.CancelledError:
+            if not self.done():
+                self.cancel()
+            raise
+        finally:
+            self._watchers.remove(tell)
 
 
 class AsyncMapResult(AsyncResult):
-    """Of a map: one flat list, in the order of the items; iterates over items.
+    """Of a map: one flat list, in the order of the items; iterates over items."""
 
-    ``ordered=False`` gives those of the first call that is done first.
-    """
-
-    ordered = True
     _total = 0  # items, when not all parts are made yet
 
-    def __iter__(self) -> Iterator[Any]:
-        given: set[int] = set()
-        while len(given) < len(self._parts) or self._more:
-            self._until(lambda: self._ready_parts(given) != [] or self.done(), None)
-            for index in self._ready_parts(given):
-                given.add(index)
-                yield from self._value_of(self._parts[index])
-
-    def _ready_parts(self, given: set[int]) -> list[int]:
-        """Those that may be given next."""
-        if self.ordered:
-            index = len(given)
-            there = index < len(self._parts) and self._parts[index].request.done
-            return [index] if there else []
-        return [i for i, p in enumerate(self._parts) if p.request.done and i not in given]
+    def _items_of(self, part: Part) -> Sequence[Any]:
+        items: Sequence[Any] = self._value_of(part)
+        return items
 
     def __len__(self) -> int:
         return self._total or sum(part.size for part in self._parts)
@@ -499,3 +543,11 @@ class AsyncMapResult(AsyncResult):
     @property
     def progress(self) -> int:
         return sum(part.size for part in self._parts if part.request.done)
+
+
+def _harmless(get: Callable[[], Any]) -> Any:
+    """What ``get`` gives. A KeyboardInterrupt of over there would end the event loop here."""
+    try:
+        return get()
+    except KeyboardInterrupt as error:
+        raise errors.JobCancelled("the call was interrupted") from error

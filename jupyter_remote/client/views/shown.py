@@ -178,17 +178,22 @@ def _bar_line(bar: Bar) -> str:
 
 
 class WaitBar:
-    """A bar of one line, drawn over itself."""
+    """A bar of one line, drawn over itself. ``total``: None as long as it is not known."""
 
-    def __init__(self, name: str, total: int) -> None:
+    def __init__(self, name: str, total: int | None) -> None:
+        self.total = total
         self._name = name
-        self._total = total
 
     def show(self, done: int, elapsed_s: float, last: bool = False) -> None:
-        share = done / self._total if self._total else 1.0
+        end = "\n" if last else ""
+        sys.stderr.write(f"\r{self._name}: {self._state(done, elapsed_s)}   {end}")
+        sys.stderr.flush()
+
+    def _state(self, done: int, elapsed_s: float) -> str:
+        if self.total is None:
+            return f"{done} done [{elapsed_s:.1f} s]"
+        share = done / self.total if self.total else 1.0
         full = round(BAR_WIDTH * share)
         bar = "█" * full + "░" * (BAR_WIDTH - full)
         left = f", {elapsed_s * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
-        line = f"\r{self._name}: {bar} {done}/{self._total} [{elapsed_s:.1f} s{left}]   "
-        sys.stderr.write(line + ("\n" if last else ""))
-        sys.stderr.flush()
+        return f"{bar} {done}/{self.total} [{elapsed_s:.1f} s{left}]"

@@ -23,6 +23,7 @@ from jupyter_remote.client.views.view import DirectView
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
+    from jupyter_remote.client.views.executor import SessionExecutor
 
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]{0,99}")
@@ -33,16 +34,17 @@ class Views:
 
     def __init__(self, client: Client) -> None:
         self.space = Space(client._context, client.namespace, about_here())
+        self.executors: dict[Any, SessionExecutor] = {}  # of joblib, kept for its next call
         self._groups: list[Group] = []
         self._default: Group | None = None
         self._sessions: dict[str, Session] = {}
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._pid = os.getpid()
         self._end = weakref.finalize(self, _close, self._groups, self.space, self._pid)
 
     def default(self, client: Client) -> Group:
         """The workers of ``client[...]``: one for each core."""
-        with self._lock:
+        with self.lock:
             if self._default is None or not self._default.ids:
                 self._default = self.start(client, os.cpu_count() or 1, None, IDLE_S)
             return self._default
@@ -53,6 +55,11 @@ class Views:
         group = start_engines(client, self.space, n, name, idle_timeout_s)
         self._groups.append(group)
         return group
+
+    def forget(self, group: Group) -> None:
+        """Its workers were stopped."""
+        if group in self._groups:
+            self._groups.remove(group)
 
     def direct(self, group: Group, targets: Any = None) -> DirectView:
         every = [engine.id for engine in group.engines]
@@ -74,7 +81,7 @@ class Views:
                 f"{name!r} cannot be the name of a session",
                 hint="letters, digits and _ - ., beginning with a letter",
             )
-        with self._lock:
+        with self.lock:
             known = self._sessions.get(name)
             if known is not None and known.alive:
                 return known
@@ -89,6 +96,8 @@ class Views:
 
     def close(self) -> None:
         """Stop the workers that nobody could find again; hang up on the others."""
+        for executor in self.executors.values():
+            executor.shutdown(cancel_futures=True)
         self._end()
 
 
