@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,19 @@ class Far:
         """Killed, and started again on what it left."""
         self.server.kill()
         self.server.wait(10)
+        self._start()
+
+    def forget_blobs(self) -> None:
+        """What its tidying does to bytes that no job needed for a day; and the worker's."""
+        self.server.kill()
+        self.server.wait(10)
+        store = open_sqlite(self._database)
+        forgotten = store.collect(time.time(), 0.0)
+        store.close()
+        assert forgotten
+        for digest in forgotten:
+            for file in self.folder.rglob(digest):
+                file.unlink()
         self._start()
 
     def close(self) -> None:

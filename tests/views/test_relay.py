@@ -106,6 +106,14 @@ def test_a_large_array_goes_there_and_another_comes_back(session: Session) -> No
     assert np.array_equal(session["array"], sent + 1)  # what is there already is not moved again
 
 
+def test_the_first_call_may_bring_a_large_value(calm_place: Place) -> None:
+    sent = np.random.default_rng(4).random(3_000_000 // 8)
+    with calm_place.client() as client:
+        session = client.session("begins-large")
+        assert session.apply_sync(lambda a: float(a.sum()), sent) == float(sent.sum())
+        session.stop()
+
+
 def test_a_large_function_goes_there(session: Session) -> None:
     table = np.random.default_rng(2).random(3_000_000 // 8)
 
@@ -192,6 +200,16 @@ def begin_and_wait() -> None:
 @pytest.fixture
 def far(tmp_path: Path) -> Iterator[Place]:
     yield from made("far", tmp_path)
+
+
+def test_bytes_that_the_backend_forgot_are_sent_again(far: Far) -> None:
+    sent = np.random.default_rng(5).random(3_000_000 // 8)
+    with far.client() as client:
+        session = client.session("forgotten")
+        session["a"] = sent
+        far.forget_blobs()
+        session["b"] = sent
+        assert np.array_equal(session["b"], sent)
 
 
 def test_a_token_that_may_only_read_calls_nothing(far: Far) -> None:

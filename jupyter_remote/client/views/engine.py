@@ -20,7 +20,14 @@ from jupyter_remote.mapping import blob_path, map_blob
 from jupyter_remote.model import Status
 from jupyter_remote.pickling.versions import MAGIC, PYTHON
 from jupyter_remote.values import Packed
-from jupyter_remote.wire import EstimateRequest, Parcel, PlanReply, Segment, SessionView
+from jupyter_remote.wire import (
+    EstimateRequest,
+    MissingSegment,
+    Parcel,
+    PlanReply,
+    Segment,
+    SessionView,
+)
 
 if TYPE_CHECKING:
     from jupyter_remote.client.context import Context
@@ -45,7 +52,6 @@ class Space:
         self.relay = Relay(context.link)
         self.shared = shared.Folder()
         self.functions = Functions(namespace)
-        self._sent: set[str] = set()  # digests that the backend was given
         self._apart = False  # some session cannot read this client's folder
         self._sharing = threading.Lock()
 
@@ -103,25 +109,28 @@ class Space:
         return not self._apart and self.context.link.info.embedded
 
     def _send(self, segments: list[Segment], contents: dict[str, memoryview]) -> None:
-        if not segments:
+        """To the backend, what it lacks: it forgets what no job needs."""
+        lacking = {missing.digest for missing in self._missing(segments)}
+        if not lacking:
             return
-        link = self.context.link
-        packed = Packed(Parcel(segments), contents)
-        if transfer.spool_of(link) is None:
+        packed = Packed(Parcel([s for s in segments if s.digest in lacking]), contents)
+        if transfer.spool_of(self.context.link) is None:
             packed = values.with_chunks(packed)
-        segments = packed.parcel.segments
-        request = EstimateRequest(segments=segments)
-        missing = link.call("POST", "/v1/plans", request, reply=PlanReply).missing
         outgoing = transfer.Outgoing()
-        outgoing.add(segments, contents)
-        transfer.send(link, missing, outgoing)
-        self._sent.update(segment.digest for segment in segments)
+        outgoing.add(packed.parcel.segments, contents)
+        transfer.send(self.context.link, self._missing(packed.parcel.segments), outgoing)
+
+    def _missing(self, segments: list[Segment]) -> list[MissingSegment]:
+        if not segments:
+            return []
+        request = EstimateRequest(segments=segments)
+        return self.context.link.call("POST", "/v1/plans", request, reply=PlanReply).missing
 
     def _is_there(self, digest: str) -> bool:
         if self._shares and self.shared.has(digest):
             return True
         blobs = self.context.link.info.blobs
-        return blob_path(blobs, digest).exists() if blobs else digest in self._sent
+        return bool(blobs) and blob_path(blobs, digest).exists()
 
     def value_of(self, request: Request) -> Any:
         """What a call gave back. Raises what it raised, EngineError, TaskAborted."""

@@ -11,11 +11,13 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_remote import errors
 from jupyter_remote.client.link import Address, Link
+from jupyter_remote.http import HERE
 from jupyter_remote.loopback import proven
 from jupyter_remote.multiplex import PIECE_BYTES
 from jupyter_remote.wire import HUNG_UP
@@ -51,21 +53,26 @@ class Relay:
         self._lock = threading.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Event | None = None
+        self._closed = False
 
     def dial(self, session: str) -> Line:
         """A connection to the kernel of this session: what is sent first comes there first.
 
         Raises OSError when there is none just now, BackendUnreachable, NotAuthorized.
         """
-        address = self._link.address
+        loop, address = self._started(), self._link.address
         sock = _proven(address)
         opening = self._open(session, address, sock)
-        future = asyncio.run_coroutine_threadsafe(opening, self._started())
-        return future.result()
+        future = asyncio.run_coroutine_threadsafe(opening, loop)
+        try:
+            return future.result()
+        except CancelledError:
+            raise _is_closed() from None
 
     def close(self) -> None:
         """End the thread and all connections."""
         with self._lock:
+            self._closed = True
             loop, closing, thread = self._loop, self._closing, self._thread
         if loop is not None and closing is not None and thread is not None:
             with contextlib.suppress(RuntimeError):  # it ended already
@@ -74,6 +81,8 @@ class Relay:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self._closed:
+                raise _is_closed()
             if self._loop is None:
                 ready = threading.Event()
                 self._thread = threading.Thread(
@@ -112,7 +121,7 @@ class Relay:
                 open_timeout=OPEN_S,
                 close_timeout=CLOSE_S,
                 ping_interval=None,  # it is not read of whoever sends more than there is room for
-                proxy=True if self._link.settings.trust_env else None,
+                proxy=True if self._link.settings.trust_env and not _is_here(address) else None,
             )
         _watch(websocket.transport.get_extra_info("socket"))
         line = Line()
@@ -148,6 +157,14 @@ async def _back(websocket: Any, inner: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     async for data in websocket:
         await loop.sock_sendall(inner, data)
+
+
+def _is_closed() -> errors.BackendUnreachable:
+    return errors.BackendUnreachable("this client is closed", hint="make another one: jr.Client()")
+
+
+def _is_here(address: Address) -> bool:
+    return urlsplit(address.url).hostname in HERE
 
 
 def _proven(address: Address) -> socket.socket | None:
