@@ -130,6 +130,12 @@ class Busy(_Message, frozen=True, tag=6):
 
 FromSession = Welcome | Reply | Began | Text | Shown | Moved | Busy
 
+
+def where(address: str) -> str:
+    """What a Unix socket is told to bind or connect to."""
+    return "\0" + address[1:] if address.startswith(ABSTRACT) else address
+
+
 _encoder = msgspec.msgpack.Encoder()
 
 

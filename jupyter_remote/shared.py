@@ -33,6 +33,11 @@ class Folder:
         _sweep(memory)
         self.path = tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getuid()}-{os.getpid()}-", dir=memory)
 
+    @property
+    def held(self) -> dict[str, int]:
+        """What is there: digests, with their bytes."""
+        return dict(self._held)
+
     def has(self, digest: str) -> bool:
         if digest in self._held:
             self._held.move_to_end(digest)

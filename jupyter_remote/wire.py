@@ -487,7 +487,43 @@ class Listening(msgspec.Struct, frozen=True, tag="listening"):
     key: str
 
 
-WorkerMessage = Hello | Start | Beat | Complete | Release | Ping | Listening
+# --- a client's connection to a session, relayed: a channel between worker and server -----------
+class Open(msgspec.Struct, frozen=True, tag="open"):
+    """Connect a new channel to the kernel of this session. The server numbers channels."""
+
+    channel: int
+    job: str
+    epoch: int
+
+
+class Data(msgspec.Struct, frozen=True, tag="data"):
+    """Bytes of a channel, in either direction, as they came."""
+
+    channel: int
+    data: bytes
+
+
+class Took(msgspec.Struct, frozen=True, tag="took"):
+    """So many bytes were handed on since the last of these: there is room for that many more."""
+
+    channel: int
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)]
+
+
+class Shut(msgspec.Struct, frozen=True, omit_defaults=True, tag="shut"):
+    """The last message about a channel from this side."""
+
+    channel: int
+    why: str = ""
+
+
+ChannelMessage = Data | Took | Shut
+HUNG_UP, AWAY, ABSENT = 4100, 4101, 4104
+"""Why a relayed connection is closed: the session's end of it is over; the worker is not connected;
+there is no such session."""
+
+
+WorkerMessage = Hello | Start | Beat | Complete | Release | Ping | Listening | ChannelMessage
 
 
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw_only=True):
@@ -553,7 +589,7 @@ class Drain(msgspec.Struct, frozen=True, omit_defaults=True, tag="drain"):
     reason: str = ""
 
 
-ServerMessage = Welcome | Assign | Answer | Cancel | Input | Drain
+ServerMessage = Welcome | Assign | Answer | Cancel | Input | Drain | Open | ChannelMessage
 
 
 # --- the rest of the API ---------------------------------------------------------------------
@@ -594,7 +630,7 @@ class SessionView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     job: JobView
     listening: bool = False
     address: str = ""  # of a Unix socket; empty when the caller is not on the same computer
-    key: str = ""  # for whoever may submit
+    key: str = ""  # of its kernel, for whoever may submit
 
 
 class SessionList(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ ROWS = [
     {"settings"},
     {"wire"},
     {"connection", "processes"},
-    {"mapping", "reach", "loopback", "sse", "sizes", "calls"},
+    {"mapping", "reach", "loopback", "sse", "sizes", "calls", "multiplex"},
     {"shared", "remotely"},
     {"pickling"},
     {"values"},
@@ -51,7 +51,7 @@ OWNERS = {
     "anywidget": ("notebook",),
     "ipykernel": ("worker", "notebook"),
     "nbclient": ("worker",),
-    "websockets": ("worker",),
+    "websockets": ("worker", "client"),
 }
 CONCRETE = ("store.sqlite", "blobs.disk", "providers.local")
 

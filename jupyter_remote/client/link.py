@@ -58,7 +58,7 @@ class Link:
         self._address = ensure or (_embedded if self.embedded else _given)
         self._lock = threading.Lock()
         self._http: Http | None = None
-        self._token = ""
+        self._found: Address = _Given("", "")
         self._info: ServerInfo | None = None
         self._pid = os.getpid()
         self._closed = False
@@ -76,6 +76,12 @@ class Link:
             self._connect(None)
         assert self._http is not None
         return self._http
+
+    @property
+    def address(self) -> Address:
+        """Where the backend is, for what is no request."""
+        _ = self.http
+        return self._found
 
     @property
     def info(self) -> ServerInfo:
@@ -142,11 +148,12 @@ class Link:
                     "this client is closed", hint="make another one: jr.Client()"
                 )
             address = self._address(self.settings)
-            if broken is not None and (address.url, address.token) == (broken.url, self._token):
+            token = self._found.token
+            if broken is not None and (address.url, address.token) == (broken.url, token):
                 return
             trusted = self.settings.trust_env
             self._http = Http(address.url, address.token, trust_env=trusted, key=address.key)
-            self._token, self._info, self._pid = address.token, None, os.getpid()
+            self._found, self._info, self._pid = address, None, os.getpid()
             if broken is not None and not forked:
                 broken.close()
 

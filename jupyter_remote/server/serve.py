@@ -110,6 +110,7 @@ class Host:
             ws="websockets-sansio",
             ws_per_message_deflate=False,
             ws_max_size=WEBSOCKET_BYTES,
+            ws_ping_timeout=None,  # nothing is read of whoever sends more than there is room for
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -10,7 +10,8 @@ from jupyter_remote import wire
 from jupyter_remote.model import TERMINAL, JobRecord
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.jobs import not_found, own_job, view
-from jupyter_remote.server.routing import Call, Endpoint
+from jupyter_remote.server.relay import connect
+from jupyter_remote.server.routing import Call, Endpoint, Socket
 
 LONGEST_WAIT_S = 60.0
 
@@ -48,13 +49,13 @@ def _view(call: Call, job: JobRecord) -> wire.SessionView:
     found = call.backend.switchboard.find(job.id)
     if found is None or job.state in TERMINAL or found.epoch != job.epoch:
         return wire.SessionView(name=job.session, job=view(call, job))
-    here = call.backend.facts.embedded and "submit" in call.caller.scopes
+    calls = "submit" in call.caller.scopes
     return wire.SessionView(
         name=job.session,
         job=view(call, job),
         listening=True,
-        address=found.address if here else "",
-        key=found.key if here else "",
+        address=found.address if calls and call.backend.facts.embedded else "",
+        key=found.key if calls else "",
     )
 
 
@@ -78,3 +79,5 @@ ENDPOINTS = [
         reply=wire.SessionView,
     ),
 ]
+
+SOCKETS = [Socket(path="/v1/sessions/{id}/connect", handler=connect, policy=allow("submit"))]

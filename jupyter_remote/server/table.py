@@ -14,4 +14,4 @@ ENDPOINTS = [
     *tokens.ENDPOINTS,
 ]
 
-SOCKETS = [*about.SOCKETS]
+SOCKETS = [*about.SOCKETS, *sessions.SOCKETS]

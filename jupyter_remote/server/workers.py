@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from jupyter_remote import errors, wire
 from jupyter_remote.model import JobId, Stage, WorkerId, WorkerRecord
 from jupyter_remote.money.meter import cost_ucredits
+from jupyter_remote.multiplex import Channels
 from jupyter_remote.scheduler.board import Active, Agent
 from jupyter_remote.server.auth import Caller
 from jupyter_remote.server.reports import Latest, check_events, outcome_of
@@ -47,6 +48,7 @@ class Link:
         self.worker = worker
         self.token = token
         self.heard_at = backend.clock.monotonic()
+        self.channels = Channels(self.send)
         self._backend = backend
         self._websocket = websocket
         self._turns: dict[str, asyncio.Task[None]] = {}
@@ -89,6 +91,9 @@ class Link:
                 continue
             if isinstance(message, wire.Listening):
                 self._listening(message)
+                continue
+            if isinstance(message, wire.ChannelMessage):
+                self.channels.hear(message)
                 continue
             await self._room.acquire()
             before = self._turns.get(message.job)
@@ -321,6 +326,7 @@ class Fleet:
         return link
 
     async def _gone(self, backend: Backend, link: Link) -> None:
+        link.channels.lose()
         if self.links.get(link.worker) is not link:
             return
         del self.links[link.worker]

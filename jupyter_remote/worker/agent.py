@@ -26,9 +26,11 @@ from jupyter_remote.wire import (
     Answer,
     Assign,
     Cancel,
+    ChannelMessage,
     Drain,
     Hello,
     Input,
+    Open,
     Ping,
     Release,
     ServerMessage,
@@ -39,6 +41,7 @@ from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.link import Address, Link
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Gpus, oom_kills, processes
+from jupyter_remote.worker.relay import Relay
 from jupyter_remote.worker.session_attempt import CellAttempt, SessionAttempt
 from jupyter_remote.worker.slots import Kernels, Launcher
 from jupyter_remote.worker.spill import GIB
@@ -101,6 +104,7 @@ class Agent:
             kernels=Kernels(launcher, config.executable or sys.executable),
             transfer=Transfer(home, config.token),
             clock=self._clock,
+            relay=Relay(self._link),
             gpus=Gpus(),
             bounds=Bounds(
                 total_bytes=config.live_output_bytes, bytes_per_s=config.live_output_bytes_per_s
@@ -196,6 +200,10 @@ class Agent:
                 self._answer(asking, message)
         elif isinstance(message, Drain):
             self._drain(message.reason)
+        elif isinstance(message, Open):
+            self._means.relay.open(message, self._means.sessions.get(message.job))
+        elif isinstance(message, ChannelMessage):
+            self._means.relay.channels.hear(message)
 
     def _answer(self, attempt: Attempt, message: Input) -> None:
         task = asyncio.create_task(attempt.answer(message.text, message.refused))
@@ -204,6 +212,7 @@ class Agent:
 
     def lost(self) -> None:
         log.info("connection lost")
+        self._means.relay.channels.lose()
 
     # -- work
     def _take(self, assign: Assign) -> None:

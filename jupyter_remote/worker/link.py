@@ -20,6 +20,7 @@ from jupyter_remote.loopback import proven
 from jupyter_remote.wire import (
     PROTOCOL,
     Answer,
+    ChannelMessage,
     Hello,
     Listening,
     ServerMessage,
@@ -74,6 +75,7 @@ class Link:
         self._req = 0
         self._waiting: dict[int, OnAnswer] = {}
         self._queue: deque[bytes] = deque()
+        self._behind: deque[bytes] = deque()  # sent when nothing else is to be
         self._queued = asyncio.Event()
         self._up = asyncio.Event()
         self._closing = asyncio.Event()
@@ -100,6 +102,13 @@ class Link:
         """Send what is not answered; nothing while there is no connection."""
         if self.up:
             self._queue.append(_encode(message))
+            self._queued.set()
+
+    async def post_behind(self, message: ChannelMessage) -> None:
+        """Send what may be much, behind all that renews a lease. Never waits; a channel has no more
+        under way than its window."""
+        if self.up:
+            self._behind.append(_encode(message))
             self._queued.set()
 
     def ask(self, make: Make, at_once: OnAnswer | None = None) -> asyncio.Future[Answer | None]:
@@ -216,14 +225,15 @@ class Link:
             return  # the reader notices, too, and tells everybody
 
     async def _flush(self, socket: ClientConnection) -> None:
-        while self._queue:
-            await socket.send(self._queue.popleft())
+        while self._queue or self._behind:
+            await socket.send((self._queue or self._behind).popleft())
 
     def _drop(self) -> None:
         self._up.clear()
         self._socket = None
         self.down_since = self._clock.monotonic()
         self._queue.clear()
+        self._behind.clear()
         waiting, self._waiting = self._waiting, {}
         for on_answer in waiting.values():
             on_answer(None)

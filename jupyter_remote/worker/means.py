@@ -13,6 +13,7 @@ from jupyter_remote.clock import Clock
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.link import Link
 from jupyter_remote.worker.metrics import Gpus
+from jupyter_remote.worker.relay import Relay
 from jupyter_remote.worker.slots import Kernels
 from jupyter_remote.worker.transfer import Transfer
 
@@ -30,6 +31,7 @@ class Means:
     kernels: Kernels
     transfer: Transfer
     clock: Clock
+    relay: Relay
     gpus: Gpus
     bounds: Bounds
     work: Path  # empty at first; folders of jobs are made here

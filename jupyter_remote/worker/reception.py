@@ -214,7 +214,7 @@ class Reception(threading.Thread):
 
 def _listen(address: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind("\0" + address[1:] if address.startswith(calls.ABSTRACT) else address)
+    listener.bind(calls.where(address))
     listener.listen(64)
     return listener
 

@@ -53,6 +53,11 @@ class SessionAttempt(Attempt):
             return None
         return self._kernel, self._folder
 
+    @property
+    def address(self) -> str:
+        """Where its kernel takes calls; empty: it does not, yet."""
+        return "" if self._listening is None else self._listening.address
+
     def enter(self, cell: Attempt, key: tuple[str, int]) -> None:
         """What the kernel says in turns with this key is the cell's."""
         self._inside[key] = cell
@@ -129,6 +134,7 @@ class SessionAttempt(Attempt):
     async def _clean(self) -> None:
         self._begun.set()
         self._means.sessions.pop(self._assign.job, None)
+        self._means.relay.end(self.key)
         await super()._clean()
         if self._sockets is not None:
             with contextlib.suppress(OSError):

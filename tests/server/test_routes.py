@@ -9,13 +9,14 @@ import time
 import msgspec
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from jupyter_remote import errors, wire
 from jupyter_remote.http import Http
 from jupyter_remote.server.auth import SCOPES, Policy, allow
 from jupyter_remote.server.routing import Endpoint, build
 from jupyter_remote.server.serve import Options, bind
-from jupyter_remote.server.table import ENDPOINTS
+from jupyter_remote.server.table import ENDPOINTS, SOCKETS
 
 from .conftest import LIMIT_S, Running, Worker, submit, until
 
@@ -155,6 +156,43 @@ def test_only_workers_open_the_workers_socket(server: Running, scopes: tuple[str
     with pytest.raises(InvalidStatus) as refused:
         Worker(server, token=token)
     assert refused.value.response.status_code == 403
+
+
+def opens(server: Running, path: str, headers: dict[str, str]) -> bool:
+    """Is a WebSocket accepted there?"""
+    url = server.url.replace("http", "ws") + path_of(path)
+    try:
+        with connect(url, additional_headers=headers, proxy=None):
+            return True
+    except InvalidStatus as refused:
+        if refused.response.status_code != 403:
+            raise
+        return False
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_token_opens_the_sockets_of_its_scope_and_no_others(server: Running, scope: str) -> None:
+    headers = {"Authorization": f"Bearer {server.make_token(scope)}"}
+    for one in SOCKETS:
+        assert one.policy is not None
+        assert opens(server, one.path, headers) is (scope in one.policy.scopes), one.path
+
+
+@pytest.mark.parametrize("kind", ["none", "wrong", "expired", "revoked", "foreign"])
+def test_no_socket_opens_without_a_good_token(server: Running, kind: str) -> None:
+    headers = {
+        "none": {},
+        "wrong": {"Authorization": "Bearer jr_s_" + "x" * 43},
+        "expired": {"Authorization": f"Bearer {server.make_token(*SCOPES, expires_at=1.0)}"},
+        "revoked": {"Authorization": f"Bearer {server.make_token(*SCOPES, revoked_at=1.0)}"},
+        "foreign": {
+            "Authorization": f"Bearer {server.make_token(*SCOPES)}",
+            "Origin": "https://evil.example",
+        },
+    }[kind]
+    assert {one.path for one in SOCKETS} == {"/v1/workers/connect", "/v1/sessions/{id}/connect"}
+    for one in SOCKETS:
+        assert not opens(server, one.path, headers), one.path
 
 
 def test_a_route_without_a_policy_is_refused(server: Running) -> None:

@@ -15,6 +15,7 @@ from jupyter_remote.model import JobId
 
 from .conftest import Running, Worker, request, submit, until
 from .test_blobs import digest_of, path_of
+from .test_relay import closed, dialled, start_session
 
 SECRET = random.Random(7).randbytes(100_000)
 PIECES = [random.Random(n).randbytes(40_000) for n in range(3)]
@@ -219,6 +220,20 @@ def test_a_revoked_token_ends_what_is_connected_with_it(server: Running, worker:
         worker.receive()
     with pytest.raises(InvalidStatus):
         Worker(server, token=worker.token)
+
+
+def test_another_owners_session_looks_absent(
+    server: Running, worker: Worker, mallory: Http
+) -> None:
+    id = start_session(server, worker).job
+    assert mallory.call("GET", "/v1/sessions", reply=wire.SessionList).sessions == []
+    with pytest.raises(errors.NotFound):
+        mallory.call("GET", f"/v1/sessions/{id}", reply=wire.SessionView)
+    stranger = server.make_token("submit", "read", owner="mallory")
+    with dialled(server, id, stranger) as client:
+        assert closed(client) == (wire.ABSENT, "there is no such session")
+    with pytest.raises(TimeoutError):  # its worker is not even asked
+        worker.receive(timeout_s=0.2)
 
 
 def test_a_kill_is_told_again_to_a_worker_that_missed_it(server: Running, worker: Worker) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -11,13 +13,21 @@ from jupyter_remote import calls, errors, shared, values
 from jupyter_remote.calls import INLINE_BYTES
 from jupyter_remote.client import transfer
 from jupyter_remote.client.failures import exception_of
-from jupyter_remote.client.views.exchange import Connection, Exchange, Request
+from jupyter_remote.client.views.exchange import Connection, Exchange, Request, here
 from jupyter_remote.client.views.functions import Functions, Shipped, segments_beside
+from jupyter_remote.client.views.relay import Line, Relay
 from jupyter_remote.mapping import blob_path, map_blob
 from jupyter_remote.model import Status
 from jupyter_remote.pickling.versions import MAGIC, PYTHON
 from jupyter_remote.values import Packed
-from jupyter_remote.wire import EstimateRequest, Parcel, PlanReply, Segment, SessionView
+from jupyter_remote.wire import (
+    EstimateRequest,
+    MissingSegment,
+    Parcel,
+    PlanReply,
+    Segment,
+    SessionView,
+)
 
 if TYPE_CHECKING:
     from jupyter_remote.client.context import Context
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
 STARTS_S = 600.0  # a session may wait for its machine
 ASKS_S = 30.0
 TOLD_S = 15.0  # within which a dead worker is told as dead
+AWAY_S = 60.0  # a worker that is not connected may come back: longer than its lease
+PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0  # between two tries to connect
 SETTLED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
@@ -37,23 +49,26 @@ class Space:
         self.namespace = namespace
         self.about = about
         self.exchange = Exchange()
+        self.relay = Relay(context.link)
         self.shared = shared.Folder()
         self.functions = Functions(namespace)
-        self._sent: set[str] = set()  # digests that the backend was given
+        self._apart = False  # some session cannot read this client's folder
+        self._sharing = threading.Lock()
 
-    def greeting(self, key: str) -> calls.Hi:
-        """The first message to a kernel on this computer."""
+    def greeting(self, key: str, *, here: bool) -> calls.Hi:
+        """The first message to a kernel; ``here``: on this computer."""
         return calls.Hi(
             key=key,
             client=self.context.client,
             about=self.about,
-            shared=self.shared.path,
+            shared=self.shared.path if here else "",
             python=PYTHON,
             magic=MAGIC,
         )
 
     def close(self) -> None:
         self.exchange.close()
+        self.relay.close()
         self.shared.close()
 
     def packed_arguments(
@@ -69,26 +84,53 @@ class Space:
     def send_beside(self, parcel: Parcel, contents: dict[str, memoryview]) -> None:
         """See to it that the workers can have what is not inside of the parcel."""
         new = [s for s in segments_beside(parcel) if not self._is_there(s.digest)]
-        there = self.shared.put({s.digest: contents[s.digest] for s in new})
-        new = [s for s in new if s.digest not in there]
-        if not new:
+        with self._sharing:
+            if new and self._shares:
+                there = self.shared.put({s.digest: contents[s.digest] for s in new})
+                new = [s for s in new if s.digest not in there]
+        self._send(new, contents)
+
+    def keep_apart(self) -> None:
+        """Some session cannot read this client's folder: the backend gets what is there, too."""
+        with self._sharing:
+            if not self._shares:
+                return
+            self._apart = True
+            held = self.shared.held
+        segments, contents = [], {}
+        for digest, size_bytes in held.items():
+            if (path := shared.find(self.shared.path, digest)) is not None:
+                segments.append(Segment(digest, size_bytes))
+                contents[digest] = map_blob(path, digest, size_bytes)
+        self._send(segments, contents)
+
+    @property
+    def _shares(self) -> bool:
+        return not self._apart and self.context.link.info.embedded
+
+    def _send(self, segments: list[Segment], contents: dict[str, memoryview]) -> None:
+        """To the backend, what it lacks: it forgets what no job needs."""
+        lacking = {missing.digest for missing in self._missing(segments)}
+        if not lacking:
             return
-        link = self.context.link
-        request = EstimateRequest(segments=new)
-        missing = link.call("POST", "/v1/plans", request, reply=PlanReply).missing
-        outgoing = transfer.Outgoing()
-        packed = Packed(parcel, contents)
-        if transfer.spool_of(link) is None:
+        packed = Packed(Parcel([s for s in segments if s.digest in lacking]), contents)
+        if transfer.spool_of(self.context.link) is None:
             packed = values.with_chunks(packed)
-        outgoing.add(packed.parcel.segments, packed.contents)
-        transfer.send(link, missing, outgoing)
-        self._sent.update(segment.digest for segment in new)
+        outgoing = transfer.Outgoing()
+        outgoing.add(packed.parcel.segments, contents)
+        transfer.send(self.context.link, self._missing(packed.parcel.segments), outgoing)
+
+    def _missing(self, segments: list[Segment]) -> list[MissingSegment]:
+        if not segments:
+            return []
+        request = EstimateRequest(segments=segments)
+        return self.context.link.call("POST", "/v1/plans", request, reply=PlanReply).missing
 
     def _is_there(self, digest: str) -> bool:
-        if self.shared.has(digest):
+        if self._shares and self.shared.has(digest):
             return True
         blobs = self.context.link.info.blobs
-        return blob_path(blobs, digest).exists() if blobs else digest in self._sent
+        return bool(blobs) and blob_path(blobs, digest).exists()
 
     def value_of(self, request: Request) -> Any:
         """What a call gave back. Raises what it raised, EngineError, TaskAborted."""
@@ -171,26 +213,56 @@ class Engine:
         if self._ended is not None:
             raise self._ended
         until = time.monotonic() + STARTS_S
+        refused_at, pause_s = 0.0, PAUSE_S
         while time.monotonic() < until:
             view = self._look(ASKS_S)
             if view.job.status in SETTLED:
                 self._ended = _ended(view, self.id)
                 raise self._ended
-            if view.listening and not view.address:
-                raise errors.BackendUnreachable(
-                    f"the session {view.name!r} runs where this client cannot call it",
-                    hint="sessions need the embedded backend for now",
-                )
-            if view.listening:
-                try:
-                    hi = self._space.greeting(view.key)
-                    return self._space.exchange.connect(view.address, hi, self._lost)
-                except (OSError, EOFError):
-                    time.sleep(0.05)  # it died just now: the next answer says so
+            if not view.listening:
+                continue
+            try:
+                return self._reach(view)
+            except (OSError, EOFError) as error:  # it died just now: the next answer says so
+                refused_at = refused_at or time.monotonic()
+                if time.monotonic() - refused_at > AWAY_S:
+                    raise _unreached(view, error) from error
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         raise errors.BackendUnreachable(
             f"session {self.name!r} did not start within {STARTS_S:.0f} s",
             hint=f"its job {self.job.id[:8]} says why; it goes on waiting",
         )
+
+    def _reach(self, view: SessionView) -> Connection:
+        """Connect directly, or through the backend where there is no other way. Raises OSError,
+        EOFError when nothing answers."""
+        space = self._space
+        if not view.key:
+            raise errors.NotAuthorized(
+                "This token does not allow calls of sessions.",
+                hint="Use a token with the scope submit.",
+            )
+        if view.address:
+            hi = space.greeting(view.key, here=True)
+            with contextlib.suppress(OSError, EOFError):  # or the kernel runs on another computer
+                return space.exchange.connect(here(view.address), hi, self._lost)
+        lines: list[Line] = []
+
+        def dial() -> socket.socket:
+            lines.append(space.relay.dial(self.job.id))
+            return lines[-1].sock
+
+        def lost(connection: Connection) -> None:
+            self._lost(connection, lines[0])
+
+        try:
+            hi = space.greeting(view.key, here=False)
+            connection = space.exchange.connect(dial, hi, lost)
+        except EOFError:
+            raise ConnectionError(lines[-1].why or "the connection broke") from None
+        space.keep_apart()
+        return connection
 
     def _look(self, wait_s: float) -> SessionView:
         return self._space.context.link.call(
@@ -251,17 +323,17 @@ class Engine:
         if self._connection is not None:
             self._connection.close()
 
-    def _lost(self, connection: Connection) -> None:
+    def _lost(self, connection: Connection, line: Line | None = None) -> None:
         """In the exchange's thread, or in one that calls: the truth has to be asked for."""
+        if line is not None and not line.hung_up:  # the session may go on: nobody knows
+            connection.fail(_broken(self.id, line.why))
+            return
         threading.Thread(
             target=self._tell, args=(connection,), name="jupyter-remote-lost", daemon=True
         ).start()
 
     def _tell(self, connection: Connection) -> None:
-        error = errors.EngineError(
-            f"the connection to worker {self.id} broke",
-            hint="whether what was under way was done is not known; call again",
-        )
+        error = _broken(self.id)
         try:
             until = time.monotonic() + TOLD_S
             while time.monotonic() < until:
@@ -273,6 +345,20 @@ class Engine:
         except errors.JupyterRemoteError as away:
             error.__cause__ = away
         connection.fail(error)
+
+
+def _broken(id: int, why: str = "") -> errors.EngineError:
+    return errors.EngineError(
+        f"the connection to worker {id} broke" + (f": {why}" if why else ""),
+        hint="whether what was under way was done is not known; call again",
+    )
+
+
+def _unreached(view: SessionView, error: Exception) -> errors.BackendUnreachable:
+    return errors.BackendUnreachable(
+        f"the session {view.name!r} cannot be called: {error}",
+        hint="its worker may come back: call again; `%remote doctor` finds out more",
+    )
 
 
 def _ended(view: SessionView, id: int) -> errors.EngineError:

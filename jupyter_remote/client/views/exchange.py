@@ -26,6 +26,7 @@ CONNECT_S = 10.0
 _ids = itertools.count(1)
 
 OnBusy = Callable[[calls.Busy], None]
+Dial = Callable[[], socket.socket]
 Output = calls.Text | calls.Shown | calls.Moved
 
 
@@ -198,11 +199,16 @@ class Exchange:
         self.closed = False
 
     def connect(
-        self, address: str, hi: calls.Hi, on_lost: Callable[[Connection], None]
+        self, dial: Dial, hi: calls.Hi, on_lost: Callable[[Connection], None]
     ) -> Connection:
-        """A connection to the kernel that listens there. Raises OSError, BackendUnreachable."""
-        sock = _greeted(address, hi)
-        control = _greeted(address, msgspec.structs.replace(hi, control=True))
+        """A connection to the kernel to which ``dial`` leads. Raises OSError, EOFError,
+        BackendUnreachable, EnvironmentMismatch."""
+        sock = _greeted(dial(), hi)
+        try:
+            control = _greeted(dial(), msgspec.structs.replace(hi, control=True))
+        except BaseException:
+            sock.close()
+            raise
         control.settimeout(1.0)
         sock.setblocking(False)
         connection = Connection(self, sock, control, on_lost)
@@ -299,11 +305,25 @@ class Exchange:
         connection.end()
 
 
-def _greeted(address: str, hi: calls.Hi) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def here(address: str) -> Dial:
+    """To a kernel of this computer."""
+
+    def dial() -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(CONNECT_S)
+            sock.connect(calls.where(address))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    return dial
+
+
+def _greeted(sock: socket.socket, hi: calls.Hi) -> socket.socket:
     try:
         sock.settimeout(CONNECT_S)
-        sock.connect("\0" + address[1:] if address.startswith(calls.ABSTRACT) else address)
         sock.sendall(calls.packed(hi))
         welcome = _first(sock)
     except BaseException:
