@@ -161,6 +161,8 @@ def test_a_client_that_has_no_room_is_not_taken_for_dead(
             client.send(b"x" * WINDOW_BYTES)
         with pytest.raises(TimeoutError):
             client.recv(1.5)
+        for _ in range(WINDOW_BYTES // PIECE_BYTES):
+            worker.pull(wire.Data)
     worker.close()
     server.stop()
 
