@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -138,6 +140,45 @@ def test_a_client_that_does_not_read_is_held_up_alone(
         worker.send(wire.Data(second.channel, b"quick"))
         assert quick.recv(LIMIT_S) == b"quick"
         assert worker.ask(wire.Ping).ok
+
+
+def test_a_client_that_has_no_room_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pongs stand behind what is not read of it."""
+
+    class Impatient(uvicorn.Config):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{"ws_ping_timeout": 0.5, **options, "ws_ping_interval": 0.1})
+
+    monkeypatch.setattr("jupyter_remote.server.serve.uvicorn.Config", Impatient)
+    server = Running(tmp_path)
+    worker = Worker(server)
+    worker.hello()
+    assign = start_session(server, worker)
+    with dialled(server, assign.job) as client:
+        for _ in range(3):
+            client.send(b"x" * WINDOW_BYTES)
+        with pytest.raises(TimeoutError):
+            client.recv(1.5)
+        for _ in range(WINDOW_BYTES // PIECE_BYTES):
+            worker.pull(wire.Data)
+    worker.close()
+    server.stop()
+
+
+def test_connections_to_one_worker_are_counted(
+    server: Running, worker: Worker, assign: wire.Assign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyter_remote.server.relay.MOST_CHANNELS", 1)
+    with dialled(server, assign.job):
+        worker.pull(wire.Open)
+        with dialled(server, assign.job) as second:
+            assert closed(second) == (wire.AWAY, "its worker has 1 connections already")
+    worker.pull(wire.Shut)
+    until(lambda: not server.backend.fleet.links[worker.id].channels)
+    with dialled(server, assign.job):
+        worker.pull(wire.Open)
 
 
 def test_a_worker_that_sends_more_than_it_may_is_hung_up_on(

@@ -22,7 +22,7 @@ from jupyter_remote import Reference, calls, errors, values
 from jupyter_remote.client.api import Client
 from jupyter_remote.client.views.session import Session
 from jupyter_remote.pickling.versions import MAGIC, PYTHON
-from jupyter_remote.wire import SessionView, TokenRequest, TokenView
+from jupyter_remote.wire import SessionView, TokenList, TokenRequest, TokenView
 from tests.e2e.waiting import until
 from tests.views.places import QUICK, Far, Near, Place
 
@@ -220,6 +220,22 @@ def test_a_token_that_may_only_read_calls_nothing(far: Far) -> None:
     reader = Client(far.url, made.token)
     with reader, pytest.raises(errors.NotAuthorized, match="scope submit"):
         reader.session("mine").apply_sync(os.getpid)
+
+
+def test_a_token_that_is_revoked_calls_nothing_more(far: Far) -> None:
+    with far.client() as owner:
+        link = owner._context.link
+        wanted = TokenRequest(scopes=["submit", "read"])
+        made = link.call("POST", "/v1/tokens", wanted, reply=TokenView)
+        with Client(far.url, made.token) as guest:
+            session = guest.session("open")
+            result = session.apply_async(begin_and_wait)
+            until(lambda: result.stdout)
+            link.call("DELETE", f"/v1/tokens/{made.id}", reply=TokenList)
+            with pytest.raises(errors.EngineError, match="the token was revoked"):
+                result.get(10)
+            with pytest.raises(errors.NotAuthenticated):
+                session.apply_sync(os.getpid)
 
 
 @contextlib.contextmanager
