@@ -225,15 +225,16 @@ class Reception(threading.Thread):
             return
         for message in pieces.add(data):
             if isinstance(message, calls.Stop):
-                self._stop(hi.client, message.id)
+                self._stop(hi.client, message)
 
-    def _stop(self, client: str, id: int) -> None:
-        now = self._now
+    def _stop(self, client: str, stop: calls.Stop) -> None:
+        now, id = self._now, stop.id
         for caller in list(self.callers.values()):
             if caller.client != client:
                 continue
             if now.caller is caller and now.id == id:
-                os.kill(self._pid, signal.SIGINT)
+                if stop.begun:
+                    os.kill(self._pid, signal.SIGINT)
             elif not (now.caller is caller and now.id > id):
                 self.stopped.add((caller.number, id))
 
