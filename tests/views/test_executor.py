@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import jupyter_remote as jr
+from jupyter_remote import errors
 from jupyter_remote.client.views.executor import SessionExecutor
 from tests.views.executor_fixtures import client, has_begun, hold, release, until
 
@@ -92,6 +93,16 @@ def test_what_a_call_raises_is_raised_by_its_type(shared: SessionExecutor) -> No
         future.result()
     assert isinstance(future.exception(), ZeroDivisionError)
     assert isinstance(future.exception(), jr.RemoteError)
+
+
+def test_a_traceback_shows_no_inner_frames_below_those_of_the_caller(
+    shared: SessionExecutor,
+) -> None:
+    with pytest.raises(ZeroDivisionError) as raised:
+        shared.submit(divmod, 1, 0).result()
+    callers = errors._users(raised.tb)
+    assert callers is not None
+    assert callers.tb_next is None
 
 
 def test_arguments_may_be_changed_after_submit(single: SessionExecutor, held: Held) -> None:
