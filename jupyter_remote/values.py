@@ -74,6 +74,7 @@ __all__ = [
     "loads",
     "pack",
     "pack_raw",
+    "refers",
     "unpack",
     "why_not",
     "with_chunks",
@@ -189,6 +190,11 @@ def loads(data: Buffer, namespace: dict[str, Any] | None, *, at_home: bool = Fal
     for cls in arrival.filled_classes:
         as_it_came[cls] = marks_of(cls, _print_of_data)
     return value
+
+
+def refers(data: bytes) -> bool:
+    """May there be anything in this pickle that a module defines?"""
+    return pickle.STACK_GLOBAL in data
 
 
 def defines(data: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import importlib
 import operator
 import os
 import subprocess
@@ -111,6 +112,16 @@ def test_arguments_may_be_changed_after_submit(single: SessionExecutor, held: He
     numbers.append(3)
     held.let_go()
     assert future.result() == 3
+
+
+def test_modules_beside_the_notebook_that_only_arguments_come_from_go_along(
+    shared: SessionExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("only_of_one", "only_of_another"):
+        (tmp_path / f"{name}.py").write_text("class Sized:\n    def __len__(self): return 7\n")
+        argument = importlib.import_module(name).Sized()
+        assert [shared.submit(len, argument).result() for _ in range(6)] == [7] * 6
 
 
 def test_what_cannot_travel_is_told_where_it_is_submitted(shared: SessionExecutor) -> None:

@@ -75,7 +75,7 @@ class Connection:
         self.lost = False
         self.busy: calls.Busy | None = None
         self.on_busy: OnBusy | None = None
-        self.known: dict[int, Any] = {}  # functions that the kernel has, by their numbers
+        self.known: dict[int | str, bool] = {}  # functions by number, modules, cells: it has them
         self.sending = threading.RLock()
         self._control = control
         self._on_lost = on_lost
