@@ -156,10 +156,11 @@ class Belongings:
         reached = reach((arguments,), self._namespace)
         if new := reached.modules.keys() - self._modules:
             found = local_modules(new, None).files
-            self.files |= {file.ref.path: bytes(file.content) for file in found}
+            files = {file.ref.path: bytes(file.content) for file in found}
+            self.files = {**self.files, **files}  # another thread may be reading
             self._modules |= new
         if reached.functions:
-            self.sources |= sources_of(reached)
+            self.sources = {**self.sources, **sources_of(reached)}
 
     def names_of(self, sources: dict[str, str]) -> dict[str, str]:
         """How tracebacks call these cells."""
