@@ -151,4 +151,4 @@ def _joblib_backend(client: Client | None = None, **options: Any) -> Any:
     return SessionBackend(client or current().client, **options)
 
 
-after_import({"joblib.parallel": _register_joblib})
+after_import("joblib.parallel", _register_joblib)

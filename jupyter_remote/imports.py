@@ -9,44 +9,45 @@ from types import ModuleType
 from typing import Any
 
 Action = Callable[[ModuleType], None]
+_actions: dict[str, list[Action]] = {}
 
 
-def after_import(actions: dict[str, Action]) -> None:
-    """Call each action with the module of its name: at once if it is there, else right after it
-    was imported for the first time."""
-    for name, action in actions.items():
-        if name in sys.modules:
-            action(sys.modules[name])
-    sys.meta_path.insert(0, _Finder(actions))
+def after_import(name: str, action: Action) -> None:
+    """Call ``action`` with the module of this name: at once if it is there, and right after it is
+    imported."""
+    if name in sys.modules:
+        action(sys.modules[name])
+    _actions.setdefault(name, []).append(action)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
 
 
 class _Finder:
     """All other imports pass by."""
 
-    def __init__(self, actions: dict[str, Action]) -> None:
-        self._actions = actions
-
     def find_spec(
         self, fullname: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in self._actions:
+        if fullname not in _actions:
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
             if finder is not self and find and (spec := find(fullname, path, target)):
-                self._act_after(spec)
+                _act_after(spec)
                 found: ModuleSpec = spec
                 return found
         return None
 
-    def _act_after(self, spec: ModuleSpec) -> None:
-        loader: Any = spec.loader
-        if not hasattr(loader, "exec_module"):
-            return
-        execute = loader.exec_module
 
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            self._actions[spec.name](module)
+def _act_after(spec: ModuleSpec) -> None:
+    loader: Any = spec.loader
+    if not hasattr(loader, "exec_module"):
+        return
+    execute = loader.exec_module
 
-        loader.exec_module = exec_module
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        for action in _actions[spec.name]:
+            action(module)
+
+    loader.exec_module = exec_module

@@ -74,6 +74,7 @@ __all__ = [
     "loads",
     "pack",
     "pack_raw",
+    "refers",
     "unpack",
     "why_not",
     "with_chunks",
@@ -195,6 +196,11 @@ def loads(
     for cls in arrival.filled_classes:
         as_it_came[cls] = marks_of(cls, _print_of_data)
     return value
+
+
+def refers(data: bytes) -> bool:
+    """May there be anything in this pickle that a module defines?"""
+    return pickle.STACK_GLOBAL in data
 
 
 def _objects(numbered: Callable[[], Iterable[tuple[int, Any]]]) -> Numbered:

@@ -30,9 +30,8 @@ class Hooks(Bars):
     def install(self) -> None:
         """Called while the streams are those that people see."""
         self.streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
-        imports.after_import(
-            {name: functools.partial(patch, hooks=self) for name, patch in PATCHES.items()}
-        )
+        for name, patch in PATCHES.items():
+            imports.after_import(name, functools.partial(patch, hooks=self))
 
 
 def is_bar(value: Any) -> bool:

@@ -175,16 +175,20 @@ class Reception(threading.Thread):
             return
         for message in pieces.add(data):
             if isinstance(message, calls.Stop):
-                self._stop(hi.client, message.id)
+                self._stop(hi.client, message)
 
-    def _stop(self, client: str, id: int) -> None:
+    def _stop(self, client: str, stop: calls.Stop) -> None:
         """Noted first: the main thread looks there when it has begun a call, see ``Session``."""
         for caller in list(self.callers.values()):
-            if caller.client == client:
-                caller.stopped.add(id)
-                turn = self._now.turn
-                if turn is not None and turn.caller is caller and turn.id == id:
-                    os.kill(self._pid, STOP)
+            if caller.client != client or (self._runs(caller, stop.id) and not stop.begun):
+                continue
+            caller.stopped.add(stop.id)
+            if stop.begun and self._runs(caller, stop.id):
+                os.kill(self._pid, STOP)
+
+    def _runs(self, caller: Caller, id: int) -> bool:
+        turn = self._now.turn
+        return turn is not None and turn.caller is caller and turn.id == id
 
     def _give_up_on_the_silent(self) -> None:
         now = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import importlib
 import operator
 import os
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import jupyter_remote as jr
+from jupyter_remote import errors
 from jupyter_remote.client.views.executor import SessionExecutor
 from tests.views.executor_fixtures import client, has_begun, hold, release, until
 
@@ -94,12 +96,32 @@ def test_what_a_call_raises_is_raised_by_its_type(shared: SessionExecutor) -> No
     assert isinstance(future.exception(), jr.RemoteError)
 
 
+def test_a_traceback_shows_no_inner_frames_below_those_of_the_caller(
+    shared: SessionExecutor,
+) -> None:
+    with pytest.raises(ZeroDivisionError) as raised:
+        shared.submit(divmod, 1, 0).result()
+    callers = errors._users(raised.tb)
+    assert callers is not None
+    assert callers.tb_next is None
+
+
 def test_arguments_may_be_changed_after_submit(single: SessionExecutor, held: Held) -> None:
     numbers = [1, 2]
     future = single.submit(sum, numbers)
     numbers.append(3)
     held.let_go()
     assert future.result() == 3
+
+
+def test_modules_beside_the_notebook_that_only_arguments_come_from_go_along(
+    shared: SessionExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("only_of_one", "only_of_another"):
+        (tmp_path / f"{name}.py").write_text("class Sized:\n    def __len__(self): return 7\n")
+        argument = importlib.import_module(name).Sized()
+        assert [shared.submit(len, argument).result() for _ in range(6)] == [7] * 6
 
 
 def test_what_cannot_travel_is_told_where_it_is_submitted(shared: SessionExecutor) -> None:

@@ -274,19 +274,20 @@ class Dispatcher:
             if request is None:
                 continue
             self._held[engine.id] = self._held.get(engine.id, 0) + 1
+            _, requests, messages = batches.setdefault(engine.id, (engine, [], []))
             try:
-                message = work.message(request, engine)
+                connection = engine.connection
+                with connection.sending:  # nobody's call overtakes the one that brings a function
+                    known = len(connection.known)
+                    messages.append(work.message(request, engine))
+                    requests.append(request)
+                    if len(requests) >= DEEPEST or len(connection.known) > known:
+                        batches.pop(engine.id)
+                        failed += _sent(engine, requests, messages)
             except errors.JupyterRemoteError as error:  # among them that it died just now
                 failed.append((request, error))
-                continue
-            _, requests, messages = batches.setdefault(engine.id, (engine, [], []))
-            messages.append(message)
-            requests.append(request)
-            if len(requests) >= DEEPEST:
-                batches.pop(engine.id)
-                engine.send(requests, messages)
         for engine, requests, messages in batches.values():
-            engine.send(requests, messages)
+            failed += _sent(engine, requests, messages)
         for request, why in failed:
             request.finish(None, why)
 
@@ -326,6 +327,18 @@ class Dispatcher:
         if mean_s >= LONG_S or len(self._queue) <= workers:
             return 1
         return min(DEEPEST, 2 + int(AHEAD_S / max(mean_s, 1e-6)))
+
+
+def _sent(
+    engine: Engine, requests: list[Request], messages: list[bytes]
+) -> list[tuple[Request, Exception]]:
+    """Which could not be sent, and why."""
+    try:
+        if requests:
+            engine.send(requests, messages)
+    except errors.JupyterRemoteError as error:
+        return [(request, error) for request in requests]
+    return []
 
 
 def _nobody(group: Group) -> errors.EngineError:

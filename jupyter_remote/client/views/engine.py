@@ -14,7 +14,12 @@ from jupyter_remote.calls import INLINE_BYTES
 from jupyter_remote.client import transfer
 from jupyter_remote.client.failures import exception_of
 from jupyter_remote.client.views.exchange import Connection, Exchange, Request, here
-from jupyter_remote.client.views.functions import Functions, Shipped, segments_beside
+from jupyter_remote.client.views.functions import (
+    Belongings,
+    Functions,
+    Shipped,
+    segments_beside,
+)
 from jupyter_remote.client.views.relay import Line, Relay
 from jupyter_remote.mapping import blob_path, map_blob
 from jupyter_remote.model import Status
@@ -52,6 +57,7 @@ class Space:
         self.relay = Relay(context.link)
         self.shared = shared.Folder()
         self.functions = Functions(namespace)
+        self.belongings = Belongings(namespace)
         self._apart = False  # some session cannot read this client's folder
         self._sharing = threading.Lock()
 
@@ -76,6 +82,8 @@ class Space:
     ) -> tuple[bytes, Parcel | None]:
         """Small ones as bytes; others are sent to the backend, and named. Raises CaptureError."""
         packed = values.dumps((args, kwargs), self.namespace, INLINE_BYTES)
+        if not isinstance(packed, bytes) or values.refers(packed):
+            self.belongings.look((args, kwargs))
         if isinstance(packed, bytes):
             return packed, None
         self.send_beside(packed.parcel, packed.contents)
@@ -284,23 +292,29 @@ class Engine:
 
         Raises EngineError.
         """
-        connection = self.connection
-        if function.number in connection.known:
-            return calls.packed(calls.Call(request.id, function.number, None, plain, inputs))
-        self._space.send_beside(function.parcel, function.contents)
-        connection.known[function.number] = True
-        return calls.packed(
+        connection, belongings = self.connection, self._space.belongings
+        files, sources = _new(belongings.files, connection), _new(belongings.sources, connection)
+        code: Parcel | None = None
+        if function.number not in connection.known:
+            self._space.send_beside(function.parcel, function.contents)
+            code = function.parcel
+            files |= dict(function.files)
+            sources |= function.sources
+        message = calls.packed(
             calls.Call(
                 request.id,
                 function.number,
-                function.parcel,
+                code,
                 plain,
                 inputs,
-                function.files,
-                function.sources,
-                function.source_names,
+                list(files.items()),
+                sources,
+                {**belongings.names_of(sources), **function.source_names} if sources else {},
             )
         )
+        connection.known[function.number] = True
+        connection.known.update(dict.fromkeys((*files, *sources), True))
+        return message
 
     def execute(self, request: Request, code: str, name: str = "", filename: str = "") -> None:
         self.send([request], [calls.packed(calls.Execute(request.id, code, name, filename))])
@@ -389,3 +403,10 @@ def _try(engine: Engine) -> None:
         _ = engine.connection
     except errors.JupyterRemoteError:
         return  # whoever calls hears of it
+
+
+def _new(found: dict[str, Any], connection: Connection) -> dict[str, Any]:
+    """What the kernel was not given."""
+    if not found:
+        return {}
+    return {name: content for name, content in found.items() if name not in connection.known}

@@ -76,7 +76,7 @@ class Connection:
         self.lost = False
         self.busy: calls.Busy | None = None
         self.on_busy: OnBusy | None = None
-        self.known: dict[int, Any] = {}  # functions that the kernel has, by their numbers
+        self.known: dict[int | str, bool] = {}  # functions by number, modules, cells: it has them
         self.sending = threading.RLock()
         self._control = control
         self._on_lost = on_lost
@@ -96,10 +96,10 @@ class Connection:
                 return
         self._on_lost(self)
 
-    def stop(self, request: Request) -> None:
-        """Drop a call that waits, interrupt one that runs."""
+    def stop(self, request: Request, begun: bool = True) -> None:
+        """Drop a call that waits; interrupt one that runs if ``begun``."""
         with contextlib.suppress(OSError):
-            self._control.sendall(calls.packed(calls.Stop(request.id)))
+            self._control.sendall(calls.packed(calls.Stop(request.id, begun)))
 
     def close(self) -> None:
         """Whatever is under way goes on there, and nobody hears of it."""

@@ -49,6 +49,10 @@ class Submitted(Future[Any]):
             self.drop()
         return True
 
+    def result(self, timeout: float | None = None) -> Any:
+        # a frame of ours: what a notebook shows of a traceback ends above it
+        return super().result(timeout)
+
     def __await__(self) -> Generator[Any, None, Any]:
         return asyncio.wrap_future(self).__await__()
 

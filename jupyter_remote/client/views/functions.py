@@ -16,7 +16,7 @@ from jupyter_remote.client.capture import capture_call
 from jupyter_remote.client.modules import local_modules
 from jupyter_remote.client.shipping import names_of_cells, sources_of
 from jupyter_remote.errors import UsageError
-from jupyter_remote.reach import Reached
+from jupyter_remote.reach import reach
 from jupyter_remote.wire import Parcel, Segment
 
 MOST = 500  # functions that are remembered
@@ -61,16 +61,6 @@ class Functions:
             while len(self._known) > MOST:
                 self._known.popitem(last=False)
         return shipped
-
-    def carrying(self, function: Callable[..., Any], reached: Reached) -> Shipped:
-        """A function of a library, with the local modules and cells that its arguments need."""
-        packed = values.pack(function, chunked=False)
-        modules = local_modules(tuple(reached.modules), None)
-        files = [(file.ref.path, bytes(file.content)) for file in modules.files]
-        sources = sources_of(reached)
-        names = names_of_cells(sources, self._namespace)
-        name = getattr(function, "__name__", "function")
-        return Shipped(next(_numbers), name, packed.parcel, {}, files, sources, names)
 
     def _pack(self, function: Callable[..., Any]) -> Shipped:
         if not callable(function):
@@ -150,6 +140,31 @@ def _names_of(code: types.CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names_of(constant)
+
+
+class Belongings:
+    """Local modules, and cells, that arguments of calls come from. A kernel is given each once."""
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.files: dict[str, bytes] = {}
+        self.sources: dict[str, str] = {}
+        self._namespace = namespace
+        self._modules: set[str] = set()
+
+    def look(self, arguments: Any) -> None:
+        """Find those of arguments. Raises CaptureError for a package too large to be sent."""
+        reached = reach((arguments,), self._namespace)
+        if new := reached.modules.keys() - self._modules:
+            found = local_modules(new, None).files
+            files = {file.ref.path: bytes(file.content) for file in found}
+            self.files = {**self.files, **files}  # another thread may be reading
+            self._modules |= new
+        if reached.functions:
+            self.sources = {**self.sources, **sources_of(reached)}
+
+    def names_of(self, sources: dict[str, str]) -> dict[str, str]:
+        """How tracebacks call these cells."""
+        return names_of_cells(sources, self._namespace) if sources else {}
 
 
 def segments_beside(parcel: Parcel) -> list[Segment]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextvars
 import operator
 import os
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -25,8 +24,6 @@ from joblib.parallel import (
 from jupyter_remote import amounts, remotely
 from jupyter_remote.client.views import shown
 from jupyter_remote.client.views.executor import SessionExecutor
-from jupyter_remote.client.views.functions import Shipped
-from jupyter_remote.reach import Reached, reach
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
@@ -64,7 +61,6 @@ class SessionBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         self._client = client.with_options(**options)
         self._idle_s = amounts.seconds(idle_timeout)
         self._executor: SessionExecutor | None = None
-        self._carrier = _Carrier(client)
         self._bar: _Bar | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -116,7 +112,6 @@ class SessionBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
 
     # -- one call of Parallel
     def start_call(self) -> None:
-        self._carrier = _Carrier(self._client)
         if shown.in_notebook() and self.in_main_thread() and not self.parallel.verbose:
             self._bar = _Bar(self.parallel)
 
@@ -128,7 +123,7 @@ class SessionBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         assert self._executor is not None
         future: Future[Any]
         try:
-            future = self._executor.submit(self._carrier.of(func), func)
+            future = self._executor.submit(operator.call, func)
         except Exception as error:
             future = Future()
             future.set_exception(error)
@@ -159,30 +154,6 @@ class SessionBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
                 self._executor.users -= 1
             self._executor = None
         self.reset_batch_stats()
-
-
-class _Carrier:
-    """The function that calls a batch over there. With it go the local modules and the sources of
-    cells that the batches of one call of Parallel need."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._needed = Reached()
-        self._known: set[str] = set()
-        self._shipped: Shipped | None = None
-        self._lock = threading.Lock()
-
-    def of(self, batch: Any) -> Shipped:
-        reached = reach((batch.items,), self._client.namespace)
-        used = {*reached.modules, *(f.__code__.co_filename for f in reached.functions)}
-        with self._lock:
-            if self._shipped is None or not used <= self._known:
-                self._known |= used
-                self._needed.modules.update(reached.modules)
-                self._needed.functions += reached.functions
-                functions = self._client._views.space.functions
-                self._shipped = functions.carrying(operator.call, self._needed)
-            return self._shipped
 
 
 class _Bar:

@@ -275,7 +275,7 @@ class AsyncResult(Future[Any]):
         if self.drop is not None and self.drop([request]):
             return
         if request.connection is not None and not request.done:
-            request.connection.stop(request)
+            request.connection.stop(request, running)
 
     def parts_from_end(self) -> Iterator[Part]:
         """The latest first."""
