@@ -66,20 +66,18 @@ class Session:
         self._reception.start()
         listening = channel.Listening(self._run.address, self._reception.key)
         self._process.writer.send(listening, urgent=True)
-        while True:
+        while not self._serve_agent():  # first: its messages may have been read already
             if self._turns:
                 self._read(self._poll.poll(0))
-            else:
-                self._tell_what_is_held()
-                self._read(self._wait(min(self._idle.wait_s(), self._held.wait_s())))
-            if self._serve_agent():
-                return ""
-            if self._turns:
                 self._serve_next()
                 self._idle.touch()
                 self._held.dirty = True
             elif self._idle.over():
                 return f"nobody used it for {self._idle.limit_s:g} s"
+            else:
+                self._tell_what_is_held()
+                self._read(self._wait(min(self._idle.wait_s(), self._held.wait_s())))
+        return ""
 
     def _on_stop(self, signum: int, frame: FrameType | None) -> None:
         """The reception's signal. It may come late: then it is for nobody."""
@@ -95,8 +93,6 @@ class Session:
     # --- waiting -----------------------------------------------------------------------------
     def _wait(self, timeout_s: float) -> list[tuple[int, int]]:
         """Until there is something to read; what earlier calls left on the event loop goes on."""
-        if self._process.inbox.later:
-            return []
         try:
             loop = self._process.loop
             if loop is not None and _has_work(loop):
