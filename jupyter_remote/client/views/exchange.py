@@ -230,6 +230,9 @@ class Exchange:
         self._rouse()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(CONNECT_S)
+        if self._thread is None or not self._thread.is_alive():
+            for open_file in (self._selector, self._woken, self._wake):
+                open_file.close()
 
     def _change(self, change: Callable[[], None]) -> None:
         self._changes.append(change)
