@@ -213,7 +213,7 @@ def _succeed(job: JobRecord, attempt: AttemptRecord, outcome: Outcome, now: floa
         _with_charge(text, job, changes),
         attempt=_ended(attempt, AttemptState.DONE, now),
         reason=Reason.FINISHED_BEFORE_CANCEL if late else Reason.NONE,
-        detail=text if late else "",
+        detail=text if late else outcome.detail,
         stage=Stage.DONE,
         ended_at=now,
         result=outcome.result,
@@ -341,11 +341,7 @@ def expire(
 
 # --- cancel ----------------------------------------------------------------------------------
 def cancel(
-    job: JobRecord,
-    attempt: AttemptRecord | None,
-    now: float,
-    force: bool,
-    why: str = "by the user",
+    job: JobRecord, attempt: AttemptRecord | None, now: float, force: bool, why: str = "by the user"
 ) -> Step:
     """Before it started: CANCELLED, free. Running: the flag, for its worker to act on."""
     if job.state in TERMINAL:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from jupyter_remote.model import Reason, Stage
+from jupyter_remote.model import Stage
 from jupyter_remote.wire import Answer, Assign, Complete, Release, Result, Segment, Start, encode
 from jupyter_remote.worker import channel, verdict
-from jupyter_remote.worker.folding import Folding, notice
+from jupyter_remote.worker.folding import AS_THEY_ARE, Folding, notice
 from jupyter_remote.worker.holding import Shown
 from jupyter_remote.worker.link import Make, OnAnswer
 from jupyter_remote.worker.means import Means
@@ -20,7 +20,7 @@ from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, 
 from jupyter_remote.worker.outbox import Outbox
 from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
 from jupyter_remote.worker.spill import Spill
-from jupyter_remote.worker.supervise import Action, Stop, Supervisor
+from jupyter_remote.worker.supervise import STOPPED, Action, Supervisor
 from jupyter_remote.worker.transfer import BadInput
 from jupyter_remote.worker.verdict import Verdict
 
@@ -28,10 +28,6 @@ FIRST_SAMPLE_S = 0.5  # of figures, after user code began
 SAMPLE_S = 1.0
 AGAIN_S = 0.5  # after an answer that says to try again
 AGAIN_CODES = frozenset({"", "error", "storage_full", "backend_unreachable"})
-AS_THEY_ARE = frozenset(
-    {"display_data", "execute_result", "update_display_data", "clear_output", "error", "notice"}
-)
-STOPPED = Stop("died", Reason.LOST, "the worker was told to stop")
 
 log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
@@ -63,9 +59,7 @@ class Attempt:
         self._asked = False  # whether user code may run
         self._kernel: Kernel | None = None
         self._running = False
-        self._over: asyncio.Future[channel.Finished | str] = (
-            asyncio.get_running_loop().create_future()
-        )
+        self._over: asyncio.Future[channel.Finished | str] = asyncio.Future()
         self.task = asyncio.create_task(self._live())
 
     @property
@@ -147,35 +141,15 @@ class Attempt:
             if file.content.data is None:
                 self._outbox.set_stage(Stage.SENDING_INPUTS)
             await self._means.transfer.place(file, folder)
-        paths = await self._paths()
+        message = await self._message(folder)
         self._kernel = await shelf.take(self._assign.owner if spec.kind == "call" else None)
-        return self._message(folder, paths)
+        return message
 
-    def _message(self, folder: Path, paths: dict[str, str]) -> channel.Run:
-        transfer = self._means.transfer
-        return channel.Run(
-            job=self._assign.job,
-            epoch=self._assign.epoch,
-            spec=self._assign.spec,
-            folder=str(folder),
-            paths=paths,
-            spool=str(transfer.spool),
-            blobs=str(transfer.blobs or ""),
-            rate_ucredits_per_h=self._assign.rate_ucredits_per_h,
-            started_at=self._clock.now(),
-        )
-
-    async def _paths(self) -> dict[str, str]:
-        spec, transfer = self._assign.spec, self._means.transfer
-        parcels = [parcel for parcel in (spec.function, spec.inputs) if parcel is not None]
-        paths = {}
-        for segment in (s for parcel in parcels for s in parcel.segments if s.data is None):
-            path = transfer.find(segment.digest)
-            if path is None:
-                self._outbox.set_stage(Stage.SENDING_INPUTS, at_once=True)
-                path = await transfer.fetch(segment)
-            paths[segment.digest] = path
-        return paths
+    async def _message(self, folder: Path) -> channel.Run:
+        """What the kernel will be told, when its inputs are here."""
+        fetching = lambda: self._outbox.set_stage(Stage.SENDING_INPUTS, at_once=True)  # noqa: E731
+        paths = await self._means.transfer.inputs_of(self._assign.spec, fetching)
+        return self._means.message(self._assign, folder, paths)
 
     async def _may_start(self) -> bool:
         self._asked = True
@@ -213,7 +187,7 @@ class Attempt:
         self._listen_to(kernel)
         kernel.ended.add_done_callback(self._ended)
         await kernel.send(msgspec.structs.replace(run, budget_left_ucredits=self._budget_left))
-        self._make_ready()
+        self._make_next_ready()
         try:
             return await self._over
         finally:
@@ -222,8 +196,7 @@ class Attempt:
     def _listen_to(self, kernel: Kernel) -> None:
         kernel.listener = self._hear
 
-    def _make_ready(self) -> None:
-        """For the next job."""
+    def _make_next_ready(self) -> None:
         self._shelf().ensure()
 
     def _ended(self, how: asyncio.Future[str]) -> None:

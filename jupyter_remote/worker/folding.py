@@ -15,6 +15,9 @@ from jupyter_remote.wire import encode
 from jupyter_remote.worker.holding import Held, Item, Shown, Text
 
 MIB = 1024 * 1024
+AS_THEY_ARE = frozenset(
+    {"display_data", "execute_result", "update_display_data", "clear_output", "error", "notice"}
+)
 
 _ENDS = re.compile(r"[\r\n]")
 

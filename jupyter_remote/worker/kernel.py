@@ -82,7 +82,7 @@ class KernelProcess:
     def _connect(self) -> None:
         self._kernel.session.connect(self.writer)
         self._kernel.session.pid = self._pid
-        self._kernel.set_parent([], _request("call"))  # an Output widget asks for its id
+        self._kernel.set_parent([], shell.request("call"))  # an Output widget asks for its id
         self._kernel.ask = self.dialogue.ask
         self._shell.interrupts = self.interrupts
         sys.stdout, sys.stderr = self._streams
@@ -148,8 +148,7 @@ class KernelProcess:
     @property
     def hidden(self) -> dict[str, Any]:
         """Names that the shell has for itself, with their values."""
-        names: dict[str, Any] = self._shell.user_ns_hidden
-        return names
+        return dict(self._shell.user_ns_hidden)
 
     @property
     def compiler(self) -> Any:
@@ -283,7 +282,7 @@ class KernelProcess:
 
     async def execute(self, id: str, code: str) -> BaseException | None:
         """Run a cell through ipykernel's own ``execute_request``; its exception, if any."""
-        parent = _request(id, code)
+        parent = shell.request(id, code)
         self._kernel.set_parent([], parent)
         await self._kernel.execute_request(None, [], parent)
         result = self._shell.last_execution_result
@@ -384,14 +383,6 @@ def _without_bars(home: Home, namespace: Namespace) -> Home:
         left for left in home.result.left_behind if not progress.is_bar(namespace.get(left.name))
     ]
     return Home(msgspec.structs.replace(home.result, left_behind=told), home.spooled)
-
-
-def _request(id: str, code: str = "") -> dict[str, Any]:
-    """An ``execute_request`` of Jupyter."""
-    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
-    header = {"msg_id": id, "msg_type": "execute_request", "session": id}
-    named = {"msg_id": id, "msg_type": "execute_request", "metadata": {"cellId": id}}
-    return {"header": header, **named, "content": content}
 
 
 def serve(sock: socket.socket, kernel: shell.JobKernel, fds: list[int]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_remote.clock import Clock
+from jupyter_remote.wire import Assign
+from jupyter_remote.worker import channel
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.link import Link
 from jupyter_remote.worker.metrics import Gpus
@@ -45,6 +47,20 @@ class Means:
     )  # those that run here, by their job
     # empty ones, to be used again: making and removing costs a millisecond
     folders: list[Path] = field(default_factory=list)
+
+    def message(self, assign: Assign, folder: Path, paths: dict[str, str]) -> channel.Run:
+        """For the kernel. ``paths``: of inputs, by their digests."""
+        return channel.Run(
+            job=assign.job,
+            epoch=assign.epoch,
+            spec=assign.spec,
+            folder=str(folder),
+            paths=paths,
+            spool=str(self.transfer.spool),
+            blobs=str(self.transfer.blobs or ""),
+            rate_ucredits_per_h=assign.rate_ucredits_per_h,
+            started_at=self.clock.now(),
+        )
 
     def folder(self, name: str) -> Path:
         """An empty folder. Raises OSError."""

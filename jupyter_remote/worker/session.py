@@ -93,8 +93,6 @@ class Session:
     # --- waiting -----------------------------------------------------------------------------
     def _wait(self, timeout_s: float) -> list[tuple[int, int]]:
         """Until there is something to read; what earlier calls left on the event loop goes on."""
-        if self._process.inbox.later:
-            return []
         try:
             loop = self._process.loop
             if loop is not None and _has_work(loop):

@@ -169,12 +169,12 @@ class CellAttempt(Attempt):
         for file in self._assign.spec.files:
             await self._means.transfer.place(file, self._folder)
         self._supervisor.grace_s = float("inf")
-        return self._message(self._folder, await self._paths())
+        return await self._message(self._folder)
 
     def _listen_to(self, kernel: Kernel) -> None:
         """The session hears, and passes on what is of this cell."""
 
-    def _make_ready(self) -> None:
+    def _make_next_ready(self) -> None:
         pass
 
     def _put_back_kernel(self, owner: str | None = None) -> None:

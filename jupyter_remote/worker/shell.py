@@ -291,3 +291,11 @@ def fresh_main(shell: Any) -> dict[str, Any]:
     shell.user_module = module
     shell.user_ns = module.__dict__
     return module.__dict__
+
+
+def request(id: str, code: str = "") -> dict[str, Any]:
+    """An ``execute_request`` of Jupyter."""
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
+    header = {"msg_id": id, "msg_type": "execute_request", "session": id}
+    named = {"msg_id": id, "msg_type": "execute_request", "metadata": {"cellId": id}}
+    return {"header": header, **named, "content": content}

@@ -28,6 +28,7 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 CANCELLED = Stop("cancelled", Reason.CANCELLED, "cancelled")
+STOPPED = Stop("died", Reason.LOST, "the worker was told to stop")
 
 
 class Supervisor:

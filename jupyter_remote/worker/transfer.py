@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from blake3 import blake3
 
 from jupyter_remote import errors
-from jupyter_remote.wire import FileRef, Segment
+from jupyter_remote.wire import FileRef, JobSpec, Segment
 from jupyter_remote.worker.channel import Spooled
 from jupyter_remote.worker.link import Address
 
@@ -97,6 +97,19 @@ class Transfer:
         await self._in_thread(lambda: _copy_new(target, source, file))
 
     # -- results
+    async def inputs_of(self, spec: JobSpec, fetching: Callable[[], None]) -> dict[str, str]:
+        """Where what is not inline lies, by digests; fetched first, if need be, which is told
+        by ``fetching``. Raises BadInput."""
+        parcels = [parcel for parcel in (spec.function, spec.inputs) if parcel is not None]
+        paths = {}
+        for segment in (s for parcel in parcels for s in parcel.segments if s.data is None):
+            path = self.find(segment.digest)
+            if path is None:
+                fetching()
+                path = await self.fetch(segment)
+            paths[segment.digest] = path
+        return paths
+
     async def give(self, spooled: Spooled) -> None:
         """Hand a segment that a kernel wrote to the server. Raises BadInput."""
         name = spooled.file

@@ -65,6 +65,10 @@ def new_job(job: str = "job-1", **changes: Any) -> NewJob:
     return NewJob(**(values | changes))
 
 
+def new_session(job: str, name: str, **changes: Any) -> NewJob:
+    return new_job(job, **{"kind": "session", "session": name, "max_attempts": 1, **changes})
+
+
 def output(seq: int, text: str = "x") -> WorkerEvent:
     return WorkerEvent("stream", encode({"name": "stdout", "text": text}), seq, 1.0)
 
@@ -95,6 +99,42 @@ def types(changed: Changed) -> list[str]:
 
 class StoreConformance:
     """Names say what holds."""
+
+    # -- sessions
+    def test_of_one_name_there_is_one_session_at_a_time(self, store: Store) -> None:
+        store.submit([new_session("a", "lab")], 0.0)
+        with pytest.raises(Conflict, match="'lab' already: job a"):
+            store.submit([new_session("b", "lab")], 1.0)
+        store.submit([new_session("c", "other")], 1.0)
+        store.submit([new_session("d", "lab", owner=BOB)], 1.0)
+        store.submit([new_session("a", "lab")], 2.0)  # sent again
+        store.submit([new_job("cell", kind="cell", session="a")], 2.0)
+        assert [job.id for job in store.sessions(ADA)] == ["c", "a"]
+        assert [job.id for job in store.sessions(ADA, "lab")] == ["a"]
+        assert store.sessions(ADA, "none") == []
+
+    @pytest.mark.parametrize("outcome", ["succeeded", "failed", "died", "expired", "cancelled"])
+    def test_a_name_is_free_when_its_session_is_over(self, store: Store, outcome: str) -> None:
+        job = running(store, new_session("a", "lab"))
+        store.finish(job, 1, Outcome(kind=outcome, detail="how it was"), 20.0)
+        assert store.job(job).detail == "how it was"
+        assert store.sessions(ADA) == []
+        assert [job.id for job in store.sessions(ADA, "lab")] == ["a"]
+        store.submit([new_session("b", "lab")], 30.0)
+        assert [job.id for job in store.sessions(ADA, "lab")] == ["b"]
+
+    def test_a_session_that_was_cancelled_before_it_began_frees_its_name(
+        self, store: Store
+    ) -> None:
+        store.submit([new_session("a", "lab")], 0.0)
+        store.cancel(JobId("a"), ADA, 1.0)
+        store.submit([new_session("b", "lab")], 2.0)
+
+    def test_a_cancel_says_by_whom(self, store: Store) -> None:
+        store.submit([new_job("cell", kind="cell", session="a")], 0.0)
+        store.cancel(JobId("cell"), ADA, 1.0, False, "because its session is over")
+        told = store.history(JobId("cell"))[-1].text
+        assert told.startswith("cancelled because its session is over before it started")
 
     # -- submit
     def test_a_submitted_job_is_queued_and_told(self, store: Store) -> None:

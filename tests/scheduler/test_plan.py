@@ -257,3 +257,85 @@ def test_a_pause_after_a_failed_claim_is_kept() -> None:
     made.paused_until = 3.0
     assert assigned(made) == []
     assert plans.next_at(1.0, made, LIMITS) == 3.0
+
+
+# --- sessions --------------------------------------------------------------------------------
+def session(id: str, state: JobState = JobState.QUEUED, **changes: Any) -> JobRecord:
+    if state is JobState.RUNNING:
+        changes = {"epoch": 1, "worker": WorkerId("w"), "started_at": 0.0, **changes}
+    return job(id, state=state, kind="session", session=f"name of {id}", **changes)
+
+
+def orphans(made: Board) -> list[str]:
+    return [a.waiting.job for a in plan(1.0, made, LIMITS) if isinstance(a, plans.Orphan)]
+
+
+def test_sessions_on_this_computer_leave_its_slots_to_jobs() -> None:
+    made = board(*(session(f"s{n}") for n in range(50)), job("a"), job("b"), job("c"), slots=2)
+    given = assigned(made)
+    assert len([id for id in given if id.startswith("s")]) == 50
+    assert [id for id in given if not id.startswith("s")] == ["a", "b"]
+    for action in plan(1.0, made, LIMITS):
+        if isinstance(action, Assign):
+            made.reserve(action.waiting, action.worker)
+    assert made.agents[WorkerId("w")].free == 0
+    made.note(job("a", state=JobState.SUCCEEDED))
+    assert assigned(made) == ["c"]
+
+
+def test_a_session_starts_though_all_slots_are_taken() -> None:
+    running = {"state": JobState.RUNNING, "epoch": 1, "worker": WorkerId("w"), "started_at": 0.0}
+    made = board(job("a", **running), job("b"), session("s"), slots=1)
+    assert assigned(made) == ["s"]
+
+
+def test_sessions_on_machines_that_cost_take_a_slot() -> None:
+    made = board(session("s", machine="g5.xlarge"), job("a", machine="g5.xlarge"),
+                 machine="g5.xlarge", slots=1)  # fmt: skip
+    assert assigned(made) == ["s"]
+
+
+def test_cells_of_a_session_go_to_its_worker_in_their_order() -> None:
+    made = board(session("s", JobState.RUNNING), *(job(f"c{n}", session="s") for n in range(3)))
+    made.connect(Agent(WorkerId("empty"), "other", "local", 8))
+    actions = [a for a in plan(1.0, made, LIMITS) if isinstance(a, Assign)]
+    assert [(a.waiting.job, a.worker) for a in actions] == [("c0", "w"), ("c1", "w"), ("c2", "w")]
+
+
+def test_a_cell_waits_while_its_session_does() -> None:
+    made = board(session("s"), job("c", session="s"))
+    assert assigned(made) == ["s"]
+    assert orphans(made) == []
+    made.note(session("s", JobState.CLAIMED, epoch=1, worker=WorkerId("w")))
+    assert (assigned(made), orphans(made)) == ([], [])
+    made.note(session("s", JobState.RUNNING))
+    assert assigned(made) == ["c"]
+
+
+def test_a_cell_waits_while_the_worker_of_its_session_is_away() -> None:
+    made = board(session("s", JobState.RUNNING), job("c", session="s"))
+    agent = made.agents.pop(WorkerId("w"))
+    assert (assigned(made), orphans(made)) == ([], [])
+    made.connect(agent)
+    assert assigned(made) == ["c"]
+
+
+def test_a_cell_whose_session_is_over_is_an_orphan() -> None:
+    made = board(session("s", JobState.RUNNING), job("c", session="s"), job("a"))
+    made.note(session("s", JobState.FAILED, epoch=1))
+    assert orphans(made) == ["c"]
+    assert assigned(made) == ["a"]
+
+
+def test_cells_wait_for_no_job_that_waits_for_a_slot() -> None:
+    running = {"state": JobState.RUNNING, "epoch": 1, "worker": WorkerId("w"), "started_at": 0.0}
+    jobs = [job(f"a{n}") for n in range(100)]
+    made = board(*jobs, job("full", **running), session("s", JobState.RUNNING),
+                 job("c", session="s"), slots=1)  # fmt: skip
+    assert assigned(made) == ["c"]
+
+
+def test_a_worker_that_drains_gets_no_session() -> None:
+    made = board(session("s"))
+    made.agents[WorkerId("w")].draining = True
+    assert assigned(made) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_remote.errors import ProtocolMismatch, StorageFull
+from jupyter_remote.errors import Conflict, ProtocolMismatch, StorageFull
 from jupyter_remote.model import JobId
 from jupyter_remote.store import audit, migrate, schema, sql
 from jupyter_remote.store.base import Outcome
@@ -24,6 +24,7 @@ from tests.conformance.store import (
     StoreConformance,
     beat,
     new_job,
+    new_session,
     output,
     running,
 )
@@ -61,6 +62,25 @@ def test_a_new_file_and_a_migrated_one_are_alike(tmp_path: Path) -> None:
     connect(tmp_path / "old").close()
     migrate.upgrade(tmp_path / "old")
     assert tables_of(tmp_path / "new") == tables_of(tmp_path / "old")
+
+
+def test_jobs_of_before_there_were_sessions_are_still_there(path: Path) -> None:
+    store = open_sqlite(path)
+    store.submit([new_job("old")], 1.0)
+    store.close()
+    connection = connect(path)
+    connection.execute("DROP INDEX uq_job_session")
+    connection.execute("ALTER TABLE job DROP COLUMN session")
+    connection.execute("UPDATE alembic_version SET version_num = '0002'")
+    connection.commit()
+    connection.close()
+    store = open_sqlite(path)
+    assert store.job(JobId("old")).session == ""
+    store.submit([new_session("new", "lab")], 2.0)
+    with pytest.raises(Conflict):
+        store.submit([new_session("again", "lab")], 3.0)
+    assert [job.id for job in store.jobs(ADA)] == ["new", "old"]
+    store.close()
 
 
 def test_opening_an_up_to_date_file_does_not_import_alembic(path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_remote import calls, mapping, shared, values
 from jupyter_remote.calls import INLINE_BYTES
-from jupyter_remote.wire import Segment
+from jupyter_remote.wire import JobSpec, Segment
 from jupyter_remote.worker import channel
 from tests.worker.sessions import Caller, Playing
 from tests.worker.test_session_calls import namespace_of
@@ -130,6 +130,20 @@ async def test_output_goes_to_the_caller_also_when_its_call_was_stopped_while_fe
     await ada.reply(id)
     await ada.run("print('mine')")
     assert ada.text == "mine\n"
+
+
+async def test_a_cell_that_came_with_the_answer_of_the_agent_runs(session: Playing) -> None:
+    ada = await session.caller()
+    names = namespace_of(session, TWICE)
+    id = await with_parcel(ada, names["twice"], packed(LARGE))
+    await session.until(lambda m: isinstance(m, channel.Fetch))
+    run = channel.Run(job="c", epoch=1, spec=JobSpec(kind="cell", code="print('in')"), folder="/")
+    both = channel.pack(channel.Placed(problem="gone")) + channel.pack(run)
+    assert session.handle._writer is not None
+    session.handle._writer.write(both)
+    await ada.reply(id)
+    await session.until(lambda m: isinstance(m, channel.Finished))
+    assert session.now.text() == "in\n"
 
 
 async def test_a_cell_that_came_while_bytes_were_fetched_runs_after_the_call(

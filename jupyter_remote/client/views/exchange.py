@@ -237,9 +237,8 @@ class Exchange:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(CONNECT_S)
         if self._thread is None or not self._thread.is_alive():
-            self._selector.close()
-            self._woken.close()
-            self._wake.close()
+            for open_file in (self._selector, self._woken, self._wake):
+                open_file.close()
 
     def _change(self, change: Callable[[], None]) -> None:
         self._changes.append(change)
