@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from typing import assert_type
+from typing import Any, assert_type
 
 import jupyter_remote as jr
 
@@ -44,3 +44,13 @@ def refuse() -> None:
 
 async def wait(client: jr.Client) -> object:
     return await client.submit(max, 1, 2)
+
+
+def execute(client: jr.Client) -> None:
+    with client.executor(2, machine="local") as executor:
+        concurrent.futures.wait([executor.submit(max, 1, 2)], timeout=1.0)
+        assert_type(list(executor.map(str, [1, 2], chunksize=2)), list[Any])
+
+
+async def iterate(client: jr.Client) -> object:
+    return [value async for value in client.view(2).map_async(str, [1, 2])]
