@@ -120,7 +120,7 @@ class Turn:
     @property
     def who(self) -> str:
         """For people."""
-        return "" if self.caller is None else self.caller.about
+        return "a notebook" if self.caller is None else self.caller.about
 
     @property
     def stopped(self) -> bool:
