@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pickle
 import select
 import struct
 
@@ -113,8 +114,8 @@ async def test_a_client_that_never_reads_is_hung_up_on(
 ) -> None:
     names = namespace_of(
         session,
-        "from jupyter_remote.worker import reception\n"
-        "def hurry():\n    reception.SEND_S = 1\n"
+        "from jupyter_remote.worker import callers\n"
+        "def hurry():\n    callers.SEND_S = 0.5\n"
         "def much():\n    return bytes(300_000)",
     )
     ada = await session.caller("ada")
@@ -134,6 +135,24 @@ async def test_a_client_that_never_reads_is_hung_up_on(
     sock.close()
     assert await ada.value(abs, -1) == 1
     assert await works(session)
+
+
+async def test_a_client_that_reads_late_holds_nobody_up_and_gets_everything(
+    session: Playing,
+) -> None:
+    names = namespace_of(session, "def much(n):\n    return bytes(300_000 + n)")
+    ada, late = await session.caller("ada"), await session.caller("late")
+    many = [late.call(names["much"], n) for n in range(20)]
+    late.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await late.send(*many)
+    async with asyncio.timeout(10):
+        for n in range(100):
+            assert await ada.value(abs, -n) == n
+    late.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    await late.reply(many[-1].id)
+    replies = [m for m in late.heard if isinstance(m, calls.Reply)]
+    assert [m.id for m in replies] == [m.id for m in many]
+    assert [len(pickle.loads(m.plain)) for m in replies] == [300_000 + n for n in range(20)]
 
 
 async def test_user_code_without_descriptors_left_costs_a_session_nothing(
