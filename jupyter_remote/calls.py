@@ -122,7 +122,7 @@ class Moved(_Message, frozen=True, tag=5):
 
 
 class Busy(_Message, frozen=True, tag=6):
-    """Somebody else's call runs while this client waits; empty: not any more."""
+    """This client waits while somebody else's call runs, or a cell. Said once about each."""
 
     who: str
     what: str

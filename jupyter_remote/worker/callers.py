@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 import weakref
 from collections import deque
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from jupyter_remote import calls
 from jupyter_remote.worker import channel
 
 RECEIVE_BYTES = 1 << 18
+SEND_S = 30.0  # for a client to take what it asked for: then it is hung up on
 
 Request = calls.Call | calls.Execute
 
@@ -37,6 +39,8 @@ class Caller:
         self._pieces = calls.Pieces(calls.ToSession)
         self._lock = threading.Lock()
         self._replies: list[bytes] = []
+        self._unsent = memoryview(b"")
+        self.stuck_until = 0.0
 
     def read(self) -> None:
         """What has come. Sets ``gone`` at the end of the connection."""
@@ -62,13 +66,34 @@ class Caller:
         self._replies.append(calls.packed(reply))
 
     def flush(self) -> None:
-        """Send the replies. Whoever raises in the middle of it, a message stays whole."""
+        """Send the replies, as far as the client takes them at once."""
         if self._replies:
             replies, self._replies = self._replies, []
-            self.send(b"".join(replies))
+            self._unsent = memoryview(b"".join(replies))
+            self.stuck_until = time.monotonic() + SEND_S
+            self.send_on()
+
+    @property
+    def stuck(self) -> bool:
+        """There are replies that its client did not take yet; meanwhile it gets no turn."""
+        return bool(self._unsent)
+
+    def send_on(self) -> None:
+        """The rest of the replies, as far as the client takes it."""
+        with self._lock:
+            try:
+                while self._unsent and not self.gone:
+                    sent = self.sock.send(self._unsent, socket.MSG_DONTWAIT)
+                    self._unsent = self._unsent[sent:]
+                    self.stuck_until = time.monotonic() + SEND_S
+            except BlockingIOError:
+                return
+            except OSError:
+                self.hang_up()
+            self._unsent = memoryview(b"")
 
     def send(self, data: bytes) -> None:
-        """Of any thread. A client that does not read is hung up on."""
+        """Output of its call. A client that does not read is hung up on."""
         with self._lock:
             view = memoryview(data)
             while view and not self.gone:
@@ -79,7 +104,7 @@ class Caller:
 
     def send_if_quick(self, data: bytes) -> bool:
         """The same of a small message, if nobody has to wait for that."""
-        if self.gone or not self._lock.acquire(blocking=False):
+        if self.gone or self.stuck or not self._lock.acquire(blocking=False):
             return False
         try:
             return self.sock.send(data, socket.MSG_DONTWAIT) > 0
@@ -120,7 +145,7 @@ class Turn:
     @property
     def who(self) -> str:
         """For people."""
-        return "" if self.caller is None else self.caller.about
+        return "a notebook" if self.caller is None else self.caller.about
 
     @property
     def stopped(self) -> bool:

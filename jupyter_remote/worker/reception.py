@@ -20,11 +20,10 @@ import msgspec
 
 from jupyter_remote import calls
 from jupyter_remote.pickling.versions import MAGIC, PYTHON
-from jupyter_remote.worker.callers import RECEIVE_BYTES, Caller, Now
+from jupyter_remote.worker.callers import RECEIVE_BYTES, SEND_S, Caller, Now
 
 HELLO_S = 10.0  # for the first message of a connection
 HELLO_BYTES = 64 * 1024
-SEND_S = 30.0  # for a client to take what it asked for: then it is hung up on
 BUSY_AFTER_S = 0.5  # a client that waits for another one's call is told so
 LOOK_S = 2.0  # whether something runs that others wait for
 NO_ROOM_S = 0.1  # when there are no descriptors left for another connection

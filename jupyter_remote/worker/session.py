@@ -36,6 +36,7 @@ from jupyter_remote.worker.reception import STOP, Reception
 if TYPE_CHECKING:
     from jupyter_remote.worker.kernel import KernelProcess
 
+STUCK_S = 0.05  # between two looks at clients that do not read, while the event loop runs
 GATHER_S = 0.001  # replies wait this long for those that come next
 
 
@@ -51,6 +52,7 @@ class Session:
         self._reception = Reception(run.address, self._now)
         self._callers: dict[int, Caller] = {}  # by descriptor
         self._turns: deque[Caller] = deque()  # those that have calls waiting
+        self._stuck: dict[int, Caller] = {}  # by descriptor: those that do not read their replies
         self._beside = Beside(process, run, self._now)
         self._brought = Brought(self._namespace)
         self._held = Held(self._namespace, process.hidden, self._brought)
@@ -66,17 +68,19 @@ class Session:
         self._reception.start()
         listening = channel.Listening(self._run.address, self._reception.key)
         self._process.writer.send(listening, urgent=True)
-        while not self._serve_agent():  # first: the inbox may hold a cell that came with this job
+        while not self._serve_agent():  # first: its messages may have been read already
+            self._give_up_on_the_stuck()
             if self._turns:
                 self._read(self._poll.poll(0))
                 self._serve_next()
                 self._idle.touch()
                 self._held.dirty = True
-                continue
-            self._tell_what_is_held()
-            self._read(self._wait(min(self._idle.wait_s(), self._held.wait_s())))
-            if not self._turns and self._idle.over():
+            elif self._idle.over():
                 return f"nobody used it for {self._idle.limit_s:g} s"
+            else:
+                self._tell_what_is_held()
+                look_s = STUCK_S if self._stuck else float("inf")
+                self._read(self._wait(min(self._idle.wait_s(), self._held.wait_s(), look_s)))
         return ""
 
     def _on_stop(self, signum: int, frame: FrameType | None) -> None:
@@ -109,7 +113,8 @@ class Session:
 
     def _run_loop(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
         some = loop.create_future()
-        fds = [self._process.inbox.fileno(), self._reception.arrived.fileno(), *self._callers]
+        callers = self._callers.keys() - self._stuck.keys()  # which are looked at now and then
+        fds = [self._process.inbox.fileno(), self._reception.arrived.fileno(), *callers]
 
         def wake() -> None:
             if not some.done():
@@ -128,7 +133,9 @@ class Session:
     def _read(self, events: list[tuple[int, int]]) -> None:
         for fd, _ in events:
             caller = self._callers.get(fd)
-            if caller is not None:
+            if caller is not None and fd in self._stuck:
+                self._send_on(fd, caller)
+            elif caller is not None:
                 caller.read()
                 if caller.waiting and caller not in self._turns:
                     self._turns.append(caller)
@@ -140,6 +147,24 @@ class Session:
                     self._poll.register(new.sock.fileno(), select.POLLIN)
             else:
                 self._process.inbox.fill()
+
+    def _send_on(self, fd: int, caller: Caller) -> None:
+        caller.send_on()
+        if caller.stuck:
+            return
+        del self._stuck[fd]
+        self._poll.modify(fd, select.POLLIN)
+        if caller.gone:
+            self._hang_up(fd, caller)
+        if caller.waiting:
+            self._turns.append(caller)
+
+    def _give_up_on_the_stuck(self) -> None:
+        now = time.monotonic()
+        for fd, caller in list(self._stuck.items()):
+            if now > caller.stuck_until:
+                caller.hang_up()
+                self._send_on(fd, caller)
 
     def _hang_up(self, fd: int, caller: Caller) -> None:
         """What it asked for before it went is done: it may have asked for just that."""
@@ -195,7 +220,11 @@ class Session:
             if time.monotonic() > until:
                 break
         caller.flush()
-        if caller.waiting:
+        if caller.stuck:
+            fd = caller.sock.fileno()
+            self._stuck[fd] = caller
+            self._poll.modify(fd, select.POLLOUT)
+        elif caller.waiting:
             self._turns.append(caller)
 
     def _serve(self, caller: Caller, request: Request) -> None:

@@ -165,7 +165,7 @@ async def test_whoever_waits_is_told_for_whom(session: Playing) -> None:
     third = await bob.begin(abs, -1)
     busy = await bob.until(lambda m: isinstance(m, calls.Busy))
     assert isinstance(busy, calls.Busy)
-    assert busy.what == "In [9]"
+    assert (busy.who, busy.what) == ("a notebook", "In [9]")
     gate.touch()
     await cell
     await bob.reply(third)

@@ -8,8 +8,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from jupyter_remote import calls
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.belongings import Brought, Held
 from jupyter_remote.worker.idle import Idle
@@ -296,3 +298,30 @@ async def test_a_process_that_dies_in_a_call_is_heard_of_at_once(
             await ada.run(code)
     async with asyncio.timeout(15):
         assert words in await session.handle.wait()
+
+
+# --- comms -----------------------------------------------------------------------------------
+COMM = """
+import comm
+heard = []
+made = comm.create_comm(target_name="x")
+def hear(message):
+    heard.append(message["content"]["data"])
+    if message["content"]["data"] == "bad": raise ValueError("a handler that fails")
+made.on_msg(hear);
+"""
+
+
+async def test_a_comm_that_a_call_opened_is_heard_between_calls(session: Playing) -> None:
+    ada = await session.caller()
+    await ada.run(COMM)
+    [opened] = [m for m in ada.heard if isinstance(m, calls.Shown)]
+    assert opened.msg_type == "comm_open"
+    id = msgspec.json.decode(opened.content)["comm_id"]
+    for data in ("good", "bad", "again"):
+        content = {"comm_id": id, "data": data}
+        await session.handle.send(channel.Comm(msg_type="comm_msg", content=content))
+    names = namespace_of(session, "def seen():\n    return heard")
+    async with asyncio.timeout(20):
+        while await ada.value(names["seen"]) != ["good", "bad", "again"]:
+            continue

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
 from jupyter_remote import calls
+from jupyter_remote.worker.reception import STOP
 from tests.worker.sessions import Caller, Playing
 from tests.worker.test_session_calls import namespace_of
 
@@ -153,4 +155,17 @@ async def test_user_code_that_handles_sigint_itself_is_asked_as_it_wishes(sessio
     running = await ada.begin(names["patient"], str(session.folder / "begun"))
     await exists(session, "begun")
     await ada.stop(running)
+    assert (await ada.reply(running)).error is None
+
+
+async def test_a_signal_that_comes_late_stops_nobody(session: Playing) -> None:
+    ada = await session.caller()
+    names = namespace_of(session, WAITS)
+    paths = [str(session.folder / name) for name in ("begun", "gate")]
+    running = await ada.begin(names["wait"], *paths)
+    await exists(session, "begun")
+    for _ in range(5):
+        os.kill(session.handle.pid, STOP)
+    await asyncio.to_thread(settled, ada)
+    (session.folder / "gate").touch()
     assert (await ada.reply(running)).error is None
