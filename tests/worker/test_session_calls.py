@@ -172,6 +172,7 @@ async def test_whoever_waits_is_told_for_whom(session: Playing) -> None:
 
 
 async def session_runs(session: Playing, cell: asyncio.Task[Any]) -> None:
+    await asyncio.sleep(0)  # until then it is another one's messages that are looked at
     while not any(isinstance(m, channel.Stage) for m in session.now.messages):
         await asyncio.sleep(0.01)
         assert not cell.done()
