@@ -53,6 +53,8 @@ class Session:
         self._callers: dict[int, Caller] = {}  # by descriptor
         self._turns: deque[Caller] = deque()  # those that have calls waiting
         self._stuck: dict[int, Caller] = {}  # by descriptor: those that do not read their replies
+        self._due: tuple[Caller, int] | None = None  # whose call was begun and not answered yet
+        self._trouble: BaseException | None = None  # that was raised between calls
         self._beside = Beside(process, run, self._now)
         self._brought = Brought(self._namespace)
         self._held = Held(self._namespace, process.hidden, self._brought)
@@ -68,20 +70,50 @@ class Session:
         self._reception.start()
         listening = channel.Listening(self._run.address, self._reception.key)
         self._process.writer.send(listening, urgent=True)
-        while not self._serve_agent():  # first: its messages may have been read already
-            self._give_up_on_the_stuck()
-            if self._turns:
-                self._read(self._poll.poll(0))
-                self._serve_next()
-                self._idle.touch()
-                self._held.dirty = True
-            elif self._idle.over():
-                return f"nobody used it for {self._idle.limit_s:g} s"
-            else:
-                self._tell_what_is_held()
-                look_s = STUCK_S if self._stuck else float("inf")
-                self._read(self._wait(min(self._idle.wait_s(), self._held.wait_s(), look_s)))
-        return ""
+        while True:
+            try:
+                if (why := self._step()) is not None:
+                    return why
+            except EOFError:
+                raise
+            except BaseException as error:  # of a task, or of a signal handler of the user's
+                self._trouble = error
+
+    def _step(self) -> str | None:
+        """What is to be done now; why it is over, if it is."""
+        if self._trouble is not None:
+            self._go_on_after(self._trouble)
+        if self._serve_agent():  # first: its messages may have been read already
+            return ""
+        self._give_up_on_the_stuck()
+        if self._turns:
+            self._read(self._poll.poll(0))
+            self._serve_next()
+            self._idle.touch()
+            self._held.dirty = True
+        elif self._idle.over():
+            return f"nobody used it for {self._idle.limit_s:g} s"
+        else:
+            self._tell_what_is_held()
+            look_s = STUCK_S if self._stuck else float("inf")
+            self._read(self._wait(min(self._idle.wait_s(), self._held.wait_s(), look_s)))
+        return None
+
+    def _go_on_after(self, error: BaseException) -> None:
+        """Whatever was just being done: nobody waits for ever, and nobody else's call ends."""
+        self._now.turn = self._process.dialogue.instead = None
+        self._process.writer.turn(None)
+        traceback.print_exception(error)
+        if self._due is not None:
+            caller, id = self._due
+            caller.reply(calls.Reply(id, error=self._process.failure(error)))
+            self._due = None
+        for fd, caller in self._callers.items():
+            if fd not in self._stuck:
+                caller.flush()
+                if caller.waiting and caller not in self._turns:
+                    self._turns.append(caller)
+        self._trouble = None
 
     def _on_stop(self, signum: int, frame: FrameType | None) -> None:
         """The reception's signal. It may come late: then it is for nobody."""
@@ -97,15 +129,11 @@ class Session:
     # --- waiting -----------------------------------------------------------------------------
     def _wait(self, timeout_s: float) -> list[tuple[int, int]]:
         """Until there is something to read; what earlier calls left on the event loop goes on."""
-        try:
-            loop = self._process.loop
-            if loop is not None and _has_work(loop):
-                self._run_loop(loop, timeout_s)
-                timeout_s = 0
-            return self._poll.poll(timeout_s * 1000)
-        except BaseException:  # of a task, or of a signal handler: the session goes on
-            traceback.print_exc()
-            return []
+        loop = self._process.loop
+        if loop is not None and _has_work(loop):
+            self._run_loop(loop, timeout_s)
+            timeout_s = 0
+        return self._poll.poll(timeout_s * 1000)
 
     def _has_tasks(self) -> bool:
         loop = self._process.loop
@@ -228,7 +256,7 @@ class Session:
             self._turns.append(caller)
 
     def _serve(self, caller: Caller, request: Request) -> None:
-        process = self._process
+        process, self._due = self._process, (caller, request.id)
         turn = self._begin(caller, request.id, getattr(request, "name", "") or "a call")
         process.writer.turn(turn)
         process.dialogue.instead = _nobody
@@ -247,6 +275,7 @@ class Session:
                 continue
         process.writer.turn(None)
         caller.reply(_with_times(reply, turn.since_at))
+        self._due = None
 
     def _attempt(self, caller: Caller, request: Request, turn: Turn) -> calls.Reply:
         try:
