@@ -15,6 +15,7 @@ from jupyter_remote import calls, wire
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.attempt import Attempt
+from jupyter_remote.worker.folding import notice
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.slots import Kernel
 from jupyter_remote.worker.supervise import Action
@@ -25,6 +26,7 @@ class SessionAttempt(Attempt):
     """A kernel that keeps its namespace and takes calls until it is stopped."""
 
     def __init__(self, assign: wire.Assign, means: Means) -> None:
+        self.runs = ""  # which cell, as tracebacks call it
         self.turn = asyncio.Lock()  # cells run one after the other, in the order they came
         self._inner: Attempt | None = None
         self._inside: dict[tuple[str, int], Attempt] = {}
@@ -58,12 +60,14 @@ class SessionAttempt(Attempt):
         """Where its kernel takes calls; empty: it does not, yet."""
         return "" if self._listening is None else self._listening.address
 
-    def enter(self, cell: Attempt, key: tuple[str, int]) -> None:
+    def enter(self, cell: Attempt, key: tuple[str, int], name: str) -> None:
         """What the kernel says in turns with this key is the cell's."""
         self._inside[key] = cell
+        self.runs = name
 
     def leave(self, key: tuple[str, int]) -> None:
         self._inside.pop(key, None)
+        self.runs = ""
 
     def resume(self) -> None:
         super().resume()
@@ -152,12 +156,13 @@ class CellAttempt(Attempt):
             return
         if session.turn.locked():
             self._outbox.set_stage(Stage.WAITING, at_once=True)
+            self._show([notice(f"waits for its turn: {session.runs or 'another cell'} runs there")])
         async with session.turn:
             if (where := await session.where()) is None:
                 await self._deliver(verdict.unprepared("its session is over"))
                 return
             self._kernel, self._folder = where
-            session.enter(self, self.key)
+            session.enter(self, self.key, self._assign.spec.name)
             try:
                 await super()._from_start_to_end()
             finally:

@@ -108,6 +108,16 @@ def test_a_cell_waits_while_a_call_runs_and_says_so(kernel):
     assert value(messages) == "2"
 
 
+def test_a_cell_waits_for_another_one_and_says_for_which(kernel, tmp_path):
+    gate = tmp_path / "gate"
+    kernel.run(
+        "%%remote_run -s queue --bg\nimport os, time\n"
+        f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)"
+    )
+    seen = once("waits for its turn: In [", gate.touch)
+    assert value(kernel.run("%%remote_run -s queue\n1 + 1", seen)) == "2"
+
+
 def test_a_default_session_of_the_notebook(kernel):
     kernel.run("%remote use -s usual")
     kernel.run("%%remote_run\nn = 1")
