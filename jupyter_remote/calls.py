@@ -62,9 +62,10 @@ class Execute(_Message, frozen=True, tag=2):
 
 
 class Stop(_Message, frozen=True, tag=3):
-    """Stop a call: one that waits is dropped, one that runs is interrupted."""
+    """Stop a call: one that waits is dropped, one that runs is interrupted if ``running``."""
 
     id: int
+    running: bool = True
 
 
 ToSession = Hi | Call | Execute | Stop

@@ -86,7 +86,7 @@ def run_chunk(function: Callable[..., Any], items: Sequence[tuple[Any, ...]]) ->
     return [function(*item) for item in items]
 
 
-def import_module(name: str, statement: str) -> None:
+def import_module(statement: str) -> None:
     """One ``import`` statement of a ``with view.sync_imports()`` block."""
     exec(statement, namespace())
 
@@ -98,7 +98,7 @@ class Checked:
         self,
         function: Callable[..., Any],
         modules: Sequence[str],
-        checks: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]] = (),
+        checks: Sequence[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = (),
         values: Mapping[str, Any] | None = None,
     ) -> None:
         self.function = function
@@ -119,8 +119,8 @@ class Checked:
                     f"{name} cannot be imported: {error}", hint="install it where the code runs"
                 ) from None
             here.setdefault(name.partition(".")[0], sys.modules[name.partition(".")[0]])
-        for check, arguments in self.checks:
-            if not check(*arguments):
+        for check, arguments, named in self.checks:
+            if check(*arguments, **named) is False:
                 raise UnmetDependencyError(f"what {self.__name__} needs is not fulfilled")
         return self.function(*args, **kwargs)
 

@@ -225,17 +225,18 @@ class Reception(threading.Thread):
             return
         for message in pieces.add(data):
             if isinstance(message, calls.Stop):
-                self._stop(hi.client, message.id)
+                self._stop(hi.client, message)
 
-    def _stop(self, client: str, id: int) -> None:
+    def _stop(self, client: str, stop: calls.Stop) -> None:
         now = self._now
         for caller in list(self.callers.values()):
             if caller.client != client:
                 continue
-            if now.caller is caller and now.id == id:
-                os.kill(self._pid, signal.SIGINT)
-            elif not (now.caller is caller and now.id > id):
-                self.stopped.add((caller.number, id))
+            if now.caller is caller and now.id == stop.id:
+                if stop.running:
+                    os.kill(self._pid, signal.SIGINT)
+            elif not (now.caller is caller and now.id > stop.id):
+                self.stopped.add((caller.number, stop.id))
 
     def _tell_who_waits(self) -> None:
         now = self._now

@@ -13,6 +13,7 @@ from jupyter_remote.client import transfer
 from jupyter_remote.client.failures import exception_of
 from jupyter_remote.client.views.exchange import Connection, Exchange, Request
 from jupyter_remote.client.views.functions import Functions, Shipped, segments_beside
+from jupyter_remote.client.views.record import Record
 from jupyter_remote.mapping import blob_path, map_blob
 from jupyter_remote.model import Status
 from jupyter_remote.pickling.versions import MAGIC, PYTHON
@@ -39,6 +40,7 @@ class Space:
         self.exchange = Exchange()
         self.shared = shared.Folder()
         self.functions = Functions(namespace)
+        self.record = Record()
         self._sent: set[str] = set()  # digests that the backend was given
 
     def greeting(self, key: str) -> calls.Hi:
@@ -147,9 +149,9 @@ class Engine:
         return self._ended is None and not self.job.done()
 
     @property
-    def outstanding(self) -> int:
-        """Calls that are not done."""
-        return 0 if self._connection is None else len(self._connection.pending)
+    def outstanding(self) -> list[str]:
+        """Ids of the calls that are not done."""
+        return [] if self._connection is None else list(map(str, self._connection.pending))
 
     @property
     def connection(self) -> Connection:
@@ -230,11 +232,6 @@ class Engine:
 
     def send(self, requests: Sequence[Request], messages: Sequence[bytes]) -> None:
         self.connection.send(list(requests), b"".join(messages))
-
-    def interrupt_or_drop(self, request: Request) -> None:
-        """Stop a call."""
-        if request.connection is not None and not request.done:
-            request.connection.stop(request)
 
     def close(self) -> None:
         """Let go of the connection; the session goes on."""

@@ -95,10 +95,10 @@ class Connection:
                 return
         self._on_lost(self)
 
-    def stop(self, request: Request) -> None:
-        """Drop a call that waits, interrupt one that runs."""
+    def stop(self, request: Request, *, running: bool = True) -> None:
+        """Drop a call that waits; interrupt one that runs, if ``running``."""
         with contextlib.suppress(OSError):
-            self._control.sendall(calls.packed(calls.Stop(request.id)))
+            self._control.sendall(calls.packed(calls.Stop(request.id, running)))
 
     def close(self) -> None:
         """Whatever is under way goes on there, and nobody hears of it."""

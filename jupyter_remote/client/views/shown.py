@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,20 +13,29 @@ from typing import Any
 import msgspec
 
 from jupyter_remote import calls
+from jupyter_remote.client.views.bars import BarLines
 from jupyter_remote.client.views.exchange import Output
-from jupyter_remote.wire import Bar
 
-BAR_WIDTH = 30
-RICH = ("display_data", "execute_result")
+GATHER_S = 0.1  # lines of several workers wait this long for those that are like them
+GROUPINGS = ("type", "engine", "order")
+RESULT = "execute_result"
+RICH = ("display_data", RESULT, "update_display_data")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
-Line = tuple[int | None, str, str]  # the worker (None: there is one), stream, text
+Worker = int | None  # its number; None: there is one, and nobody asks which
+Line = tuple[int, str, str]  # the worker, stream, text
+Said = Sequence[tuple[Worker, Sequence[Output]]]
 
 
 def _content(shown: calls.Shown) -> dict[str, Any]:
     content: dict[str, Any] = msgspec.json.decode(shown.content)
     return content
+
+
+def is_result(output: Output) -> bool:
+    """Is it the value of a cell's last expression?"""
+    return isinstance(output, calls.Shown) and output.msg_type == RESULT
 
 
 def rich(outputs: Iterable[Output]) -> list[dict[str, Any]]:
@@ -37,8 +47,9 @@ def rich(outputs: Iterable[Output]) -> list[dict[str, Any]]:
 def execute_result(outputs: Iterable[Output]) -> dict[str, Any] | None:
     """The value of a cell's last expression."""
     for shown in outputs:
-        if isinstance(shown, calls.Shown) and shown.msg_type == "execute_result":
-            return _bundle(shown)
+        if isinstance(shown, calls.Shown) and shown.msg_type == RESULT:
+            content = _content(shown)
+            return {**_bundle(shown), "execution_count": content.get("execution_count")}
     return None
 
 
@@ -53,142 +64,138 @@ def in_notebook() -> bool:
     return module is not None and module.get_ipython() is not None
 
 
+# --- while somebody waits ---------------------------------------------------------------------
 class Live:
     """Shows what comes while somebody waits. ``many``: lines say whose they are; those that many
     workers say, but for the numbers in them, are one line with a count."""
 
     def __init__(self, many: bool) -> None:
         self._many = many
-        self._queue: deque[tuple[int | None, Output]] = deque()
-        self._rest: dict[tuple[int | None, str], str] = {}  # of lines that are not whole
+        self._lines: list[Line] = []  # whole ones, not shown yet
+        self._rest: dict[tuple[int, str], str] = {}  # of lines that are not whole
+        self._since = 0.0  # when the first of the lines came
+        self._bars = BarLines()
         self._lock = threading.Lock()
 
-    def add(self, worker: int | None, output: Output) -> None:
-        """From any thread."""
-        self._queue.append((worker if self._many else None, output))
-
-    def flush(self, last: bool = False) -> None:
+    def flush(self, fresh: deque[tuple[Worker, Output]], last: bool = False) -> None:
         """Show what came. On the main thread, in the cell that waits."""
         with self._lock:
-            lines: list[Line] = []
-            while self._queue:
-                worker, output = self._queue.popleft()
-                if isinstance(output, calls.Text):
-                    lines += self._lines(worker, output)
-                    continue
-                _write(lines)
-                lines = []
-                if isinstance(output, calls.Moved):
-                    if output.bar.state == "close":
-                        _write([(worker, "stderr", _bar_line(output.bar))])
-                else:
-                    _publish(worker, output)
+            while fresh:
+                worker, output = fresh.popleft()
+                self._take(worker if self._many else None, output)
             if last:
-                lines += [(w, name, text) for (w, name), text in self._rest.items() if text]
+                self._lines += [(w, name, text) for (w, name), text in self._rest.items() if text]
                 self._rest.clear()
-            _write(lines)
+                self._bars.end()
+            if last or time.monotonic() - self._since > GATHER_S:
+                self._write()
 
-    def _lines(self, worker: int | None, text: calls.Text) -> list[Line]:
-        if not self._many:
-            return [(None, text.name, text.text)]
+    def _take(self, worker: Worker, output: Output) -> None:
+        if isinstance(output, calls.Moved):
+            self._bars.show(worker, output.bar)
+        elif isinstance(output, calls.Shown):
+            self._write()  # what was printed before is seen before
+            _publish(worker, output)
+        elif worker is None:
+            _print(output.name, output.text)
+        else:
+            self._split(worker, output)
+
+    def _split(self, worker: int, text: calls.Text) -> None:
         key = (worker, text.name)
-        whole = self._rest.pop(key, "") + text.text
-        *lines, rest = whole.split("\n")
+        *lines, rest = (self._rest.pop(key, "") + text.text).split("\n")
         if rest:
             self._rest[key] = rest
-        return [(worker, text.name, line) for line in lines]
+        if lines and not self._lines:
+            self._since = time.monotonic()
+        self._lines += [(worker, text.name, line) for line in lines]
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        for head, name, text in folded(lines):
+            _print(name, f"{head}{text}\n")
 
 
-def _write(lines: Sequence[Line]) -> None:
-    for worker, name, text in folded(lines):
-        stream = sys.stderr if name == "stderr" else sys.stdout
-        if worker is None:
-            stream.write(text)
-        else:
-            stream.write(f"{worker}{text}\n")
-        stream.flush()
+def _print(name: str, text: str) -> None:
+    stream = sys.stderr if name == "stderr" else sys.stdout
+    stream.write(text)
+    stream.flush()
 
 
-def folded(lines: Sequence[Line]) -> list[tuple[str | None, str, str]]:
+def folded(lines: Sequence[Line]) -> list[tuple[str, str, str]]:
     """Lines with the head that they are shown with. Of those that several workers say, but for
     numbers, the first stands for all."""
-    speakers: dict[tuple[str, str], set[int]] = {}
+    kinds: dict[tuple[str, str, int], list[Line]] = {}
+    times: dict[tuple[int, str, str], int] = {}  # how often a worker said one: each is its own
     for worker, name, text in lines:
-        if worker is not None:
-            speakers.setdefault((name, _shape(text)), set()).add(worker)
-    told: list[tuple[str | None, str, str]] = []
-    done: set[tuple[str, str]] = set()
-    for worker, name, text in lines:
-        if worker is None:
-            told.append((None, name, text))
-            continue
-        key = (name, _shape(text))
-        if len(speakers[key]) < 2:
-            told.append((f"[{name}:{worker}] ", name, text))
-        elif key not in done:
-            done.add(key)
-            told.append((f"[{len(speakers[key])} similar] ", name, text))
+        text = text.rsplit("\r", 1)[-1] or text.strip("\r")  # what a terminal would show at last
+        shape = _NUMBER.sub("#", _ANSI.sub("", text))
+        times[worker, name, shape] = nth = times.get((worker, name, shape), 0) + 1
+        kinds.setdefault((name, shape, nth), []).append((worker, name, text))
+    told = []
+    for (name, _, _), alike in kinds.items():
+        head = f"[{len(alike)} similar]" if len(alike) > 1 else f"[{name}:{alike[0][0]}]"
+        told.append((f"{head} ", name, alike[0][2]))
     return told
 
 
-def _shape(text: str) -> str:
-    return _NUMBER.sub("#", _ANSI.sub("", text))
-
-
-def _publish(worker: int | None, output: Output) -> None:
-    if not isinstance(output, calls.Shown) or not in_notebook():
+def _publish(worker: Worker, output: calls.Shown) -> None:
+    if not in_notebook():
         return
-    if output.msg_type in (*RICH, "update_display_data"):
+    content = _content(output)
+    if output.msg_type in RICH:
         from IPython.display import publish_display_data
 
-        content = _content(output)
+        update = output.msg_type == "update_display_data"
+        transient = content.get("transient") or {}
+        if worker is not None:
+            if "display_id" in transient:  # that of each worker is its own
+                transient = {**transient, "display_id": f"{transient['display_id']}-{worker}"}
+            if not update:
+                _print("stdout", f"[output:{worker}]\n")
         publish_display_data(  # type: ignore[no-untyped-call]
             content.get("data", {}),
             content.get("metadata", {}),
-            transient=content.get("transient") or None,
-            update=output.msg_type == "update_display_data",
+            transient=transient or None,
+            update=update,
         )
     elif output.msg_type == "clear_output" and worker is None:
         from IPython.display import clear_output
 
-        clear_output(wait=bool(_content(output).get("wait")))  # type: ignore[no-untyped-call]
+        clear_output(wait=bool(content.get("wait")))  # type: ignore[no-untyped-call]
 
 
-def replay(worker: int | None, outputs: Sequence[Output], *, result_only: bool = False) -> None:
-    """Show outputs that are there already."""
+# --- afterwards -------------------------------------------------------------------------------
+def replay(said: Said, groupby: str, *, result_only: bool = False) -> None:
+    """Show outputs that are there already, without folding."""
+    if groupby == "engine":
+        for one in said:
+            replay([one], "type", result_only=result_only)
+        return
     if not result_only:
         for name in ("stdout", "stderr"):
-            text = "".join(o.text for o in outputs if isinstance(o, calls.Text) and o.name == name)
-            stream = sys.stderr if name == "stderr" else sys.stdout
-            if text:
-                stream.write(text if worker is None else f"[{name}:{worker}] {text}")
-                stream.flush()
-    for output in outputs:
-        if isinstance(output, calls.Shown):
-            if output.msg_type == "execute_result" or not result_only:
+            for worker, outputs in said:
+                _print_all(worker, name, outputs)
+        displays = [
+            (nth, worker, o)
+            for worker, outputs in said
+            for nth, o in enumerate(o for o in outputs if isinstance(o, calls.Shown))
+            if o.msg_type != RESULT
+        ]
+        if groupby == "order":
+            displays.sort(key=lambda display: display[0])
+        for _, worker, display in displays:
+            _publish(worker, display)
+    for worker, outputs in said:
+        for output in outputs:
+            if isinstance(output, calls.Shown) and output.msg_type == RESULT:
                 _publish(worker, output)
-        elif isinstance(output, calls.Moved) and output.bar.state == "close" and not result_only:
-            _write([(worker, "stderr", _bar_line(output.bar))])
 
 
-def _bar_line(bar: Bar) -> str:
-    total = f"/{bar.total:g}" if bar.total is not None else ""
-    label = f"{bar.description}: " if bar.description else ""
-    return f"{label}{bar.n:g}{total} [{bar.elapsed_s:.1f} s]\n"
-
-
-class WaitBar:
-    """A bar of one line, drawn over itself."""
-
-    def __init__(self, name: str, total: int) -> None:
-        self._name = name
-        self._total = total
-
-    def show(self, done: int, elapsed_s: float, last: bool = False) -> None:
-        share = done / self._total if self._total else 1.0
-        full = round(BAR_WIDTH * share)
-        bar = "█" * full + "░" * (BAR_WIDTH - full)
-        left = f", {elapsed_s * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
-        line = f"\r{self._name}: {bar} {done}/{self._total} [{elapsed_s:.1f} s{left}]   "
-        sys.stderr.write(line + ("\n" if last else ""))
-        sys.stderr.flush()
+def _print_all(worker: Worker, name: str, outputs: Sequence[Output]) -> None:
+    text = "".join(o.text for o in outputs if isinstance(o, calls.Text) and o.name == name)
+    if not text:
+        return
+    if worker is not None:
+        text = "".join(f"[{name}:{worker}] {line}\n" for line in text.splitlines())
+    _print(name, text)
