@@ -75,6 +75,11 @@ def clear() -> None:
     shell.reset(new_session=False)
 
 
+def itself(value: Any) -> Any:
+    """What a stand-in for a value becomes, whose value travels along."""
+    return value
+
+
 def names_there(names: Iterable[str]) -> list[str]:
     """Which of these have a value."""
     here = namespace()

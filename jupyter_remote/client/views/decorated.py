@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from jupyter_remote import errors
+from jupyter_remote import errors, remotely
 
 if TYPE_CHECKING:
     from jupyter_remote.client.views.base import View
@@ -32,7 +32,7 @@ class RemoteFunction:
         return f"<{type(self).__name__} {getattr(self, '__name__', self.func)} on {self.view!r}>"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _itself, (self.func,)
+        return remotely.itself, (self.func,)
 
 
 class ParallelFunction(RemoteFunction):
@@ -68,7 +68,3 @@ class ParallelFunction(RemoteFunction):
         """Of each item."""
         with self.view.temp_flags(block=self.block, **self.flags):
             return self.view.map(self.func, *sequences, **self._options)
-
-
-def _itself(f: Callable[..., Any]) -> Callable[..., Any]:
-    return f

@@ -50,6 +50,11 @@ class Request:
         self.sent_at = 0.0
         self.received_at = 0.0
 
+    def let_go(self) -> None:
+        """Nobody is to be told any more: whoever it was is free to be collected."""
+        self.on_done = _nobody
+        self.on_output = self.tag = None
+
     def finish(self, reply: calls.Reply | None, error: Exception | None = None) -> None:
         """Called by the exchange."""
         if self.done:
@@ -57,6 +62,10 @@ class Request:
         self.received_at = time.time()
         self.reply, self.error, self.done = reply, error, True
         self.on_done(self)
+
+
+def _nobody(request: Request) -> None:
+    pass
 
 
 class Connection:
@@ -230,6 +239,10 @@ class Exchange:
         self._rouse()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(CONNECT_S)
+        if self._thread is None or not self._thread.is_alive():
+            self._selector.close()
+            self._woken.close()
+            self._wake.close()
 
     def _change(self, change: Callable[[], None]) -> None:
         self._changes.append(change)

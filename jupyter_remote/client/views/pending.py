@@ -79,7 +79,7 @@ class Pending(Future[Any]):
             split._settle()
         self._wake()
         if over:
-            self._settle()
+            self._end()
 
     def add(self, part: Part) -> None:
         """One more call, behind those that are there."""
@@ -94,7 +94,12 @@ class Pending(Future[Any]):
             self._more = False
             over = self._left == 0
         if over:
-            self._settle()
+            self._end()
+
+    def _end(self) -> None:
+        self._settle()
+        for part in self._parts:
+            part.request.let_go()
 
     def _settle(self) -> None:
         with contextlib.suppress(concurrent.futures.InvalidStateError):
