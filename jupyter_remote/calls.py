@@ -128,7 +128,13 @@ class Busy(_Message, frozen=True, tag=6):
     since_at: float
 
 
-FromSession = Welcome | Reply | Began | Text | Shown | Moved | Busy
+class Noted(_Message, frozen=True, tag=7):
+    """The answer to a :class:`Stop` that interrupts nothing: the call will not begin any more."""
+
+    id: int
+
+
+FromSession = Noted | Welcome | Reply | Began | Text | Shown | Moved | Busy
 
 _encoder = msgspec.msgpack.Encoder()
 

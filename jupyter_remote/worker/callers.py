@@ -226,6 +226,8 @@ class Reception(threading.Thread):
         for message in pieces.add(data):
             if isinstance(message, calls.Stop):
                 self._stop(hi.client, message)
+                if not message.running:
+                    sock.sendall(calls.packed(calls.Noted(message.id)))
 
     def _stop(self, client: str, stop: calls.Stop) -> None:
         now = self._now

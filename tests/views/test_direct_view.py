@@ -11,6 +11,7 @@ import pytest
 
 import jupyter_remote as jr
 from jupyter_remote.client.views.decorated import ParallelFunction, RemoteFunction
+from tests.views.here import defined
 
 
 # --- calling ----------------------------------------------------------------------------------
@@ -100,8 +101,7 @@ def test_what_cannot_be_called_or_packed_is_told_before_anything_is_sent(one):
 # --- the namespace ----------------------------------------------------------------------------
 def test_functions_have_the_namespace_as_their_globals(one):
     code = "def count():\n    global seen\n    seen = seen + only_there\n    return seen"
-    exec(code, one.client.namespace)
-    count = one.client.namespace.pop("count")
+    count = defined(one.client, code)
     one.push({"seen": 1, "only_there": 10}, block=True)
     assert [one.apply_sync(count) for _ in range(2)] == [11, 21]
     assert one["seen"] == 21

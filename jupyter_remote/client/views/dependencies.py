@@ -86,6 +86,8 @@ class Dependency(set[str]):
 
     def verdict(self, done: Mapping[str, bool]) -> bool | None:
         """Is it met, by calls that are done (True: well)? None: it will be known later."""
+        if not self:
+            return True
         counts = [self._counts(done[id]) if id in done else None for id in self]
         one, none = (False, True) if self.all else (True, False)
         if one in counts:

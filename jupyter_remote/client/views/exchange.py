@@ -87,6 +87,8 @@ class Connection:
         self.known: dict[int, Any] = {}  # functions that the kernel has, by their numbers
         self.sending = threading.RLock()
         self._control = control
+        self._stopping = threading.Lock()
+        self._noted = calls.Pieces(calls.FromSession)
         self._on_lost = on_lost
         self._pieces = calls.Pieces(calls.FromSession)
         self._unsent: deque[memoryview] = deque()
@@ -106,8 +108,11 @@ class Connection:
 
     def stop(self, request: Request, *, running: bool = True) -> None:
         """Drop a call that waits; interrupt one that runs, if ``running``."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._stopping:
             self._control.sendall(calls.packed(calls.Stop(request.id, running)))
+            while not running and (data := self._control.recv(RECEIVE_BYTES)):
+                if calls.Noted(request.id) in self._noted.add(data):
+                    return
 
     def close(self) -> None:
         """Whatever is under way goes on there, and nobody hears of it."""
@@ -167,7 +172,7 @@ class Connection:
             self.busy = message
             if self.on_busy is not None:
                 self.on_busy(message)
-        elif not isinstance(message, calls.Welcome) and self._current is not None:
+        elif not isinstance(message, calls.Welcome | calls.Noted) and self._current is not None:
             self._current.outputs.append(message)
             if self._current.on_output is not None:
                 self._current.on_output(self._current, message)
