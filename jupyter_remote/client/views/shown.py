@@ -8,13 +8,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from jupyter_remote import calls
 from jupyter_remote.client.views.bars import BarLines
 from jupyter_remote.client.views.exchange import Output
+from jupyter_remote.errors import CompositeError
 
 GATHER_S = 0.1  # lines of several workers wait this long for those that are like them
 GROUPINGS = ("type", "engine", "order")
@@ -25,6 +26,15 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 Worker = int | None  # its number; None: there is one, and nobody asks which
 Line = tuple[int, str, str]  # the worker, stream, text
+
+
+class Stage(NamedTuple):
+    """Of each worker what it said up to its next display, and that."""
+
+    lines: list[Line]
+    displays: list[tuple[int, calls.Shown]]
+
+
 Said = Sequence[tuple[Worker, Sequence[Output]]]
 
 
@@ -64,16 +74,35 @@ def in_notebook() -> bool:
     return module is not None and module.get_ipython() is not None
 
 
+def show_composites() -> None:
+    """IPython prints groups of exceptions with every frame there is: ours are shown as they are
+    meant, also where the extension is not loaded."""
+    module = sys.modules.get("IPython")
+    shell = None if module is None else module.get_ipython()
+    if shell is not None and not shell.custom_exceptions:
+        shell.set_custom_exc((CompositeError,), _show_composite)
+
+
+def _show_composite(shell: Any, kind: Any, error: Any, tb: Any, tb_offset: Any = None) -> None:
+    shell._showtraceback(kind, error, error._render_traceback_())
+
+
 # --- while somebody waits ---------------------------------------------------------------------
 class Live:
     """Shows what comes while somebody waits. ``many``: lines say whose they are; those that many
-    workers say, but for the numbers in them, are one line with a count."""
+    workers say, but for the numbers in them, are one line with a count.
+
+    What comes of many is gathered for a short while. What a worker said between two of its
+    displays is a stage: lines are folded with those of the same stage, so each worker's own order
+    stays.
+    """
 
     def __init__(self, many: bool) -> None:
         self._many = many
-        self._lines: list[Line] = []  # whole ones, not shown yet
+        self._stages: list[Stage] = []
+        self._at: dict[int, int] = {}  # the stage of each worker
         self._rest: dict[tuple[int, str], str] = {}  # of lines that are not whole
-        self._since = 0.0  # when the first of the lines came
+        self._since = 0.0  # when the first of these came
         self._bars = BarLines()
         self._lock = threading.Lock()
 
@@ -84,8 +113,7 @@ class Live:
                 worker, output = fresh.popleft()
                 self._take(worker if self._many else None, output)
             if last:
-                self._lines += [(w, name, text) for (w, name), text in self._rest.items() if text]
-                self._rest.clear()
+                self._finish_lines(list(self._rest))
                 self._bars.end()
             if last or time.monotonic() - self._since > GATHER_S:
                 self._write()
@@ -93,27 +121,45 @@ class Live:
     def _take(self, worker: Worker, output: Output) -> None:
         if isinstance(output, calls.Moved):
             self._bars.show(worker, output.bar)
+        elif worker is not None:
+            self._gather(worker, output)
         elif isinstance(output, calls.Shown):
-            self._write()  # what was printed before is seen before
             _publish(worker, output)
-        elif worker is None:
-            _print(output.name, output.text)
         else:
-            self._split(worker, output)
+            _print(output.name, output.text)
 
-    def _split(self, worker: int, text: calls.Text) -> None:
-        key = (worker, text.name)
-        *lines, rest = (self._rest.pop(key, "") + text.text).split("\n")
+    def _gather(self, worker: int, output: calls.Text | calls.Shown) -> None:
+        if not self._stages:
+            self._since = time.monotonic()
+        if isinstance(output, calls.Shown):
+            self._finish_lines([key for key in self._rest if key[0] == worker])
+            self._stage(worker).displays.append((worker, output))
+            self._at[worker] += 1
+            return
+        key = (worker, output.name)
+        *lines, rest = (self._rest.pop(key, "") + output.text).split("\n")
         if rest:
             self._rest[key] = rest
-        if lines and not self._lines:
-            self._since = time.monotonic()
-        self._lines += [(worker, text.name, line) for line in lines]
+        if lines:
+            self._stage(worker).lines.extend((worker, output.name, line) for line in lines)
+
+    def _stage(self, worker: int) -> Stage:
+        at = self._at.setdefault(worker, 0)
+        while len(self._stages) <= at:
+            self._stages.append(Stage([], []))
+        return self._stages[at]
+
+    def _finish_lines(self, keys: list[tuple[int, str]]) -> None:
+        for worker, name in keys:
+            self._stage(worker).lines.append((worker, name, self._rest.pop((worker, name))))
 
     def _write(self) -> None:
-        lines, self._lines = self._lines, []
-        for head, name, text in folded(lines):
-            _print(name, f"{head}{text}\n")
+        stages, self._stages, self._at = self._stages, [], {}
+        for lines, displays in stages:
+            for head, name, text in folded(lines):
+                _print(name, f"{head}{text}\n")
+            for worker, output in sorted(displays, key=lambda display: display[0]):
+                _publish(worker, output)
 
 
 def _print(name: str, text: str) -> None:

@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote import errors
+from jupyter_remote.client.views import shown
 from jupyter_remote.client.views.balanced import LoadBalancedView
 from jupyter_remote.client.views.engine import Engine, Space
 from jupyter_remote.client.views.group import (
@@ -37,6 +38,7 @@ class Views:
         self._default: Group | None = None
         self._sessions: dict[str, Session] = {}
         self._lock = threading.RLock()
+        shown.show_composites()
         self._pid = os.getpid()
         self._end = weakref.finalize(self, _close, self._groups, self.space, self._pid)
 
