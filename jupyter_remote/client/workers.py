@@ -99,7 +99,7 @@ class Workers:
 
     @property
     def results(self) -> Mapping[str, AsyncResult]:
-        """By the ids of calls: those that somebody holds, and the latest."""
+        """By the ids of calls: those that are not done, and the latest."""
         return self._record.results
 
     def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
@@ -117,7 +117,7 @@ class Workers:
     ) -> AsyncResult:
         """The AsyncResult of calls by their ids or places in ``history``; without one the last.
 
-        Raises KeyError where there is none, or where it is large and nobody held it.
+        Raises KeyError where there is none any more.
         """
         jobs = -1 if indices_or_msg_ids is None else indices_or_msg_ids
         found = self._record.get(jobs, self.history)

@@ -81,9 +81,11 @@ class LoadBalancedView(View):
         def done(request: Request) -> None:
             nonlocal left
             dispatcher.done(request, part.engine, pace, 1)
-            refused = request.reply is not None and _is_unmet(request)
+            if request.reply is not None and request.reply.error is None:
+                result.heard(request)
+                return
             lost = isinstance(request.error, errors.EngineError) and part.engine is not None
-            if (lost and left > 0) or (refused and work.elsewhere(self._group.ids)):
+            if (lost and left > 0) or (_is_unmet(request) and work.elsewhere(self._group.ids)):
                 left -= lost
                 work.again()
                 dispatcher.add(work)
@@ -95,15 +97,20 @@ class LoadBalancedView(View):
         result = AsyncResult(space, [part], single=True, name=name)
         result.drop = dispatcher.drop
         work = Single(part, shipped, plain, inputs, pace, self._allowed(targets))
-        needs = Dependency(self.after if after is None else after)
-        place = Dependency(self.follow if follow is None else follow)
-        if needs or place:
-            part.after, part.follow = sorted(needs), sorted(place)
-            wait_s = self.timeout if timeout is None else timeout
-            Conditions(space.record, needs, place, wait_s, functools.partial(self._go, work))
-        else:
+        after = self.after if after is None else after
+        follow = self.follow if follow is None else follow
+        if after is None and follow is None:
             dispatcher.add(work)
+        else:
+            self._add_later(work, Dependency(after), Dependency(follow), timeout)
         return self._finish(result, block, many=False)
+
+    def _add_later(
+        self, work: Single, after: Dependency, follow: Dependency, timeout: float | None
+    ) -> None:
+        work.part.after, work.part.follow = sorted(after), sorted(follow)
+        wait_s = self.timeout if timeout is None else timeout
+        Conditions(self._record, after, follow, wait_s, functools.partial(self._go, work))
 
     def _allowed(self, targets: Any) -> frozenset[int] | None:
         chosen = self.targets if targets is None else targets

@@ -71,7 +71,7 @@ class View:
 
     @property
     def results(self) -> Mapping[str, AsyncResult]:
-        """Of this client, by the ids of calls; those that somebody holds, and the latest."""
+        """Of this client, by the ids of calls; those that are not done, and the latest."""
         return self._record.results
 
     @property
@@ -184,7 +184,7 @@ class View:
     ) -> AsyncResult:
         """The AsyncResult of calls by their ids or places in ``history``; without one the last.
 
-        Raises KeyError where there is none, or where it is large and nobody held it.
+        Raises KeyError where there is none any more.
         """
         jobs = -1 if indices_or_msg_ids is None else indices_or_msg_ids
         found = self._record.get(jobs, self.history)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,7 @@ class Dependency(set[str]):
     success, failure: which ends count.
     """
 
+    known: dict[str, AsyncResult]  # results that were given themselves
     all: bool
     success: bool
     failure: bool
@@ -80,6 +81,7 @@ class Dependency(set[str]):
         if not (success or failure):
             raise ValueError("Must depend on at least one of successes or failures!")
         super().__init__(_ids(dependencies))
+        self.known = dict(_known(dependencies))
         self.all = all
         self.success = success
         self.failure = failure
@@ -108,6 +110,16 @@ def _ids(given: Any) -> list[str]:
     if not isinstance(given, Iterable):
         raise TypeError(f"a dependency is a result or the id of a call, not {given!r}")
     return [id for one in given for id in _ids(one)]
+
+
+def _known(given: Any) -> Iterator[tuple[str, AsyncResult]]:
+    if isinstance(given, Dependency):
+        yield from given.known.items()
+    elif isinstance(given, AsyncResult):
+        yield from ((id, given.part_of_id(id)) for id in given.msg_ids)
+    elif given is not None and not isinstance(given, str):
+        for one in given:
+            yield from _known(one)
 
 
 def checked(given: Any) -> Any:
@@ -140,7 +152,10 @@ class Conditions:
         self._lock = threading.Lock()
         self._over = False
         try:
-            self._calls = {id: record.find(id, [])[0] for id in after | follow}
+            known = after.known | follow.known
+            self._calls = {
+                id: known[id] if id in known else record.find(id, [])[0] for id in after | follow
+            }
         except errors.UsageError as error:
             self._end(None, errors.InvalidDependency(error.message, hint=error.hint))
             return

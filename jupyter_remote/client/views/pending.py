@@ -50,23 +50,23 @@ class Pending(Future[Any]):
         super().__init__()
         self.drop: Callable[[list[Request]], set[int]] | None = None  # those not handed out yet
         self._space = space
-        self._parts: list[Part] = []
+        self._parts = list(parts)
         self._single = single
         self._join = join
         self._name = name
         self._return_exceptions = return_exceptions
-        self._left = 0
-        self._more = True
+        self._left = len(self._parts)
+        self._more = more
         self._counting = threading.Lock()
         self._begun = time.time()
-        self._fresh: deque[tuple[int | None, Output]] = deque()  # that no Live has shown yet
+        self._fresh: deque[tuple[int | None, Output]] | None = None  # that no Live has shown yet
         self._live: shown.Live | None = None
         self._waiter: threading.Event | None = None
         self._splits: dict[int, Self] = {}  # results of one part, by its request
-        for part in parts:
-            self.add(part)
-        if not more:
-            self.no_more()
+        for part in self._parts:
+            part.request.on_output = functools.partial(self._said, part)
+        if not self._parts and not more:
+            self._settle()
 
     # -- how it comes to its end
     def heard(self, request: Request) -> None:
@@ -74,12 +74,12 @@ class Pending(Future[Any]):
         with self._counting:
             self._left -= 1
             over = self._left == 0 and not self._more
-            split = self._splits.pop(request.id, None)
+            split = self._splits.pop(request.id, None) if self._splits else None
         if split is not None:
             split._settle()
-        self._wake()
         if over:
             self._end()
+        self._wake()  # whoever waits finds all of it
 
     def add(self, part: Part) -> None:
         """One more call, behind those that are there."""
@@ -110,6 +110,8 @@ class Pending(Future[Any]):
 
     def _said(self, part: Part, request: Request, output: Output) -> None:
         if not (part.silent and shown.is_result(output)):
+            if self._fresh is None:
+                self._fresh = deque()
             self._fresh.append((None if part.engine is None else part.engine.id, output))
             self._wake()
 
@@ -124,7 +126,7 @@ class Pending(Future[Any]):
         try:
             self._until(self.done, None)
         finally:
-            self._live.flush(self._fresh, last=True)
+            self._live.flush(self._fresh or deque(), last=True)
             self._live = None
 
     @property
@@ -204,6 +206,9 @@ class Pending(Future[Any]):
     # -- waiting
     def _until(self, fulfilled: Callable[[], bool], timeout: float | None) -> bool:
         """Wait, showing what comes. Ctrl-C stops the calls, and raises KeyboardInterrupt."""
+        if fulfilled():
+            self._flush()
+            return True
         until = None if timeout is None else time.monotonic() + timeout
         waiter = threading.Event()
         before, self._waiter = self._waiter, waiter
@@ -226,4 +231,4 @@ class Pending(Future[Any]):
 
     def _flush(self) -> None:
         if self._live is not None and threading.current_thread() is threading.main_thread():
-            self._live.flush(self._fresh)
+            self._live.flush(self._fresh or deque())

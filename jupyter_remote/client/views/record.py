@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from jupyter_remote import errors
 from jupyter_remote.client.views.results import AsyncResult
 
-KEPT_BYTES = 16 * 1024 * 1024  # results that nobody holds can be found again up to this size
+KEPT_BYTES = 16 * 1024 * 1024  # of results that can be found again
 KEPT = 1000
 
 
@@ -25,7 +24,7 @@ class Record:
 
     def __init__(self) -> None:
         self.history: list[str] = []
-        self.results: weakref.WeakValueDictionary[str, AsyncResult] = weakref.WeakValueDictionary()
+        self.results: dict[str, AsyncResult] = {}  # those that are not done, and the latest
         self._open: set[AsyncResult] = set()
         self._kept: deque[tuple[AsyncResult, int]] = deque()
         self._kept_bytes = 0
@@ -43,14 +42,21 @@ class Record:
 
     def _done(self, result: Any) -> None:
         self._open.discard(result)
-        for id in result.msg_ids:  # a map makes its calls one by one
-            self.results[id] = result
-        size = sum(part.size_bytes for part in result.parts_from_end())
+        size = 0
+        for part in result.parts_from_end():
+            size += part.size_bytes
+            self.results[str(part.request.id)] = result  # maps make calls one by one
         with self._lock:
             self._kept.append((result, size))
             self._kept_bytes += size
             while len(self._kept) > KEPT or self._kept_bytes > KEPT_BYTES:
-                self._kept_bytes -= self._kept.popleft()[1]
+                old, size = self._kept.popleft()
+                self._kept_bytes -= size
+                self._drop(old)
+
+    def _drop(self, result: AsyncResult) -> None:
+        for id in result.msg_ids:
+            self.results.pop(id, None)
 
     def open(self) -> list[AsyncResult]:
         """Results that are not done."""
@@ -81,7 +87,7 @@ class Record:
             whole = self.results[id]
         except (KeyError, IndexError):
             raise NoSuchResult(
-                f"there is no result {job!r}", hint="large results have to be held by a name"
+                f"there is no result {job!r}", hint="hold it by a name: only the latest are kept"
             ) from None
         return whole.part_of_id(id)
 
@@ -97,14 +103,13 @@ class Record:
         return found[0] if isinstance(jobs, int | str) else AsyncResult.together(found)
 
     def forget(self, jobs: Iterable[AsyncResult] | None) -> None:
-        """Results that nobody else holds are gone; None: all."""
-        gone = None if jobs is None else set(jobs)
+        """They are not found any more; None: all that are done."""
         with self._lock:
-            kept = [] if gone is None else [k for k in self._kept if k[0] not in gone]
-            self._kept = deque(kept)
-            self._kept_bytes = sum(size for _, size in kept)
-        for id in [id for id, r in self.results.items() if gone is None or r in gone]:
-            del self.results[id]
+            gone = {result for result, _ in self._kept} if jobs is None else set(jobs)
+            self._kept = deque(k for k in self._kept if k[0] not in gone)
+            self._kept_bytes = sum(size for _, size in self._kept)
+        for result in gone:
+            self._drop(result)
 
     def wait(self, results: Iterable[AsyncResult], timeout: float | None) -> bool:
         """Until all are done; False if that takes longer."""
