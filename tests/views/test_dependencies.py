@@ -143,6 +143,17 @@ def test_a_dependency_that_takes_too_long_is_a_timeout_error(balanced, gate):
     assert before.get() == "open"
 
 
+def test_a_call_that_waits_for_others_can_be_dropped(balanced, gate):
+    before = balanced.apply(held, gate.path)
+    with balanced.temp_flags(after=before):
+        result = balanced.apply(int)
+    result.abort()
+    with pytest.raises(jr.TaskAborted):
+        result.get(20)
+    gate.open()
+    assert before.get() == "open"
+
+
 @pytest.mark.parametrize(
     ("options", "done", "verdict"),
     [

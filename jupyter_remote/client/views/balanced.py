@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from jupyter_remote import errors
+from jupyter_remote import calls, errors
 from jupyter_remote.client.views import partition
 from jupyter_remote.client.views.base import View
 from jupyter_remote.client.views.dependencies import Conditions, Dependency, checked
@@ -102,6 +102,7 @@ class LoadBalancedView(View):
         if after is None and follow is None:
             dispatcher.add(work)
         else:
+            result.drop = functools.partial(self._drop, work)
             self._add_later(work, Dependency(after), Dependency(follow), timeout)
         return self._finish(result, block, many=False)
 
@@ -111,6 +112,15 @@ class LoadBalancedView(View):
         work.part.after, work.part.follow = sorted(after), sorted(follow)
         wait_s = self.timeout if timeout is None else timeout
         Conditions(self._record, after, follow, wait_s, functools.partial(self._go, work))
+
+    def _drop(self, work: Single, requests: list[Request]) -> set[int]:
+        """It may wait for others still, and not for a worker."""
+        request = work.part.request
+        gone = self._group.dispatcher.drop(requests)
+        if not gone and work.part.engine is None:
+            request.finish(calls.Reply(request.id, dropped=True))
+            return {request.id}
+        return gone
 
     def _allowed(self, targets: Any) -> frozenset[int] | None:
         chosen = self.targets if targets is None else targets
