@@ -172,6 +172,7 @@ async def test_whoever_waits_is_told_for_whom(session: Playing) -> None:
 
 
 async def session_runs(session: Playing, cell: asyncio.Task[Any]) -> None:
+    await asyncio.sleep(0)  # now the task has begun, and what comes is gathered for its cell
     while not any(isinstance(m, channel.Stage) for m in session.now.messages):
         await asyncio.sleep(0.01)
         assert not cell.done()
