@@ -64,7 +64,7 @@ class _Work(Single):
         self, pool: _Pool, shipped: Shipped, plain: bytes, inputs: Parcel | None, pace: Pace
     ) -> None:
         request = Request(pool.heard, tag=self)
-        super().__init__(Part(request, None), shipped, plain, inputs, pace, None)
+        super().__init__(Part(request, None, name=shipped.name), shipped, plain, inputs, pace, None)
         self.future = Submitted()
         self.future.drop = functools.partial(pool.drop, self)
         self.context = contextvars.copy_context()  # says whose cell shows what it prints
