@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.jobs import Batch, Job
     from jupyter_remote.client.plan import Plan
-    from jupyter_remote.client.views.dependencies import depend, require
+    from jupyter_remote.client.views.base import View
+    from jupyter_remote.client.views.dependencies import Dependency, depend, interactive, require
     from jupyter_remote.client.views.results import AsyncResult
     from jupyter_remote.client.views.session import Session
-    from jupyter_remote.client.views.view import View
     from jupyter_remote.errors import (
         BackendUnreachable,
         BudgetExceeded,
@@ -49,10 +49,12 @@ _WHERE = {
     "Plan": "client.plan",
     "AsyncResult": "client.views.results",
     "Session": "client.views.session",
-    "View": "client.views.view",
+    "View": "client.views.base",
     "Reference": "remotely",
     "require": "client.views.dependencies",
     "depend": "client.views.dependencies",
+    "interactive": "client.views.dependencies",
+    "Dependency": "client.views.dependencies",
     "remote": "notebook.decorator",
     "progress": "worker.inside",
     "job": "worker.inside",
@@ -87,6 +89,7 @@ __all__ = [
     "CaptureError",
     "Client",
     "CompositeError",
+    "Dependency",
     "EngineError",
     "EnvironmentMismatch",
     "InsufficientFunds",
@@ -105,6 +108,7 @@ __all__ = [
     "View",
     "__version__",
     "depend",
+    "interactive",
     "job",
     "on_checkpoint",
     "progress",

@@ -63,10 +63,10 @@ class Execute(_Message, frozen=True, tag=2):
 
 
 class Stop(_Message, frozen=True, tag=3):
-    """Stop a call: one that waits is dropped, one that runs is interrupted if ``begun``."""
+    """Stop a call: one that waits is dropped, one that runs is interrupted if ``running``."""
 
     id: int
-    begun: bool = True
+    running: bool = True
 
 
 ToSession = Hi | Call | Execute | Stop
@@ -129,7 +129,13 @@ class Busy(_Message, frozen=True, tag=6):
     since_at: float
 
 
-FromSession = Welcome | Reply | Began | Text | Shown | Moved | Busy
+class Noted(_Message, frozen=True, tag=7):
+    """The answer to a :class:`Stop` that interrupts nothing: the call will not begin any more."""
+
+    id: int
+
+
+FromSession = Noted | Welcome | Reply | Began | Text | Shown | Moved | Busy
 
 
 def where(address: str) -> str:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import functools
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar
+from types import MappingProxyType, TracebackType
+from typing import Any, ClassVar, NoReturn
+
+from jupyter_remote import composite
 
 _OURS = str(Path(__file__).parent)
 _HEAD = "Traceback (most recent call last)"  # of IPython's tracebacks, at the end of a line
@@ -253,6 +256,24 @@ class UnmetDependencyError(JupyterRemoteError):
     code = "unmet_dependency"
 
 
+class ImpossibleDependency(UnmetDependencyError):
+    """A call was to begin after others, or where they ran, and that can never be."""
+
+    code = "impossible_dependency"
+
+
+class InvalidDependency(ImpossibleDependency):
+    """A call depends on calls that this client does not know."""
+
+    code = "invalid_dependency"
+
+
+class DependencyTimeout(ImpossibleDependency, TimeoutError):
+    """What a call depends on was not done within the time that was given for it."""
+
+    code = "dependency_timeout"
+
+
 class ResultNotReady(JupyterRemoteError, TimeoutError):
     """The calls of an AsyncResult did not end within the time that was given to wait."""
 
@@ -278,6 +299,7 @@ class RemoteError(JupyterRemoteError):
     """
 
     code = "remote_error"
+    engine_info: Mapping[str, Any] = MappingProxyType({})  # of the worker of a view, see below
 
     def __init__(
         self,
@@ -291,37 +313,84 @@ class RemoteError(JupyterRemoteError):
         self.ename = ename
         self.evalue = evalue
         self.traceback = traceback or []
-        self.engine_id: int | None = None  # of the worker of a view
+
+    @property
+    def engine_id(self) -> int | None:
+        return self.engine_info.get("engine_id")
+
+    def render_traceback(self) -> list[str]:
+        """Lines of the remote traceback, the last one says which worker it was."""
+        return [*(self.traceback or [str(self)]), *composite.worker_line(self)]
+
+    def print_traceback(self, excid: int | None = None) -> None:
+        """Print the remote traceback."""
+        print("\n".join(as_coloured(self.render_traceback())))
 
     def _render_traceback_(self) -> list[str]:
         """Called by IPython in place of its own traceback: the remote one, below the frames of
         the user's code that called."""
-        lines = self.traceback or [str(self)]
-        return as_coloured(_below_callers(lines, self.__traceback__))
+        return as_coloured(_below_callers(self.render_traceback(), self.__traceback__))
 
 
-class CompositeError(ExceptionGroup[Exception], JupyterRemoteError):
-    """Several jobs of one batch or several workers of one view failed."""
+class CompositeError(ExceptionGroup[Exception], RemoteError):
+    """Several jobs of one batch or several workers of one view failed.
+
+    ``exceptions`` are what they raised, ``elist`` the same as (ename, evalue, traceback,
+    engine_info).
+    """
 
     code = "composite"
+    ename = "CompositeError"
     hint = ""
+    traceback: list[str] = []  # noqa: RUF012 - that of each part is its own
 
-    def __new__(cls, message: str, exceptions: list[Exception]) -> CompositeError:
+    def __new__(cls, message: str, exceptions: Sequence[Exception]) -> CompositeError:
         return super().__new__(cls, message, exceptions)
 
-    def __init__(self, message: str, exceptions: list[Exception]) -> None:
-        self.hint = ""
+    def __init__(self, message: str, exceptions: Sequence[Exception]) -> None:
+        self.evalue = message
+
+    def derive(self, exceptions: Sequence[Exception], /) -> CompositeError:  # type: ignore[override]
+        """What ``except*`` leaves of it."""
+        return CompositeError(self.message, exceptions)
+
+    @property
+    def msg(self) -> str:
+        return self.message
+
+    @property
+    def elist(self) -> list[tuple[str, str, str, Mapping[str, Any]]]:
+        return [composite.entry(error) for error in self.exceptions]
 
     def __str__(self) -> str:
-        return ExceptionGroup.__str__(self)
+        return "\n".join([self.message, *composite.listed(self.exceptions)])
+
+    def __repr__(self) -> str:
+        return f"CompositeError({len(self.exceptions)})"
+
+    def render_traceback(self, excid: int | None = None) -> list[str]:
+        """Lines of one remote traceback by its number from 0, or of the first ones.
+
+        Raises IndexError.
+        """
+        if excid is not None:
+            return composite.lines_of(self._part(excid))
+        return composite.tracebacks(self.exceptions)
+
+    def print_traceback(self, excid: int | None = None) -> None:
+        print("\n".join(as_coloured(self.render_traceback(excid))))
+
+    def raise_exception(self, excid: int = 0) -> NoReturn:
+        """Raise one of them. Raises IndexError when there is none of this number."""
+        raise self._part(excid)
+
+    def _part(self, excid: int) -> Exception:
+        if not 0 <= excid < len(self.exceptions):
+            raise IndexError(f"an exception with index {excid} does not exist")
+        return self.exceptions[excid]
 
     def _render_traceback_(self) -> list[str]:
-        lines = [f"{type(self).__name__}: {self}"]
-        for number, error in enumerate(self.exceptions, start=1):
-            render = getattr(error, "_render_traceback_", None)
-            shown = render() if render else [f"{type(error).__name__}: {error}"]
-            lines += ["", f"[{number} of {len(self.exceptions)}]", *shown]
-        return lines
+        return as_coloured([f"{type(self).__name__}: {self}", *self.render_traceback()])
 
 
 def _tree(cls: type[JupyterRemoteError]) -> list[type[JupyterRemoteError]]:

@@ -77,6 +77,11 @@ def clear() -> None:
     shell.reset(new_session=False)
 
 
+def itself(value: Any) -> Any:
+    """What a stand-in for a value becomes, whose value travels along."""
+    return value
+
+
 def names_there(names: Iterable[str]) -> list[str]:
     """Which of these have a value."""
     here = namespace()
@@ -96,7 +101,7 @@ def limit_threads(variables: Mapping[str, str]) -> None:
         importlib.import_module("threadpoolctl").threadpool_limits(int(variables[THREADS]))
 
 
-def import_module(name: str, statement: str) -> None:
+def import_module(statement: str) -> None:
     """One ``import`` statement of a ``with view.sync_imports()`` block."""
     exec(statement, namespace())
 
@@ -108,7 +113,7 @@ class Checked:
         self,
         function: Callable[..., Any],
         modules: Sequence[str],
-        checks: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]] = (),
+        checks: Sequence[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = (),
         values: Mapping[str, Any] | None = None,
     ) -> None:
         self.function = function
@@ -129,8 +134,8 @@ class Checked:
                     f"{name} cannot be imported: {error}", hint="install it where the code runs"
                 ) from None
             here.setdefault(name.partition(".")[0], sys.modules[name.partition(".")[0]])
-        for check, arguments in self.checks:
-            if not check(*arguments):
+        for check, arguments, named in self.checks:
+            if check(*arguments, **named) is False:
                 raise UnmetDependencyError(f"what {self.__name__} needs is not fulfilled")
         return self.function(*args, **kwargs)
 

@@ -8,6 +8,8 @@ import jupyter_remote as jr
 
 PUBLIC = {
     "AsyncResult",
+    "Dependency",
+    "interactive",
     "EngineError",
     "Reference",
     "Session",

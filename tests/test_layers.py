@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "jupyter_remote"
 ROWS = [
+    {"composite"},
     {"errors"},
     {"clock", "amounts", "imports"},
     {"model"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +21,7 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.plan import Plan
+from jupyter_remote.client.workers import Workers
 from jupyter_remote.model import Balance, Entry, MachineType
 from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
@@ -41,7 +42,6 @@ from jupyter_remote.wire import (
 
 if TYPE_CHECKING:
     from jupyter_remote.client.capture import CapturedCall
-    from jupyter_remote.client.views.balanced import LoadBalancedView
     from jupyter_remote.client.views.executor import SessionExecutor
     from jupyter_remote.client.views.session import Session
     from jupyter_remote.client.views.view import DirectView
@@ -58,7 +58,7 @@ class _Notebook(msgspec.Struct):
     nbformat: int
 
 
-class Client:
+class Client(Workers):
     """A backend, and jobs on it.
 
     Parameters
@@ -277,37 +277,6 @@ class Client:
     def _for_sessions(self, machine: str | None, options: dict[str, Any]) -> Client:
         given = options if machine is None else {**options, "machine": machine}
         return self.with_options(**given) if given else self
-
-    @property
-    def ids(self) -> list[int]:
-        """Numbers of the live workers of ``client[...]``; starts them at first use."""
-        return self._views.default(self).ids
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[DirectView]:
-        return (self[id] for id in self.ids)
-
-    def __getitem__(self, key: int | slice | list[int]) -> DirectView:
-        """Workers of this client by their numbers: ``client[:]``, ``client[0]``, ``client[::2]``.
-
-        Raises NoSuchEngine, which is an IndexError.
-        """
-        return self.direct_view(key)
-
-    def direct_view(self, targets: Any = "all") -> DirectView:
-        """The same as a method."""
-        group = self._views.default(self)
-        chosen: Any = [engine.id for engine in group.choose(targets)]
-        return self._views.direct(group, chosen[0] if isinstance(targets, int) else chosen)
-
-    def load_balanced_view(self, targets: Any = None) -> LoadBalancedView:
-        """Each call goes to whichever worker of ``client[:]`` is free."""
-        return self._views.balanced(self._views.default(self), targets)
 
     def run_notebook(self, path: str | Path, **options: Any) -> Job:
         """Run a whole notebook; its result is the executed notebook (an nbformat node)."""

@@ -147,9 +147,9 @@ def _ours(failure: RemoteFailure) -> Exception | None:
     cls = vars(errors).get(failure.qualname)
     if not (isinstance(cls, type) and issubclass(cls, errors.JupyterRemoteError)) or cls in _OWN:
         return None
-    hint = failure.attributes.get("hint")
-    message = failure.attributes.get("message")
-    error = cls(str(message or failure.evalue), hint=str(hint) if message and hint else "")
+    hint = str(failure.attributes.get("hint") or "")
+    message = str(failure.attributes.get("message") or failure.evalue)
+    error = cls(message.removesuffix(f"\n{hint}") if hint else message, hint=hint)
     error.__notes__ = [*failure.notes, _plain(failure)] if failure.traceback else failure.notes
     return error
 

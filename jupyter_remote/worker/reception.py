@@ -175,14 +175,16 @@ class Reception(threading.Thread):
         for message in pieces.add(data):
             if isinstance(message, calls.Stop):
                 self._stop(hi.client, message)
+                if not message.running:
+                    sock.send(calls.packed(calls.Noted(message.id)), socket.MSG_DONTWAIT)
 
     def _stop(self, client: str, stop: calls.Stop) -> None:
         """Noted first: the main thread looks there when it has begun a call, see ``Session``."""
         for caller in list(self.callers.values()):
-            if caller.client != client or (self._runs(caller, stop.id) and not stop.begun):
+            if caller.client != client or (self._runs(caller, stop.id) and not stop.running):
                 continue
             caller.stopped.add(stop.id)
-            if stop.begun and self._runs(caller, stop.id):
+            if stop.running and self._runs(caller, stop.id):
                 os.kill(self._pid, STOP)
 
     def _runs(self, caller: Caller, id: int) -> bool:

@@ -85,3 +85,38 @@ def test_functions_trains_a_model_and_catches_the_remote_error():
     assert "3 models" in said
     assert "caught: division by zero" in said
     assert texts(notebook)[-1].strip().strip("'") == "completed"
+
+
+def test_sessions_walks_through_what_a_view_can_do():
+    said = texts(run(NOTEBOOKS / "sessions.ipynb"))
+    expected = [
+        *("[0, 1]", "(<DirectView [0, 1]>, <DirectView 0>)"),
+        *("'hello from another process: True'", "[15, 15]", "[1024, 1024]", "[8, 8]"),
+        *(None, "12.57", "{'depth': 3}", "(1, 2, 2)"),
+        *("([5, 5], [5, [1, 2]])", "('AsyncResult', [1, 2])", "3"),
+        *("TimeoutError: Result not ready.\n(True, 'ok', 0)", None),
+        *("importing statistics on engine(s)\n[3, 3]", "['e', 'i', 'o']"),
+        "no_such_module cannot be imported: No module named 'no_such_module'\n",
+        "ZeroDivisionError - division by zero - on worker 0\n",
+        "one or more exceptions raised in: <lambda>\n"
+        "[0:<lambda>] ZeroDivisionError: division by zero\n5.0",
+        "[[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]",
+        str([x * x for x in range(10)]),
+        *(str([x**3 for x in range(6)]), "(328350, 100)", "True"),
+        *(None, "[0, 1, 2]", ""),
+    ]
+    assert [s for s, e in zip(said, expected, strict=True) if e is not None and s != e] == []
+    assert said[6].count("working") in (1, 2)
+    assert "'engine_uuid'," in said[14]
+    assert re.search(r"data +list +1000", said[-3])
+
+
+def test_parallel_finds_what_theory_says():
+    said = "".join(texts(run(NOTEBOOKS / "parallel.ipynb")))
+    assert [float(f) for f in re.findall(r"walks: ([\d.]+)", said)] == pytest.approx([28] * 3, 0.02)
+    assert float(re.search(r"here: ([\d.]+)", said)[1]) == pytest.approx(28.02, 0.02)
+    assert re.search(r"24 items, [\d.]+ s of work in [\d.]+ s", said)
+    assert float(re.search(r"([\d.]+) after \d+ calls", said)[1]) == pytest.approx(28, 0.05)
+    assert re.search(r"100,000 values, mean -?0\.00\d, variance 1\.0", said)
+    found = re.search(r"best of 9: {'C': ([\d.]+), 'gamma': ([\d.]+)}, (0\.9\d\d)", said)
+    assert (float(found[1]), float(found[2]), float(found[3])) == (1, 0.1, 0.98)

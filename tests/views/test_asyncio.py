@@ -112,8 +112,28 @@ async def test_async_for_gives_results_as_they_come(
 async def test_async_for_gives_what_there_is_before_it_raises(balanced: LoadBalancedView) -> None:
     values = aiter(balanced.map_async(divmod, [1, 1, 1], [1, 0, 1], chunksize=1))
     assert await anext(values) == (1, 0)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(jr.CompositeError) as caught:
         await anext(values)
+    assert isinstance(caught.value.exceptions[0], ZeroDivisionError)
+
+
+async def test_async_for_refuses_a_single_result_as_for_does(view: Any) -> None:
+    result = view[0].apply_async(pow, 2, 3)
+    with pytest.raises(TypeError, match="not iterable"):
+        aiter(result)
+    assert await result == 8
+
+
+async def test_async_for_gives_those_of_joined_results(
+    balanced: LoadBalancedView, tmp_path: Path
+) -> None:
+    quick = balanced.apply_async(abs, -1)
+    slow = balanced.apply_async(hold, str(tmp_path), "slow")
+    values = aiter(jr.AsyncResult.join(quick, slow))
+    assert await anext(values) == 1
+    assert not slow.done()
+    release(tmp_path, "slow")
+    assert [value async for value in values] == ["slow"]
 
 
 # --- cancelling -------------------------------------------------------------------------------

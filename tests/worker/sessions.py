@@ -100,10 +100,12 @@ class Caller:
         await self.send(calls.Execute(id, code, name, "/tmp/ipykernel_1/session.py"))
         return await self.reply(id)
 
-    async def stop(self, id: int) -> None:
+    async def stop(self, id: int, running: bool = True) -> None:
         control = Caller(self.session, self.name, control=True)
         await control.connect()
-        await control.send(calls.Stop(id))
+        await control.send(calls.Stop(id, running))
+        if not running:
+            await control.until(lambda m: m == calls.Noted(id))
         control.writer.close()
 
     @property

@@ -87,6 +87,22 @@ def settled(ada: Caller) -> None:
     sock.close()
 
 
+async def test_a_stop_that_interrupts_nothing_is_answered_while_the_call_runs(
+    session: Playing,
+) -> None:
+    ada = await session.caller()
+    names = namespace_of(session, WAITS)
+    gate = session.folder / "gate"
+    running = await ada.begin(names["wait"], str(session.folder / "begun"), str(gate))
+    waits = await ada.begin(abs, -1)
+    await exists(session, "begun")
+    for id in (running, waits):
+        await ada.stop(id, running=False)
+    gate.touch()
+    assert (await ada.reply(running)).error is None
+    assert (await ada.reply(waits)).dropped
+
+
 async def test_a_stop_of_one_client_concerns_no_other(session: Playing) -> None:
     ada, bob = await session.caller("ada"), await session.caller("bob")
     names = namespace_of(session, WAITS)

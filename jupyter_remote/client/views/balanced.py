@@ -1,351 +1,24 @@
-"""Calls for whichever worker is free, and maps that choose the sizes of their chunks themselves."""
+"""Load-balanced views: each call goes to whichever worker is free."""
 
 from __future__ import annotations
 
 import functools
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, ClassVar, Self
 
-from jupyter_remote import calls, errors, remotely
+from jupyter_remote import calls, errors
 from jupyter_remote.client.views import partition
-from jupyter_remote.client.views.engine import Engine
+from jupyter_remote.client.views.base import View
+from jupyter_remote.client.views.dependencies import Conditions, Dependency, checked
+from jupyter_remote.client.views.dispatcher import MapWork, Pace, Single
 from jupyter_remote.client.views.exchange import Request
-from jupyter_remote.client.views.functions import Shipped
-from jupyter_remote.client.views.results import AsyncMapResult, AsyncResult, Part
-from jupyter_remote.client.views.view import View
-from jupyter_remote.wire import Parcel
+from jupyter_remote.client.views.group import Group
+from jupyter_remote.client.views.lazymap import LazyMap
+from jupyter_remote.client.views.parts import Part
+from jupyter_remote.client.views.pending import Join
+from jupyter_remote.client.views.results import AsyncMapResult, AsyncResult
 
-if TYPE_CHECKING:
-    from jupyter_remote.client.views.group import Group
-
-AHEAD_S = 0.005  # of work that a worker has beside what it does, so that it never waits
-DEEPEST = 64  # calls that one worker has at a time
-CHUNK_S = 0.03  # how long a chunk of a map is to take
-LONG_S = 0.05  # of work that takes longer none is handed out ahead
-SMOOTHING = 0.3  # weight of the latest duration
-FIRST_CHUNK = 1
-
-
-class Pace:
-    """How long a call, or an item of a map, takes; None: not known yet."""
-
-    def __init__(self) -> None:
-        self.mean_s: float | None = None
-
-    def saw(self, seconds: float) -> None:
-        before = self.mean_s
-        self.mean_s = seconds if before is None else before + SMOOTHING * (seconds - before)
-
-
-class Work(Protocol):
-    """Something to be done by any worker."""
-
-    pace: Pace
-
-    def left(self) -> int:
-        """Calls that are not handed out; of a map its items."""
-        ...
-
-    def take(self, engine: Engine, workers: int) -> Request | None:
-        """The next call, which :meth:`message` gives the bytes of."""
-        ...
-
-    def message(self, request: Request, engine: Engine) -> bytes: ...
-
-    def fail(self, error: Exception) -> None:
-        """There is no worker left."""
-        ...
-
-
-class Single:
-    """One call."""
-
-    def __init__(
-        self,
-        part: Part,
-        shipped: Shipped,
-        plain: bytes,
-        inputs: Parcel | None,
-        pace: Pace,
-        engines: frozenset[int] | None,
-    ) -> None:
-        self.part = part
-        self.pace = pace
-        self.engines = engines  # which may take it
-        self._shipped = shipped
-        self._plain = plain
-        self._inputs = inputs
-        self._left = 1
-
-    def left(self) -> int:
-        return self._left
-
-    def take(self, engine: Engine, workers: int) -> Request | None:
-        if self.engines is not None and engine.id not in self.engines:
-            return None
-        self._left = 0
-        self.part.engine = engine
-        return self.part.request
-
-    def again(self) -> None:
-        """It is to be handed out once more."""
-        self._left = 1
-
-    def withdraw(self) -> None:
-        """It is not to be handed out."""
-        self._left = 0
-
-    def message(self, request: Request, engine: Engine) -> bytes:
-        return engine.message(request, self._shipped, self._plain, self._inputs)
-
-    def fail(self, error: Exception) -> None:
-        self._left = 0
-        self.part.request.finish(None, error)
-
-
-class MapWork:
-    """The items of one map. Chunks are cut when a worker is free for them."""
-
-    def __init__(
-        self,
-        group: Group,
-        function: Callable[..., Any],
-        items: Sequence[tuple[Any, ...]],
-        result: AsyncMapResult,
-        chunk: int | None,
-        dispatcher: Dispatcher,
-    ) -> None:
-        self.pace = Pace()
-        self.engines: frozenset[int] | None = None
-        self._group = group
-        self._shipped = group.space.functions.shipped(
-            functools.partial(remotely.run_chunk, function)
-        )
-        self._items = items
-        self._at = 0
-        self._chunk = chunk
-        self._result = result
-        self._messages: dict[int, tuple[bytes, Parcel | None]] = {}
-        self._dispatcher = dispatcher
-
-    def left(self) -> int:
-        return len(self._items) - self._at
-
-    def take(self, engine: Engine, workers: int) -> Request | None:
-        size = self._chunk or self._size(workers)
-        chunk = self._items[self._at : self._at + size]
-        self._at += len(chunk)
-        request = Request(self._done, tag=self)
-        try:
-            packed = self._group.space.packed_arguments((list(chunk),), {})
-        except Exception as error:
-            self._result.add(Part(request, engine, len(chunk)))
-            request.finish(None, error)
-            return None
-        self._messages[request.id] = packed
-        self._result.add(Part(request, engine, len(chunk)))
-        if not self.left():
-            self._result.no_more()
-        return request
-
-    def _size(self, workers: int) -> int:
-        mean_s = self.pace.mean_s
-        if mean_s is None:
-            return FIRST_CHUNK
-        fair = max(1, self.left() // (2 * workers))
-        return max(1, min(fair, int(CHUNK_S / max(mean_s, 1e-7))))
-
-    def message(self, request: Request, engine: Engine) -> bytes:
-        plain, inputs = self._messages.pop(request.id)
-        return engine.message(request, self._shipped, plain, inputs)
-
-    def _done(self, request: Request) -> None:
-        part = next(p for p in self._result.parts_from_end() if p.request is request)
-        self._dispatcher.done(request, part.engine, self.pace, part.size)
-        self._result.heard(request)
-
-    def fail(self, error: Exception) -> None:
-        self._end_rest(lambda request: request.finish(None, error))
-
-    def withdraw(self) -> None:
-        """What is left is not to be handed out."""
-        self._end_rest(lambda request: request.finish(calls.Reply(request.id, dropped=True)))
-
-    def _end_rest(self, end: Callable[[Request], None]) -> None:
-        if not self.left():
-            return
-        rest, self._at = self.left(), len(self._items)
-        request = Request(self._result.heard)
-        self._result.add(Part(request, None, rest))
-        self._result.no_more()
-        end(request)
-
-
-class Dispatcher:
-    """Hands out calls to the workers of a group. Nobody waits for one that starts: those that are
-    there have the calls meanwhile.
-
-    ``prepare`` is called with each worker before it gets its first call.
-    """
-
-    def __init__(self, group: Group, prepare: Callable[[Engine], None] | None = None) -> None:
-        self._group = group
-        self._prepare = prepare
-        self._queue: deque[Single | MapWork] = deque()
-        self._held: dict[int, int] = {}  # calls that each worker has
-        self._connecting: set[int] = set()
-        self._prepared: set[int] = set()
-        self._troubles: dict[int, Exception] = {}  # of workers that could not be reached just now
-        self._lock = threading.RLock()
-        self._due = False
-
-    def add(self, work: Single | MapWork) -> None:
-        """Have it done."""
-        with self._lock:
-            self._troubles.clear()
-            self._queue.append(work)
-            if len(self._queue) == 1 or self._has_idle():
-                self._hand_out()
-
-    def done(self, request: Request, engine: Engine | None, pace: Pace, size: int) -> None:
-        """One call is; called in the exchange's thread."""
-        reply = request.reply
-        if reply is not None and not reply.dropped:
-            pace.saw((reply.ended_at - reply.began_at) / max(1, size))
-        with self._lock:
-            if engine is not None:
-                engine.completed += 1
-                self._held[engine.id] = max(0, self._held.get(engine.id, 0) - 1)
-            if self._due or not self._queue:
-                return
-            self._due = True
-        self._group.space.exchange.later(self._later)
-
-    def withdraw(self, work: Single | MapWork) -> bool:
-        """It will not be handed out; False if it was."""
-        with self._lock:
-            waits = work.left() > 0
-            work.withdraw()
-        return waits
-
-    def drop(self, requests: Iterable[Request]) -> set[int]:
-        """Calls that were not handed out will not be; which ones."""
-        wanted = {request.id for request in requests}
-        with self._lock:
-            gone = [w for w in self._queue if isinstance(w, Single) and w.part.request.id in wanted]
-            for work in gone:
-                self._queue.remove(work)
-        for work in gone:
-            work.part.request.finish(calls.Reply(work.part.request.id, dropped=True))
-        return {work.part.request.id for work in gone}
-
-    def _later(self) -> None:
-        with self._lock:
-            self._due = False
-            self._hand_out()
-
-    def _has_idle(self) -> bool:
-        return any(not self._held.get(e.id) for e in self._group.engines if e.alive)
-
-    def _hand_out(self) -> None:
-        """With the lock held: as much as there is room for."""
-        batches: dict[int, tuple[Engine, list[Request], list[bytes]]] = {}
-        failed: list[tuple[Request, Exception]] = []
-        while self._queue:
-            work = self._queue[0]
-            if not work.left():
-                self._queue.popleft()
-                continue
-            alive = [e for e in self._group.engines if e.alive]
-            fitting = [e for e in alive if work.engines is None or e.id in work.engines]
-            reached = [e for e in fitting if e.id not in self._troubles]
-            if not reached:
-                self._queue.popleft()
-                work.fail(self._troubles[fitting[0].id] if fitting else _nobody(self._group))
-                continue
-            ready = [e for e in reached if self._is_ready(e)]
-            engine = min(ready, key=lambda e: self._held.get(e.id, 0), default=None)
-            if engine is None or self._held.get(engine.id, 0) >= self._depth(work, len(reached)):
-                break
-            request = work.take(engine, len(reached))
-            if request is None:
-                continue
-            self._held[engine.id] = self._held.get(engine.id, 0) + 1
-            _, requests, messages = batches.setdefault(engine.id, (engine, [], []))
-            try:
-                connection = engine.connection
-                with connection.sending:  # nobody's call overtakes the one that brings a function
-                    known = len(connection.known)
-                    messages.append(work.message(request, engine))
-                    requests.append(request)
-                    if len(requests) >= DEEPEST or len(connection.known) > known:
-                        batches.pop(engine.id)
-                        failed += _sent(engine, requests, messages)
-            except errors.JupyterRemoteError as error:  # among them that it died just now
-                failed.append((request, error))
-        for engine, requests, messages in batches.values():
-            failed += _sent(engine, requests, messages)
-        for request, why in failed:
-            request.finish(None, why)
-
-    def _is_ready(self, engine: Engine) -> bool:
-        """Can it take calls now? If not, it is being connected."""
-        if engine.connected and (self._prepare is None or engine.id in self._prepared):
-            return True
-        if engine.id not in self._connecting:
-            self._connecting.add(engine.id)
-            name = "jupyter-remote-connect"
-            threading.Thread(target=self._connect, args=(engine,), name=name, daemon=True).start()
-        return False
-
-    def _connect(self, engine: Engine) -> None:
-        trouble: Exception | None = None
-        try:
-            _ = engine.connection
-            if self._prepare is not None and engine.id not in self._prepared:
-                self._prepare(engine)
-        except Exception as error:  # whoever calls it hears of it
-            trouble = error
-        with self._lock:
-            self._connecting.discard(engine.id)
-            if trouble is None:
-                self._prepared.add(engine.id)
-            else:
-                self._troubles[engine.id] = trouble
-            self._hand_out()
-
-    def _depth(self, work: Single | MapWork, workers: int) -> int:
-        """How many calls a worker may have now."""
-        mean_s = work.pace.mean_s
-        if mean_s is None:
-            return 1
-        if isinstance(work, MapWork):
-            return 2 if work.left() > workers and mean_s < LONG_S else 1
-        if mean_s >= LONG_S or len(self._queue) <= workers:
-            return 1
-        return min(DEEPEST, 2 + int(AHEAD_S / max(mean_s, 1e-6)))
-
-
-def _sent(
-    engine: Engine, requests: list[Request], messages: list[bytes]
-) -> list[tuple[Request, Exception]]:
-    """Which could not be sent, and why."""
-    try:
-        if requests:
-            engine.send(requests, messages)
-    except errors.JupyterRemoteError as error:
-        return [(request, error) for request in requests]
-    return []
-
-
-def _nobody(group: Group) -> errors.EngineError:
-    return errors.EngineError(
-        f"none of the {len(group.engines)} workers is left",
-        hint="client.view() starts new ones; what was in their namespaces is lost",
-    )
+UNMET = errors.UnmetDependencyError.__name__
 
 
 class LoadBalancedView(View):
@@ -353,18 +26,34 @@ class LoadBalancedView(View):
 
     Attributes
     ----------
-    retries: how often a call is tried again when its worker died in the middle of it.
     targets: numbers of workers that may take calls; None: all.
+    retries: how often a call is tried again when its worker died in the middle of it.
+    after: calls (results, ids, a Dependency) that have to be done before.
+    follow: the same, and the call runs where they ran.
+    timeout: seconds to wait for these.
     """
 
     retries = 0
     after: Any = None
     follow: Any = None
     timeout: float | None = None
+    flags: ClassVar[tuple[str, ...]] = (*View.flags, "after", "follow", "retries", "timeout")
 
-    def __init__(self, group: Group, targets: Any = None) -> None:
-        super().__init__(group, targets)
+    def __init__(self, group: Group, targets: Any = None, **flags: Any) -> None:
         self._paces: dict[int, Pace] = {}
+        super().__init__(group, targets, **flags)
+
+    def set_flags(self, **flags: Any) -> Self:
+        for name in ("after", "follow"):
+            checked(flags.get(name))
+        timeout, retries = flags.get("timeout"), flags.get("retries", 0)
+        if not isinstance(timeout, int | float | None):
+            raise TypeError(f"Invalid type for timeout: {type(timeout)!r}")
+        if timeout is not None and timeout < 0:
+            raise ValueError(f"Invalid timeout: {timeout}")
+        if not isinstance(retries, int):
+            raise TypeError(f"retries must be int, not {type(retries)!r}")
+        return super().set_flags(**flags)
 
     def _really_apply(
         self,
@@ -375,35 +64,81 @@ class LoadBalancedView(View):
         block: bool | None = None,
         targets: Any = None,
         retries: int | None = None,
+        after: Any = None,
+        follow: Any = None,
+        timeout: float | None = None,
+        track: bool | None = None,
+        label: str | None = None,
         name: str = "",
-        **_: Any,
     ) -> Any:
         space = self._space
         shipped = space.functions.shipped(function)
         plain, inputs = space.packed_arguments(tuple(args), dict(kwargs or {}))
         pace = self._paces.setdefault(shipped.number, Pace())
-        chosen = self.targets if targets is None else targets
-        ids = None if chosen is None else frozenset(e.id for e in self._group.choose(chosen))
         left = self.retries if retries is None else retries
         dispatcher = self._group.dispatcher
 
         def done(request: Request) -> None:
             nonlocal left
             dispatcher.done(request, part.engine, pace, 1)
-            if isinstance(request.error, errors.EngineError) and left > 0 and part.engine:
-                left -= 1
-                request.error, request.done = None, False
+            if request.reply is not None and request.reply.error is None:
+                result.heard(request)
+                return
+            lost = isinstance(request.error, errors.EngineError) and part.engine is not None
+            if (lost and left > 0) or (_is_unmet(request) and work.elsewhere(self._group.ids)):
+                left -= lost
                 work.again()
                 dispatcher.add(work)
                 return
             result.heard(request)
 
-        part = Part(Request(done), None)
-        result = AsyncResult(space, [part], single=True, name=name or shipped.name)
+        name = name or shipped.name
+        part = Part(Request(done), None, name=name, label=self.label if label is None else label)
+        result = AsyncResult(space, [part], single=True, name=name)
         result.drop = dispatcher.drop
-        work = Single(part, shipped, plain, inputs, pace, ids)
-        dispatcher.add(work)
+        work = Single(part, shipped, plain, inputs, pace, self._allowed(targets))
+        after = self.after if after is None else after
+        follow = self.follow if follow is None else follow
+        if after is None and follow is None:
+            dispatcher.add(work)
+        else:
+            result.drop = functools.partial(self._drop, work)
+            self._add_later(work, Dependency(after), Dependency(follow), timeout)
         return self._finish(result, block, many=False)
+
+    def _add_later(
+        self, work: Single, after: Dependency, follow: Dependency, timeout: float | None
+    ) -> None:
+        work.part.after, work.part.follow = sorted(after), sorted(follow)
+        wait_s = self.timeout if timeout is None else timeout
+        Conditions(self._record, after, follow, wait_s, functools.partial(self._go, work))
+
+    def _drop(self, work: Single, requests: list[Request]) -> set[int]:
+        """It may wait for others still, and not for a worker."""
+        request = work.part.request
+        gone = self._group.dispatcher.drop(requests)
+        if not gone and work.part.engine is None:
+            request.finish(calls.Reply(request.id, dropped=True))
+            return {request.id}
+        return gone
+
+    def _allowed(self, targets: Any) -> frozenset[int] | None:
+        chosen = self.targets if targets is None else targets
+        return None if chosen is None else frozenset(e.id for e in self._group.choose(chosen))
+
+    def _go(self, work: Single, engines: set[int] | None, error: Exception | None) -> None:
+        """What the call waited for is there, or will never be."""
+        if engines is not None:
+            work.engines = frozenset(engines).intersection(work.engines or engines)
+            if not work.engines:
+                error = errors.ImpossibleDependency(
+                    "none of the workers that may take it is one that it was to follow",
+                    hint="allow more of them: targets=None",
+                )
+        if error is not None:
+            work.fail(error)
+        elif not work.part.request.done:  # it may have been dropped meanwhile
+            self._group.space.exchange.later(lambda: self._group.dispatcher.add(work))
 
     def map(
         self,
@@ -412,28 +147,69 @@ class LoadBalancedView(View):
         block: bool | None = None,
         chunksize: int | None = None,
         ordered: bool = True,
-        **_: Any,
+        return_exceptions: bool = False,
+        label: str | None = None,
     ) -> Any:
         """``f`` of each item, by whoever is free.
 
-        ``chunksize``: items of one call; without it as many as take a short while, measured.
-        ``ordered=False``: iterating gives what is done first.
+        Parameters
+        ----------
+        chunksize: items of one call; without it as many as take a short while, measured.
+        ordered: iterating gives results in the order of the items, else what is done first.
+        return_exceptions: exceptions stand for the items of their calls, one item each without a
+            chunksize.
         """
+        if not sequences:
+            raise errors.UsageError("must have some sequences to map onto!", hint="map(f, items)")
         if chunksize is not None and chunksize < 1:
             raise errors.UsageError(f"chunksize is at least 1, not {chunksize}")
+        chunk = chunksize or (1 if return_exceptions else None)
         items = list(zip(*sequences, strict=False))
-        name = getattr(f, "__name__", "map")
-        result = AsyncMapResult(
-            self._space, [], single=False, name=name, join=partition.flat, more=bool(items)
-        )
+        result = self._map_items(f, items, chunk, partition.flat, return_exceptions)
         result.ordered = ordered
+        return self._finish(result, block, many=False)
+
+    def _map_items(
+        self,
+        f: Callable[..., Any],
+        items: Sequence[tuple[Any, ...]],
+        chunk: int | None,
+        join: Join,
+        return_exceptions: bool,
+    ) -> AsyncMapResult:
+        result = AsyncMapResult(
+            self._space,
+            [],
+            single=False,
+            name=getattr(f, "__name__", "map"),
+            join=join,
+            more=bool(items),
+            return_exceptions=return_exceptions,
+        )
         result._total = len(items)
         if items:
             dispatcher = self._group.dispatcher
-            work = MapWork(self._group, f, items, result, chunksize, dispatcher)
+            allowed = self._allowed(None)
+            work = MapWork(self._group, f, items, result, chunk, dispatcher, allowed)
             result.withdraw = functools.partial(dispatcher.withdraw, work)
             dispatcher.add(work)
-        return self._finish(result, block, many=False)
+        return result
+
+    def _spread(
+        self, f: Callable[..., Any], sequences: Sequence[Any], dist: str, **options: Any
+    ) -> AsyncMapResult:
+        """In parts of ``chunksize`` items, one call each."""
+        size = options.get("chunksize") or 1
+        count = -(-len(sequences[0]) // size)
+        items = [
+            tuple(partition.part_of(s, index, count, dist) for s in sequences)
+            for index in range(count)
+        ]
+
+        def join(found: list[Any]) -> Any:
+            return partition.joined(partition.flat(found), dist)
+
+        return self._map_items(f, items, 1, join, bool(options.get("return_exceptions")))
 
     def imap(
         self,
@@ -441,20 +217,23 @@ class LoadBalancedView(View):
         *sequences: Iterable[Any],
         ordered: bool = True,
         max_outstanding: int | str = "auto",
-        **_: Any,
-    ) -> Any:
+        return_exceptions: bool = False,
+    ) -> LazyMap:
         """Results as they come, for sequences that may be endless: at most ``max_outstanding``
-        calls are under way."""
-        most = 10 * len(self) if max_outstanding == "auto" else int(max_outstanding)
+        calls are under way; 0: no limit. ``cancel()`` of what it gives takes no more items."""
+        if not sequences:
+            raise errors.UsageError("must have some sequences to map onto!", hint="imap(f, items)")
+        most = 2 * len(self) if max_outstanding == "auto" else int(max_outstanding)
+
+        def call(item: tuple[Any, ...]) -> AsyncResult:
+            result: AsyncResult = self._really_apply(f, item, block=False)
+            return result
+
         items = iter(zip(*sequences, strict=False))
-        under_way: deque[AsyncResult] = deque(
-            self._really_apply(f, item, block=False) for item in islice(items, most)
-        )
-        while under_way:
-            result = under_way[0]
-            if not ordered:
-                result = next((r for r in under_way if r.done()), result)
-            value = result.get()
-            under_way.remove(result)
-            under_way.extend(self._really_apply(f, item, block=False) for item in islice(items, 1))
-            yield value
+        return LazyMap(call, items, most, ordered=ordered, return_exceptions=return_exceptions)
+
+
+def _is_unmet(request: Request) -> bool:
+    """Did the worker lack what the function needs?"""
+    reply = request.reply
+    return reply is not None and reply.error is not None and reply.error.ename == UNMET

@@ -20,6 +20,7 @@ from jupyter_remote.client.views.functions import (
     Shipped,
     segments_beside,
 )
+from jupyter_remote.client.views.record import Record
 from jupyter_remote.client.views.relay import Line, Relay
 from jupyter_remote.mapping import blob_path, map_blob
 from jupyter_remote.model import Status
@@ -58,6 +59,7 @@ class Space:
         self.shared = shared.Folder()
         self.functions = Functions(namespace)
         self.belongings = Belongings(namespace)
+        self.record = Record()
         self._apart = False  # some session cannot read this client's folder
         self._sharing = threading.Lock()
 
@@ -202,9 +204,9 @@ class Engine:
         return self._connection is not None and not self._connection.lost
 
     @property
-    def outstanding(self) -> int:
-        """Calls that are not done."""
-        return 0 if self._connection is None else len(self._connection.pending)
+    def outstanding(self) -> list[str]:
+        """Ids of the calls that are not done."""
+        return [] if self._connection is None else list(map(str, self._connection.pending))
 
     @property
     def connection(self) -> Connection:
@@ -321,11 +323,6 @@ class Engine:
 
     def send(self, requests: Sequence[Request], messages: Sequence[bytes]) -> None:
         self.connection.send(list(requests), b"".join(messages))
-
-    def interrupt_or_drop(self, request: Request) -> None:
-        """Stop a call."""
-        if request.connection is not None and not request.done:
-            request.connection.stop(request)
 
     def busy_with(self) -> str:
         """In words, the call of somebody else that those of this client wait for."""

@@ -51,6 +51,16 @@ class Request:
         self.sent_at = 0.0
         self.received_at = 0.0
 
+    def let_go(self) -> None:
+        """Nobody is to be told any more: whoever it was is free to be collected."""
+        self.on_done = _nobody
+        self.on_output = self.tag = None
+
+    def stop(self, *, running: bool = True) -> None:
+        """Drop the call if it waits; interrupt it if it runs, and ``running``."""
+        if self.connection is not None and not self.done:
+            self.connection.stop(self, running=running)
+
     def finish(self, reply: calls.Reply | None, error: Exception | None = None) -> None:
         """Called by the exchange."""
         if self.done:
@@ -58,6 +68,10 @@ class Request:
         self.received_at = time.time()
         self.reply, self.error, self.done = reply, error, True
         self.on_done(self)
+
+
+def _nobody(request: Request) -> None:
+    pass
 
 
 class Connection:
@@ -79,6 +93,8 @@ class Connection:
         self.known: dict[int | str, bool] = {}  # functions by number, modules, cells: it has them
         self.sending = threading.RLock()
         self._control = control
+        self._stopping = threading.Lock()
+        self._noted = calls.Pieces(calls.FromSession)
         self._on_lost = on_lost
         self._pieces = calls.Pieces(calls.FromSession)
         self._unsent: deque[memoryview] = deque()
@@ -96,10 +112,13 @@ class Connection:
                 return
         self._on_lost(self)
 
-    def stop(self, request: Request, begun: bool = True) -> None:
-        """Drop a call that waits; interrupt one that runs if ``begun``."""
-        with contextlib.suppress(OSError):
-            self._control.sendall(calls.packed(calls.Stop(request.id, begun)))
+    def stop(self, request: Request, *, running: bool = True) -> None:
+        """Drop a call that waits; interrupt one that runs, if ``running``."""
+        with contextlib.suppress(OSError), self._stopping:
+            self._control.sendall(calls.packed(calls.Stop(request.id, running)))
+            while not running and (data := self._control.recv(RECEIVE_BYTES)):
+                if calls.Noted(request.id) in self._noted.add(data):
+                    return
 
     def close(self) -> None:
         """Whatever is under way goes on there, and nobody hears of it."""
@@ -159,7 +178,7 @@ class Connection:
             self.busy = message
             if self.on_busy is not None:
                 self.on_busy(message)
-        elif not isinstance(message, calls.Welcome) and self._current is not None:
+        elif not isinstance(message, calls.Welcome | calls.Noted) and self._current is not None:
             self._current.outputs.append(message)
             if self._current.on_output is not None:
                 self._current.on_output(self._current, message)

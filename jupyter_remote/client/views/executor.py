@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote import errors, remotely
 from jupyter_remote.client.views import shown
-from jupyter_remote.client.views.balanced import Dispatcher, Pace, Single
+from jupyter_remote.client.views.dispatcher import Dispatcher, Pace, Single
 from jupyter_remote.client.views.engine import Engine, Space
 from jupyter_remote.client.views.exchange import Request
 from jupyter_remote.client.views.functions import Shipped
-from jupyter_remote.client.views.results import Part
+from jupyter_remote.client.views.parts import Part
 from jupyter_remote.wire import Parcel
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class _Work(Single):
         self, pool: _Pool, shipped: Shipped, plain: bytes, inputs: Parcel | None, pace: Pace
     ) -> None:
         request = Request(pool.heard, tag=self)
-        super().__init__(Part(request, None), shipped, plain, inputs, pace, None)
+        super().__init__(Part(request, None, name=shipped.name), shipped, plain, inputs, pace, None)
         self.future = Submitted()
         self.future.drop = functools.partial(pool.drop, self)
         self.context = contextvars.copy_context()  # says whose cell shows what it prints
@@ -162,8 +162,8 @@ class _Pool:
         with self._lock:
             works = list(self._works)
         for work in works:
-            if not work.future.cancel() and work.part.engine is not None:
-                work.part.engine.interrupt_or_drop(work.part.request)
+            if not work.future.cancel():
+                work.part.request.stop()
 
     def join(self) -> None:
         """Until all calls are done and the workers stopped."""
@@ -189,7 +189,7 @@ class _Pool:
     def _settle(self, work: _Work) -> None:
         if work.part.request.outputs:
             with contextlib.suppress(Exception):  # a closed stdout costs nobody the result
-                work.context.run(shown.replay, None, work.part.request.outputs)
+                work.context.run(shown.replay, [(None, work.part.request.outputs)], "type")
         try:
             value = work.part.value(self.space)
         except errors.EngineError as error:

@@ -15,7 +15,7 @@ from jupyter_remote.wire import JobSpec, SessionList, SessionView
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.job import Job
-    from jupyter_remote.client.views.balanced import Dispatcher
+    from jupyter_remote.client.views.dispatcher import Dispatcher
 
 IDLE_S = 3600.0
 ENDED_WELL = ("cancelled",)  # somebody stopped it: a new one of that name surprises nobody
@@ -36,7 +36,7 @@ class Group:
 
     @functools.cached_property
     def dispatcher(self) -> Dispatcher:
-        from jupyter_remote.client.views.balanced import Dispatcher
+        from jupyter_remote.client.views.dispatcher import Dispatcher
 
         return Dispatcher(self)
 
@@ -68,6 +68,21 @@ class Group:
         if not found:
             raise errors.UsageError("no worker is chosen", hint="give targets, such as [0, 1]")
         return found
+
+    def status(self, targets: Any, verbose: bool) -> dict[Any, Any]:
+        """See :meth:`View.queue_status`."""
+        held = self.dispatcher.held()
+        status: dict[Any, Any] = {}
+        for engine in self.choose(targets):
+            queue: Any = engine.outstanding
+            status[engine.id] = {
+                "queue": queue if verbose else len(queue),
+                "completed": engine.completed,
+                "tasks": held.get(engine.id, 0),
+            }
+        if isinstance(targets, int):
+            return dict(next(iter(status.values())))
+        return {"unassigned": self.dispatcher.unassigned(), **status}
 
     def stop(self, engines: Sequence[Engine]) -> None:
         """End their sessions."""

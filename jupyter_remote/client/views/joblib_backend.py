@@ -23,6 +23,7 @@ from joblib.parallel import (
 
 from jupyter_remote import amounts, remotely
 from jupyter_remote.client.views import shown
+from jupyter_remote.client.views.bars import WaitBar
 from jupyter_remote.client.views.executor import SessionExecutor
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class _Bar:
 
     def __init__(self, parallel: Any) -> None:
         self._parallel = parallel
-        self._bar = shown.WaitBar("Parallel", parallel.n_tasks)
+        self._bar = WaitBar("Parallel", parallel.n_tasks)
         self._context = contextvars.copy_context()  # says whose cell that is
         self._began_at = time.monotonic()
         self._drawn_at = 0.0

@@ -79,7 +79,7 @@ class ViewMagics:
         print("%autopx enabled")
 
     def _execute(self, code: str, *, block: bool = True, targets: Any = None) -> Any:
-        self._last = self._view.execute(code, targets=targets, block=False)
+        self._last = self._view.execute(code, silent=False, targets=targets, block=False)
         if not block:
             return self._last
         self._view._shown(self._last, many=not isinstance(self._view.targets, int)).get()

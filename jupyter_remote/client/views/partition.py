@@ -43,7 +43,7 @@ def joined(found: Sequence[Any], dist: str = "b") -> Any:
                 whole[index :: len(found)] = part
             return whole
         return numpy.concatenate(parts)
-    if not all(isinstance(part, list | tuple | range | str) for part in found):
+    if not all(isinstance(part, list | tuple | range) for part in found):
         return list(found)
     if dist == "r":
         longest = max(map(len, found))

@@ -3,107 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import functools
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from concurrent.futures import FIRST_EXCEPTION
+from typing import Any, NoReturn
 
-from jupyter_remote import calls, errors
+from jupyter_remote import errors
 from jupyter_remote.client.views import shown
-from jupyter_remote.client.views.exchange import Output, Request
-
-if TYPE_CHECKING:
-    from jupyter_remote.client.views.engine import Engine, Space
-
-STEP_S = 0.1  # of waiting: how soon Ctrl-C is noticed
-_NOTHING = object()
+from jupyter_remote.client.views.bars import WaitBar
+from jupyter_remote.client.views.parts import Part
+from jupyter_remote.client.views.pending import Pending
+from jupyter_remote.client.views.timing import Timed
 
 
-class Metadata(dict[str, Any]):
-    """Of one call; its keys are attributes, too."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
+class WrongMoment(errors.UsageError, RuntimeError, ValueError):
+    """It is not done yet, or is done already."""
 
 
-class Part:
-    """One call of an AsyncResult: which worker, which share of the whole."""
-
-    __slots__ = ("_value", "after", "engine", "follow", "request", "size")
-
-    def __init__(self, request: Request, engine: Engine | None, size: int = 1) -> None:
-        self.request = request
-        self.engine = engine
-        self.size = size
-        self.after: list[str] = []
-        self.follow: list[str] = []
-        self._value: Any = _NOTHING
-
-    def value(self, space: Space) -> Any:
-        """Unpacked once, by who asks first. Raises what the call raised."""
-        if self._value is _NOTHING:
-            try:
-                self._value = space.value_of(self.request)
-            except errors.RemoteError as error:
-                error.engine_id = None if self.engine is None else self.engine.id
-                raise
-        return self._value
-
-    def error(self, space: Space) -> BaseException | None:
-        try:
-            self.value(space)
-        except Exception as error:
-            return error
-        return None
-
-    def metadata(self) -> Metadata:
-        request, engine = self.request, self.engine
-        reply = request.reply
-        return Metadata(
-            msg_id=str(request.id),
-            submitted=_time(request.sent_at),
-            started=None if reply is None else _time(reply.began_at),
-            completed=None if reply is None else _time(reply.ended_at),
-            received=_time(request.received_at),
-            engine_id=None if engine is None else engine.id,
-            engine_uuid=None if engine is None else engine.uuid,
-            status=_status(request),
-            stdout=_text(request, "stdout"),
-            stderr=_text(request, "stderr"),
-            outputs=shown.rich(request.outputs),
-            execute_result=shown.execute_result(request.outputs),
-            error=None if reply is None else reply.error,
-            after=self.after,
-            follow=self.follow,
-            data={},
-        )
-
-
-def _status(request: Request) -> str | None:
-    if not request.done:
-        return None
-    reply = request.reply
-    if reply is None or reply.error is not None:
-        return "error"
-    return "aborted" if reply.dropped else "ok"
-
-
-def _time(at: float) -> datetime | None:
-    return datetime.fromtimestamp(at, UTC) if at else None
-
-
-def _text(request: Request, name: str) -> str:
-    return "".join(o.text for o in request.outputs if isinstance(o, calls.Text) and o.name == name)
-
-
-class AsyncResult(Future[Any]):
+class AsyncResult(Timed, Pending):
     """Results of one call of a view, of one worker or of several.
 
     A superset of ``multiprocessing.pool.AsyncResult``, with ipyparallel's names; also a
@@ -116,86 +36,14 @@ class AsyncResult(Future[Any]):
 
     ordered = True
 
-    def __init__(
-        self,
-        space: Space,
-        parts: Sequence[Part],
-        *,
-        single: bool,
-        name: str,
-        join: Callable[[list[Any]], Any] | None = None,
-        more: bool = False,
-    ) -> None:
-        """``join``: makes one value of those of the parts. The requests of the parts have to call
-        :meth:`heard`. ``more``: parts will come by :meth:`add`, until :meth:`no_more`."""
-        super().__init__()
-        self._space = space
-        self._parts = list(parts)
-        self._single = single
-        self._join = join
-        self._name = name
-        self._left = len(self._parts)
-        self._more = more
-        self._counting = threading.Lock()
-        self._begun = time.time()
-        self._ended = 0.0
-        self._live: shown.Live | None = None
-        self.drop: Callable[[list[Request]], set[int]] | None = None  # those not handed out yet
-        self.withdraw: Callable[[], bool] | None = None  # items of a map that are in no part yet
-        self._waiter: threading.Event | None = None
-        self._watchers: list[Callable[[], None]] = []  # told of each call that is done
-        if not self._parts and not more:
-            self._settle()
-
-    def heard(self, request: Request) -> None:
-        """One of the calls is done; called in the exchange's thread."""
-        with self._counting:
-            self._left -= 1
-            over = self._left == 0 and not self._more
-        if self._waiter is not None:
-            self._waiter.set()
-        for tell in list(self._watchers):
-            tell()
-        if over:
-            self._settle()
-
-    def add(self, part: Part) -> None:
-        """One more call, behind those that are there."""
-        with self._counting:
-            self._parts.append(part)
-            self._left += 1
-        if self._live is not None:
-            part.request.on_output = self._outputs
-
-    def no_more(self) -> None:
-        """All parts are there."""
-        with self._counting:
-            self._more = False
-            over = self._left == 0
-        if over:
-            self._settle()
-
-    def _settle(self) -> None:
-        self._ended = time.time()
-        with contextlib.suppress(Exception):
-            super().set_result(None)  # the values are unpacked by who asks for them
-
-    def show_live(self, live: shown.Live) -> None:
-        """What its calls print is shown while somebody waits."""
-        self._live = live
-        for part in self._parts:
-            part.request.on_output = self._outputs
-
-    def _outputs(self, request: Request, output: Output) -> None:
-        if self._live is not None:
-            engine = next((p.engine for p in self._parts if p.request is request), None)
-            self._live.add(None if engine is None else engine.id, output)
-        if self._waiter is not None:
-            self._waiter.set()
-
     def __repr__(self) -> str:
-        state = "finished" if self.ready() else f"{self.progress} of {len(self)} done"
-        return f"<{type(self).__name__}: {self._name}:{state}>"
+        state = "pending"
+        if self.done():
+            state = "failed" if any(part.failed for part in self._parts) else "finished"
+        return f"<{type(self).__name__}({self._name}): {state}>"
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(self._parts[0].metadata() if self._parts else ())]
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an AsyncResult is of this process; send what get() gives")
@@ -204,22 +52,37 @@ class AsyncResult(Future[Any]):
         return len(self._parts)
 
     # -- multiprocessing's and ipyparallel's
-    def get(self, timeout: float | None = None) -> Any:
+    def get(
+        self,
+        timeout: float | None = None,
+        return_exceptions: bool | None = None,
+        return_when: str | None = None,
+    ) -> Any:
         """The result; of several workers a list.
 
-        Raises TimeoutError("Result not ready.") after ``timeout`` seconds (None or -1: never),
-        RemoteError as the code did, CompositeError where several workers were called.
+        Parameters
+        ----------
+        timeout: seconds; None or a negative number: as long as it takes.
+        return_exceptions: exceptions are among the results instead of being raised.
+        return_when: ``FIRST_EXCEPTION`` raises as soon as one call failed.
+
+        Raises TimeoutError("Result not ready."), RemoteError as the code did, CompositeError where
+        several workers were called.
         """
-        if not self._waited(timeout):
+        keep = self._return_exceptions if return_exceptions is None else return_exceptions
+        if return_when == FIRST_EXCEPTION and not keep:
+            self._until(lambda: self.done() or any(p.failed for p in self._parts), _limit(timeout))
+            self._raise_errors()
+        if not self.wait(timeout):
             raise errors.ResultNotReady("Result not ready.")
-        return self._values()
+        return self._with_exceptions() if keep else self._values()
 
     def result(self, timeout: float | None = None) -> Any:
         return self.get(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What :meth:`get` would raise; None if all went well."""
-        if not self._waited(timeout):
+        if not self.wait(timeout):
             raise errors.ResultNotReady("Result not ready.")
         try:
             self._values()
@@ -227,30 +90,37 @@ class AsyncResult(Future[Any]):
             return error
         return None
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Until all is done; False if that takes longer."""
-        return self._waited(timeout)
+    def wait(self, timeout: float | None = None, return_when: str | None = None) -> Any:
+        """Until all is done; False if that takes longer.
 
-    def wait_for_send(self, timeout: float | None = None) -> bool:
+        With ``return_when`` (see :func:`concurrent.futures.wait`): two sets of results of single
+        calls, those that are done and those that are not.
+        """
+        if return_when is None:
+            return self._until(self.done, _limit(timeout))
+        return concurrent.futures.wait(self.split(), _limit(timeout), return_when)
+
+    def wait_for_send(self, timeout: float | None = None) -> None:
         """Arguments are free to be changed: they are packed before the call returns."""
-        return True
 
     def wait_for_output(self, timeout: float | None = None) -> bool:
         """What it printed comes before its result."""
-        return self._waited(timeout)
+        return self._until(self.done, _limit(timeout))
 
     def ready(self) -> bool:
         return self.done()
 
     def successful(self) -> bool:
-        """Raises AssertionError as long as it is not ready."""
-        assert self.ready(), "not ready"
+        """Raises RuntimeError, which is a ValueError, as long as it is not ready."""
+        if not self.ready():
+            raise WrongMoment("it is not done, so nobody knows", hint="wait() for it")
         return all(part.error(self._space) is None for part in self._parts)
 
     def abort(self) -> None:
-        """Drop the calls that have not begun."""
-        assert not self.ready(), "Can't abort, I am already done!"
-        self._stop_all(running=False)
+        """Drop the calls that have not begun. Raises RuntimeError when it is done."""
+        if self.ready():
+            raise WrongMoment("Can't abort, I am already done!", hint="get() gives its result")
+        self.drop_waiting()
 
     def cancel(self) -> bool:
         """Drop the calls that wait, interrupt those that run. False when it was done."""
@@ -264,23 +134,6 @@ class AsyncResult(Future[Any]):
             p.request.reply is not None and p.request.reply.dropped for p in self._parts
         )
 
-    def _stop_all(self, *, running: bool) -> None:
-        if self.withdraw is not None:
-            self.withdraw()
-        for part in list(self._parts):
-            self._stop(part, running=running)
-
-    def _stop(self, part: Part, *, running: bool) -> None:
-        request = part.request
-        if self.drop is not None and self.drop([request]):
-            return
-        if request.connection is not None and not request.done:
-            request.connection.stop(request, running)
-
-    def parts_from_end(self) -> Iterator[Part]:
-        """The latest first."""
-        return reversed(self._parts)
-
     @property
     def r(self) -> Any:
         """:meth:`get`."""
@@ -288,13 +141,11 @@ class AsyncResult(Future[Any]):
 
     def get_dict(self, timeout: float | None = None) -> dict[int, Any]:
         """Results by the worker's id. Raises ValueError if one worker has several."""
-        if not self._waited(timeout):
-            raise errors.ResultNotReady("Result not ready.")
-        ids = self.engine_id if isinstance(self.engine_id, list) else [self.engine_id]
+        found = self.get(timeout)
+        ids = [part.engine.id for part in self._parts if part.engine is not None]
         if len(set(ids)) < len(ids):
             raise ValueError("Cannot build dict, more than one job ran on some engines")
-        self._raise_errors()
-        return {id: part.value(self._space) for id, part in zip(ids, self._parts, strict=True)}
+        return dict(zip(ids, [found] if self._single else found, strict=False))
 
     @property
     def result_dict(self) -> dict[int, Any]:
@@ -308,22 +159,19 @@ class AsyncResult(Future[Any]):
         return found[0] if self._single else found
 
     @property
-    def msg_ids(self) -> list[str]:
-        return [str(part.request.id) for part in self._parts]
-
-    @property
     def sent(self) -> bool:
         return True
 
     def __getitem__(self, key: Any) -> Any:
-        """A result by its place, several by a slice, or metadata by their name."""
+        """Metadata by their name; a place in the result, or a slice of it.
+
+        Raises TimeoutError when there is no result yet.
+        """
         if isinstance(key, str):
             found = [part.metadata()[key] for part in self._parts]
             return found[0] if self._single else found
-        self._waited(None)
-        if isinstance(key, slice):
-            return [self._value_of(part) for part in self._parts[key]]
-        return self._value_of(self._parts[key])
+        self._ready_or_raise()
+        return self._values()[key]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -337,15 +185,27 @@ class AsyncResult(Future[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         """Results in their order, each as soon as it is there; see ``ordered``."""
+        self._several_or_raise()
+        return self._each()
+
+    def _each(self) -> Iterator[Any]:
         given: set[int] = set()
-        while len(given) < len(self._parts) or self._more:
+        while True:
+            over = self.done()
+            while ready := self._ready_parts(given):
+                given.update(ready)
+                for index in ready:
+                    yield from self._items_of(self._parts[index])
+            if over:
+                return
             self._until(lambda: self._ready_parts(given) != [] or self.done(), None)
-            for index in self._ready_parts(given):
-                given.add(index)
-                yield from self._items_of(self._parts[index])
+
+    def _several_or_raise(self) -> None:
+        if self._single:
+            raise TypeError("AsyncResults with a single result are not iterable; use get()")
 
     def _items_of(self, part: Part) -> Sequence[Any]:
-        return [self._value_of(part)]
+        return [self._given(part)]
 
     def _ready_parts(self, given: set[int]) -> list[int]:
         """Those that may be given next."""
@@ -355,120 +215,81 @@ class AsyncResult(Future[Any]):
             return [index] if there else []
         return [i for i, p in enumerate(self._parts) if p.request.done and i not in given]
 
-    # -- how far it is, and how long it took
-    @property
-    def progress(self) -> int:
-        """Calls that are done."""
-        return sum(part.request.done for part in self._parts)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since it was submitted, until it was done."""
-        return (self._ended or time.time()) - self._begun
-
-    @property
-    def serial_time(self) -> float:
-        """Seconds that the calls took, added up."""
-        replies = [part.request.reply for part in self._parts]
-        return sum(r.ended_at - r.began_at for r in replies if r is not None)
-
-    @property
-    def wall_time(self) -> float:
-        """Seconds from the first submit to the last reply."""
-        received = max((p.request.received_at for p in self._parts), default=0.0)
-        return max(0.0, received - min((p.request.sent_at for p in self._parts), default=0.0))
-
-    @property
-    def speedup(self) -> float:
-        """How much quicker it was than one worker alone."""
-        return self.serial_time / self.wall_time if self.wall_time else 0.0
-
-    def timedelta(
-        self,
-        start: Any,
-        end: Any,
-        start_key: Callable[..., Any] = min,
-        end_key: Callable[..., Any] = max,
-    ) -> float:
-        """Seconds between two times of the metadata, or two lists of them."""
-        first = start_key(start) if isinstance(start, list) else start
-        last = end_key(end) if isinstance(end, list) else end
-        delta: timedelta = last - first
-        return delta.total_seconds()
-
     # -- what it said
     def display_outputs(self, groupby: str = "type", result_only: bool = False) -> None:
-        """Show what was printed and displayed, worker by worker; waits for the end."""
-        self._waited(None)
-        for part in self._parts:
-            id = None if part.engine is None or self._single else part.engine.id
-            shown.replay(id, part.request.outputs, result_only=result_only)
+        """Show what was printed and displayed, that of each worker; waits for the end.
+
+        groupby: "type" (all stdout, then all stderr, …), "engine", or "order" (the first display
+        of all workers, then the second ones).
+        """
+        if groupby not in shown.GROUPINGS:
+            raise ValueError(f"groupby is one of {', '.join(shown.GROUPINGS)}, not {groupby!r}")
+        self.wait()
+        said = [
+            (None if p.engine is None or self._single else p.engine.id, p.outputs)
+            for p in self._parts
+        ]
+        shown.replay(said, groupby, result_only=result_only)
 
     def wait_interactive(
-        self, interval: float = 0.1, timeout: float | None = None, widget: Any = None
+        self,
+        interval: float = 0.1,
+        timeout: float | None = None,
+        widget: Any = None,
+        return_when: str | None = None,
     ) -> None:
         """Wait with a bar."""
-        bar = shown.WaitBar(self._name, len(self))
-        until = None if timeout is None or timeout < 0 else time.monotonic() + timeout
+        bar = WaitBar(self._name, len(self))
+        limit = _limit(timeout)
+        until = None if limit is None else time.monotonic() + limit
         while not self.ready():
             bar.show(self.progress, self.elapsed)
             left = interval if until is None else min(interval, until - time.monotonic())
-            if left <= 0:
+            if left <= 0 or (return_when == FIRST_EXCEPTION and any(p.failed for p in self._parts)):
                 break
             self._until(self.ready, left)
         bar.show(self.progress, self.elapsed, last=True)
 
     # -- inside
-    def _waited(self, timeout: float | None) -> bool:
-        return self._until(self.done, None if timeout is None or timeout < 0 else timeout)
+    def _ready_or_raise(self) -> None:
+        if not self.ready():
+            raise errors.ResultNotReady("Result not ready.")
 
-    def _until(self, fulfilled: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait, showing what comes. Ctrl-C stops the calls, and raises KeyboardInterrupt."""
-        if fulfilled():
-            self._flush()
-            return True
-        until = None if timeout is None else time.monotonic() + timeout
-        waiter = self._waiter = threading.Event()
-        try:
-            while not fulfilled():
-                left = STEP_S if until is None else min(STEP_S, until - time.monotonic())
-                if left <= 0:
-                    return False
-                waiter.wait(left)
-                waiter.clear()
-                self._flush()
-        except KeyboardInterrupt as error:
-            errors.explain(error, f"{self._name} was asked to stop")
-            self.cancel()
-            raise
-        finally:
-            self._waiter = None
-        return True
+    def _given(self, part: Part) -> Any:
+        """Its value, or its exception where these are not raised."""
+        error = part.error(self._space)
+        if error is None:
+            return part.value(self._space)
+        if self._return_exceptions:
+            return error
+        raise self._raised([error])
 
-    def _flush(self) -> None:
-        if self._live is not None and threading.current_thread() is threading.main_thread():
-            self._live.flush()
-
-    def _value_of(self, part: Part) -> Any:
-        return part.value(self._space)
+    def _raised(self, found: list[Exception]) -> Exception:
+        if self._single:
+            return found[0].with_traceback(None)
+        return errors.CompositeError(f"one or more exceptions raised in: {self._name}", found)
 
     def _raise_errors(self) -> None:
-        found = [error for p in self._parts if (error := p.error(self._space)) is not None]
-        if not found:
-            return
-        if self._single:
-            raise found[0].with_traceback(None)
-        raise errors.CompositeError(
-            f"one or more exceptions raised in: {self._name}",
-            [e if isinstance(e, Exception) else errors.JobCancelled(str(e)) for e in found],
-        )
+        done = [part for part in self._parts if part.request.done]
+        found = [error for part in done if (error := part.error(self._space)) is not None]
+        if found:
+            raise self._raised(found)
 
     def _values(self) -> Any:
+        if self._return_exceptions:
+            return self._with_exceptions()
         self._raise_errors()
-        if self._single:
-            return self._parts[0].value(self._space)
         found = [part.value(self._space) for part in self._parts]
+        return self._joined(found)
+
+    def _joined(self, found: list[Any]) -> Any:
+        if self._single:
+            return found[0]
         return found if self._join is None else self._join(found)
+
+    def _with_exceptions(self) -> Any:
+        found = [part.error(self._space) or part.value(self._space) for part in self._parts]
+        return self._joined(found)
 
     # -- asyncio. Whoever waits in a task that is cancelled stops the calls
     def __await__(self) -> Generator[Any, None, Any]:
@@ -483,9 +304,10 @@ class AsyncResult(Future[Any]):
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """Results as iteration gives them."""
-        return self._given_async()
+        self._several_or_raise()
+        return self._each_async()
 
-    async def _given_async(self) -> AsyncIterator[Any]:
+    async def _each_async(self) -> AsyncIterator[Any]:
         given: set[int] = set()
         async with self._watched() as news:
             while True:
@@ -522,27 +344,31 @@ class AsyncResult(Future[Any]):
             self._watchers.remove(tell)
 
 
+AsyncResult._kind = AsyncResult
+
+
 class AsyncMapResult(AsyncResult):
     """Of a map: one flat list, in the order of the items; iterates over items."""
 
     _total = 0  # items, when not all parts are made yet
 
     def _items_of(self, part: Part) -> Sequence[Any]:
-        items: Sequence[Any] = self._value_of(part)
-        return items
+        found = self._given(part)
+        return found if isinstance(found, list) else [found]
 
     def __len__(self) -> int:
         return self._total or sum(part.size for part in self._parts)
 
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, str):
-            return super().__getitem__(key)
-        self._waited(None)
-        return self.get()[key]
+    def _with_exceptions(self) -> Any:
+        found: list[Any] = []
+        for part in self._parts:
+            value = part.error(self._space) or part.value(self._space)
+            found += value if isinstance(value, list) else [value]
+        return found
 
-    @property
-    def progress(self) -> int:
-        return sum(part.size for part in self._parts if part.request.done)
+
+def _limit(timeout: float | None) -> float | None:
+    return None if timeout is None or timeout < 0 else timeout
 
 
 def _harmless(get: Callable[[], Any]) -> Any:

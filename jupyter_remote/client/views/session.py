@@ -75,7 +75,7 @@ class Session(DirectView):
         try:
             found: tuple[str, list[str]] = asked.get(timeout)
         except ResultNotReady:
-            asked.abort()
+            asked.drop_waiting()
             raise
         return found
 

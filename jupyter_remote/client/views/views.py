@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote import errors
+from jupyter_remote.client.views import shown
 from jupyter_remote.client.views.balanced import LoadBalancedView
 from jupyter_remote.client.views.engine import Engine, Space
 from jupyter_remote.client.views.group import (
@@ -39,14 +40,15 @@ class Views:
         self._default: Group | None = None
         self._sessions: dict[str, Session] = {}
         self.lock = threading.RLock()
+        shown.show_composites()
         self._pid = os.getpid()
         self._end = weakref.finalize(self, _close, self._groups, self.space, self._pid)
 
-    def default(self, client: Client) -> Group:
-        """The workers of ``client[...]``: one for each core."""
+    def default(self, client: Any, n: int | None = None) -> Group:
+        """The workers of ``client[...]``: ``n`` if they are to be started, or one for each core."""
         with self.lock:
             if self._default is None or not self._default.ids:
-                self._default = self.start(client, os.cpu_count() or 1, None, IDLE_S)
+                self._default = self.start(client, n or os.cpu_count() or 1, None, IDLE_S)
             return self._default
 
     def start(
@@ -61,12 +63,12 @@ class Views:
         if group in self._groups:
             self._groups.remove(group)
 
-    def direct(self, group: Group, targets: Any = None) -> DirectView:
+    def direct(self, group: Group, targets: Any = None, **flags: Any) -> DirectView:
         every = [engine.id for engine in group.engines]
-        return DirectView(group, every if targets is None else targets)
+        return DirectView(group, every if targets is None else targets, **flags)
 
-    def balanced(self, group: Group, targets: Any = None) -> LoadBalancedView:
-        return LoadBalancedView(group, targets)
+    def balanced(self, group: Group, targets: Any = None, **flags: Any) -> LoadBalancedView:
+        return LoadBalancedView(group, targets, **flags)
 
     def session(
         self, client: Client, name: str, idle_timeout_s: float | None, revive: bool
