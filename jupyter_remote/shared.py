@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections import OrderedDict
-from collections.abc import Mapping
+import threading
+import weakref
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,17 @@ PREFIX = "jupyter-remote"
 
 
 class Folder:
-    """Made and kept by one process. ``path`` is empty where there is no such thing."""
+    """Made and kept by one process. ``path`` is empty where there is no such thing.
+
+    What is used least goes when there is no room; what is pinned stays.
+    """
 
     def __init__(self, memory: Path = MEMORY) -> None:
         self.path = ""
         self._held: OrderedDict[str, int] = OrderedDict()  # digest → bytes, least used first
+        self._pins: Counter[str] = Counter()
+        self._let_go: deque[str] = deque()  # pins that are over: whoever collects garbage says so
+        self._lock = threading.RLock()
         self._pid = os.getpid()
         if not os.access(memory, os.W_OK | os.X_OK):
             return
@@ -36,41 +44,61 @@ class Folder:
     @property
     def held(self) -> dict[str, int]:
         """What is there: digests, with their bytes."""
-        return dict(self._held)
+        with self._lock:
+            return dict(self._held)
 
     def has(self, digest: str) -> bool:
-        if digest in self._held:
-            self._held.move_to_end(digest)
-            return True
-        return False
+        with self._lock:
+            if digest in self._held:
+                self._held.move_to_end(digest)
+                return True
+            return False
+
+    def pin(self, digests: Iterable[str], holder: object) -> None:
+        """They stay for as long as ``holder`` lives."""
+        with self._lock:
+            found = [digest for digest in digests if digest in self._held]
+            self._pins.update(found)
+        if found:
+            weakref.finalize(holder, self._let_go.extend, found).atexit = False
 
     def put(self, contents: Mapping[str, Any]) -> set[str]:
         """Write buffers, by their digests; which of them are there now. Others found no room."""
         there = set()
         for digest, buffer in contents.items():
             view = mapping.flat(buffer)
-            if self.has(digest) or (
-                self._make_room(view.nbytes) and write(self.path, digest, view)
-            ):
-                self._held[digest] = view.nbytes
-                there.add(digest)
+            with self._lock:
+                here = self.has(digest) or (
+                    self._make_room(view.nbytes) and write(self.path, digest, view)
+                )
+                if here:
+                    self._held[digest] = view.nbytes
+                    there.add(digest)
         return there
 
-    def adopt(self, digest: str, size_bytes: int) -> None:
-        """Another process put it there."""
-        self._held[digest] = size_bytes
-        self._make_room(0)
+    def adopt(self, sizes: Mapping[str, int], holder: object) -> None:
+        """Another process put these there, for ``holder``: digests, with their bytes."""
+        with self._lock:
+            if not self.path:
+                return
+            self._held.update({d: n for d, n in sizes.items() if Path(self.path, d).exists()})
+            self.pin(sizes, holder)
+            self._make_room(0)
 
     def _make_room(self, size_bytes: int) -> bool:
         if not self.path:
             return False
+        while self._let_go:
+            self._pins[self._let_go.popleft()] -= 1
+        self._pins = +self._pins
         found = os.statvfs(self.path)
         held = sum(self._held.values())
         limit = (found.f_bavail * found.f_frsize + held) // SHARE
-        while self._held and held + size_bytes > limit:
-            digest, gone = self._held.popitem(last=False)
+        for digest in [d for d in self._held if d not in self._pins]:
+            if held + size_bytes <= limit:
+                break
             Path(self.path, digest).unlink(missing_ok=True)
-            held -= gone
+            held -= self._held.pop(digest)
         return held + size_bytes <= limit
 
     def close(self) -> None:

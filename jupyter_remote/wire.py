@@ -85,7 +85,7 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     chunks: list[tuple[str, int]] = []  # (digest, size) of content-defined chunks, in order
 
 
-class Parcel(msgspec.Struct, frozen=True, omit_defaults=True):
+class Parcel(msgspec.Struct, frozen=True, omit_defaults=True, weakref=True):
     """A value on its way: segment 0 is the pickle, the others its out-of-band buffers."""
 
     segments: list[Segment]

@@ -93,10 +93,13 @@ class Space:
 
     def send_beside(self, parcel: Parcel, contents: dict[str, memoryview]) -> None:
         """See to it that the workers can have what is not inside of the parcel."""
-        new = [s for s in segments_beside(parcel) if not self._is_there(s.digest)]
+        beside = segments_beside(parcel)
         with self._sharing:
+            self.shared.pin([s.digest for s in beside], parcel)
+            new = [s for s in beside if not self._is_there(s.digest)]
             if new and self._shares:
                 there = self.shared.put({s.digest: contents[s.digest] for s in new})
+                self.shared.pin(there, parcel)
                 new = [s for s in new if s.digest not in there]
         self._send(new, contents)
 
@@ -142,6 +145,10 @@ class Space:
         blobs = self.context.link.info.blobs
         return bool(blobs) and blob_path(blobs, digest).exists()
 
+    def arrived(self, value: Parcel) -> None:
+        """A result whose bytes a kernel may have put into this client's folder."""
+        self.shared.adopt({s.digest: s.size_bytes for s in segments_beside(value)}, value)
+
     def value_of(self, request: Request) -> Any:
         """What a call gave back. Raises what it raised, EngineError, TaskAborted."""
         reply = request.reply
@@ -163,9 +170,7 @@ class Space:
 
     def _fetch(self, segment: Segment) -> Any:
         if (path := shared.find(self.shared.path, segment.digest)) is not None:
-            view = map_blob(path, segment.digest, segment.size_bytes)
-            self.shared.adopt(segment.digest, segment.size_bytes)
-            return view
+            return map_blob(path, segment.digest, segment.size_bytes)
         return transfer.fetch(self.context.link, segment)
 
 
@@ -256,7 +261,9 @@ class Engine:
         if view.address:
             hi = space.greeting(view.key, here=True)
             with contextlib.suppress(OSError, EOFError):  # or the kernel runs on another computer
-                return space.exchange.connect(here(view.address), hi, self._lost)
+                connection = space.exchange.connect(here(view.address), hi, self._lost)
+                connection.on_value = space.arrived
+                return connection
         lines: list[Line] = []
 
         def dial() -> socket.socket:
@@ -294,6 +301,7 @@ class Engine:
 
         Raises EngineError.
         """
+        request.inputs = inputs
         connection, belongings = self.connection, self._space.belongings
         files, sources = _new(belongings.files, connection), _new(belongings.sources, connection)
         code: Parcel | None = None

@@ -20,6 +20,7 @@ import msgspec
 
 from jupyter_remote import calls, errors
 from jupyter_remote.pickling.versions import MAGIC, PYTHON
+from jupyter_remote.wire import Parcel
 
 RECEIVE_BYTES = 1 << 20
 CONNECT_S = 10.0
@@ -34,8 +35,8 @@ class Request:
     """One call of one session."""
 
     __slots__ = (
-        "connection", "done", "error", "id", "on_done", "on_output", "outputs", "received_at",
-        "reply", "sent_at", "tag",
+        "connection", "done", "error", "id", "inputs", "on_done", "on_output", "outputs",
+        "received_at", "reply", "sent_at", "tag",
     )  # fmt: skip
 
     def __init__(self, on_done: Callable[[Request], None], tag: Any = None) -> None:
@@ -48,6 +49,7 @@ class Request:
         self.done = False
         self.tag = tag
         self.connection: Connection | None = None
+        self.inputs: Parcel | None = None  # kept until it is done: bytes of it may be in memory
         self.sent_at = 0.0
         self.received_at = 0.0
 
@@ -67,6 +69,7 @@ class Request:
             return
         self.received_at = time.time()
         self.reply, self.error, self.done = reply, error, True
+        self.inputs = None
         self.on_done(self)
 
 
@@ -90,6 +93,7 @@ class Connection:
         self.lost = False
         self.busy: calls.Busy | None = None
         self.on_busy: OnBusy | None = None
+        self.on_value: Callable[[Parcel], None] | None = None  # has bytes beside it
         self.known: dict[int | str, bool] = {}  # functions by number, modules, cells: it has them
         self.sending = threading.RLock()
         self._control = control
@@ -169,6 +173,8 @@ class Connection:
     def _take(self, message: calls.FromSession) -> None:
         if isinstance(message, calls.Reply):
             self._current = self.busy = None
+            if message.value is not None and self.on_value is not None:
+                self.on_value(message.value)
             request = self.pending.pop(message.id, None)
             if request is not None:
                 request.finish(message)
