@@ -90,8 +90,6 @@ class View(Ours):
     def start(self) -> None:
         super().start()
         self.view = self.client.load_balanced_view()
-        while len(self.client.ids) < 2:  # one for each core, and two at least
-            time.sleep(0.01)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         return self.view.apply_async(function, *args)
@@ -100,11 +98,16 @@ class View(Ours):
         return list(self.view.map_sync(function, list(xs)))
 
     def live(self, function: Callable[..., Any], args: tuple[Any, ...], sink: Any) -> None:
-        with redirected(sink):
-            handle = self.view.apply_async(function, *args)
-            handle.on_text(sink.write)
-            handle.get()
-            sink.settle()
+        handle, seen = self.view.apply_async(function, *args), 0
+        end = time.monotonic() + 120
+        while not sink.complete() and time.monotonic() < end:
+            text = handle.stdout
+            cut = text.rfind("\n") + 1
+            if cut > seen:
+                sink.write(text[seen:cut])
+                seen = cut
+            time.sleep(0.0005)
+        handle.get()
 
 
 class Ray(Adapter):
