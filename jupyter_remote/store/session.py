@@ -7,6 +7,7 @@ of 70 µs through an engine, which is what keeps a transition of six statements 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy.sql import ClauseElement
 from jupyter_remote.errors import StorageFull
 
 BUSY_TIMEOUT_S = 10.0
+AGAIN_S = 0.01
 
 _DIALECT = sqlite_dialect(paramstyle="named")
 _texts: dict[ClauseElement, str] = {}
@@ -67,12 +69,26 @@ def connect(path: str | Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         if read_only:
             connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait by itself for others that open or close the file just now."""
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = (error.sqlite_errorname or "").startswith("SQLITE_BUSY")
+            if not busy or time.monotonic() > until:
+                raise
+            time.sleep(AGAIN_S)
 
 
 class Session:
