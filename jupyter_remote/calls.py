@@ -8,6 +8,8 @@ what a call prints and displays comes on the same connection, before its :class:
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
 from typing import Any
 
@@ -141,6 +143,17 @@ FromSession = Noted | Welcome | Reply | Began | Text | Shown | Moved | Busy
 def where(address: str) -> str:
     """What a Unix socket is told to bind or connect to."""
     return "\0" + address[1:] if address.startswith(ABSTRACT) else address
+
+
+_CREDENTIALS = struct.Struct("3i")
+
+
+def is_of_this_user(sock: socket.socket) -> bool:
+    """Is the other side of a Unix socket a process of the same user? Where the system tells."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(data)[1] == os.getuid())
 
 
 _encoder = msgspec.msgpack.Encoder()

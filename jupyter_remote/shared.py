@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import weakref
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_remote import mapping
+
+if sys.platform != "win32":
+    import fcntl
 
 MEMORY = Path("/dev/shm")  # Linux; elsewhere there is no such folder
 SHARE = 4  # of what is free there one folder takes this part
@@ -36,10 +40,13 @@ class Folder:
         self._let_go: deque[str] = deque()  # pins that are over: whoever collects garbage says so
         self._lock = threading.RLock()
         self._pid = os.getpid()
+        self._claim = -1  # says to others that the folder is used
         if not os.access(memory, os.W_OK | os.X_OK):
             return
         _sweep(memory)
         self.path = tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getuid()}-{os.getpid()}-", dir=memory)
+        self._claim = os.open(self.path, os.O_RDONLY)
+        fcntl.flock(self._claim, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     @property
     def held(self) -> dict[str, int]:
@@ -49,10 +56,13 @@ class Folder:
 
     def has(self, digest: str) -> bool:
         with self._lock:
-            if digest in self._held:
-                self._held.move_to_end(digest)
-                return True
-            return False
+            if digest not in self._held:
+                return False
+            if not os.access(Path(self.path, digest), os.R_OK):  # somebody cleans up in there
+                del self._held[digest]
+                return False
+            self._held.move_to_end(digest)
+            return True
 
     def pin(self, digests: Iterable[str], holder: object) -> None:
         """They stay for as long as ``holder`` lives."""
@@ -62,8 +72,9 @@ class Folder:
         if found:
             weakref.finalize(holder, self._let_go.extend, found).atexit = False
 
-    def put(self, contents: Mapping[str, Any]) -> set[str]:
-        """Write buffers, by their digests; which of them are there now. Others found no room."""
+    def put(self, contents: Mapping[str, Any], holder: object) -> set[str]:
+        """Write buffers, by their digests, and pin them; which of them are there now. Others found
+        no room."""
         there = set()
         for digest, buffer in contents.items():
             view = mapping.flat(buffer)
@@ -73,6 +84,7 @@ class Folder:
                 )
                 if here:
                     self._held[digest] = view.nbytes
+                    self.pin([digest], holder)
                     there.add(digest)
         return there
 
@@ -91,7 +103,12 @@ class Folder:
         while self._let_go:
             self._pins[self._let_go.popleft()] -= 1
         self._pins = +self._pins
-        found = os.statvfs(self.path)
+        try:
+            found = os.statvfs(self.path)
+        except OSError:  # it was removed, as at the end of a login: values travel as blobs
+            self._held.clear()
+            self.path = ""
+            return False
         held = sum(self._held.values())
         limit = (found.f_bavail * found.f_frsize + held) // SHARE
         for digest in [d for d in self._held if d not in self._pins]:
@@ -105,7 +122,9 @@ class Folder:
         """Whatever is mapped from there stays mapped."""
         if self.path and os.getpid() == self._pid:
             shutil.rmtree(self.path, ignore_errors=True)
-        self.path = ""
+        if self._claim >= 0:
+            os.close(self._claim)
+        self.path, self._claim = "", -1
         self._held.clear()
 
 
@@ -137,8 +156,23 @@ def _sweep(memory: Path) -> None:
     """Folders of processes that are gone."""
     for folder in memory.glob(f"{PREFIX}-{os.getuid()}-*"):
         pid = folder.name.split("-")[3]
-        if pid.isdigit() and not _alive(int(pid)):
+        if pid.isdigit() and not _alive(int(pid)) and not _is_claimed(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_claimed(folder: Path) -> bool:
+    """A process of another container has another number here."""
+    try:
+        claim = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(claim)
+    return False
 
 
 def _alive(pid: int) -> bool:

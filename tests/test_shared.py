@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,9 +37,9 @@ def piece(number: int) -> tuple[str, bytes]:
     return digest_of(content), content
 
 
-def put(folder: shared.Folder, number: int) -> bool:
-    digest, content = piece(number)
-    return folder.put({digest: content}) == {digest}
+def put(folder: shared.Folder, *numbers: int, holder: object = None) -> bool:
+    contents = dict(map(piece, numbers))
+    return folder.put(contents, holder or Holder()) == contents.keys()
 
 
 def is_there(folder: shared.Folder, number: int) -> bool:
@@ -87,6 +88,31 @@ def test_folders_of_processes_that_are_gone_are_swept(tmp_path):
     assert not any(
         p.name.startswith(f"jupyter-remote-{os.getuid()}-{os.getpid()}") for p in tmp_path.iterdir()
     )
+
+
+def test_what_is_put_together_stays_together(folder):
+    assert all(put(folder, n) for n in range(4))
+    holder = Holder()
+    assert put(folder, 4, 5, 6, holder=holder)
+    assert all(is_there(folder, n) for n in (4, 5, 6))
+    assert not put(folder, *range(10, 15), holder=Holder())
+
+
+def test_a_folder_that_was_removed_is_given_up(folder):
+    assert put(folder, 1)
+    shutil.rmtree(folder.path)
+    assert not folder.has(piece(1)[0])
+    assert not put(folder, 2)
+    assert folder.path == ""
+
+
+def test_a_folder_that_a_process_of_another_container_uses_is_not_swept(tmp_path):
+    used = shared.Folder(tmp_path)
+    foreign = tmp_path / f"jupyter-remote-{os.getuid()}-{2**22 - 1}-x"
+    Path(used.path).rename(foreign)
+    shared.Folder(tmp_path).close()
+    assert foreign.exists()
+    used.close()
 
 
 def test_without_such_a_folder_nothing_is_put(tmp_path):

@@ -66,7 +66,8 @@ def capture(context: Context, session: Session, source: str, options: RunOptions
         folder=os.getcwd(),
     )
     if options.inputs is None:
-        context.shipped.note(session.job.id, {n: shell.user_ns[n] for n in inputs})
+        functions = {n: v for n in inputs if callable(v := shell.user_ns[n])}
+        context.shipped.note(session.job.id, functions)
     return replace(captured, outputs=options.outputs or [])
 
 

@@ -153,8 +153,9 @@ def _worker_for(
     """The fitting worker with the most free slots; for a cell of a session, the session's."""
     if waiting.session:
         session = board.active.get(waiting.session)
-        there = session is not None and session.started and session.worker in board.agents
-        return session.worker if session is not None and there else None
+        if session is None or session.owner != waiting.owner or not session.started:
+            return None
+        return session.worker if session.worker in board.agents else None
     agents = [a for a in board.agents.values() if a.id in free or _has_room(a, waiting)]
     fitting = [
         a.id

@@ -217,6 +217,8 @@ def requests_of(batch: wire.BatchRequest) -> list[wire.SubmitRequest]:
     if len(batch.ids) > BATCH_JOBS:
         raise errors.TooLarge(f"A batch has at most {BATCH_JOBS} jobs.")
     template = batch.template
+    if template.spec.session:
+        raise errors.InvalidRequest("Jobs of a batch run in no session, and are none.")
     each = sum(len(s.data) for s in parcels_of(template.spec) if s.data is not None)
     if each * len(batch.ids) > BATCH_BYTES:
         raise errors.TooLarge(

@@ -29,7 +29,6 @@ LOOK_S = 2.0  # whether something runs that others wait for
 NO_ROOM_S = 0.1  # when there are no descriptors left for another connection
 # Tells the main thread that a call is to stop. Not SIGINT: that of the agent is for whatever runs.
 STOP = signal.SIGRTMAX - 1 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
-_CREDENTIALS = struct.Struct("3i")
 
 
 class Greeting:
@@ -128,7 +127,7 @@ class Reception(threading.Thread):
         except OSError:  # among them that there are too many open files
             time.sleep(NO_ROOM_S)
             return
-        if not _is_us(sock):
+        if not calls.is_of_this_user(sock):
             sock.close()
             return
         greeting = self._greetings[sock] = Greeting(sock)
@@ -222,14 +221,6 @@ def _listen(address: str) -> socket.socket:
     listener.bind(calls.where(address))
     listener.listen(64)
     return listener
-
-
-def _is_us(sock: socket.socket) -> bool:
-    """Is the other side a process of the same user? Where the system tells."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(data)[1] == os.getuid())
 
 
 def _set_timeout(sock: socket.socket, timeout_s: float) -> None:

@@ -66,6 +66,8 @@ async def _connected(address: str) -> socket.socket:
         sock.setblocking(False)
         async with asyncio.timeout(CONNECT_S):
             await asyncio.get_running_loop().sock_connect(sock, calls.where(address))
+        if not calls.is_of_this_user(sock):  # the kernel is gone, and another took its name
+            raise ConnectionRefusedError("somebody else listens there")
     except BaseException:
         sock.close()
         raise

@@ -245,9 +245,9 @@ class Session:
         until = time.monotonic() + GATHER_S
         while caller.waiting:
             self._serve(caller, caller.waiting.popleft())
-            if time.monotonic() > until:
+            caller.flush()  # the next call may take long, or end the process
+            if caller.stuck or time.monotonic() > until:
                 break
-        caller.flush()
         if caller.stuck:
             fd = caller.sock.fileno()
             self._stuck[fd] = caller

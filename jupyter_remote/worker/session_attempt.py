@@ -60,6 +60,10 @@ class SessionAttempt(Attempt):
         """Where its kernel takes calls; empty: it does not, yet."""
         return "" if self._listening is None else self._listening.address
 
+    @property
+    def owner(self) -> str:
+        return self._assign.owner
+
     def enter(self, cell: Attempt, key: tuple[str, int], name: str) -> None:
         """What the kernel says in turns with this key is the cell's."""
         self._inside[key] = cell
@@ -151,7 +155,7 @@ class CellAttempt(Attempt):
 
     async def _from_start_to_end(self) -> None:
         session = self._means.sessions.get(self._assign.spec.session)
-        if session is None:
+        if session is None or session.owner != self._assign.owner:
             await self._deliver(verdict.unprepared("its session is not there any more"))
             return
         if session.turn.locked():

@@ -339,3 +339,8 @@ def test_a_worker_that_drains_gets_no_session() -> None:
     made = board(session("s"))
     made.agents[WorkerId("w")].draining = True
     assert assigned(made) == []
+
+
+def test_a_cell_runs_in_no_session_of_another_owner() -> None:
+    made = board(session("s", JobState.RUNNING), job("c", session="s", owner=OwnerId("mallory")))
+    assert assigned(made) == []

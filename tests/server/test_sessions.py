@@ -254,3 +254,14 @@ def test_a_session_is_forgotten_as_other_jobs_are_but_not_while_it_runs(
     assert listed(forgetful, "lab") == []
     begin(forgetful)
     worker.close()
+
+
+def test_jobs_of_a_batch_run_in_no_session(server: Running, worker: Worker) -> None:
+    lab = started(server, worker)
+    for kind, session in (("cell", lab.job), ("session", "other")):
+        template = request(spec=wire.JobSpec(kind=kind, code="1", session=session))  # type: ignore[arg-type]
+        batch = wire.BatchRequest(
+            id="b", template=template, ids=[request().id], inputs=[wire.Parcel([])]
+        )
+        with pytest.raises(errors.InvalidRequest, match="no session"):
+            server.http.call("POST", "/v1/batches", batch, wire.BatchSubmitted)

@@ -340,3 +340,22 @@ def test_what_has_run_is_counted_by_worker(view, one):
     assert one.queue_status() == {"queue": 0, "completed": before + 1, "tasks": 0}
     assert view.queue_status(verbose=True)[0]["queue"] == []
     assert view.client.queue_status()["unassigned"] == 0
+
+
+def test_a_result_does_not_wait_for_the_call_behind_it(one, tmp_path):
+    gate = tmp_path / "gate"
+
+    def wait_for(path):
+        import os
+        import time
+
+        while not os.path.exists(path):
+            time.sleep(0.01)
+
+    first = one.apply_async(wait_for, str(tmp_path / "first"))
+    quick, last = one.apply_async(abs, -1), one.apply_async(wait_for, str(gate))
+    (tmp_path / "first").touch()
+    assert quick.get(30) == 1
+    gate.touch()
+    first.get(30)
+    last.get(30)

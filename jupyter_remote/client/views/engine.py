@@ -98,8 +98,7 @@ class Space:
             self.shared.pin([s.digest for s in beside], parcel)
             new = [s for s in beside if not self._is_there(s.digest)]
             if new and self._shares:
-                there = self.shared.put({s.digest: contents[s.digest] for s in new})
-                self.shared.pin(there, parcel)
+                there = self.shared.put({s.digest: contents[s.digest] for s in new}, parcel)
                 new = [s for s in new if s.digest not in there]
         self._send(new, contents)
 

@@ -337,6 +337,8 @@ def here(address: str) -> Dial:
         try:
             sock.settimeout(CONNECT_S)
             sock.connect(calls.where(address))
+            if not calls.is_of_this_user(sock):  # the kernel is gone, and another took its name
+                raise ConnectionRefusedError("somebody else listens there")
         except BaseException:
             sock.close()
             raise
