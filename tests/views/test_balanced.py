@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import jupyter_remote as jr
-from tests.views.gates import Gate, held
+from tests.views.gates import LIMIT_S, Gate, held
 
 
 @pytest.fixture
@@ -92,6 +93,17 @@ def test_a_parallel_function_is_called_with_chunks(balanced):
     np.testing.assert_array_equal(
         balanced.parallel(block=True)(np.negative)(np.arange(3)), [0, -1, -2]
     )
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_an_item_that_cannot_be_sent_fails_alone_wherever_it_stands(balanced, at):
+    items: list[object] = [-1, -2]
+    items.insert(at, threading.Lock())
+    result = balanced.map_async(_pid, items, chunksize=1, return_exceptions=True)
+    assert result.wait(LIMIT_S)
+    assert [isinstance(found, jr.JupyterRemoteError) for found in result.get()] == [
+        n == at for n in range(3)
+    ]
 
 
 # --- imap -------------------------------------------------------------------------------------

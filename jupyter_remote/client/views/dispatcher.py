@@ -156,7 +156,9 @@ class MapWork:
         try:
             packed = self._group.space.packed_arguments((list(chunk),), {})
         except Exception as error:
-            self._result.add(Part(request, engine, len(chunk), name=self._name))
+            self._result.add(Part(request, None, len(chunk), name=self._name))
+            if not self.left():
+                self._result.no_more()
             request.finish(None, error)
             return None
         self._messages[request.id] = packed
