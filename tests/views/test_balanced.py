@@ -148,6 +148,17 @@ def test_imap_raises_or_gives_exceptions(balanced):
     assert isinstance(found[1], jr.RemoteError)
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_imap_goes_on_after_an_exception(balanced, ordered):
+    found = balanced.imap(lambda x: 1 / x, [1, 0, 2, 4], max_outstanding=1, ordered=ordered)
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    assert [next(found), next(found)] == [0.5, 0.25]
+    with pytest.raises(StopIteration):
+        next(found)
+
+
 # --- flags ------------------------------------------------------------------------------------
 def test_flags_are_checked(client):
     view = client.load_balanced_view(retries=2, block=True)
