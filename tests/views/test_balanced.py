@@ -95,15 +95,46 @@ def test_a_parallel_function_is_called_with_chunks(balanced):
     )
 
 
+def test_items_of_a_map_are_free_to_be_changed(balanced, gate):
+    array, numbers = np.zeros(1), [0]
+
+    def opened(array: np.ndarray, numbers: list[int], path: str) -> tuple[float, int]:
+        held(path)
+        return float(array[0]), numbers[0]
+
+    results = [
+        balanced.map_async(opened, [array] * 6, [numbers] * 6, [gate.path] * 6, **options)
+        for options in ({}, {"chunksize": 2}, {"return_exceptions": True})
+    ]
+    array[0] = numbers[0] = 1
+    gate.open()
+    assert [result.get(LIMIT_S) for result in results] == [[(0.0, 0)] * 6] * 3
+
+
+def test_parts_of_arrays_are_free_to_be_changed(balanced, gate):
+    array = np.zeros(6)
+
+    @balanced.parallel(block=False)
+    def opened(part):
+        return held(path) and part
+
+    path = gate.path
+    result = opened(array)
+    array[:] = 1
+    gate.open()
+    np.testing.assert_array_equal(result.get(LIMIT_S), np.zeros(6))
+
+
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_an_item_that_cannot_be_sent_fails_alone_wherever_it_stands(balanced, at):
     items: list[object] = [-1, -2]
     items.insert(at, threading.Lock())
     result = balanced.map_async(_pid, items, chunksize=1, return_exceptions=True)
     assert result.wait(LIMIT_S)
-    assert [isinstance(found, jr.JupyterRemoteError) for found in result.get()] == [
-        n == at for n in range(3)
-    ]
+    waited_for = balanced.map_sync(_pid, items, chunksize=1, return_exceptions=True)
+    for found in (result.get(), waited_for):
+        failed = [isinstance(value, jr.JupyterRemoteError) for value in found]
+        assert failed == [n == at for n in range(3)]
 
 
 # --- imap -------------------------------------------------------------------------------------

@@ -165,7 +165,8 @@ class LoadBalancedView(View):
             raise errors.UsageError(f"chunksize is at least 1, not {chunksize}")
         chunk = chunksize or (1 if return_exceptions else None)
         items = list(zip(*sequences, strict=False))
-        result = self._map_items(f, items, chunk, partition.flat, return_exceptions)
+        waits = self.block if block is None else block
+        result = self._map_items(f, items, chunk, partition.flat, return_exceptions, waits)
         result.ordered = ordered
         return self._finish(result, block, many=False)
 
@@ -176,7 +177,9 @@ class LoadBalancedView(View):
         chunk: int | None,
         join: Join,
         return_exceptions: bool,
+        waits: bool = False,
     ) -> AsyncMapResult:
+        """``waits``: whoever calls changes nothing meanwhile."""
         result = AsyncMapResult(
             self._space,
             [],
@@ -191,6 +194,8 @@ class LoadBalancedView(View):
             dispatcher = self._group.dispatcher
             allowed = self._allowed(None)
             work = MapWork(self._group, f, items, result, chunk, dispatcher, allowed)
+            if not waits and not partition.are_plain(items):
+                work.pack()
             result.withdraw = functools.partial(dispatcher.withdraw, work)
             dispatcher.add(work)
         return result
