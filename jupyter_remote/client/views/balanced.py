@@ -72,6 +72,7 @@ class LoadBalancedView(View):
         name: str = "",
     ) -> Any:
         space = self._space
+        space.exchange.check()
         shipped = space.functions.shipped(function)
         plain, inputs = space.packed_arguments(tuple(args), dict(kwargs or {}))
         pace = self._paces.setdefault(shipped.number, Pace())
@@ -180,6 +181,7 @@ class LoadBalancedView(View):
         waits: bool = False,
     ) -> AsyncMapResult:
         """``waits``: whoever calls changes nothing meanwhile."""
+        self._space.exchange.check()
         result = AsyncMapResult(
             self._space,
             [],

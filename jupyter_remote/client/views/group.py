@@ -48,8 +48,9 @@ class Group:
     def choose(self, targets: Any) -> list[Engine]:
         """The workers that ``targets`` (a number, a list, a slice, "all", None) means.
 
-        Raises NoSuchEngine, which is an IndexError.
+        Raises NoSuchEngine, which is an IndexError, UsageError in a forked process.
         """
+        self.space.exchange.check()
         if targets is None or targets == "all":
             return list(self.engines)
         if isinstance(targets, slice):
