@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
+import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from jupyter_remote.client.views import shown
 from jupyter_remote.client.views.balanced import LoadBalancedView
 from jupyter_remote.client.views.engine import Engine, Space
 from jupyter_remote.client.views.group import (
+    ENDED_WELL,
     IDLE_S,
     Group,
     session_job,
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.views.executor import SessionExecutor
 
-
-_NAME = re.compile(r"[A-Za-z_][\w.-]{0,99}")
+ENDS_S = 10.0  # a worker that is gone is known to be so here
 
 
 class Views:
@@ -47,8 +47,13 @@ class Views:
     def default(self, client: Any, n: int | None = None) -> Group:
         """The workers of ``client[...]``: ``n`` if they are to be started, or one for each core."""
         with self.lock:
-            if self._default is None or not self._default.ids:
-                self._default = self.start(client, n or os.cpu_count() or 1, None, IDLE_S)
+            ended = self._default
+            if ended is not None and ended.ids:
+                return ended
+            if ended is not None:
+                _warn_ended(ended)
+                self.forget(ended)
+            self._default = self.start(client, n or os.cpu_count() or 1, None, IDLE_S)
             return self._default
 
     def start(
@@ -59,7 +64,7 @@ class Views:
         return group
 
     def forget(self, group: Group) -> None:
-        """Its workers were stopped."""
+        """Its workers ended."""
         if group in self._groups:
             self._groups.remove(group)
 
@@ -107,6 +112,16 @@ def about_here() -> str:
     """Who calls, for others who wait for the same session."""
     name = os.environ.get("JPY_SESSION_NAME") or os.environ.get("JUPYTER_REMOTE_NOTEBOOK") or ""
     return os.path.basename(name) or f"process {os.getpid()}"
+
+
+def _warn_ended(group: Group) -> None:
+    """Unless somebody stopped them."""
+    jobs = [engine.job.view for engine in group.engines if engine.job.wait(ENDS_S)]
+    hows = [job.detail or job.reason or job.status for job in jobs if job.status not in ENDED_WELL]
+    if hows:
+        why = "; ".join(dict.fromkeys(hows)).replace("_", " ")
+        told = f"the workers of this client ended, and what they held is lost: {why}"
+        warnings.warn_explicit(f"{told}; new ones start empty", UserWarning, "jupyter_remote", 1)
 
 
 def _close(groups: list[Group], space: Space, pid: int) -> None:
