@@ -20,6 +20,7 @@ from jupyter_remote.client.views.group import (
     session_job,
     start_engines,
 )
+from jupyter_remote.client.views.record import Record
 from jupyter_remote.client.views.session import Session
 from jupyter_remote.client.views.view import DirectView
 
@@ -36,13 +37,15 @@ class Views:
     def __init__(self, client: Client) -> None:
         self.space = Space(client._context, client.namespace, about_here())
         self.executors: dict[Any, SessionExecutor] = {}  # of joblib, kept for its next call
-        self._groups: list[Group] = []
+        self.record = Record()
+        self._owned: list[Engine] = []  # that end with this
         self._default: Group | None = None
         self._sessions: dict[str, Session] = {}
         self.lock = threading.RLock()
         shown.show_composites()
-        self._pid = os.getpid()
-        self._end = weakref.finalize(self, _close, self._groups, self.space, self._pid)
+        self._end = weakref.finalize(
+            self, _end, weakref.ref(self), self._owned, self.space, os.getpid()
+        )
 
     def default(self, client: Any, n: int | None = None) -> Group:
         """The workers of ``client[...]``: ``n`` if they are to be started, or one for each core."""
@@ -59,14 +62,14 @@ class Views:
     def start(
         self, client: Client, n: int, name: str | None, idle_timeout_s: float | None
     ) -> Group:
-        group = start_engines(client, self.space, n, name, idle_timeout_s)
-        self._groups.append(group)
+        group = start_engines(client, self, n, name, idle_timeout_s)
+        if group.owned:
+            self._owned.extend(group.engines)
         return group
 
     def forget(self, group: Group) -> None:
         """Its workers ended."""
-        if group in self._groups:
-            self._groups.remove(group)
+        self._owned[:] = [engine for engine in self._owned if engine not in group.engines]
 
     def direct(self, group: Group, targets: Any = None, **flags: Any) -> DirectView:
         every = [engine.id for engine in group.engines]
@@ -93,8 +96,7 @@ class Views:
             if known is not None and known.alive:
                 return known
             job = session_job(client, name, idle_timeout_s=idle_timeout_s, revive=revive)
-            group = Group(client, self.space, [Engine(self.space, 0, job)], owned=False)
-            self._groups.append(group)
+            group = Group(client, self, [Engine(self.space, 0, job)], owned=False)
             is_new = job.view.client == client.id
             self._sessions[name] = Session(
                 group, name, is_new=is_new, idle_timeout_s=idle_timeout_s
@@ -124,12 +126,21 @@ def _warn_ended(group: Group) -> None:
         warnings.warn_explicit(f"{told}; new ones start empty", UserWarning, "jupyter_remote", 1)
 
 
-def _close(groups: list[Group], space: Space, pid: int) -> None:
+def _end(views: weakref.ref[Views], owned: list[Engine], space: Space, pid: int) -> None:
+    """Called by :meth:`Views.close`, at the end of the process, or by whoever collects garbage: in
+    the middle of anything, so that others have to wait for the backend."""
     if os.getpid() != pid:
         return
-    for group in groups:
-        for engine in group.engines:
-            if group.owned and engine.alive:
-                with contextlib.suppress(errors.JupyterRemoteError):
-                    engine.job.cancel(force=True)
+    if views() is not None:
+        _close(owned, space)
+    else:
+        name = "jupyter-remote-close"
+        threading.Thread(target=_close, args=(owned, space), name=name, daemon=True).start()
+
+
+def _close(owned: list[Engine], space: Space) -> None:
+    for engine in owned:
+        if engine.alive:
+            with contextlib.suppress(errors.JupyterRemoteError):
+                engine.job.cancel(force=True)
     space.close()
