@@ -32,7 +32,7 @@ class Workers:
 
     @property
     def _record(self) -> Record:
-        return self._views.space.record
+        return self._views.record
 
     @property
     def ids(self) -> list[int]:

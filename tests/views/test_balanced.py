@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import jupyter_remote as jr
-from tests.views.gates import Gate, held
+from tests.views.gates import LIMIT_S, Gate, held
 
 
 @pytest.fixture
@@ -94,6 +95,48 @@ def test_a_parallel_function_is_called_with_chunks(balanced):
     )
 
 
+def test_items_of_a_map_are_free_to_be_changed(balanced, gate):
+    array, numbers = np.zeros(1), [0]
+
+    def opened(array: np.ndarray, numbers: list[int], path: str) -> tuple[float, int]:
+        held(path)
+        return float(array[0]), numbers[0]
+
+    results = [
+        balanced.map_async(opened, [array] * 6, [numbers] * 6, [gate.path] * 6, **options)
+        for options in ({}, {"chunksize": 2}, {"return_exceptions": True})
+    ]
+    array[0] = numbers[0] = 1
+    gate.open()
+    assert [result.get(LIMIT_S) for result in results] == [[(0.0, 0)] * 6] * 3
+
+
+def test_parts_of_arrays_are_free_to_be_changed(balanced, gate):
+    array = np.zeros(6)
+
+    @balanced.parallel(block=False)
+    def opened(part):
+        return held(path) and part
+
+    path = gate.path
+    result = opened(array)
+    array[:] = 1
+    gate.open()
+    np.testing.assert_array_equal(result.get(LIMIT_S), np.zeros(6))
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_an_item_that_cannot_be_sent_fails_alone_wherever_it_stands(balanced, at):
+    items: list[object] = [-1, -2]
+    items.insert(at, threading.Lock())
+    result = balanced.map_async(_pid, items, chunksize=1, return_exceptions=True)
+    assert result.wait(LIMIT_S)
+    waited_for = balanced.map_sync(_pid, items, chunksize=1, return_exceptions=True)
+    for found in (result.get(), waited_for):
+        failed = [isinstance(value, jr.JupyterRemoteError) for value in found]
+        assert failed == [n == at for n in range(3)]
+
+
 # --- imap -------------------------------------------------------------------------------------
 def test_imap_takes_endless_iterators_and_no_more_of_them_than_it_needs(balanced):
     taken = []
@@ -134,6 +177,17 @@ def test_imap_raises_or_gives_exceptions(balanced):
     found = list(balanced.imap(lambda x: 1 / x, [1, 0, 2], return_exceptions=True))
     assert [type(f) for f in found] == [float, found[1].__class__, float]
     assert isinstance(found[1], jr.RemoteError)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_imap_goes_on_after_an_exception(balanced, ordered):
+    found = balanced.imap(lambda x: 1 / x, [1, 0, 2, 4], max_outstanding=1, ordered=ordered)
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    assert [next(found), next(found)] == [0.5, 0.25]
+    with pytest.raises(StopIteration):
+        next(found)
 
 
 # --- flags ------------------------------------------------------------------------------------

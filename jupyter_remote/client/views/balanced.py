@@ -72,6 +72,7 @@ class LoadBalancedView(View):
         name: str = "",
     ) -> Any:
         space = self._space
+        space.exchange.check()
         shipped = space.functions.shipped(function)
         plain, inputs = space.packed_arguments(tuple(args), dict(kwargs or {}))
         pace = self._paces.setdefault(shipped.number, Pace())
@@ -165,7 +166,8 @@ class LoadBalancedView(View):
             raise errors.UsageError(f"chunksize is at least 1, not {chunksize}")
         chunk = chunksize or (1 if return_exceptions else None)
         items = list(zip(*sequences, strict=False))
-        result = self._map_items(f, items, chunk, partition.flat, return_exceptions)
+        waits = self.block if block is None else block
+        result = self._map_items(f, items, chunk, partition.flat, return_exceptions, waits)
         result.ordered = ordered
         return self._finish(result, block, many=False)
 
@@ -176,7 +178,10 @@ class LoadBalancedView(View):
         chunk: int | None,
         join: Join,
         return_exceptions: bool,
+        waits: bool = False,
     ) -> AsyncMapResult:
+        """``waits``: whoever calls changes nothing meanwhile."""
+        self._space.exchange.check()
         result = AsyncMapResult(
             self._space,
             [],
@@ -191,6 +196,8 @@ class LoadBalancedView(View):
             dispatcher = self._group.dispatcher
             allowed = self._allowed(None)
             work = MapWork(self._group, f, items, result, chunk, dispatcher, allowed)
+            if not waits and not partition.are_plain(items):
+                work.pack()
             result.withdraw = functools.partial(dispatcher.withdraw, work)
             dispatcher.add(work)
         return result

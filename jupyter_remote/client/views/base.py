@@ -67,7 +67,7 @@ class View:
 
     @property
     def _record(self) -> Record:
-        return self._group.space.record
+        return self._group.record
 
     @property
     def results(self) -> Mapping[str, AsyncResult]:
@@ -225,6 +225,7 @@ class View:
 
     # -- inside
     def _remember(self, result: AsyncResult) -> AsyncResult:
+        result.group = self._group
         self.history.extend(self._record.add(result))
         return result
 

@@ -25,6 +25,9 @@ CHUNK_S = 0.03  # how long a chunk of a map is to take
 LONG_S = 0.05  # of work that takes longer none is handed out ahead
 SMOOTHING = 0.3  # weight of the latest duration
 FIRST_CHUNK = 1
+CHUNKS = 32  # for each worker, of a map that is cut before anything is known of it
+
+_Packed = tuple[bytes, Parcel | None]
 
 
 class Pace:
@@ -139,31 +142,47 @@ class MapWork:
         )
         self._name = getattr(function, "__name__", "map")
         self._items = items
+        self._count = len(items)
         self._at = 0
         self._chunk = chunk
         self._result = result
-        self._messages: dict[int, tuple[bytes, Parcel | None]] = {}
+        self._cut: deque[tuple[int, _Packed | Exception]] = deque()  # before a worker is free
+        self._messages: dict[int, _Packed] = {}
         self._dispatcher = dispatcher
 
+    def pack(self) -> None:
+        """All of it now: whoever called is free to change the items."""
+        size = self._chunk or max(1, self._count // (CHUNKS * len(self._group.engines)))
+        self._cut.extend(self._packed(at, size) for at in range(0, self._count, size))
+        self._items = ()
+
     def left(self) -> int:
-        return len(self._items) - self._at
+        return self._count - self._at
 
     def take(self, engine: Engine, workers: int) -> Request | None:
-        size = self._chunk or self._size(workers)
-        chunk = self._items[self._at : self._at + size]
-        self._at += len(chunk)
+        if self._cut:
+            size, packed = self._cut.popleft()
+        else:
+            size, packed = self._packed(self._at, self._chunk or self._size(workers))
+        self._at += size
         request = Request(self._done, tag=self)
-        try:
-            packed = self._group.space.packed_arguments((list(chunk),), {})
-        except Exception as error:
-            self._result.add(Part(request, engine, len(chunk), name=self._name))
-            request.finish(None, error)
-            return None
-        self._messages[request.id] = packed
-        self._result.add(Part(request, engine, len(chunk), name=self._name))
+        failed = isinstance(packed, Exception)
+        self._result.add(Part(request, None if failed else engine, size, name=self._name))
         if not self.left():
             self._result.no_more()
+        if isinstance(packed, Exception):
+            request.finish(None, packed)
+            return None
+        self._messages[request.id] = packed
         return request
+
+    def _packed(self, at: int, size: int) -> tuple[int, _Packed | Exception]:
+        """How many items there are of as many, and their bytes, or why there are none."""
+        chunk = list(self._items[at : at + size])
+        try:
+            return len(chunk), self._group.space.packed_arguments((chunk,), {})
+        except Exception as error:
+            return len(chunk), error
 
     def _size(self, workers: int) -> int:
         mean_s = self.pace.mean_s
@@ -191,7 +210,8 @@ class MapWork:
     def _end_rest(self, end: Callable[[Request], None]) -> None:
         if not self.left():
             return
-        rest, self._at = self.left(), len(self._items)
+        rest, self._at = self.left(), self._count
+        self._cut.clear()
         request = Request(self._result.heard)
         self._result.add(Part(request, None, rest, name=self._name))
         self._result.no_more()

@@ -20,7 +20,6 @@ from jupyter_remote.client.views.functions import (
     Shipped,
     segments_beside,
 )
-from jupyter_remote.client.views.record import Record
 from jupyter_remote.client.views.relay import Line, Relay
 from jupyter_remote.mapping import blob_path, map_blob
 from jupyter_remote.model import Status
@@ -59,7 +58,6 @@ class Space:
         self.shared = shared.Folder()
         self.functions = Functions(namespace)
         self.belongings = Belongings(namespace)
-        self.record = Record()
         self._apart = False  # some session cannot read this client's folder
         self._sharing = threading.Lock()
 

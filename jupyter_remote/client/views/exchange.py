@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import selectors
 import socket
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 
 from jupyter_remote import calls, errors
+from jupyter_remote.client.views import forks
 from jupyter_remote.pickling.versions import MAGIC, PYTHON
 from jupyter_remote.wire import Parcel
 
@@ -96,7 +98,7 @@ class Connection:
         self.on_value: Callable[[Parcel], None] | None = None  # has bytes beside it
         self.known: dict[int | str, bool] = {}  # functions by number, modules, cells: it has them
         self.sending = threading.RLock()
-        self._control = control
+        self.control = control
         self._stopping = threading.Lock()
         self._noted = calls.Pieces(calls.FromSession)
         self._on_lost = on_lost
@@ -105,7 +107,8 @@ class Connection:
         self._current: Request | None = None
 
     def send(self, requests: list[Request], data: bytes) -> None:
-        """Send calls. Those of a connection that is lost end at once."""
+        """Send calls. Those of a connection that is lost end at once. Raises UsageError."""
+        self.exchange.check()
         now = time.time()
         with self.sending:
             for request in requests:
@@ -118,9 +121,10 @@ class Connection:
 
     def stop(self, request: Request, *, running: bool = True) -> None:
         """Drop a call that waits; interrupt one that runs, if ``running``."""
+        self.exchange.check()
         with contextlib.suppress(OSError), self._stopping:
-            self._control.sendall(calls.packed(calls.Stop(request.id, running)))
-            while not running and (data := self._control.recv(RECEIVE_BYTES)):
+            self.control.sendall(calls.packed(calls.Stop(request.id, running)))
+            while not running and (data := self.control.recv(RECEIVE_BYTES)):
                 if calls.Noted(request.id) in self._noted.add(data):
                     return
 
@@ -195,7 +199,7 @@ class Connection:
             if self.lost:
                 return
             self.lost = True
-        for sock in (self.sock, self._control):
+        for sock in (self.sock, self.control):
             sock.close()
         if self.pending:
             self._on_lost(self)
@@ -221,13 +225,28 @@ class Exchange:
         self._after: deque[Callable[[], None]] = deque()  # done when all that came was read
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self.closed = False
+        forks.leave_in_child(self)
+
+    def check(self) -> None:
+        """Raises UsageError in a forked process."""
+        forks.check(self._pid)
+
+    def leave(self) -> None:
+        """In a forked process: the connections are the parent's, and end when it closes them."""
+        for key in list((self._selector.get_map() or {}).values()):
+            if isinstance(key.data, Connection):
+                key.data.sock.close()
+                key.data.control.close()
+        self._close_files()
 
     def connect(
         self, dial: Dial, hi: calls.Hi, on_lost: Callable[[Connection], None]
     ) -> Connection:
         """A connection to the kernel to which ``dial`` leads. Raises OSError, EOFError,
-        BackendUnreachable, EnvironmentMismatch."""
+        BackendUnreachable, EnvironmentMismatch, UsageError in a forked process."""
+        self.check()
         sock = _greeted(dial(), hi)
         try:
             control = _greeted(dial(), msgspec.structs.replace(hi, control=True))
@@ -262,8 +281,11 @@ class Exchange:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(CONNECT_S)
         if self._thread is None or not self._thread.is_alive():
-            for open_file in (self._selector, self._woken, self._wake):
-                open_file.close()
+            self._close_files()
+
+    def _close_files(self) -> None:
+        for open_file in (self._selector, self._woken, self._wake):
+            open_file.close()
 
     def _change(self, change: Callable[[], None]) -> None:
         self._changes.append(change)

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote import errors
-from jupyter_remote.client.views.engine import Engine, Space
+from jupyter_remote.client.views.engine import Engine
 from jupyter_remote.wire import JobSpec, SessionList, SessionView
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.job import Job
     from jupyter_remote.client.views.dispatcher import Dispatcher
+    from jupyter_remote.client.views.views import Views
 
 IDLE_S = 3600.0
 ENDED_WELL = ("cancelled",)  # somebody stopped it: a new one of that name surprises nobody
@@ -28,9 +29,10 @@ class NoSuchEngine(errors.UsageError, IndexError):
 class Group:
     """Workers with the numbers 0 … n-1. ``owned``: they end with the client."""
 
-    def __init__(self, client: Client, space: Space, engines: list[Engine], *, owned: bool) -> None:
+    def __init__(self, client: Client, views: Views, engines: list[Engine], *, owned: bool) -> None:
         self.client = client
-        self.space = space
+        self.space = views.space
+        self.record = views.record
         self.engines = engines
         self.owned = owned
 
@@ -48,8 +50,9 @@ class Group:
     def choose(self, targets: Any) -> list[Engine]:
         """The workers that ``targets`` (a number, a list, a slice, "all", None) means.
 
-        Raises NoSuchEngine, which is an IndexError.
+        Raises NoSuchEngine, which is an IndexError, UsageError in a forked process.
         """
+        self.space.exchange.check()
         if targets is None or targets == "all":
             return list(self.engines)
         if isinstance(targets, slice):
@@ -136,7 +139,7 @@ def session_job(client: Client, name: str, *, idle_timeout_s: float | None, revi
 
 
 def start_engines(
-    client: Client, space: Space, n: int, name: str | None, idle_timeout_s: float | None
+    client: Client, views: Views, n: int, name: str | None, idle_timeout_s: float | None
 ) -> Group:
     """``n`` workers; of a name, those that are there already."""
     if n < 1:
@@ -149,5 +152,5 @@ def start_engines(
             job = start_session(client, own, idle_timeout_s=idle_timeout_s)
         else:
             job = session_job(client, own, idle_timeout_s=idle_timeout_s, revive=False)
-        engines.append(Engine(space, id, job))
-    return Group(client, space, engines, owned=name is None)
+        engines.append(Engine(views.space, id, job))
+    return Group(client, views, engines, owned=name is None)

@@ -39,10 +39,11 @@ class LazyMap(Iterator[Any]):
         if not self._under_way:
             raise StopIteration
         result = self._under_way[0] if self._ordered else self._first_done()
-        value = result.get(return_exceptions=self._return_exceptions)
         self._under_way.remove(result)
-        self._fill()
-        return value
+        try:
+            return result.get(return_exceptions=self._return_exceptions)
+        finally:
+            self._fill()
 
     def cancel(self) -> None:
         """Take no more items. What is under way still comes."""

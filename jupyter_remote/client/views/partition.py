@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
 from jupyter_remote.errors import UsageError
+
+_PLAIN = frozenset((int, float, complex, str, bytes, bool, type(None), range))
+
+
+def are_plain(items: Iterable[tuple[Any, ...]]) -> bool:
+    """Is there nothing in them that can be changed?"""
+    kinds = {type(value) for item in items for value in item}
+    numpy = sys.modules.get("numpy")
+    numbers = () if numpy is None else (numpy.number, numpy.bool_)
+    return all(kind in _PLAIN or issubclass(kind, numbers) for kind in kinds)
 
 
 def shares(length: int, n: int) -> list[range]:

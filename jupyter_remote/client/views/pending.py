@@ -19,6 +19,7 @@ from jupyter_remote.client.views.parts import Part
 
 if TYPE_CHECKING:
     from jupyter_remote.client.views.engine import Space
+    from jupyter_remote.client.views.group import Group
 
 STEP_S = 0.1  # of waiting: how soon Ctrl-C is noticed
 
@@ -50,6 +51,7 @@ class Pending(Future[Any]):
         super().__init__()
         self.drop: Callable[[list[Request]], set[int]] | None = None  # those not handed out yet
         self.withdraw: Callable[[], bool] | None = None  # items of a map that are in no part yet
+        self.group: Group | None = None  # whose workers do not end before this is collected
         self._space = space
         self._parts = list(parts)
         self._single = single
@@ -177,6 +179,7 @@ class Pending(Future[Any]):
     def _split(self, part: Part) -> Self:
         own: Self = self._kind(self._space, [], single=True, name=self._name, more=True)
         own._parts = [part]
+        own.group = self.group
         with self._counting:
             if not part.request.done:
                 known = self._splits.setdefault(part.request.id, own)
@@ -197,6 +200,7 @@ class Pending(Future[Any]):
         """The same; of one, a list of one value."""
         first = results[0]
         whole: Self = first._kind(first._space, [], single=False, name=first._name, more=True)
+        whole.group = first.group
         whole._parts = [part for result in results for part in result._parts]
         left = [len(results)]
 

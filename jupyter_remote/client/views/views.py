@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
+import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,13 @@ from jupyter_remote.client.views import shown
 from jupyter_remote.client.views.balanced import LoadBalancedView
 from jupyter_remote.client.views.engine import Engine, Space
 from jupyter_remote.client.views.group import (
+    ENDED_WELL,
     IDLE_S,
     Group,
     session_job,
     start_engines,
 )
+from jupyter_remote.client.views.record import Record
 from jupyter_remote.client.views.session import Session
 from jupyter_remote.client.views.view import DirectView
 
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.views.executor import SessionExecutor
 
-
-_NAME = re.compile(r"[A-Za-z_][\w.-]{0,99}")
+ENDS_S = 10.0  # a worker that is gone is known to be so here
 
 
 class Views:
@@ -36,32 +37,39 @@ class Views:
     def __init__(self, client: Client) -> None:
         self.space = Space(client._context, client.namespace, about_here())
         self.executors: dict[Any, SessionExecutor] = {}  # of joblib, kept for its next call
-        self._groups: list[Group] = []
+        self.record = Record()
+        self._owned: list[Engine] = []  # that end with this
         self._default: Group | None = None
         self._sessions: dict[str, Session] = {}
         self.lock = threading.RLock()
         shown.show_composites()
-        self._pid = os.getpid()
-        self._end = weakref.finalize(self, _close, self._groups, self.space, self._pid)
+        self._end = weakref.finalize(
+            self, _end, weakref.ref(self), self._owned, self.space, os.getpid()
+        )
 
     def default(self, client: Any, n: int | None = None) -> Group:
         """The workers of ``client[...]``: ``n`` if they are to be started, or one for each core."""
         with self.lock:
-            if self._default is None or not self._default.ids:
-                self._default = self.start(client, n or os.cpu_count() or 1, None, IDLE_S)
+            ended = self._default
+            if ended is not None and ended.ids:
+                return ended
+            if ended is not None:
+                _warn_ended(ended)
+                self.forget(ended)
+            self._default = self.start(client, n or os.cpu_count() or 1, None, IDLE_S)
             return self._default
 
     def start(
         self, client: Client, n: int, name: str | None, idle_timeout_s: float | None
     ) -> Group:
-        group = start_engines(client, self.space, n, name, idle_timeout_s)
-        self._groups.append(group)
+        group = start_engines(client, self, n, name, idle_timeout_s)
+        if group.owned:
+            self._owned.extend(group.engines)
         return group
 
     def forget(self, group: Group) -> None:
-        """Its workers were stopped."""
-        if group in self._groups:
-            self._groups.remove(group)
+        """Its workers ended."""
+        self._owned[:] = [engine for engine in self._owned if engine not in group.engines]
 
     def direct(self, group: Group, targets: Any = None, **flags: Any) -> DirectView:
         every = [engine.id for engine in group.engines]
@@ -88,8 +96,7 @@ class Views:
             if known is not None and known.alive:
                 return known
             job = session_job(client, name, idle_timeout_s=idle_timeout_s, revive=revive)
-            group = Group(client, self.space, [Engine(self.space, 0, job)], owned=False)
-            self._groups.append(group)
+            group = Group(client, self, [Engine(self.space, 0, job)], owned=False)
             is_new = job.view.client == client.id
             self._sessions[name] = Session(
                 group, name, is_new=is_new, idle_timeout_s=idle_timeout_s
@@ -109,12 +116,31 @@ def about_here() -> str:
     return os.path.basename(name) or f"process {os.getpid()}"
 
 
-def _close(groups: list[Group], space: Space, pid: int) -> None:
+def _warn_ended(group: Group) -> None:
+    """Unless somebody stopped them."""
+    jobs = [engine.job.view for engine in group.engines if engine.job.wait(ENDS_S)]
+    hows = [job.detail or job.reason or job.status for job in jobs if job.status not in ENDED_WELL]
+    if hows:
+        why = "; ".join(dict.fromkeys(hows)).replace("_", " ")
+        told = f"the workers of this client ended, and what they held is lost: {why}"
+        warnings.warn_explicit(f"{told}; new ones start empty", UserWarning, "jupyter_remote", 1)
+
+
+def _end(views: weakref.ref[Views], owned: list[Engine], space: Space, pid: int) -> None:
+    """Called by :meth:`Views.close`, at the end of the process, or by whoever collects garbage: in
+    the middle of anything, so that others have to wait for the backend."""
     if os.getpid() != pid:
         return
-    for group in groups:
-        for engine in group.engines:
-            if group.owned and engine.alive:
-                with contextlib.suppress(errors.JupyterRemoteError):
-                    engine.job.cancel(force=True)
+    if views() is not None:
+        _close(owned, space)
+    else:
+        name = "jupyter-remote-close"
+        threading.Thread(target=_close, args=(owned, space), name=name, daemon=True).start()
+
+
+def _close(owned: list[Engine], space: Space) -> None:
+    for engine in owned:
+        if engine.alive:
+            with contextlib.suppress(errors.JupyterRemoteError):
+                engine.job.cancel(force=True)
     space.close()
