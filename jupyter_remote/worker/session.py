@@ -279,9 +279,9 @@ class Session:
 
     def _attempt(self, caller: Caller, request: Request, turn: Turn) -> calls.Reply:
         try:
+            if isinstance(request, calls.Call):
+                self._keep(caller, request)
             if turn.stopped:  # asked for before this began; see Reception
-                if isinstance(request, calls.Call) and request.code is not None:
-                    caller.functions[request.function] = request.code  # those behind may use it
                 return calls.Reply(request.id, dropped=True)
             if isinstance(request, calls.Execute):
                 return self._execute(request)
@@ -290,14 +290,18 @@ class Session:
         except BaseException as error:
             return calls.Reply(request.id, error=self._process.failure(error))
 
-    def _call(self, caller: Caller, call: calls.Call) -> Any:
-        process = self._process
+    def _keep(self, caller: Caller, call: calls.Call) -> None:
+        """What comes with a call is for those behind it, too, which do not bring it again."""
         if call.code is not None:
             caller.functions[call.function] = call.code
         if call.files:
             self._place(call.files)
         for filename, text in call.sources.items():
-            process.compiler.add_source(filename, text, call.source_names.get(filename, ""))
+            name = call.source_names.get(filename, "")
+            self._process.compiler.add_source(filename, text, name)
+
+    def _call(self, caller: Caller, call: calls.Call) -> Any:
+        process = self._process
         function = caller.functions[call.function]
         if isinstance(function, Parcel):
             function = caller.functions[call.function] = self._open(function)
