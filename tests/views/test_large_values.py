@@ -52,3 +52,14 @@ def test_results_that_nobody_has_fetched_yet_are_not_lost(one, little_room):
     assert all(result.wait(30) for result in results)
     one.apply_sync(np.sum, np.arange(MIB / 8))
     assert [result.get(30)[0] for result in results] == [float(n) for n in range(COUNT)]
+
+
+def test_a_function_takes_its_arrays_as_they_were_when_it_was_called(balanced, tmp_path):
+    gate = tmp_path / "gate"
+    held = [balanced.apply_async(wait_for, str(gate)) for _ in range(2)]
+    array = np.zeros(MIB // 8)
+    waits = balanced.apply_async(lambda: float(array.sum()))
+    array[:] = 1.0
+    gate.touch()
+    assert waits.get(30) == 0.0
+    assert [result.get(30) for result in held] == [None, None]

@@ -57,7 +57,7 @@ class Space:
         self.exchange = Exchange()
         self.relay = Relay(context.link)
         self.shared = shared.Folder()
-        self.functions = Functions(namespace)
+        self.functions = Functions(namespace, self.kept_beside)
         self.belongings = Belongings(namespace)
         self.record = Record()
         self._apart = False  # some session cannot read this client's folder
@@ -102,6 +102,16 @@ class Space:
                 self.shared.pin(there, parcel)
                 new = [s for s in new if s.digest not in there]
         self._send(new, contents)
+
+    def kept_beside(self, parcel: Parcel, contents: dict[str, memoryview]) -> dict[str, memoryview]:
+        """The same, sent and as it is now: what it views is the user's, who may change it."""
+        self.send_beside(parcel, contents)
+        kept = {}
+        for digest, view in contents.items():
+            path = shared.find(self.shared.path, digest)
+            there = None if path is None else map_blob(path, digest, view.nbytes)
+            kept[digest] = memoryview(bytes(view)) if there is None else there
+        return kept
 
     def keep_apart(self) -> None:
         """Some session cannot read this client's folder: the backend gets what is there, too."""

@@ -26,6 +26,8 @@ _SIMPLE = (str, int, float, complex, bool, bytes, type(None), types.ModuleType)
 _BUILTIN = (types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType)
 
 Witness = list[object]
+Contents = dict[str, memoryview]
+Keep = Callable[[Parcel, Contents], Contents]
 
 
 class Shipped(msgspec.Struct):
@@ -34,17 +36,19 @@ class Shipped(msgspec.Struct):
     number: int  # names it in all connections of this process
     name: str
     parcel: Parcel
-    contents: dict[str, memoryview]  # of segments beside it
+    contents: Contents  # of segments beside it, as they were when it was packed
     files: list[tuple[str, bytes]]
     sources: dict[str, str]
     source_names: dict[str, str]
 
 
 class Functions:
-    """Of one client. ``namespace``: the notebook's."""
+    """Of one client. ``namespace``: the notebook's. ``keep`` gives bytes that stay as they are, of
+    a parcel's contents, which the user may change."""
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
+    def __init__(self, namespace: dict[str, Any], keep: Keep) -> None:
         self._namespace = namespace
+        self._keep = keep
         self._known: OrderedDict[int, tuple[Any, Witness, Shipped]] = OrderedDict()
 
     def shipped(self, function: Callable[..., Any]) -> Shipped:
@@ -73,9 +77,10 @@ class Functions:
             return Shipped(next(_numbers), name, packed.parcel, {}, [], {}, {})
         captured = capture_call(function, (), {}, namespace=self._namespace)
         packed = captured.function
+        contents = self._keep(packed.parcel, packed.contents) if packed.contents else {}
         files = [(file.ref.path, bytes(file.content)) for file in captured.files]
         return Shipped(
-            next(_numbers), name, packed.parcel, packed.contents, files,
+            next(_numbers), name, packed.parcel, contents, files,
             captured.sources, captured.source_names,
         )  # fmt: skip
 
