@@ -340,3 +340,44 @@ def test_what_has_run_is_counted_by_worker(view, one):
     assert one.queue_status() == {"queue": 0, "completed": before + 1, "tasks": 0}
     assert view.queue_status(verbose=True)[0]["queue"] == []
     assert view.client.queue_status()["unassigned"] == 0
+
+
+def test_a_function_finds_the_globals_of_now_also_after_another_brought_its_own(client, one):
+    first, second = (defined(client, f"def {f}(*_): return turns") for f in ("first", "second"))
+    client.namespace["turns"] = 1
+    assert one.apply_sync(first) == 1
+    client.namespace["turns"] = 2
+    assert one.apply_sync(second) == 2
+    client.namespace["turns"] = 1
+    assert one.apply_sync(first) == 1
+
+
+def test_a_function_finds_the_globals_of_now_also_after_an_argument_brought_others(client, one):
+    first, second = (defined(client, f"def {f}(*_): return turns") for f in ("first", "second"))
+    for rest in ((), (np.zeros(200_000),)):
+        client.namespace["turns"] = 1
+        assert one.apply_sync(first) == 1
+        client.namespace["turns"] = 2
+        one.apply_sync(len, (second, *rest))
+        client.namespace["turns"] = 1
+        assert one.apply_sync(first) == 1
+
+
+def test_a_helper_that_is_swapped_back_is_used(client, one):
+    client.namespace["helper"] = former = defined(client, "def one(): return 1")
+    first, second = (defined(client, f"def {f}(): return helper()") for f in ("first", "second"))
+    assert one.apply_sync(first) == 1
+    client.namespace["helper"] = defined(client, "def two(): return 2")
+    assert one.apply_sync(second) == 2
+    client.namespace["helper"] = former
+    assert one.apply_sync(first) == 1
+
+
+def test_a_function_whose_globals_stay_is_sent_once(client, one):
+    client.namespace["turns"] = 1
+    function = defined(client, "def first(): return turns")
+    one.apply_sync(function)
+    [engine] = one._engines(None)
+    sent = engine.connection.codes
+    assert one.apply_sync(function) == 1
+    assert engine.connection.codes == sent

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ class Space:
         self.shared = shared.Folder()
         self.functions = Functions(namespace, self.kept_beside)
         self.belongings = Belongings(namespace)
+        self._bringing: weakref.WeakValueDictionary[int, Parcel] = weakref.WeakValueDictionary()
         self.record = Record()
         self._apart = False  # some session cannot read this client's folder
         self._sharing = threading.Lock()
@@ -84,12 +86,21 @@ class Space:
     ) -> tuple[bytes, Parcel | None]:
         """Small ones as bytes; others are sent to the backend, and named. Raises CaptureError."""
         packed = values.dumps((args, kwargs), self.namespace, INLINE_BYTES)
+        brings = False
         if not isinstance(packed, bytes) or values.refers(packed):
-            self.belongings.look((args, kwargs))
+            brings = self.belongings.look((args, kwargs))
         if isinstance(packed, bytes):
             return packed, None
         self.send_beside(packed.parcel, packed.contents)
+        if brings:
+            self._bringing[id(packed.parcel)] = packed.parcel
         return b"", packed.parcel
+
+    def bring_globals(self, plain: bytes, inputs: Parcel | None) -> bool:
+        """May functions among these arguments set globals over there?"""
+        if inputs is None:
+            return values.has_functions(plain)
+        return id(inputs) in self._bringing
 
     def send_beside(self, parcel: Parcel, contents: dict[str, memoryview]) -> None:
         """See to it that the workers can have what is not inside of the parcel."""
@@ -315,7 +326,7 @@ class Engine:
         connection, belongings = self.connection, self._space.belongings
         files, sources = _new(belongings.files, connection), _new(belongings.sources, connection)
         code: Parcel | None = None
-        if function.number not in connection.known:
+        if not connection.has(function.number, function.globals):
             self._space.send_beside(function.parcel, function.contents)
             code = function.parcel
             files |= dict(function.files)
@@ -332,7 +343,10 @@ class Engine:
                 {**belongings.names_of(sources), **function.source_names} if sources else {},
             )
         )
-        connection.known[function.number] = True
+        if code is not None:
+            connection.brought(function.number, function.globals)
+        if connection.globals and self._space.bring_globals(plain, inputs):
+            connection.globals.clear()
         connection.known.update(dict.fromkeys((*files, *sources), True))
         return message
 

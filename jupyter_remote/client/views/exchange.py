@@ -95,6 +95,8 @@ class Connection:
         self.on_busy: OnBusy | None = None
         self.on_value: Callable[[Parcel], None] | None = None  # has bytes beside it
         self.known: dict[int | str, bool] = {}  # functions by number, modules, cells: it has them
+        self.globals: dict[str, object] = {}  # that functions brought last, or marks of them
+        self.codes = 0  # functions that were sent
         self.sending = threading.RLock()
         self._control = control
         self._stopping = threading.Lock()
@@ -115,6 +117,19 @@ class Connection:
                 self._write(data)
                 return
         self._on_lost(self)
+
+    def has(self, function: int, globals: dict[str, object]) -> bool:
+        """Can the session call this function, and would it find these globals?"""
+        there = self.globals
+        return function in self.known and all(
+            there.get(name, there) is value for name, value in globals.items()
+        )
+
+    def brought(self, function: int, globals: dict[str, object]) -> None:
+        """This function was sent."""
+        self.known[function] = True
+        self.globals.update(globals)
+        self.codes += 1
 
     def stop(self, request: Request, *, running: bool = True) -> None:
         """Drop a call that waits; interrupt one that runs, if ``running``."""

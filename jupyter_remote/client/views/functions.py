@@ -30,7 +30,7 @@ Contents = dict[str, memoryview]
 Keep = Callable[[Parcel, Contents], Contents]
 
 
-class Shipped(msgspec.Struct):
+class Shipped(msgspec.Struct, weakref=True):
     """A function, ready to be sent."""
 
     number: int  # names it in all connections of this process
@@ -40,6 +40,7 @@ class Shipped(msgspec.Struct):
     files: list[tuple[str, bytes]]
     sources: dict[str, str]
     source_names: dict[str, str]
+    globals: dict[str, object]  # of the notebook, that it brings; of one that may change, a mark
 
 
 class Functions:
@@ -74,15 +75,19 @@ class Functions:
         name = getattr(function, "__name__", type(function).__name__)
         if getattr(function, "__module__", None) == remotely.__name__ and not _wraps(function):
             packed = values.pack(function, chunked=False)
-            return Shipped(next(_numbers), name, packed.parcel, {}, [], {}, {})
+            return Shipped(next(_numbers), name, packed.parcel, {}, [], {}, {}, {})
         captured = capture_call(function, (), {}, namespace=self._namespace)
         packed = captured.function
         contents = self._keep(packed.parcel, packed.contents) if packed.contents else {}
         files = [(file.ref.path, bytes(file.content)) for file in captured.files]
         return Shipped(
             next(_numbers), name, packed.parcel, contents, files,
-            captured.sources, captured.source_names,
+            captured.sources, captured.source_names, self._marks(captured.globals),
         )  # fmt: skip
+
+    def _marks(self, globals: dict[str, Any]) -> dict[str, object]:
+        fixed = {n: _witness(value, self._namespace) is not None for n, value in globals.items()}
+        return {n: value if fixed[n] else object() for n, value in globals.items()}
 
 
 def _wraps(function: Any) -> bool:
@@ -156,8 +161,9 @@ class Belongings:
         self._namespace = namespace
         self._modules: set[str] = set()
 
-    def look(self, arguments: Any) -> None:
-        """Find those of arguments. Raises CaptureError for a package too large to be sent."""
+    def look(self, arguments: Any) -> bool:
+        """Find those of arguments; do these bring globals of the notebook? Raises CaptureError for
+        a package too large to be sent."""
         reached = reach((arguments,), self._namespace)
         if new := reached.modules.keys() - self._modules:
             found = local_modules(new, None).files
@@ -166,6 +172,7 @@ class Belongings:
             self._modules |= new
         if reached.functions:
             self.sources = {**self.sources, **sources_of(reached)}
+        return bool(reached.names)
 
     def names_of(self, sources: dict[str, str]) -> dict[str, str]:
         """How tracebacks call these cells."""
