@@ -292,6 +292,8 @@ class Session:
 
     def _keep(self, caller: Caller, call: calls.Call) -> None:
         """What comes with a call is for those behind it, too, which do not bring it again."""
+        for number in call.forget:
+            caller.functions.pop(number, None)
         if call.code is not None:
             caller.functions[call.function] = call.code
         if call.files:

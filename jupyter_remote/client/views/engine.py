@@ -322,11 +322,11 @@ class Engine:
 
         Raises EngineError.
         """
-        request.inputs = inputs
+        request.inputs, request.function = inputs, function
         connection, belongings = self.connection, self._space.belongings
         files, sources = _new(belongings.files, connection), _new(belongings.sources, connection)
         code: Parcel | None = None
-        if not connection.has(function.number, function.globals):
+        if not connection.has(function):
             self._space.send_beside(function.parcel, function.contents)
             code = function.parcel
             files |= dict(function.files)
@@ -341,10 +341,11 @@ class Engine:
                 list(files.items()),
                 sources,
                 {**belongings.names_of(sources), **function.source_names} if sources else {},
+                connection.take_gone(),
             )
         )
         if code is not None:
-            connection.brought(function.number, function.globals)
+            connection.brought(function)
         if connection.globals and self._space.bring_globals(plain, inputs):
             connection.globals.clear()
         connection.known.update(dict.fromkeys((*files, *sources), True))

@@ -12,15 +12,19 @@ import selectors
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from jupyter_remote import calls, errors
 from jupyter_remote.pickling.versions import MAGIC, PYTHON
 from jupyter_remote.wire import Parcel
+
+if TYPE_CHECKING:
+    from jupyter_remote.client.views.functions import Shipped
 
 RECEIVE_BYTES = 1 << 20
 CONNECT_S = 10.0
@@ -35,8 +39,8 @@ class Request:
     """One call of one session."""
 
     __slots__ = (
-        "connection", "done", "error", "id", "inputs", "on_done", "on_output", "outputs",
-        "received_at", "reply", "sent_at", "tag",
+        "connection", "done", "error", "function", "id", "inputs", "on_done", "on_output",
+        "outputs", "received_at", "reply", "sent_at", "tag",
     )  # fmt: skip
 
     def __init__(self, on_done: Callable[[Request], None], tag: Any = None) -> None:
@@ -50,6 +54,7 @@ class Request:
         self.tag = tag
         self.connection: Connection | None = None
         self.inputs: Parcel | None = None  # kept until it is done: bytes of it may be in memory
+        self.function: Shipped | None = None  # likewise
         self.sent_at = 0.0
         self.received_at = 0.0
 
@@ -69,7 +74,7 @@ class Request:
             return
         self.received_at = time.time()
         self.reply, self.error, self.done = reply, error, True
-        self.inputs = None
+        self.inputs = self.function = None
         self.on_done(self)
 
 
@@ -97,6 +102,7 @@ class Connection:
         self.known: dict[int | str, bool] = {}  # functions by number, modules, cells: it has them
         self.globals: dict[str, object] = {}  # that functions brought last, or marks of them
         self.codes = 0  # functions that were sent
+        self._gone: deque[int] = deque()  # functions that nobody has here any more
         self.sending = threading.RLock()
         self._control = control
         self._stopping = threading.Lock()
@@ -118,18 +124,28 @@ class Connection:
                 return
         self._on_lost(self)
 
-    def has(self, function: int, globals: dict[str, object]) -> bool:
+    def has(self, function: Shipped) -> bool:
         """Can the session call this function, and would it find these globals?"""
         there = self.globals
-        return function in self.known and all(
-            there.get(name, there) is value for name, value in globals.items()
+        return function.number in self.known and all(
+            there.get(name, there) is value for name, value in function.globals.items()
         )
 
-    def brought(self, function: int, globals: dict[str, object]) -> None:
+    def brought(self, function: Shipped) -> None:
         """This function was sent."""
-        self.known[function] = True
-        self.globals.update(globals)
+        if function.number not in self.known:
+            self.known[function.number] = True
+            weakref.finalize(function, self._gone.append, function.number).atexit = False
+        self.globals.update(function.globals)
         self.codes += 1
+
+    def take_gone(self) -> list[int]:
+        """Functions that the session needs no more."""
+        gone = []
+        while self._gone:
+            gone.append(self._gone.popleft())
+            del self.known[gone[-1]]
+        return gone
 
     def stop(self, request: Request, *, running: bool = True) -> None:
         """Drop a call that waits; interrupt one that runs, if ``running``."""
