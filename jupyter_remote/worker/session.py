@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections import deque
+from importlib.util import cache_from_source
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,6 +31,7 @@ from jupyter_remote.worker.belongings import Brought, Held
 from jupyter_remote.worker.beside import Beside
 from jupyter_remote.worker.callers import Caller, Now, Request, Turn
 from jupyter_remote.worker.dialogue import nobody_answers
+from jupyter_remote.worker.hygiene import forget_modules_below, modules_below
 from jupyter_remote.worker.idle import Idle
 from jupyter_remote.worker.reception import STOP, Reception
 
@@ -352,11 +354,20 @@ class Session:
     def _place(self, files: list[tuple[str, bytes]]) -> None:
         """Local modules of the caller."""
         folder = Path(self._run.folder)
+        edited = False
         for name, content in files:
             path = folder / name
+            if path.exists():
+                if path.read_bytes() == content:
+                    continue
+                edited = True
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+            Path(cache_from_source(path)).unlink(missing_ok=True)  # it tells seconds only
         importlib.invalidate_caches()
+        if edited:
+            self._brought.doubt({m.__name__ for m in modules_below(str(folder))})
+            forget_modules_below(str(folder))
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
 

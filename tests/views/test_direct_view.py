@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
+import os
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -378,6 +382,32 @@ def test_a_function_whose_globals_stay_is_sent_once(client, one):
     function = defined(client, "def first(): return turns")
     one.apply_sync(function)
     [engine] = one._engines(None)
-    sent = engine.connection.codes
+    sent = engine.connection.news
     assert one.apply_sync(function) == 1
-    assert engine.connection.codes == sent
+    assert engine.connection.news == sent
+
+
+def test_a_local_module_that_was_edited_is_the_new_one_in_sessions(
+    client, one, tmp_path, monkeypatch
+):
+    path = tmp_path / "edited_here.py"
+    path.write_text("def value(): return 'first'")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("edited_here")
+    try:
+        client.namespace["edited"] = module
+        by_name = defined(client, "def by_name(): return edited.value()")
+        inside = defined(
+            client, "def inside():\n    import edited_here\n    return edited_here.value()"
+        )
+        assert [one.apply_sync(f) for f in (by_name, inside, module.value)] == ["first"] * 3
+        path.write_text("def value(): return 'other'")
+        os.utime(path, ns=(1, 1))
+        Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
+        importlib.invalidate_caches()
+        importlib.reload(module)
+        assert module.value() == "other"
+        assert [one.apply_sync(f) for f in (by_name, inside, module.value)] == ["other"] * 3
+        assert one.apply_sync(by_name) == "other"
+    finally:
+        del sys.modules["edited_here"], client.namespace["edited"]

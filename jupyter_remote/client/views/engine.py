@@ -21,6 +21,7 @@ from jupyter_remote.client.views.functions import (
     Shipped,
     segments_beside,
 )
+from jupyter_remote.client.views.local_files import LocalFiles
 from jupyter_remote.client.views.record import Record
 from jupyter_remote.client.views.relay import Line, Relay
 from jupyter_remote.mapping import blob_path, map_blob
@@ -58,8 +59,9 @@ class Space:
         self.exchange = Exchange()
         self.relay = Relay(context.link)
         self.shared = shared.Folder()
-        self.functions = Functions(namespace, self.kept_beside)
-        self.belongings = Belongings(namespace)
+        self.files = LocalFiles()
+        self.functions = Functions(namespace, self.kept_beside, self.files)
+        self.belongings = Belongings(namespace, self.files)
         self._bringing: weakref.WeakValueDictionary[int, Parcel] = weakref.WeakValueDictionary()
         self.record = Record()
         self._apart = False  # some session cannot read this client's folder
@@ -324,12 +326,15 @@ class Engine:
         """
         request.inputs, request.function = inputs, function
         connection, belongings = self.connection, self._space.belongings
-        files, sources = _new(belongings.files, connection), _new(belongings.sources, connection)
+        contents = self._space.files.contents
+        wanted = {path: contents[path] for path in (*belongings.files, *function.files)}
+        files, sources = _new(wanted, connection), _new(belongings.sources, connection)
+        if not connection.known.keys().isdisjoint(files):
+            connection.outdate()
         code: Parcel | None = None
         if not connection.has(function):
             self._space.send_beside(function.parcel, function.contents)
             code = function.parcel
-            files |= dict(function.files)
             sources |= function.sources
         message = calls.packed(
             calls.Call(
@@ -348,7 +353,9 @@ class Engine:
             connection.brought(function)
         if connection.globals and self._space.bring_globals(plain, inputs):
             connection.globals.clear()
-        connection.known.update(dict.fromkeys((*files, *sources), True))
+        connection.known.update(files)
+        connection.known.update(sources)
+        connection.news += bool(code or files or sources)
         return message
 
     def execute(self, request: Request, code: str, name: str = "", filename: str = "") -> None:
@@ -436,7 +443,8 @@ def _try(engine: Engine) -> None:
 
 
 def _new(found: dict[str, Any], connection: Connection) -> dict[str, Any]:
-    """What the kernel was not given."""
+    """What the kernel was not given, or was given otherwise."""
     if not found:
         return {}
-    return {name: content for name, content in found.items() if name not in connection.known}
+    known = connection.known
+    return {name: content for name, content in found.items() if known.get(name) != content}

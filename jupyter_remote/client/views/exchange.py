@@ -99,9 +99,9 @@ class Connection:
         self.busy: calls.Busy | None = None
         self.on_busy: OnBusy | None = None
         self.on_value: Callable[[Parcel], None] | None = None  # has bytes beside it
-        self.known: dict[int | str, bool] = {}  # functions by number, modules, cells: it has them
+        self.known: dict[int | str, Any] = {}  # functions by number, files, cells: it has them
         self.globals: dict[str, object] = {}  # that functions brought last, or marks of them
-        self.codes = 0  # functions that were sent
+        self.news = 0  # messages that others must not overtake: they brought something
         self._gone: deque[int] = deque()  # functions that nobody has here any more
         self.sending = threading.RLock()
         self._control = control
@@ -137,15 +137,18 @@ class Connection:
             self.known[function.number] = True
             weakref.finalize(function, self._gone.append, function.number).atexit = False
         self.globals.update(function.globals)
-        self.codes += 1
 
     def take_gone(self) -> list[int]:
         """Functions that the session needs no more."""
         gone = []
         while self._gone:
             gone.append(self._gone.popleft())
-            del self.known[gone[-1]]
+            self.known.pop(gone[-1], None)
         return gone
+
+    def outdate(self) -> None:
+        """Local modules were edited: functions are sent again, to be opened with the new ones."""
+        self.known = {name: has for name, has in self.known.items() if isinstance(name, str)}
 
     def stop(self, request: Request, *, running: bool = True) -> None:
         """Drop a call that waits; interrupt one that runs, if ``running``."""

@@ -13,8 +13,8 @@ import msgspec
 
 from jupyter_remote import remotely, values
 from jupyter_remote.client.capture import capture_call
-from jupyter_remote.client.modules import local_modules
 from jupyter_remote.client.shipping import names_of_cells, sources_of
+from jupyter_remote.client.views.local_files import LocalFiles
 from jupyter_remote.errors import UsageError
 from jupyter_remote.reach import reach
 from jupyter_remote.wire import Parcel, Segment
@@ -37,7 +37,7 @@ class Shipped(msgspec.Struct, weakref=True):
     name: str
     parcel: Parcel
     contents: Contents  # of segments beside it, as they were when it was packed
-    files: list[tuple[str, bytes]]
+    files: list[str]  # of local modules
     sources: dict[str, str]
     source_names: dict[str, str]
     globals: dict[str, object]  # of the notebook, that it brings; of one that may change, a mark
@@ -47,8 +47,9 @@ class Functions:
     """Of one client. ``namespace``: the notebook's. ``keep`` gives bytes that stay as they are, of
     a parcel's contents, which the user may change."""
 
-    def __init__(self, namespace: dict[str, Any], keep: Keep) -> None:
+    def __init__(self, namespace: dict[str, Any], keep: Keep, files: LocalFiles) -> None:
         self._namespace = namespace
+        self._files = files
         self._keep = keep
         self._known: OrderedDict[int, tuple[Any, Witness, Shipped]] = OrderedDict()
 
@@ -58,6 +59,8 @@ class Functions:
         if known is not None and known[0] is function:
             now = _witness(function, self._namespace)
             if now is not None and _same(now, known[1]):
+                if known[2].files:
+                    self._files.look_again()
                 return known[2]
         shipped = self._pack(function)
         witness = _witness(function, self._namespace)
@@ -79,7 +82,8 @@ class Functions:
         captured = capture_call(function, (), {}, namespace=self._namespace)
         packed = captured.function
         contents = self._keep(packed.parcel, packed.contents) if packed.contents else {}
-        files = [(file.ref.path, bytes(file.content)) for file in captured.files]
+        modules = {_module_of(file.ref.path) for file in captured.files}
+        files = self._files.add(modules) if modules else []
         return Shipped(
             next(_numbers), name, packed.parcel, contents, files,
             captured.sources, captured.source_names, self._marks(captured.globals),
@@ -88,6 +92,11 @@ class Functions:
     def _marks(self, globals: dict[str, Any]) -> dict[str, object]:
         fixed = {n: _witness(value, self._namespace) is not None for n, value in globals.items()}
         return {n: value if fixed[n] else object() for n, value in globals.items()}
+
+
+def _module_of(path: str) -> str:
+    """The module, or the package, that has this file."""
+    return path.partition("/")[0].removesuffix(".py")
 
 
 def _wraps(function: Any) -> bool:
@@ -155,10 +164,11 @@ def _names_of(code: types.CodeType) -> Iterator[str]:
 class Belongings:
     """Local modules, and cells, that arguments of calls come from. A kernel is given each once."""
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
-        self.files: dict[str, bytes] = {}
+    def __init__(self, namespace: dict[str, Any], files: LocalFiles) -> None:
+        self.files: dict[str, None] = {}
         self.sources: dict[str, str] = {}
         self._namespace = namespace
+        self._files = files
         self._modules: set[str] = set()
 
     def look(self, arguments: Any) -> bool:
@@ -166,10 +176,11 @@ class Belongings:
         a package too large to be sent."""
         reached = reach((arguments,), self._namespace)
         if new := reached.modules.keys() - self._modules:
-            found = local_modules(new, None).files
-            files = {file.ref.path: bytes(file.content) for file in found}
-            self.files = {**self.files, **files}  # another thread may be reading
+            found = dict.fromkeys(self._files.add(new))
+            self.files = {**self.files, **found}  # another thread may be reading
             self._modules |= new
+        elif reached.modules and self.files:
+            self._files.look_again()
         if reached.functions:
             self.sources = {**self.sources, **sources_of(reached)}
         return bool(reached.names)
