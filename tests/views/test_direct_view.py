@@ -382,9 +382,9 @@ def test_a_function_whose_globals_stay_is_sent_once(client, one):
     function = defined(client, "def first(): return turns")
     one.apply_sync(function)
     [engine] = one._engines(None)
-    sent = engine.connection.news
+    sent = engine.connection.given.news
     assert one.apply_sync(function) == 1
-    assert engine.connection.news == sent
+    assert engine.connection.given.news == sent
 
 
 def test_a_local_module_that_was_edited_is_the_new_one_in_sessions(

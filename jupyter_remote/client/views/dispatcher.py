@@ -302,10 +302,10 @@ class Dispatcher:
             try:
                 connection = engine.connection
                 with connection.sending:  # nobody's call overtakes the one that brings a function
-                    news = connection.news
+                    news = connection.given.news
                     messages.append(work.message(request, engine))
                     requests.append(request)
-                    if len(requests) >= DEEPEST or connection.news > news:
+                    if len(requests) >= DEEPEST or connection.given.news > news:
                         batches.pop(engine.id)
                         failed += _sent(engine, requests, messages)
             except errors.JupyterRemoteError as error:  # among them that it died just now

@@ -325,14 +325,14 @@ class Engine:
         Raises EngineError.
         """
         request.inputs, request.function = inputs, function
-        connection, belongings = self.connection, self._space.belongings
+        given, belongings = self.connection.given, self._space.belongings
+        paths = (*belongings.files, *function.files)  # before contents: another thread may add some
         contents = self._space.files.contents
-        wanted = {path: contents[path] for path in (*belongings.files, *function.files)}
-        files, sources = _new(wanted, connection), _new(belongings.sources, connection)
-        if not connection.known.keys().isdisjoint(files):
-            connection.outdate()
+        wanted = {path: contents[path] for path in paths}
+        files, sources = given.new(wanted), given.new(belongings.sources)
+        given.outdate(files)
         code: Parcel | None = None
-        if not connection.has(function):
+        if not given.has(function):
             self._space.send_beside(function.parcel, function.contents)
             code = function.parcel
             sources |= function.sources
@@ -346,16 +346,14 @@ class Engine:
                 list(files.items()),
                 sources,
                 {**belongings.names_of(sources), **function.source_names} if sources else {},
-                connection.take_gone(),
+                given.take_gone(),
             )
         )
         if code is not None:
-            connection.brought(function)
-        if connection.globals and self._space.bring_globals(plain, inputs):
-            connection.globals.clear()
-        connection.known.update(files)
-        connection.known.update(sources)
-        connection.news += bool(code or files or sources)
+            given.brought(function)
+        if given.globals and self._space.bring_globals(plain, inputs):
+            given.globals.clear()
+        given.told(files, sources)
         return message
 
     def execute(self, request: Request, code: str, name: str = "", filename: str = "") -> None:
@@ -440,11 +438,3 @@ def _try(engine: Engine) -> None:
         _ = engine.connection
     except errors.JupyterRemoteError:
         return  # whoever calls hears of it
-
-
-def _new(found: dict[str, Any], connection: Connection) -> dict[str, Any]:
-    """What the kernel was not given, or was given otherwise."""
-    if not found:
-        return {}
-    known = connection.known
-    return {name: content for name, content in found.items() if known.get(name) != content}

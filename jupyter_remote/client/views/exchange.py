@@ -12,19 +12,17 @@ import selectors
 import socket
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from jupyter_remote import calls, errors
+from jupyter_remote.client.views.functions import Shipped
+from jupyter_remote.client.views.given import Given
 from jupyter_remote.pickling.versions import MAGIC, PYTHON
 from jupyter_remote.wire import Parcel
-
-if TYPE_CHECKING:
-    from jupyter_remote.client.views.functions import Shipped
 
 RECEIVE_BYTES = 1 << 20
 CONNECT_S = 10.0
@@ -99,10 +97,7 @@ class Connection:
         self.busy: calls.Busy | None = None
         self.on_busy: OnBusy | None = None
         self.on_value: Callable[[Parcel], None] | None = None  # has bytes beside it
-        self.known: dict[int | str, Any] = {}  # functions by number, files, cells: it has them
-        self.globals: dict[str, object] = {}  # that functions brought last, or marks of them
-        self.news = 0  # messages that others must not overtake: they brought something
-        self._gone: deque[int] = deque()  # functions that nobody has here any more
+        self.given = Given()
         self.sending = threading.RLock()
         self._control = control
         self._stopping = threading.Lock()
@@ -123,32 +118,6 @@ class Connection:
                 self._write(data)
                 return
         self._on_lost(self)
-
-    def has(self, function: Shipped) -> bool:
-        """Can the session call this function, and would it find these globals?"""
-        there = self.globals
-        return function.number in self.known and all(
-            there.get(name, there) is value for name, value in function.globals.items()
-        )
-
-    def brought(self, function: Shipped) -> None:
-        """This function was sent."""
-        if function.number not in self.known:
-            self.known[function.number] = True
-            weakref.finalize(function, self._gone.append, function.number).atexit = False
-        self.globals.update(function.globals)
-
-    def take_gone(self) -> list[int]:
-        """Functions that the session needs no more."""
-        gone = []
-        while self._gone:
-            gone.append(self._gone.popleft())
-            self.known.pop(gone[-1], None)
-        return gone
-
-    def outdate(self) -> None:
-        """Local modules were edited: functions are sent again, to be opened with the new ones."""
-        self.known = {name: has for name, has in self.known.items() if isinstance(name, str)}
 
     def stop(self, request: Request, *, running: bool = True) -> None:
         """Drop a call that waits; interrupt one that runs, if ``running``."""
