@@ -53,6 +53,7 @@ class Call(_Message, frozen=True, tag=1):
     files: list[tuple[str, bytes]] = []  # local modules that came into use: path and content
     sources: dict[str, str] = {}  # of cells that the function comes from
     source_names: dict[str, str] = {}
+    forget: list[int] = []  # functions that will not be called any more
 
 
 class Execute(_Message, frozen=True, tag=2):

@@ -71,6 +71,7 @@ __all__ = [
     "digest_of",
     "dumps",
     "fingerprint",
+    "has_functions",
     "loads",
     "pack",
     "pack_raw",
@@ -201,6 +202,11 @@ def loads(
 def refers(data: bytes) -> bool:
     """May there be anything in this pickle that a module defines?"""
     return pickle.STACK_GLOBAL in data
+
+
+def has_functions(data: bytes) -> bool:
+    """May there be functions in this pickle that bring globals along?"""
+    return fill_function.__name__.encode() in data
 
 
 def _objects(numbered: Callable[[], Iterable[tuple[int, Any]]]) -> Numbered:

@@ -80,6 +80,7 @@ class CapturedCall:
     notices: list[str] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
     source_names: dict[str, str] = field(default_factory=dict)
+    globals: Namespace = field(default_factory=dict)  # of the notebook, that functions bring along
 
 
 # --- cells -----------------------------------------------------------------------------------
@@ -308,6 +309,7 @@ def capture_call(
         notices=[*notices_of_size(names, direct), *modules.notices],
         sources=sources,
         source_names=names_of_cells(sources, namespace),
+        globals={n: namespace[n] for n in reached.names if n in namespace},
     )
 
 

@@ -37,6 +37,7 @@ class LocalModules:
     files: list[CapturedFile] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     imports: dict[str, None] = field(default_factory=dict)  # what these modules import
+    paths: list[Path] = field(default_factory=list)  # of the files, here
 
     def has(self, name: str) -> bool:
         """Is a module of this dotted name among them?"""
@@ -78,6 +79,7 @@ def local_modules(names: Iterable[str], folder: str | Path | None) -> LocalModul
             result.imports.update(dict.fromkeys(source.imports))
             result.notices += _state_of(file, source)
     inline = Inline()
+    result.paths = [f.path for f in found.values()]
     result.files = [captured(f.path, f.label, inline, module=True) for f in found.values()]
     return result
 

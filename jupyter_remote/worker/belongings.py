@@ -45,6 +45,19 @@ class Brought:
                     here[name] = value
                     self._known[name] = value, mark
 
+    def doubt(self, modules: set[str]) -> None:
+        """These will be imported again: what is theirs is renewed when it comes next."""
+        for name, (value, _) in self._known.items():
+            if _home(value) in modules:
+                self._known[name] = value, b""
+
+
+def _home(value: Any) -> str:
+    """The module that it is, or that it or its class comes from."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    return str(getattr(value, "__module__", ""))
+
 
 class Held:
     """Tells what would be lost with the session: now and then, if it changed."""

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections import deque
+from importlib.util import cache_from_source
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,6 +31,7 @@ from jupyter_remote.worker.belongings import Brought, Held
 from jupyter_remote.worker.beside import Beside
 from jupyter_remote.worker.callers import Caller, Now, Request, Turn
 from jupyter_remote.worker.dialogue import nobody_answers
+from jupyter_remote.worker.hygiene import forget_modules_below, modules_below
 from jupyter_remote.worker.idle import Idle
 from jupyter_remote.worker.reception import STOP, Reception
 
@@ -279,9 +281,9 @@ class Session:
 
     def _attempt(self, caller: Caller, request: Request, turn: Turn) -> calls.Reply:
         try:
+            if isinstance(request, calls.Call):
+                self._keep(caller, request)
             if turn.stopped:  # asked for before this began; see Reception
-                if isinstance(request, calls.Call) and request.code is not None:
-                    caller.functions[request.function] = request.code  # those behind may use it
                 return calls.Reply(request.id, dropped=True)
             if isinstance(request, calls.Execute):
                 return self._execute(request)
@@ -290,14 +292,20 @@ class Session:
         except BaseException as error:
             return calls.Reply(request.id, error=self._process.failure(error))
 
-    def _call(self, caller: Caller, call: calls.Call) -> Any:
-        process = self._process
+    def _keep(self, caller: Caller, call: calls.Call) -> None:
+        """What comes with a call is for those behind it, too, which do not bring it again."""
+        for number in call.forget:
+            caller.functions.pop(number, None)
         if call.code is not None:
             caller.functions[call.function] = call.code
         if call.files:
             self._place(call.files)
         for filename, text in call.sources.items():
-            process.compiler.add_source(filename, text, call.source_names.get(filename, ""))
+            name = call.source_names.get(filename, "")
+            self._process.compiler.add_source(filename, text, name)
+
+    def _call(self, caller: Caller, call: calls.Call) -> Any:
+        process = self._process
         function = caller.functions[call.function]
         if isinstance(function, Parcel):
             function = caller.functions[call.function] = self._open(function)
@@ -346,11 +354,20 @@ class Session:
     def _place(self, files: list[tuple[str, bytes]]) -> None:
         """Local modules of the caller."""
         folder = Path(self._run.folder)
+        edited = False
         for name, content in files:
             path = folder / name
+            if path.exists():
+                if path.read_bytes() == content:
+                    continue
+                edited = True
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+            Path(cache_from_source(path)).unlink(missing_ok=True)  # it tells seconds only
         importlib.invalidate_caches()
+        if edited:
+            self._brought.doubt({m.__name__ for m in modules_below(str(folder))})
+            forget_modules_below(str(folder))
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
+import os
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -359,3 +363,70 @@ def test_a_result_does_not_wait_for_the_call_behind_it(one, tmp_path):
     gate.touch()
     first.get(30)
     last.get(30)
+
+
+def test_a_function_finds_the_globals_of_now_also_after_another_brought_its_own(client, one):
+    first, second = (defined(client, f"def {f}(*_): return turns") for f in ("first", "second"))
+    client.namespace["turns"] = 1
+    assert one.apply_sync(first) == 1
+    client.namespace["turns"] = 2
+    assert one.apply_sync(second) == 2
+    client.namespace["turns"] = 1
+    assert one.apply_sync(first) == 1
+
+
+def test_a_function_finds_the_globals_of_now_also_after_an_argument_brought_others(client, one):
+    first, second = (defined(client, f"def {f}(*_): return turns") for f in ("first", "second"))
+    for rest in ((), (np.zeros(200_000),)):
+        client.namespace["turns"] = 1
+        assert one.apply_sync(first) == 1
+        client.namespace["turns"] = 2
+        one.apply_sync(len, (second, *rest))
+        client.namespace["turns"] = 1
+        assert one.apply_sync(first) == 1
+
+
+def test_a_helper_that_is_swapped_back_is_used(client, one):
+    client.namespace["helper"] = former = defined(client, "def one(): return 1")
+    first, second = (defined(client, f"def {f}(): return helper()") for f in ("first", "second"))
+    assert one.apply_sync(first) == 1
+    client.namespace["helper"] = defined(client, "def two(): return 2")
+    assert one.apply_sync(second) == 2
+    client.namespace["helper"] = former
+    assert one.apply_sync(first) == 1
+
+
+def test_a_function_whose_globals_stay_is_sent_once(client, one):
+    client.namespace["turns"] = 1
+    function = defined(client, "def first(): return turns")
+    one.apply_sync(function)
+    [engine] = one._engines(None)
+    sent = engine.connection.given.news
+    assert one.apply_sync(function) == 1
+    assert engine.connection.given.news == sent
+
+
+def test_a_local_module_that_was_edited_is_the_new_one_in_sessions(
+    client, one, tmp_path, monkeypatch
+):
+    path = tmp_path / "edited_here.py"
+    path.write_text("def value(): return 'first'")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("edited_here")
+    try:
+        client.namespace["edited"] = module
+        by_name = defined(client, "def by_name(): return edited.value()")
+        inside = defined(
+            client, "def inside():\n    import edited_here\n    return edited_here.value()"
+        )
+        assert [one.apply_sync(f) for f in (by_name, inside, module.value)] == ["first"] * 3
+        path.write_text("def value(): return 'other'")
+        os.utime(path, ns=(1, 1))
+        Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
+        importlib.invalidate_caches()
+        importlib.reload(module)
+        assert module.value() == "other"
+        assert [one.apply_sync(f) for f in (by_name, inside, module.value)] == ["other"] * 3
+        assert one.apply_sync(by_name) == "other"
+    finally:
+        del sys.modules["edited_here"], client.namespace["edited"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,3 +53,30 @@ def test_results_that_nobody_has_fetched_yet_are_not_lost(one, little_room):
     assert all(result.wait(30) for result in results)
     one.apply_sync(np.sum, np.arange(MIB / 8))
     assert [result.get(30)[0] for result in results] == [float(n) for n in range(COUNT)]
+
+
+def test_a_function_takes_its_arrays_as_they_were_when_it_was_called(balanced, tmp_path):
+    gate = tmp_path / "gate"
+    held = [balanced.apply_async(wait_for, str(gate)) for _ in range(2)]
+    array = np.zeros(MIB // 8)
+    waits = balanced.apply_async(lambda: float(array.sum()))
+    array[:] = 1.0
+    gate.touch()
+    assert waits.get(30) == 0.0
+    assert [result.get(30) for result in held] == [None, None]
+
+
+def mapped() -> int:
+    """Arrays in memory that this process shares."""
+    from pathlib import Path
+
+    return Path("/proc/self/maps").read_text().count("/dev/shm/jupyter-remote-")
+
+
+def test_a_session_keeps_no_function_that_the_client_has_no_more(one):
+    before = one.apply_sync(mapped)
+    for n in range(1, 4):
+        array = np.full(MIB // 8, n + 0.5)
+        assert one.apply_sync(lambda a=array: float(a[0])) == n + 0.5
+        assert one.map_sync(functools.partial(np.add, array), [n])[0][0] == 2 * n + 0.5
+    assert one.apply_sync(mapped) <= before

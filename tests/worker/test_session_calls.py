@@ -212,3 +212,20 @@ async def test_an_async_function_is_awaited(session: Playing) -> None:
         session, "import asyncio\nasync def later(n):\n    await asyncio.sleep(0)\n    return n"
     )
     assert await ada.value(names["later"], 3) == 3
+
+
+async def test_a_function_that_the_client_forgets_is_forgotten(session: Playing) -> None:
+    ada = await session.caller()
+    names = namespace_of(
+        session,
+        "import gc, weakref\nclass Held: pass\n"
+        "def made(held=Held()):\n    global ref\n    ref = weakref.ref(held)\n"
+        "def alive():\n    gc.collect()\n    return ref() is not None",
+    )
+    call = ada.call(names["made"])
+    await ada.send(call)
+    assert (await ada.reply(call.id)).error is None
+    assert await ada.value(names["alive"]) is True
+    last = msgspec.structs.replace(ada.call(names["alive"]), forget=[call.function])
+    await ada.send(last)
+    assert value_of(await ada.reply(last.id), session.names) is False

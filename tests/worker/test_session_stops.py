@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 
+import msgspec
 import pytest
 
 from jupyter_remote import calls
 from jupyter_remote.worker.reception import STOP
-from tests.worker.sessions import Caller, Playing
+from tests.worker.sessions import Caller, Playing, value_of
 from tests.worker.test_session_calls import namespace_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -58,6 +59,23 @@ async def test_a_call_that_runs_is_interrupted_and_those_behind_it_run(
     assert (await ada.reply(behind)).error is None
     told = await session.session_cell("print('still here')")
     assert told.text() == "still here\n"
+
+
+async def test_what_a_dropped_call_brought_is_there_for_those_behind_it(session: Playing) -> None:
+    ada = await session.caller()
+    names = namespace_of(session, WAITS + "def helped():\n    import helps\n    return helps.N")
+    gate = session.folder / "gate"
+    running = await ada.begin(names["wait"], str(session.folder / "begun"), str(gate))
+    call = ada.call(names["helped"])
+    await ada.send(msgspec.structs.replace(call, files=[("helps.py", b"N = 'helped'")]))
+    behind = await ada.begin(names["helped"])
+    await exists(session, "begun")
+    await ada.stop(call.id)
+    await asyncio.to_thread(settled, ada)
+    gate.touch()
+    assert (await ada.reply(call.id)).dropped
+    assert (await ada.reply(running)).error is None
+    assert value_of(await ada.reply(behind), session.names) == "helped"
 
 
 async def test_a_call_that_waits_is_dropped_and_its_function_may_be_used_by_those_behind(

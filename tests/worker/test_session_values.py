@@ -62,7 +62,7 @@ async def test_large_values_go_through_the_folder_of_the_client(
     ada = await session.caller(shared=folder.path)
     names = namespace_of(session, TWICE)
     there = packed(LARGE)
-    folder.put(there.contents)
+    folder.put(there.contents, there.parcel)
     reply = await ada.reply(await with_parcel(ada, names["twice"], there))
     assert reply.value is not None
 

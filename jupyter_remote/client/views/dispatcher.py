@@ -322,10 +322,10 @@ class Dispatcher:
             try:
                 connection = engine.connection
                 with connection.sending:  # nobody's call overtakes the one that brings a function
-                    known = len(connection.known)
+                    news = connection.given.news
                     messages.append(work.message(request, engine))
                     requests.append(request)
-                    if len(requests) >= DEEPEST or len(connection.known) > known:
+                    if len(requests) >= DEEPEST or connection.given.news > news:
                         batches.pop(engine.id)
                         failed += _sent(engine, requests, messages)
             except errors.JupyterRemoteError as error:  # among them that it died just now

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from jupyter_remote.client.views.functions import (
     Shipped,
     segments_beside,
 )
+from jupyter_remote.client.views.local_files import LocalFiles
 from jupyter_remote.client.views.relay import Line, Relay
 from jupyter_remote.mapping import blob_path, map_blob
 from jupyter_remote.model import Status
@@ -56,8 +58,10 @@ class Space:
         self.exchange = Exchange()
         self.relay = Relay(context.link)
         self.shared = shared.Folder()
-        self.functions = Functions(namespace)
-        self.belongings = Belongings(namespace)
+        self.files = LocalFiles()
+        self.functions = Functions(namespace, self.kept_beside, self.files)
+        self.belongings = Belongings(namespace, self.files)
+        self._bringing: weakref.WeakValueDictionary[int, Parcel] = weakref.WeakValueDictionary()
         self._apart = False  # some session cannot read this client's folder
         self._sharing = threading.Lock()
 
@@ -82,12 +86,21 @@ class Space:
     ) -> tuple[bytes, Parcel | None]:
         """Small ones as bytes; others are sent to the backend, and named. Raises CaptureError."""
         packed = values.dumps((args, kwargs), self.namespace, INLINE_BYTES)
+        brings = False
         if not isinstance(packed, bytes) or values.refers(packed):
-            self.belongings.look((args, kwargs))
+            brings = self.belongings.look((args, kwargs))
         if isinstance(packed, bytes):
             return packed, None
         self.send_beside(packed.parcel, packed.contents)
+        if brings:
+            self._bringing[id(packed.parcel)] = packed.parcel
         return b"", packed.parcel
+
+    def bring_globals(self, plain: bytes, inputs: Parcel | None) -> bool:
+        """May functions among these arguments set globals over there?"""
+        if inputs is None:
+            return values.has_functions(plain)
+        return id(inputs) in self._bringing
 
     def send_beside(self, parcel: Parcel, contents: dict[str, memoryview]) -> None:
         """See to it that the workers can have what is not inside of the parcel."""
@@ -99,6 +112,16 @@ class Space:
                 there = self.shared.put({s.digest: contents[s.digest] for s in new}, parcel)
                 new = [s for s in new if s.digest not in there]
         self._send(new, contents)
+
+    def kept_beside(self, parcel: Parcel, contents: dict[str, memoryview]) -> dict[str, memoryview]:
+        """The same, sent and as it is now: what it views is the user's, who may change it."""
+        self.send_beside(parcel, contents)
+        kept = {}
+        for digest, view in contents.items():
+            path = shared.find(self.shared.path, digest)
+            there = None if path is None else map_blob(path, digest, view.nbytes)
+            kept[digest] = memoryview(bytes(view)) if there is None else there
+        return kept
 
     def keep_apart(self) -> None:
         """Some session cannot read this client's folder: the backend gets what is there, too."""
@@ -298,14 +321,17 @@ class Engine:
 
         Raises EngineError.
         """
-        request.inputs = inputs
-        connection, belongings = self.connection, self._space.belongings
-        files, sources = _new(belongings.files, connection), _new(belongings.sources, connection)
+        request.inputs, request.function = inputs, function
+        given, belongings = self.connection.given, self._space.belongings
+        paths = (*belongings.files, *function.files)  # before contents: another thread may add some
+        contents = self._space.files.contents
+        wanted = {path: contents[path] for path in paths}
+        files, sources = given.new(wanted), given.new(belongings.sources)
+        given.outdate(files)
         code: Parcel | None = None
-        if function.number not in connection.known:
+        if not given.has(function):
             self._space.send_beside(function.parcel, function.contents)
             code = function.parcel
-            files |= dict(function.files)
             sources |= function.sources
         message = calls.packed(
             calls.Call(
@@ -317,10 +343,14 @@ class Engine:
                 list(files.items()),
                 sources,
                 {**belongings.names_of(sources), **function.source_names} if sources else {},
+                given.take_gone(),
             )
         )
-        connection.known[function.number] = True
-        connection.known.update(dict.fromkeys((*files, *sources), True))
+        if code is not None:
+            given.brought(function)
+        if given.globals and self._space.bring_globals(plain, inputs):
+            given.globals.clear()
+        given.told(files, sources)
         return message
 
     def execute(self, request: Request, code: str, name: str = "", filename: str = "") -> None:
@@ -405,10 +435,3 @@ def _try(engine: Engine) -> None:
         _ = engine.connection
     except errors.JupyterRemoteError:
         return  # whoever calls hears of it
-
-
-def _new(found: dict[str, Any], connection: Connection) -> dict[str, Any]:
-    """What the kernel was not given."""
-    if not found:
-        return {}
-    return {name: content for name, content in found.items() if name not in connection.known}

@@ -21,6 +21,8 @@ import msgspec
 
 from jupyter_remote import calls, errors
 from jupyter_remote.client.views import forks
+from jupyter_remote.client.views.functions import Shipped
+from jupyter_remote.client.views.given import Given
 from jupyter_remote.pickling.versions import MAGIC, PYTHON
 from jupyter_remote.wire import Parcel
 
@@ -37,8 +39,8 @@ class Request:
     """One call of one session."""
 
     __slots__ = (
-        "connection", "done", "error", "id", "inputs", "on_done", "on_output", "outputs",
-        "received_at", "reply", "sent_at", "tag",
+        "connection", "done", "error", "function", "id", "inputs", "on_done", "on_output",
+        "outputs", "received_at", "reply", "sent_at", "tag",
     )  # fmt: skip
 
     def __init__(self, on_done: Callable[[Request], None], tag: Any = None) -> None:
@@ -52,6 +54,7 @@ class Request:
         self.tag = tag
         self.connection: Connection | None = None
         self.inputs: Parcel | None = None  # kept until it is done: bytes of it may be in memory
+        self.function: Shipped | None = None  # likewise
         self.sent_at = 0.0
         self.received_at = 0.0
 
@@ -71,7 +74,7 @@ class Request:
             return
         self.received_at = time.time()
         self.reply, self.error, self.done = reply, error, True
-        self.inputs = None
+        self.inputs = self.function = None
         self.on_done(self)
 
 
@@ -96,7 +99,7 @@ class Connection:
         self.busy: calls.Busy | None = None
         self.on_busy: OnBusy | None = None
         self.on_value: Callable[[Parcel], None] | None = None  # has bytes beside it
-        self.known: dict[int | str, bool] = {}  # functions by number, modules, cells: it has them
+        self.given = Given()
         self.sending = threading.RLock()
         self.control = control
         self._stopping = threading.Lock()

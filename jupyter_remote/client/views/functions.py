@@ -13,8 +13,8 @@ import msgspec
 
 from jupyter_remote import remotely, values
 from jupyter_remote.client.capture import capture_call
-from jupyter_remote.client.modules import local_modules
 from jupyter_remote.client.shipping import names_of_cells, sources_of
+from jupyter_remote.client.views.local_files import LocalFiles
 from jupyter_remote.errors import UsageError
 from jupyter_remote.reach import reach
 from jupyter_remote.wire import Parcel, Segment
@@ -26,25 +26,31 @@ _SIMPLE = (str, int, float, complex, bool, bytes, type(None), types.ModuleType)
 _BUILTIN = (types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType)
 
 Witness = list[object]
+Contents = dict[str, memoryview]
+Keep = Callable[[Parcel, Contents], Contents]
 
 
-class Shipped(msgspec.Struct):
+class Shipped(msgspec.Struct, weakref=True):
     """A function, ready to be sent."""
 
     number: int  # names it in all connections of this process
     name: str
     parcel: Parcel
-    contents: dict[str, memoryview]  # of segments beside it
-    files: list[tuple[str, bytes]]
+    contents: Contents  # of segments beside it, as they were when it was packed
+    files: list[str]  # of local modules
     sources: dict[str, str]
     source_names: dict[str, str]
+    globals: dict[str, object]  # of the notebook, that it brings; of one that may change, a mark
 
 
 class Functions:
-    """Of one client. ``namespace``: the notebook's."""
+    """Of one client. ``namespace``: the notebook's. ``keep`` gives bytes that stay as they are, of
+    a parcel's contents, which the user may change."""
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
+    def __init__(self, namespace: dict[str, Any], keep: Keep, files: LocalFiles) -> None:
         self._namespace = namespace
+        self._files = files
+        self._keep = keep
         self._known: OrderedDict[int, tuple[Any, Witness, Shipped]] = OrderedDict()
 
     def shipped(self, function: Callable[..., Any]) -> Shipped:
@@ -53,6 +59,8 @@ class Functions:
         if known is not None and known[0] is function:
             now = _witness(function, self._namespace)
             if now is not None and _same(now, known[1]):
+                if known[2].files:
+                    self._files.look_again()
                 return known[2]
         shipped = self._pack(function)
         witness = _witness(function, self._namespace)
@@ -70,14 +78,25 @@ class Functions:
         name = getattr(function, "__name__", type(function).__name__)
         if getattr(function, "__module__", None) == remotely.__name__ and not _wraps(function):
             packed = values.pack(function, chunked=False)
-            return Shipped(next(_numbers), name, packed.parcel, {}, [], {}, {})
+            return Shipped(next(_numbers), name, packed.parcel, {}, [], {}, {}, {})
         captured = capture_call(function, (), {}, namespace=self._namespace)
         packed = captured.function
-        files = [(file.ref.path, bytes(file.content)) for file in captured.files]
+        contents = self._keep(packed.parcel, packed.contents) if packed.contents else {}
+        modules = {_module_of(file.ref.path) for file in captured.files}
+        files = self._files.add(modules) if modules else []
         return Shipped(
-            next(_numbers), name, packed.parcel, packed.contents, files,
-            captured.sources, captured.source_names,
+            next(_numbers), name, packed.parcel, contents, files,
+            captured.sources, captured.source_names, self._marks(captured.globals),
         )  # fmt: skip
+
+    def _marks(self, globals: dict[str, Any]) -> dict[str, object]:
+        fixed = {n: _witness(value, self._namespace) is not None for n, value in globals.items()}
+        return {n: value if fixed[n] else object() for n, value in globals.items()}
+
+
+def _module_of(path: str) -> str:
+    """The module, or the package, that has this file."""
+    return path.partition("/")[0].removesuffix(".py")
 
 
 def _wraps(function: Any) -> bool:
@@ -145,22 +164,26 @@ def _names_of(code: types.CodeType) -> Iterator[str]:
 class Belongings:
     """Local modules, and cells, that arguments of calls come from. A kernel is given each once."""
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
-        self.files: dict[str, bytes] = {}
+    def __init__(self, namespace: dict[str, Any], files: LocalFiles) -> None:
+        self.files: dict[str, None] = {}
         self.sources: dict[str, str] = {}
         self._namespace = namespace
+        self._files = files
         self._modules: set[str] = set()
 
-    def look(self, arguments: Any) -> None:
-        """Find those of arguments. Raises CaptureError for a package too large to be sent."""
+    def look(self, arguments: Any) -> bool:
+        """Find those of arguments; do these bring globals of the notebook? Raises CaptureError for
+        a package too large to be sent."""
         reached = reach((arguments,), self._namespace)
         if new := reached.modules.keys() - self._modules:
-            found = local_modules(new, None).files
-            files = {file.ref.path: bytes(file.content) for file in found}
-            self.files = {**self.files, **files}  # another thread may be reading
+            found = dict.fromkeys(self._files.add(new))
+            self.files = {**self.files, **found}  # another thread may be reading
             self._modules |= new
+        elif reached.modules and self.files:
+            self._files.look_again()
         if reached.functions:
             self.sources = {**self.sources, **sources_of(reached)}
+        return bool(reached.names)
 
     def names_of(self, sources: dict[str, str]) -> dict[str, str]:
         """How tracebacks call these cells."""
