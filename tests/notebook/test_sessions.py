@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from jupyter_client.manager import start_new_kernel
 
-from tests.notebook.kernels import Kernel, Message, once, printed, raised
+from tests.notebook.kernels import LIMIT_S, Kernel, Message, once, printed, raised
 
 
 def value(messages: list[Message]) -> str:
@@ -97,15 +99,17 @@ def test_another_kernel_finds_the_session_by_its_name(kernel):
     assert value(kernel.run("%%remote_run -s shared\ncommon")) == "43"
 
 
-def test_a_cell_waits_while_a_call_runs_and_says_so(kernel):
+def test_a_cell_waits_while_a_call_runs_and_says_so(kernel, tmp_path):
+    gate = tmp_path / "gate"
     kernel.run(
         "from jupyter_remote.notebook import context\n"
         "session = context.current().client.session('turns')\n"
-        "import time\nslow = session.apply_async(time.sleep, 1.5)\nneeded = 1"
+        "def wait(path):\n    import os, time\n"
+        "    while not os.path.exists(path):\n        time.sleep(0.02)\n"
+        f"slow = session.apply_async(wait, {str(gate)!r})\nneeded = 1"
     )
-    messages = kernel.run("%%remote_run -s turns\nneeded + 1")
-    assert "waiting for its turn" in printed(messages)
-    assert value(messages) == "2"
+    seen = once("waiting for its turn", gate.touch)
+    assert value(kernel.run("%%remote_run -s turns\nneeded + 1", seen)) == "2"
 
 
 def test_a_cell_waits_for_another_one_and_says_for_which(kernel, tmp_path):
@@ -132,13 +136,22 @@ def completions(kernel: Kernel, code: str) -> list[str]:
     return reply["content"]["matches"]
 
 
+def completed(kernel: Kernel, code: str, expected: list[str]) -> bool:
+    """Perhaps not at the first Tab: it waits for a session a second at most."""
+    end = time.monotonic() + LIMIT_S
+    while (found := completions(kernel, code)) != expected:
+        assert time.monotonic() < end, found
+    return True
+
+
 def test_names_of_the_session_are_completed_in_its_cells(kernel):
     kernel.run("%%remote_run -s tabs\ndistant_value = [1]")
-    assert completions(kernel, "%%remote_run -s tabs\nprint(distant_") == ["distant_value"]
-    assert completions(kernel, "%%remote_run -s tabs\ndistant_value.app") == ["append"]
+    cell = "%%remote_run -s tabs\n"
+    assert completed(kernel, f"{cell}print(distant_", ["distant_value"])
+    assert completed(kernel, f"{cell}distant_value.app", ["append"])
+    assert completed(kernel, "%remote pull distant_", ["distant_value"])
+    assert completed(kernel, "%remote stop tab", ["tabs"])
     assert completions(kernel, "%%remote_run -s none_such\nprint(distant_") == []
-    assert completions(kernel, "%remote pull distant_") == ["distant_value"]
-    assert completions(kernel, "%remote stop tab") == ["tabs"]
 
 
 def conversation(kernel: Kernel, code: str, answers: list[str]) -> tuple[list[str], str]:
