@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_remote import calls
-from jupyter_remote.client.views.exchange import here
+from jupyter_remote.client.views.dialing import here
 
 
 def test_a_socket_of_another_user_is_not_spoken_to(tmp_path: Path, monkeypatch) -> None:

@@ -92,6 +92,7 @@ def capture_cell(
     outputs: Sequence[str] | None = None,
     transform: Callable[[str], str] | None = None,
     folder: str | Path | None = None,
+    lasting: bool = False,
 ) -> CapturedCell:
     """Find and pack what a cell needs.
 
@@ -101,6 +102,7 @@ def capture_cell(
     inputs, outputs: names to send and to bring home; None: the cell's AST decides.
     transform: the shell's ``transform_cell``.
     folder: where the notebook is; modules beside it travel too.
+    lasting: it runs in a namespace that lasts: names that it finds or leaves there need no word.
 
     Raises SyntaxError as the shell would, UsageError for an unknown name in ``inputs`` or
     ``outputs``, CaptureError listing every name that cannot travel.
@@ -132,7 +134,7 @@ def capture_cell(
         unwatched=unwatched,
         fixed=fixed,
         notices=[
-            *_notices_of(cell),
+            *([] if lasting else _notices_of(cell)),
             *notices_of_size(names, frozenset(direct)),
             *_shared_memory(sent),
             *stayed,

@@ -64,6 +64,7 @@ def capture(context: Context, session: Session, source: str, options: RunOptions
         inputs=inputs,
         transform=shell.transform_cell,
         folder=os.getcwd(),
+        lasting=True,
     )
     if options.inputs is None:
         functions = {n: v for n in inputs if callable(v := shell.user_ns[n])}

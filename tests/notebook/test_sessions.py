@@ -32,6 +32,15 @@ def test_what_only_the_notebook_has_goes_along_and_the_session_keeps_its_own(ker
     assert value(kernel.run("%%remote_run -s own -i factor\nfactor")) == "5"
 
 
+def test_names_that_only_text_names_are_those_of_the_session(kernel):
+    kernel.run("%%remote_run -s texts\nhidden = 5")
+    messages = kernel.run(
+        "%%remote_run -s texts\nfrom math import *\nglobals()['hidden'], floor(2.5)"
+    )
+    assert value(messages) == "(5, 2)"
+    assert printed(messages) == ""
+
+
 def test_a_function_that_was_defined_again_goes_along_again(kernel):
     kernel.run("def f():\n    return 1")
     assert value(kernel.run("%%remote_run -s again\nf()")) == "1"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from jupyter_remote import errors
 from jupyter_remote.client.views import shown
 from jupyter_remote.client.views.decorated import ParallelFunction, RemoteFunction
-from jupyter_remote.client.views.engine import Engine, Space
+from jupyter_remote.client.views.engine import Engine
 from jupyter_remote.client.views.record import Record
 from jupyter_remote.client.views.results import AsyncMapResult, AsyncResult
+from jupyter_remote.client.views.space import Space
 
 if TYPE_CHECKING:
     from jupyter_remote.client.views.group import Group

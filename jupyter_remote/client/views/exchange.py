@@ -19,19 +19,18 @@ from typing import Any
 
 import msgspec
 
-from jupyter_remote import calls, errors
+from jupyter_remote import calls
 from jupyter_remote.client.views import forks
+from jupyter_remote.client.views.dialing import Dial, greeted
 from jupyter_remote.client.views.functions import Shipped
 from jupyter_remote.client.views.given import Given
-from jupyter_remote.pickling.versions import MAGIC, PYTHON
 from jupyter_remote.wire import Parcel
 
 RECEIVE_BYTES = 1 << 20
-CONNECT_S = 10.0
+END_S = 10.0  # for the thread to end
 _ids = itertools.count(1)
 
 OnBusy = Callable[[calls.Busy], None]
-Dial = Callable[[], socket.socket]
 Output = calls.Text | calls.Shown | calls.Moved
 
 
@@ -250,9 +249,9 @@ class Exchange:
         """A connection to the kernel to which ``dial`` leads. Raises OSError, EOFError,
         BackendUnreachable, EnvironmentMismatch, UsageError in a forked process."""
         self.check()
-        sock = _greeted(dial(), hi)
+        sock = greeted(dial(), hi)
         try:
-            control = _greeted(dial(), msgspec.structs.replace(hi, control=True))
+            control = greeted(dial(), msgspec.structs.replace(hi, control=True))
         except BaseException:
             sock.close()
             raise
@@ -282,7 +281,7 @@ class Exchange:
         self.closed = True
         self._rouse()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(CONNECT_S)
+            self._thread.join(END_S)
         if self._thread is None or not self._thread.is_alive():
             self._close_files()
 
@@ -352,54 +351,3 @@ class Exchange:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(connection.sock)
         connection.end()
-
-
-def here(address: str) -> Dial:
-    """To a kernel of this computer."""
-
-    def dial() -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(CONNECT_S)
-            sock.connect(calls.where(address))
-            if not calls.is_of_this_user(sock):  # the kernel is gone, and another took its name
-                raise ConnectionRefusedError("somebody else listens there")
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    return dial
-
-
-def _greeted(sock: socket.socket, hi: calls.Hi) -> socket.socket:
-    try:
-        sock.settimeout(CONNECT_S)
-        sock.sendall(calls.packed(hi))
-        welcome = _first(sock)
-    except BaseException:
-        sock.close()
-        raise
-    if welcome.refused:
-        sock.close()
-        raise errors.BackendUnreachable(
-            f"the session refuses this client: {welcome.refused}", hint="connect again"
-        )
-    if welcome.magic != MAGIC:
-        sock.close()
-        raise errors.EnvironmentMismatch(
-            f"the session runs Python {welcome.python}, this is Python {PYTHON}",
-            hint="start another session from here",
-        )
-    return sock
-
-
-def _first(sock: socket.socket) -> calls.Welcome:
-    pieces = calls.Pieces(calls.FromSession)
-    while True:
-        data = sock.recv(1)  # what comes behind it is not for here
-        if not data:
-            raise EOFError("the session hung up")
-        for message in pieces.add(data):
-            if isinstance(message, calls.Welcome):
-                return message

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from jupyter_remote import errors, remotely
 from jupyter_remote.client.views import shown
 from jupyter_remote.client.views.dispatcher import Dispatcher, Pace, Single
-from jupyter_remote.client.views.engine import Engine, Space
+from jupyter_remote.client.views.engine import Engine
 from jupyter_remote.client.views.exchange import Request
 from jupyter_remote.client.views.functions import Shipped
 from jupyter_remote.client.views.parts import Part
+from jupyter_remote.client.views.space import Space
 from jupyter_remote.wire import Parcel
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from jupyter_remote.client.views import shown
 from jupyter_remote.client.views.exchange import Output, Request
 
 if TYPE_CHECKING:
-    from jupyter_remote.client.views.engine import Engine, Space
+    from jupyter_remote.client.views.engine import Engine
+    from jupyter_remote.client.views.space import Space
 
 _NOTHING = object()
 

@@ -18,8 +18,8 @@ from jupyter_remote.client.views.exchange import Output, Request
 from jupyter_remote.client.views.parts import Part
 
 if TYPE_CHECKING:
-    from jupyter_remote.client.views.engine import Space
     from jupyter_remote.client.views.group import Group
+    from jupyter_remote.client.views.space import Space
 
 STEP_S = 0.1  # of waiting: how soon Ctrl-C is noticed
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from jupyter_remote import errors
-from jupyter_remote.client.views.engine import Engine, Space, connect
+from jupyter_remote.client.views.engine import Engine, connect
 from jupyter_remote.client.views.exchange import Request
 from jupyter_remote.client.views.functions import Shipped
 from jupyter_remote.client.views.parts import Part
 from jupyter_remote.client.views.results import AsyncResult
+from jupyter_remote.client.views.space import Space
 from jupyter_remote.wire import Parcel
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_remote import errors
 from jupyter_remote.client.views import shown
 from jupyter_remote.client.views.balanced import LoadBalancedView
-from jupyter_remote.client.views.engine import Engine, Space
+from jupyter_remote.client.views.engine import Engine
 from jupyter_remote.client.views.group import (
     ENDED_WELL,
     IDLE_S,
@@ -22,6 +22,7 @@ from jupyter_remote.client.views.group import (
 )
 from jupyter_remote.client.views.record import Record
 from jupyter_remote.client.views.session import Session
+from jupyter_remote.client.views.space import Space
 from jupyter_remote.client.views.view import DirectView
 
 if TYPE_CHECKING:
