@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from jupyter_remote import amounts, errors
+from jupyter_remote import errors
 from jupyter_remote import settings as settings_module
 from jupyter_remote.client import listing, submitting, transfer
 from jupyter_remote.client.batch import Batch
@@ -21,7 +20,7 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.plan import Plan
-from jupyter_remote.client.workers import Workers
+from jupyter_remote.client.sessions import Sessions
 from jupyter_remote.model import Balance, Entry, MachineType
 from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
@@ -35,16 +34,11 @@ from jupyter_remote.wire import (
     Need,
     PlanReply,
     ServerInfo,
-    SessionList,
-    SessionView,
     code_digest_of,
 )
 
 if TYPE_CHECKING:
     from jupyter_remote.client.capture import CapturedCall
-    from jupyter_remote.client.views.executor import SessionExecutor
-    from jupyter_remote.client.views.session import Session
-    from jupyter_remote.client.views.view import DirectView
     from jupyter_remote.client.views.views import Views
     from jupyter_remote.values import Packed
 
@@ -58,7 +52,7 @@ class _Notebook(msgspec.Struct):
     nbformat: int
 
 
-class Client(Workers):
+class Client(Sessions):
     """A backend, and jobs on it.
 
     Parameters
@@ -193,90 +187,6 @@ class Client(Workers):
                 self._context, template, inputs, outgoing, namespace=self.namespace
             )
         return Batch(batch, jobs)
-
-    # -- sessions and views
-    @property
-    def _views(self) -> Views:
-        if (views := self._shared.get("views")) is None:
-            from jupyter_remote.client.views.views import Views
-
-            views = self._shared.setdefault("views", Views(self))
-        return views
-
-    def session(
-        self,
-        name: str,
-        machine: str | None = None,
-        *,
-        idle_timeout: float | str | None = "1h",
-        revive: bool = False,
-        **options: Any,
-    ) -> Session:
-        """The namespace of this name: found again from any notebook, or started.
-
-        Parameters
-        ----------
-        machine, options: as for :meth:`with_options`, for a session that is started now.
-        idle_timeout: it ends when nobody used it for so long ("1h", seconds, None: never).
-        revive: start an empty one if the last one of this name died.
-
-        Raises EngineError when the last one of this name died, UsageError for a bad name.
-        """
-        client = self._for_sessions(machine, options)
-        return self._views.session(client, name, _seconds(idle_timeout), revive)
-
-    def known_session(self, name: str) -> Session | None:
-        """The session of this name if it runs; nothing is started."""
-        for found in self.sessions():
-            if found.name == name:
-                return self.session(name)
-        return None
-
-    def sessions(self) -> list[SessionView]:
-        """Sessions that are not over, newest first; those of views, too."""
-        return self._context.link.call("GET", "/v1/sessions", reply=SessionList).sessions
-
-    def view(
-        self,
-        n: int | None = None,
-        machine: str | None = None,
-        *,
-        name: str | None = None,
-        idle_timeout: float | str | None = "1h",
-        **options: Any,
-    ) -> DirectView:
-        """``n`` workers (one for each core of this computer), addressed together.
-
-        ``name``: to find them again from another notebook; without one they end with this client.
-        """
-        client = self._for_sessions(machine, options)
-        n = os.cpu_count() or 1 if n is None else n
-        return self._views.direct(self._views.start(client, n, name, _seconds(idle_timeout)))
-
-    def executor(
-        self,
-        max_workers: int | None = None,
-        *,
-        machine: str | None = None,
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-        idle_timeout: float | str | None = "1h",
-        **options: Any,
-    ) -> SessionExecutor:
-        """A :class:`concurrent.futures.Executor` of ``max_workers`` workers (one for each core of
-        this computer), which start now and are stopped by its ``shutdown()``.
-
-        ``initializer(*initargs)`` is called by each worker first.
-        """
-        from jupyter_remote.client.views.executor import SessionExecutor
-
-        client = self._for_sessions(machine, options)
-        idle_s = _seconds(idle_timeout)
-        return SessionExecutor(client, max_workers, initializer, initargs, idle_s)
-
-    def _for_sessions(self, machine: str | None, options: dict[str, Any]) -> Client:
-        given = options if machine is None else {**options, "machine": machine}
-        return self.with_options(**given) if given else self
 
     def run_notebook(self, path: str | Path, **options: Any) -> Job:
         """Run a whole notebook; its result is the executed notebook (an nbformat node)."""
@@ -454,10 +364,6 @@ class Client(Workers):
         params = {"limit": limit}
         path = "/v1/account/entries"
         return self._context.link.call("GET", path, reply=EntryList, params=params).entries
-
-
-def _seconds(amount: float | str | None) -> float | None:
-    return None if amount is None else amounts.seconds(amount)
 
 
 def _config() -> Any:

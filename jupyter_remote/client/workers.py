@@ -119,11 +119,8 @@ class Workers:
 
         Raises KeyError where there is none any more.
         """
-        jobs = -1 if indices_or_msg_ids is None else indices_or_msg_ids
-        found = self._record.get(jobs, self.history)
-        if self.block if block is None else block:
-            found.wait()
-        return found
+        waits = self.block if block is None else block
+        return self._record.get(indices_or_msg_ids, self.history, waits=waits)
 
     def abort(self, jobs: Any = None, targets: Any = None, block: bool | None = None) -> None:
         """Drop calls that have not begun: these, or all."""

@@ -187,11 +187,8 @@ class View:
 
         Raises KeyError where there is none any more.
         """
-        jobs = -1 if indices_or_msg_ids is None else indices_or_msg_ids
-        found = self._record.get(jobs, self.history)
-        if self.block if block is None else block:
-            found.wait()
-        return found
+        waits = self.block if block is None else block
+        return self._record.get(indices_or_msg_ids, self.history, waits=waits)
 
     def purge_results(self, jobs: Any = (), targets: Any = ()) -> None:
         """Forget results: these, or "all"."""

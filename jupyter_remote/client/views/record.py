@@ -91,8 +91,14 @@ class Record:
             ) from None
         return whole.part_of_id(id)
 
-    def get(self, jobs: Any, history: list[str]) -> AsyncResult:
-        """One result of these calls."""
+    def get(self, jobs: Any, history: list[str], *, waits: bool) -> AsyncResult:
+        """One result of these calls; None: of the last one."""
+        found = self._whole(-1 if jobs is None else jobs, history)
+        if waits:
+            found.wait()
+        return found
+
+    def _whole(self, jobs: Any, history: list[str]) -> AsyncResult:
         if isinstance(jobs, AsyncResult):
             return jobs
         if isinstance(jobs, list | tuple) and len(jobs) > 1:
