@@ -224,6 +224,18 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     summary: bytes | None = None  # JSON of store.views.Summary: what a view tells of the spec
     code_digest: str = ""  # of the raw text; empty: no code of its own
     session: str = ""  # of a session its name; of a cell in one, the session's id
+    notebook: str = ""  # that it comes from, as its client calls it
+    code_key: str = ""  # of its code, normalised: shared by runs whose text differs in form only
+    inputs_bytes: int = 0
+    fuse: str = ""  # what bounds its cost: "max_cost", or the budget that left less
+    priced_on: str = ""  # date of the price that was frozen at submit
+    resumes: JobId | None = None  # the job whose checkpoint it was given
+    cached_from: JobId | None = None  # the job whose result it was given instead of being run
+    saved_ucredits: int = 0  # by that
+    estimate: bytes | None = None  # JSON of wire.Estimate, made at submit
+    warned_at: float | None = None  # most of what its fuse allows was spent
+    checkpoint: bytes | None = None  # JSON of wire.Checkpoint: the latest
+    receipt: bytes | None = None  # JSON of wire.Receipt, made when it ends
 
     @property
     def status(self) -> Status:

@@ -175,6 +175,22 @@ def code_digest_of(code: str, name: str = "", sources: Iterable[str] = ()) -> st
     return hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).hexdigest()
 
 
+class CachePart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that a result depends on."""
+
+    name: str  # "code", "global scale", "input df", "module helpers", "package numpy", "Python"
+    digest: str  # of its content, or its version
+    text: str = ""  # for people, where it is short and no secret: "2", "2.4.5"
+
+
+class CacheAsk(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """May the result be taken from the cache, and kept there?"""
+
+    key: str  # 64 hex digits: digest of all parts
+    name: str  # of the function or cell: with an entry of the same name a miss is explained
+    parts: list[CachePart]
+
+
 class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """``POST /v1/jobs``. Sent again with the same id and body it is the same job."""
 
@@ -189,6 +205,10 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     retries: int = 0
     max_attempts: int = 3
     batch: str | None = None
+    notebook: str = ""  # that it comes from: its path, or its name
+    code_key: str = ""  # of the normalised code: 64 hex digits
+    cache: CacheAsk | None = None
+    resume: str = ""  # id of a job: start from its checkpoint
 
 
 class BatchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -247,6 +267,32 @@ class Money(msgspec.Struct, frozen=True, omit_defaults=True):
     simulated: bool = False
 
 
+class Interval(msgspec.Struct, frozen=True):
+    """``low`` and ``high`` enclose nine cases of ten."""
+
+    low: float
+    expected: float
+    high: float
+
+
+class Estimate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a job is expected to take and to cost, made before it runs."""
+
+    run_s: Interval | None = None  # None: nothing is known
+    ucredits: Interval | None = None
+    basis: str = ""  # in words: "3 earlier runs of this code on g5.xlarge"
+    runs: int = 0  # how many it rests on
+
+
+class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a job saved when it was asked to stop soon."""
+
+    value: Parcel
+    at: float
+    epoch: int
+    why: str = ""  # budget, preempted, cancel
+
+
 class JobView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A job as the API shows it (B3, B5)."""
 
@@ -277,6 +323,16 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     inputs_bytes: int = 0
     code_digest: str = ""
     cursor: int = 0  # of the last stored event when this was read
+    notebook: str = ""
+    fuse: str = ""  # what bounds its cost: "max_cost", or a budget
+    estimate: Estimate | None = None
+    warned_at: float | None = None  # most of what its fuse allows was spent
+    checkpoint_at: float | None = None  # when it saved what `--resume` starts from
+    checkpoint_bytes: int = 0
+    resumes: str = ""  # id of the job whose checkpoint it was given
+    cached_from: str = ""  # id of the job whose result it was given, without being run
+    saved_ucredits: int = 0  # by that
+    priced_on: str = ""
 
 
 class Submitted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -674,6 +730,9 @@ class EstimateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     timeout_s: float | None = None
     max_cost_ucredits: int | None = None
     code_digest: str = ""
+    code_key: str = ""
+    notebook: str = ""
+    kind: str = ""
 
 
 class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -129,7 +129,7 @@ class Client(Sessions):
 
     def with_options(self, **options: Any) -> Client:
         """The same client with other defaults: machine, gpu, cpus, memory, max_cost (USD),
-        timeout, retries, max_attempts, description, visibility, files, progress."""
+        timeout, retries, max_attempts, description, visibility, files, progress, cache, resume."""
         return self._with(self.options.changed(options))
 
     def _with(self, options: Options) -> Client:

@@ -27,6 +27,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     visibility: Visibility = "private"
     files: tuple[str, ...] = ()
     quiet_progress: bool = True
+    cache: bool = False
+    resume: str = ""  # id of a job: start from its checkpoint
 
     def changed(self, given: dict[str, Any]) -> Options:
         """With the options that a user wrote. Raises UsageError.
@@ -34,7 +36,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         machine, gpu ("A10G" or "A10G:2"), cpus, memory (bytes or "16GB"), max_cost (USD), timeout
         (seconds or "2h"), retries (runs again when the code raises), max_attempts (runs that a
         lost worker may cost), description, visibility, files (paths), progress (False: bars print
-        as they would).
+        as they would), cache (True: take the result from the cache if it is there, and keep it
+        there), resume (id of a job: start from its checkpoint).
         """
         for name in given:
             if name not in _READ:
@@ -131,4 +134,6 @@ _READ: dict[str, Any] = {
     "visibility": _visibility,
     "files": _files,
     "progress": lambda o, n, v: _set(o, quiet_progress=bool(v)),
+    "cache": lambda o, n, v: _set(o, cache=bool(v)),
+    "resume": lambda o, n, v: _set(o, resume=str(v or "")),
 }

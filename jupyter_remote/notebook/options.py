@@ -74,6 +74,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     quiet: bool = False
     no_progress: bool = False
     yes: bool = False
+    cache: bool | None = None
+    resume: str | None = None  # id of a job
+    compare: list[str] | None = None  # machine types
 
 
 def _outputs(text: str) -> list[str]:
@@ -137,7 +140,13 @@ RUN_OPTIONS = (
     Option(("--visibility",), f"who may see it: {', '.join(VISIBILITIES)}", "WHO", _visibility),
     Option(("--env",), "environment: auto (what the notebook uses), none", "ENV", _environment),
     Option(("--files",), "files to ship", "PATH", many=True),
-    Option(("--compare",), "run on each of these machines and compare", "A,B,C"),
+    Option(
+        ("--compare",),
+        "run on each of these machines and compare",
+        "A,B,C",
+        quantities.words,
+        listed=True,
+    ),
     Option(("--resume",), "start from the checkpoint of that job", "ID"),
     Option(("-q", "--quiet"), "show only what the code itself shows"),
     Option(("--no-progress",), "leave progress bars to the code, as text"),

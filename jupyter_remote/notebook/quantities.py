@@ -46,6 +46,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def words(text: str) -> list[str]:
+    """``a,b`` as words, each once."""
+    found = list(dict.fromkeys(name for name in text.replace(",", " ").split() if name))
+    if not found:
+        raise UsageError(f"{text!r} names nothing", hint="write a,b,c")
+    return found
+
+
 def names(text: str) -> list[str]:
     """``a,b`` as names of variables."""
     found = [name for name in text.replace(",", " ").split() if name]

@@ -160,6 +160,8 @@ def configured(context: Context, options: RunOptions) -> Client:
         "retries": options.retries,
         "max_attempts": options.max_attempts,
         "visibility": options.visibility,
+        "cache": options.cache,
+        "resume": options.resume,
     }
     return context.client.with_options(**{k: v for k, v in named.items() if v is not None})
 

@@ -21,6 +21,7 @@ BATCH_JOBS = 100_000
 BATCH_BYTES = 64 * 1024 * 1024  # that the database holds once for each job
 RETRIES = 1000
 TEXT_CHARS = 10_000  # of a description
+NAME_CHARS = 1000  # of a notebook
 SEGMENTS = 100_000
 LONGEST_S = 10 * 365 * 86_400.0
 MOST_UCREDITS = 1 << 60
@@ -124,6 +125,7 @@ def check(request: wire.SubmitRequest) -> None:
     check_job_id(request.id)
     check_label("client", request.client)
     check_label("batch", request.batch or "")
+    check_code(request)
     check_need(request.need)
     check_limits(request.timeout_s, request.max_cost_ucredits)
     _check_range("retries", request.retries, 0, RETRIES)
@@ -135,6 +137,14 @@ def check(request: wire.SubmitRequest) -> None:
         _check_path(file.path)
         _check_range("mode", file.mode, 0, 0o777)
     check_segments(list(parcels_of(request.spec)))
+
+
+def check_code(request: wire.SubmitRequest | wire.EstimateRequest) -> None:
+    """Raises InvalidRequest for what cannot name code or a notebook."""
+    if request.code_key:
+        check_digest(request.code_key)
+    if len(request.notebook) > NAME_CHARS:
+        raise errors.TooLarge(f"The name of a notebook has at most {NAME_CHARS} characters.")
 
 
 def _check_session(spec: wire.JobSpec) -> None:
@@ -206,6 +216,12 @@ def new_job(
         hold_ucredits=priced.hold_ucredits,
         batch=request.batch,
         session=spec.session,
+        notebook=request.notebook,
+        code_key=request.code_key,
+        inputs_bytes=sum(s.size_bytes for s in parcels_of(spec)),
+        fuse="max_cost" if max_cost is not None and priced.rate_ucredits_per_h else "",
+        priced_on=priced.machine.priced_on,
+        cache=request.cache,
     )
 
 

@@ -31,7 +31,7 @@ from jupyter_remote.model import (
     WorkerId,
     WorkerRecord,
 )
-from jupyter_remote.wire import Event, MissingSegment, Segment, WorkerEvent
+from jupyter_remote.wire import CacheAsk, Event, MissingSegment, Segment, WorkerEvent
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +55,14 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     hold_ucredits: int
     batch: str | None = None
     session: str = ""  # of a session its name; of a cell in one, the session's id
+    notebook: str = ""
+    code_key: str = ""
+    inputs_bytes: int = 0
+    fuse: str = ""
+    priced_on: str = ""
+    resumes: JobId | None = None
+    estimate: bytes | None = None
+    cache: CacheAsk | None = None
 
 
 class Written(msgspec.Struct, frozen=True):

@@ -140,6 +140,13 @@ def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
         session=new.session,
         summary=encode(summary),
         code_digest=summary.code_digest,
+        notebook=new.notebook,
+        code_key=new.code_key,
+        inputs_bytes=new.inputs_bytes,
+        fuse=new.fuse,
+        priced_on=new.priced_on,
+        resumes=new.resumes,
+        estimate=new.estimate,
     )
 
 

@@ -50,6 +50,9 @@ MUTABLE = (
     "progress",
     "metrics",
     "log",
+    "warned_at",
+    "checkpoint",
+    "receipt",
 )
 _LIMITS = ("timeout_s", "max_run_s", "max_cost_ucredits", "memory_bytes")
 _FLAGS = ("simulated", "cancel_requested", "cancel_forced", "ready")
@@ -71,6 +74,15 @@ _PLAIN = (
     "summary",
     "code_digest",
     "session",
+    "notebook",
+    "code_key",
+    "inputs_bytes",
+    "fuse",
+    "priced_on",
+    "resumes",
+    "cached_from",
+    "saved_ucredits",
+    "estimate",
 )
 _NAMES = (*_PLAIN, *MUTABLE, *_LIMITS)
 

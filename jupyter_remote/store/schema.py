@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration; ``migrations/versions`` holds the way there."""
 
 metadata = MetaData(
@@ -89,6 +89,15 @@ job = Table(
     Column("summary", LargeBinary),
     _text("code_digest", server_default=""),
     _text("session", server_default=""),  # kind session: its name; cells: the id of theirs
+    _text("notebook", server_default=""),  # that it comes from, as its client calls it
+    _text("code_key", server_default=""),  # of its code, normalised; empty: not known
+    _number("inputs_bytes", "0"),
+    _text("fuse", server_default=""),  # what bounds its cost: "max_cost", or the name of a budget
+    _text("priced_on", server_default=""),
+    Column("resumes", Text),  # id of the job whose checkpoint it was given
+    Column("cached_from", Text),  # id of the job whose result it was given
+    _number("saved_ucredits", "0"),  # by taking that result
+    Column("estimate", LargeBinary),
     # From here on: what transitions change.
     _text("state"),
     _flag("cancel_requested"),
@@ -111,6 +120,9 @@ job = Table(
     Column("progress", LargeBinary),
     Column("metrics", LargeBinary),
     Column("log", LargeBinary),
+    _time("warned_at"),
+    Column("checkpoint", LargeBinary),
+    Column("receipt", LargeBinary),
     UniqueConstraint("id"),
     CheckConstraint("cost_ucredits >= 0 AND cost_ucredits <= hold_ucredits", name="charge"),
 )
@@ -134,6 +146,19 @@ Index(
     job.c.owner,
     job.c.code_digest,
     **_only("state = 'succeeded' AND code_digest <> ''"),
+)
+# Earlier runs, for estimates: of the same code, of the same notebook, of the same kind.
+Index(
+    "ix_job_code_key",
+    job.c.owner,
+    job.c.code_key,
+    **_only("state = 'succeeded' AND code_key <> ''"),
+)
+Index(
+    "ix_job_notebook",
+    job.c.owner,
+    job.c.notebook,
+    **_only("notebook <> ''"),
 )
 # One session of each name at a time.
 Index(
@@ -303,6 +328,53 @@ posting = Table(
 Index("ix_posting_source", posting.c.source)
 Index("ix_posting_target", posting.c.target)
 Index("ix_posting_job", posting.c.job, **_only("job IS NOT NULL"))
+
+# Results that were kept to be taken again: the job is not forgotten as long as its row is here.
+cache = Table(
+    "cache",
+    metadata,
+    _text("owner", primary_key=True),
+    _text("key", primary_key=True),  # of code, what it uses, inputs and environment
+    Column("job", ForeignKey("job.seq"), nullable=False),
+    _text("name"),  # of the function or cell: an entry of the same name explains a miss
+    _text("code_key"),
+    Column("parts", LargeBinary, nullable=False),  # JSON: what the key is made of
+    _number("size_bytes"),
+    _number("cost_ucredits"),  # of the run that made it
+    Column("run_s", Float(53), nullable=False),
+    _number("hits", "0"),
+    _number("saved_ucredits", "0"),
+    _time("created_at", null=False),
+    _time("used_at", null=False),
+    sqlite_with_rowid=False,
+)
+Index("ix_cache_name", cache.c.owner, cache.c.name, cache.c.created_at)
+Index("ix_cache_job", cache.c.job)
+
+# What an owner may spend: in all, a day, or for one notebook.
+budget = Table(
+    "budget",
+    metadata,
+    _text("owner", primary_key=True),
+    _text("scope", primary_key=True),  # account, day, notebook
+    _text("name", primary_key=True),  # of the notebook; empty for the others
+    _number("limit_ucredits"),
+    _time("set_at", null=False),
+    sqlite_with_rowid=False,
+)
+
+# Results that others may open by an address, until it is revoked.
+share = Table(
+    "share",
+    metadata,
+    _text("id", primary_key=True),  # results_uuid
+    _text("job"),  # its id; the job may be forgotten before
+    _text("owner"),
+    _time("created_at", null=False),
+    _time("revoked_at"),
+    sqlite_with_rowid=False,
+)
+Index("ix_share_job", share.c.job)
 
 worker = Table(
     "worker",

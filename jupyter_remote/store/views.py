@@ -9,7 +9,17 @@ import msgspec
 from jupyter_remote import __version__
 from jupyter_remote.model import JobRecord, JobState
 from jupyter_remote.money.meter import cost_ucredits, usd_of
-from jupyter_remote.wire import Bar, JobView, Metrics, Money, NameInfo, code_digest_of, encode
+from jupyter_remote.wire import (
+    Bar,
+    Checkpoint,
+    Estimate,
+    JobView,
+    Metrics,
+    Money,
+    NameInfo,
+    code_digest_of,
+    encode,
+)
 
 NAMES_SHOWN = 100
 
@@ -57,6 +67,8 @@ _specs = msgspec.json.Decoder(_Spec)
 _summaries = msgspec.json.Decoder(Summary)
 _bars = msgspec.json.Decoder(list[Bar])
 _metrics = msgspec.json.Decoder(Metrics)
+_estimates = msgspec.json.Decoder(Estimate)
+_checkpoints = msgspec.json.Decoder(Checkpoint)
 
 
 def summary_of(spec: bytes) -> Summary:
@@ -90,6 +102,7 @@ def view_of(
 ) -> JobView:
     """The job as users see it. ``now`` adds what a running job costs so far."""
     summary = _summaries.decode(job.summary) if job.summary else Summary()
+    checkpoint = _checkpoints.decode(job.checkpoint) if job.checkpoint else None
     return JobView(
         id=job.id,
         kind=job.kind,
@@ -118,6 +131,16 @@ def view_of(
         inputs_bytes=summary.inputs_bytes,
         code_digest=summary.code_digest,
         cursor=cursor,
+        notebook=job.notebook,
+        fuse=job.fuse,
+        estimate=_estimates.decode(job.estimate) if job.estimate else None,
+        warned_at=job.warned_at,
+        checkpoint_at=checkpoint.at if checkpoint else None,
+        checkpoint_bytes=checkpoint.value.size_bytes if checkpoint else 0,
+        resumes=job.resumes or "",
+        cached_from=job.cached_from or "",
+        saved_ucredits=job.saved_ucredits,
+        priced_on=job.priced_on,
     )
 
 

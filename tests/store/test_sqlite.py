@@ -64,13 +64,23 @@ def test_a_new_file_and_a_migrated_one_are_alike(tmp_path: Path) -> None:
     assert tables_of(tmp_path / "new") == tables_of(tmp_path / "old")
 
 
+NEWER = (
+    *("session", "notebook", "code_key", "inputs_bytes", "fuse", "priced_on", "resumes"),
+    *("cached_from", "saved_ucredits", "estimate", "warned_at", "checkpoint", "receipt"),
+)
+
+
 def test_jobs_of_before_there_were_sessions_are_still_there(path: Path) -> None:
     store = open_sqlite(path)
     store.submit([new_job("old")], 1.0)
     store.close()
     connection = connect(path)
-    connection.execute("DROP INDEX uq_job_session")
-    connection.execute("ALTER TABLE job DROP COLUMN session")
+    for name in ("uq_job_session", "ix_job_code_key", "ix_job_notebook"):
+        connection.execute(f"DROP INDEX {name}")
+    for name in ("cache", "budget", "share"):
+        connection.execute(f"DROP TABLE {name}")
+    for name in NEWER:
+        connection.execute(f"ALTER TABLE job DROP COLUMN {name}")
     connection.execute("UPDATE alembic_version SET version_num = '0002'")
     connection.commit()
     connection.close()
