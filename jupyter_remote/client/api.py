@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ from jupyter_remote.client.handle import EventCallback
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
+from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
 from jupyter_remote.client.plan import Plan
 from jupyter_remote.client.sessions import Sessions
 from jupyter_remote.model import Balance, Entry, MachineType
@@ -157,7 +159,14 @@ class Client(Sessions):
         spec, captured = self._call_spec(function, args, kwargs)
         packed = [captured.function, captured.inputs]
         notices = captured.notices
-        return self.submit_spec(spec, packed, captured.files, on_job=on_job, notices=notices)
+        return self.submit_spec(
+            spec,
+            packed,
+            captured.files,
+            on_job=on_job,
+            notices=notices,
+            origin=self.origin(code_key_of(function)),
+        )
 
     def map(self, function: Callable[..., Any], /, *iterables: Iterable[Any]) -> Batch:
         """Run ``function`` on the items of ``iterables`` side by side, one job each.
@@ -176,7 +185,8 @@ class Client(Sessions):
             code = values.beside(code)
         bare = msgspec.structs.replace(spec, inputs=None, function=code.parcel)
         bare, packed, files = submitting.with_chunks(self._context, bare, [code], captured.files)
-        template = submitting.request_of(self._context, batch, bare, self._named(spec))
+        origin = self.origin(code_key_of(function))
+        template = submitting.request_of(self._context, batch, bare, self._named(spec), origin)
         outgoing = submitting.outgoing_of(packed, files)
         chunked = transfer.spool_of(self._context.link) is None
         inputs = (
@@ -216,7 +226,8 @@ class Client(Sessions):
             files=[f.ref for f in files],
             executable=sys.executable,
         )
-        return client.submit_spec(spec, [packed], files, description=file.name)
+        origin = client.origin(hashlib.sha256(data).hexdigest())
+        return client.submit_spec(spec, [packed], files, description=file.name, origin=origin)
 
     def submit_spec(
         self,
@@ -233,6 +244,7 @@ class Client(Sessions):
         on_event: EventCallback | Sequence[EventCallback] = (),
         on_job: submitting.OnJob | None = None,
         notices: Sequence[str] = (),
+        origin: Origin | None = None,
     ) -> Job:
         """Submit a spec that was captured already; what is not given is as in the options.
 
@@ -250,7 +262,8 @@ class Client(Sessions):
         chosen = {k: v for k, v in given.items() if v is not None}
         options = msgspec.structs.replace(self.options, **chosen)
         spec, packed, files = submitting.with_chunks(self._context, spec, packed, files)
-        request = submitting.request_of(self._context, str(uuid.uuid4()), spec, options)
+        origin = origin or self.origin()
+        request = submitting.request_of(self._context, str(uuid.uuid4()), spec, options, origin)
         return submitting.submit(
             self._context,
             request,
@@ -261,10 +274,15 @@ class Client(Sessions):
             notices=notices,
         )
 
+    def origin(self, code_key: str = "") -> Origin:
+        """Where jobs of this client come from."""
+        return Origin(code_key, notebook_name(self.namespace))
+
     def plan(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan:
         """What :meth:`submit` with the same arguments would ship and cost. Runs nothing."""
         spec, captured = self._call_spec(function, args, kwargs)
-        return self.plan_spec(spec, notices=captured.notices, names=captured.names)
+        origin = self.origin(code_key_of(function))
+        return self.plan_spec(spec, notices=captured.notices, names=captured.names, origin=origin)
 
     def plan_spec(
         self,
@@ -273,9 +291,11 @@ class Client(Sessions):
         names: Sequence[Any] = (),
         notices: Sequence[str] = (),
         options: Options | None = None,
+        origin: Origin | None = None,
     ) -> Plan:
         """The plan of a captured spec."""
         chosen = options or self.options
+        origin = origin or self.origin()
         segments = submitting.segments_of(spec)
         request = EstimateRequest(
             need=chosen.need,
@@ -283,6 +303,9 @@ class Client(Sessions):
             timeout_s=chosen.timeout_s,
             max_cost_ucredits=chosen.max_cost_ucredits,
             code_digest=code_digest_of(spec.code, spec.name, spec.sources.values()),
+            code_key=origin.code_key,
+            notebook=origin.notebook,
+            kind=spec.kind,
         )
         reply = self._context.link.call("POST", "/v1/plans", request, reply=PlanReply)
         files = [(f.path, f.content.size_bytes) for f in spec.files]

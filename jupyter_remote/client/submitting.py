@@ -16,6 +16,7 @@ from jupyter_remote.client.context import Context
 from jupyter_remote.client.handle import EventCallback, provisional
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.options import Options
+from jupyter_remote.client.origin import Origin
 from jupyter_remote.model import Stage
 from jupyter_remote.wire import (
     CHUNKED_BYTES,
@@ -51,7 +52,9 @@ class File(Protocol):
     def content(self) -> Any: ...
 
 
-def request_of(context: Context, id: str, spec: JobSpec, options: Options) -> SubmitRequest:
+def request_of(
+    context: Context, id: str, spec: JobSpec, options: Options, origin: Origin
+) -> SubmitRequest:
     """The request for a job under these options."""
     return SubmitRequest(
         id=id,
@@ -64,6 +67,10 @@ def request_of(context: Context, id: str, spec: JobSpec, options: Options) -> Su
         max_cost_ucredits=options.max_cost_ucredits,
         retries=options.retries,
         max_attempts=options.max_attempts,
+        notebook=origin.notebook,
+        code_key=origin.code_key,
+        cache=origin.cache,
+        resume=options.resume,
     )
 
 

@@ -16,6 +16,7 @@ from jupyter_remote.client.capture import CapturedCell, capture_cell, capture_fi
 from jupyter_remote.client.home import bring_home
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.client.names import parse
+from jupyter_remote.client.normalised import key_of_cell
 from jupyter_remote.contents.watch import Watch
 from jupyter_remote.notebook import here, in_session
 from jupyter_remote.notebook.bound import Bound
@@ -41,6 +42,7 @@ class Prepared(NamedTuple):
     spec: JobSpec
     captured: CapturedCell
     title: str
+    code_key: str
 
 
 def run_cell(context: Context, line: str, source: str) -> None:
@@ -99,7 +101,8 @@ def prepare(
     if session is not None:
         stdin = not options.bg and in_session.can_ask(context.shell)
         spec = msgspec.structs.replace(spec, session=session.job.id, ambient={}, stdin=stdin)
-    return Prepared(spec, captured, options.description or _title(context.shell, source))
+    title = options.description or _title(context.shell, source)
+    return Prepared(spec, captured, title, key_of_cell(context.shell.transform_cell(source)))
 
 
 def compiled(shell: Any, source: str) -> tuple[str, ast.Module]:
@@ -170,7 +173,12 @@ def plan(context: Context, options: RunOptions, prepared: Prepared) -> Plan:
     """What the backend says to a prepared cell."""
     captured = prepared.captured
     client = configured(context, options)
-    return client.plan_spec(prepared.spec, names=captured.names, notices=captured.notices)
+    return client.plan_spec(
+        prepared.spec,
+        names=captured.names,
+        notices=captured.notices,
+        origin=client.origin(prepared.code_key),
+    )
 
 
 def run_prepared(context: Context, options: RunOptions, prepared: Prepared) -> None:
@@ -227,6 +235,7 @@ def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Shown:
             description=prepared.title,
             on_job=on_job,
             notices=[] if options.quiet else captured.notices,
+            origin=client.origin(prepared.code_key),
         )
 
     return submit(

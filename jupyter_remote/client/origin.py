@@ -1,0 +1,51 @@
+"""Where a job comes from: the key of its code, and its notebook. For estimates and the cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from jupyter_remote.client.normalised import key_of_function
+from jupyter_remote.wire import CacheAsk
+
+SESSION_NAME = "JPY_SESSION_NAME"  # set by Jupyter Server: the path of the notebook
+VSCODE_NAME = "__vsc_ipynb_file__"  # a variable that VS Code sets in the notebook
+
+_keys: weakref.WeakKeyDictionary[Callable[..., Any], tuple[object, str]]
+_keys = weakref.WeakKeyDictionary()
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """What a request says of where its job comes from."""
+
+    code_key: str = ""
+    notebook: str = ""
+    cache: CacheAsk | None = None
+
+
+def notebook_name(namespace: dict[str, Any]) -> str:
+    """The path of the notebook, or of the script, that runs here; empty: not known."""
+    if name := os.environ.get(SESSION_NAME) or namespace.get(VSCODE_NAME):
+        return str(name)
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    is_kernel = "ipykernel" in sys.modules
+    return "" if main is None or is_kernel else os.path.abspath(main)
+
+
+def code_key_of(function: Callable[..., Any]) -> str:
+    """That of a function, remembered as long as its code is the same object."""
+    code = getattr(function, "__code__", None)
+    try:
+        known = _keys.get(function)
+    except TypeError:  # cannot be referred to weakly, or has no hash
+        return key_of_function(function)
+    if known is None or known[0] is not code or code is None:
+        known = code, key_of_function(function)
+        if code is not None:
+            _keys[function] = known
+    return known[1]
