@@ -243,6 +243,16 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return status_of(self.state, self.cancel_requested)
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """An address at which the result of a job opens without a token, until it is revoked."""
+
+    id: str  # results_uuid: whoever knows it may look
+    job: JobId
+    owner: OwnerId
+    visibility: str  # unlisted; public: listed, too
+    created_at: float
+
+
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One try at a job."""
 

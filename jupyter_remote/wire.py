@@ -333,6 +333,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     cached_from: str = ""  # id of the job whose result it was given, without being run
     saved_ucredits: int = 0  # by that
     priced_on: str = ""
+    results_uuid: str = ""  # where its result opens without a token, see ResultsView
 
 
 class Submitted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -410,6 +411,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     deleted: list[str] = []  # names that no longer exist over there
     refers: bool = False  # cell: ``value`` has numbers of inputs in it
     ambient: dict[str, Parcel] = {}  # cell: such state as it is now, if it changed; inline
+    text: str = ""  # of a value that is not displayed, for people; cut
     displayed: bool = False
 
 
@@ -698,7 +700,7 @@ class WorkerList(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """``GET /health``, the one open route: which server answers here, and its protocol."""
+    """``GET /health``, open to anybody: which server answers here, and its protocol."""
 
     server_id: str
     version: str
@@ -773,6 +775,48 @@ class GrantRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     owner: str
     amount_ucredits: int
     key: str = ""  # idempotency
+
+
+class ShareRequest(msgspec.Struct, frozen=True):
+    """``POST /v1/jobs/{id}/share``: let the result be opened without a token."""
+
+    visibility: Literal["unlisted", "public"] = "unlisted"
+
+
+class ResultsView(msgspec.Struct, frozen=True, kw_only=True):
+    """A result by its names (B5): what anybody may know of a job who may look at its result."""
+
+    jobs_uuid: str
+    results_uuid: str  # empty: private
+    results_url: str  # opens in a browser without a token; empty: private
+    visibility: str
+    status: str
+    reason: str
+    detail: str
+    price: float  # USD: so far, or in the end
+    simulated: bool  # the machine, and so the price
+    version: str  # of the server
+    kind: str
+    description: str
+    machine: str
+    submitted_at: float
+    started_at: float | None
+    ended_at: float | None
+
+
+class Results(ResultsView, frozen=True, kw_only=True):
+    """``GET /v1/results/{id}``: the same with what it printed, displayed and gave back."""
+
+    text: str  # of a call's value; cut
+    names: list[NameInfo]  # what came home
+    outputs: list[dict[str, Any]]  # as a cell of a notebook has them
+    cut: bool  # it showed more than is here
+    error: RemoteFailure | None
+
+
+class ResultsList(msgspec.Struct, frozen=True):
+    results: list[ResultsView]
+    next: str  # pass as ``before`` for the next page; empty: no more
 
 
 class BlobView(msgspec.Struct, frozen=True, omit_defaults=True):

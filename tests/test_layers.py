@@ -13,7 +13,7 @@ ROWS = [
     {"settings"},
     {"wire"},
     {"connection", "processes"},
-    {"mapping", "reach", "loopback", "sse", "sizes", "calls", "multiplex"},
+    {"mapping", "reach", "loopback", "sse", "sizes", "calls", "multiplex", "outputs"},
     {"shared", "remotely"},
     {"pickling"},
     {"values"},

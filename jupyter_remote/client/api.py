@@ -23,6 +23,7 @@ from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
 from jupyter_remote.client.plan import Plan
 from jupyter_remote.client.sessions import Sessions
+from jupyter_remote.client.sharing import Sharing
 from jupyter_remote.model import Balance, Entry, MachineType
 from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
@@ -54,7 +55,7 @@ class _Notebook(msgspec.Struct):
     nbformat: int
 
 
-class Client(Sessions):
+class Client(Sessions, Sharing):
     """A backend, and jobs on it.
 
     Parameters

@@ -14,8 +14,8 @@ from jupyter_remote import errors
 from jupyter_remote.client import describe
 from jupyter_remote.client.events import Stream
 from jupyter_remote.client.failures import raise_for
-from jupyter_remote.client.outputs import text_of
 from jupyter_remote.model import Status
+from jupyter_remote.outputs import text_of
 from jupyter_remote.wire import Done, Event, EventPage, JobView, Money, raw
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from jupyter_remote import errors
 from jupyter_remote.client import describe
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.handle import Handle
-from jupyter_remote.client.outputs import Output, outputs_of, text_of
 from jupyter_remote.model import History, Status
+from jupyter_remote.outputs import Output, outputs_of, text_of
 from jupyter_remote.wire import (
     Bar,
     CancelRequest,

@@ -17,6 +17,7 @@ from jupyter_remote.client.handle import EventCallback, provisional
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin
+from jupyter_remote.client.sharing import opens_where
 from jupyter_remote.model import Stage
 from jupyter_remote.wire import (
     CHUNKED_BYTES,
@@ -25,6 +26,7 @@ from jupyter_remote.wire import (
     BatchSubmitted,
     FileRef,
     JobSpec,
+    JobView,
     MissingSegment,
     Parcel,
     Segment,
@@ -149,11 +151,19 @@ def submit(
         reply = context.link.call("POST", "/v1/jobs", request, reply=Submitted)
     context.newest = job.id
     job.accepted(reply.job)
-    for notice in notices:
+    for notice in [*notices, *_opens_at(context, reply.job)]:
         job.say("notice", {"text": notice})
     if reply.missing:
         _send(context, [job], reply.missing, outgoing)
     return job
+
+
+def _opens_at(context: Context, view: JobView) -> list[str]:
+    if not view.results_uuid:
+        return []
+    url = f"{context.link.http.url}/results/{view.results_uuid}"
+    where = f"{url} ({opens_where(url)})"
+    return [f"{view.visibility}: its result will be at {where}"]
 
 
 def submit_many(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
-from jupyter_remote.notebook import whole
+from jupyter_remote.notebook import sharing, whole
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
@@ -72,7 +72,7 @@ def show(context: Context, given: Given, words: list[str]) -> Table:
         ("id", view.id),
         ("what", view.description or view.kind),
         ("status", status_line(state)),
-        ("visibility", view.visibility),
+        ("visibility", sharing.line(context, job)),
         ("machine", machine_of(state)),
         ("attempt", str(view.attempt)),
         ("submitted", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view.submitted_at))),
@@ -119,6 +119,10 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
 
 
 def result(context: Context, given: Given, words: list[str]) -> Any:
+    if sharing.asked(given):
+        return sharing.change(context, given, words)
+    if (found := sharing.somebodys(context, words)) is not None:
+        return found
     job = find(context, words)
     if not job.done():
         raise UsageError(
@@ -155,6 +159,6 @@ COMMANDS = (
     Command("history", history, "what happened to a job, in plain words", _ID),
     Command("logs", logs, "everything a job printed", _ID),
     Command("attach", attach, "a job's output and result in this cell", _ID, _ATTACH),
-    Command("result", result, "the value of a job that ended", _ID),
+    Command("result", result, "the value of a job that ended", _ID, sharing.OPTIONS),
     Command("cancel", cancel, "stop a job", _ID, _CANCEL),
 )

@@ -53,6 +53,7 @@ def make_backend(
     clock: Clock | None = None,
     provider: Provider | None = None,
     url: str = "",
+    scheme: str = "http",
     connection_file: str = "",
 ) -> Backend:
     """A backend on the state in ``home``. Raises StorageFull when it cannot be opened."""
@@ -72,6 +73,7 @@ def make_backend(
         pid=os.getpid(),
         version=__version__,
         key=secrets.token_hex(32) if embedded else "",
+        scheme=scheme,
     )
     backend = Backend(
         settings=settings,

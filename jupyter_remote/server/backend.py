@@ -23,6 +23,8 @@ from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import Changed, Store, Written
 from jupyter_remote.wire import Event
 
+PAGES_AT_ONCE = 2  # results that are read for whoever opens them
+
 
 class Writer(Protocol):
     """The store's own thread; commits are grouped there."""
@@ -44,6 +46,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     version: str
     key: str = ""  # of an embedded backend: see `connection`
+    scheme: str = "http"  # under which it is reached from outside
 
 
 def changes_of(result: object) -> Iterator[tuple[JobRecord, Sequence[Event]]]:
@@ -77,6 +80,7 @@ class Backend:
     scheduler: Scheduler = field(init=False)
     tokens: Tokens = field(init=False)
     switchboard: Switchboard = field(default_factory=Switchboard)
+    pages: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PAGES_AT_ONCE))
     used_at: float = 0.0  # monotonic time of the last request
     _commits: set[asyncio.Future[Any]] = field(default_factory=set)
     shelf: BlobShelf = field(init=False)

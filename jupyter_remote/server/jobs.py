@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
 from starlette.types import ASGIApp
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import TERMINAL, JobId, JobRecord, JobState
+from jupyter_remote.model import TERMINAL, JobId, JobRecord, JobState, Share
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.logs import log_reply
 from jupyter_remote.server.routing import Call, Endpoint
@@ -60,22 +61,22 @@ async def own_job(call: Call) -> JobRecord:
     return job
 
 
-async def readable_job(call: Call) -> JobRecord:
-    """The same; unlisted and public ones are readable by whoever knows their whole id."""
-    try:
-        job: JobRecord = await call.backend.look(call.backend.store.job, JobId(call.path["id"]))
-    except errors.NotFound:
-        raise not_found() from None
-    if job.owner != call.caller.owner and job.visibility == "private":
-        raise not_found()
-    return job
-
-
 def view(call: Call, job: JobRecord, cursor: int = 0) -> wire.JobView:
     """The job as it is shown now."""
     shown = view_of(job, now=call.backend.clock.now(), cursor=cursor)
     detail = shown.detail or call.backend.scheduler.detail_of(job.id)
     return msgspec.structs.replace(shown, detail=detail)
+
+
+async def views(call: Call, jobs: Sequence[JobRecord], cursor: int = 0) -> list[wire.JobView]:
+    """The same of several, with who may see their results now."""
+    shares = await call.backend.look(call.backend.store.shares, [j.id for j in jobs])
+    return [_with_share(view(call, job, cursor), shares.get(job.id)) for job in jobs]
+
+
+def _with_share(shown: wire.JobView, share: Share | None) -> wire.JobView:
+    visibility, id = (share.visibility, share.id) if share else ("private", "")
+    return msgspec.structs.replace(shown, visibility=visibility, results_uuid=id)
 
 
 async def submit(call: Call) -> wire.Submitted:
@@ -86,7 +87,10 @@ async def submit(call: Call) -> wire.Submitted:
     await backend.scheduler.expect(new, call.body.spec)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
     cursor = written.event.cursor if written.event else 0
-    return wire.Submitted(view(call, written.job, cursor), written.missing)
+    shown = view(call, written.job, cursor)
+    if new.results_id:
+        [shown] = await views(call, [written.job], cursor)
+    return wire.Submitted(shown, written.missing)
 
 
 async def session_of(call: Call, spec: wire.JobSpec) -> JobRecord | None:
@@ -124,7 +128,7 @@ async def list_jobs(call: Call) -> wire.JobList:
     backend, owner = call.backend, call.caller.owner
     if query.prefix is not None:
         found = await backend.read(backend.store.find, query.prefix, owner, query.limit)
-        return wire.JobList([view(call, j) for j in found])
+        return wire.JobList(await views(call, found))
     jobs = await backend.read(
         backend.store.jobs,
         owner,
@@ -136,12 +140,13 @@ async def list_jobs(call: Call) -> wire.JobList:
     )
     shown = [j for j in jobs if not query.status or j.status.value == query.status]
     following = jobs[-1].id if len(jobs) == query.limit else ""
-    return wire.JobList([view(call, j) for j in shown], following)
+    return wire.JobList(await views(call, shown), following)
 
 
 async def show(call: Call) -> wire.JobView:
     cursor = await call.backend.look(call.backend.store.last_cursor)
-    return view(call, await readable_job(call), cursor)
+    [shown] = await views(call, [await own_job(call)], cursor)
+    return shown
 
 
 async def history(call: Call) -> wire.HistoryReply:
@@ -175,7 +180,7 @@ async def answer(call: Call) -> wire.JobView:
 
 
 async def result(call: Call) -> wire.Done:
-    job = await readable_job(call)
+    job = await own_job(call)
     if job.state not in TERMINAL:
         raise errors.Conflict(
             f"The job is {job.status.value}: it has no result yet.",

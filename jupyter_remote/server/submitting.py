@@ -222,7 +222,19 @@ def new_job(
         fuse="max_cost" if max_cost is not None and priced.rate_ucredits_per_h else "",
         priced_on=priced.machine.priced_on,
         cache=request.cache,
+        results_id=results_id(request),
     )
+
+
+def results_id(request: wire.SubmitRequest) -> str:
+    """A new address for the result of a job that is not private; a session has no result."""
+    shared = request.visibility != "private" and request.spec.kind != "session"
+    return new_results_id() if shared else ""
+
+
+def new_results_id() -> str:
+    """122 random bits: nobody guesses one."""
+    return str(uuid.uuid4())
 
 
 def requests_of(batch: wire.BatchRequest) -> list[wire.SubmitRequest]:

@@ -26,6 +26,7 @@ from jupyter_remote.model import (
     JobState,
     Limits,
     OwnerId,
+    Share,
     Stage,
     TokenRecord,
     WorkerId,
@@ -63,6 +64,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     resumes: JobId | None = None
     estimate: bytes | None = None
     cache: CacheAsk | None = None
+    results_id: str = ""  # where its result opens without a token; empty: nowhere
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -313,6 +315,32 @@ class Store(Protocol):
     def balance(self, owner: OwnerId) -> Balance: ...
 
     def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]: ...
+
+    # -- results to share
+    def share(self, job: JobId, owner: OwnerId, visibility: str, id: str, now: float) -> Share:
+        """Let the job's result be opened at ``id``; if it is shared already, at its address of now.
+
+        Raises NotFound, also when it is somebody else's; Conflict for a session.
+        """
+        ...
+
+    def revoke_share(self, job: JobId, owner: OwnerId, now: float) -> None:
+        """Its address is good no more, ever; nothing if it has none. Raises NotFound."""
+        ...
+
+    def shares(self, jobs: Sequence[JobId]) -> dict[JobId, Share]:
+        """The addresses that these jobs have now."""
+        ...
+
+    def shared(self, id: str) -> JobRecord:
+        """The job whose result opens at this address. Raises NotFound: absent, revoked, not over
+        yet look the same."""
+        ...
+
+    def public(self, limit: int = 50, before: str = "") -> list[tuple[Share, JobRecord]]:
+        """Public results of all owners, the newest first; ``before`` is the last address of the
+        page before."""
+        ...
 
     # -- workers, instances, tokens
     def put_worker(self, worker: WorkerRecord) -> None:

@@ -17,7 +17,7 @@ from jupyter_remote.model import (
     Reason,
     Stage,
 )
-from jupyter_remote.store import blobs, money, schema, sql, views
+from jupyter_remote.store import blobs, money, schema, shares, sql, views
 from jupyter_remote.store.apply import load, told
 from jupyter_remote.store.base import NewJob, Snapshot, Written
 from jupyter_remote.store.charges import credits_text, hold_of
@@ -66,6 +66,8 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
         blobs.refer(session, stored.seq, segment, "input")
     for posting in hold_of(job):
         money.post(session, posting, now, job.id)
+    if new.results_id:
+        shares.open_at(session, new.results_id, job, job.visibility, now)
     written = told(session, stored, "submit", _text_of(job, len(missing)), now)
     return Written(job, True, missing, written.events[0])
 

@@ -368,13 +368,27 @@ share = Table(
     "share",
     metadata,
     _text("id", primary_key=True),  # results_uuid
-    _text("job"),  # its id; the job may be forgotten before
+    _text("job"),  # its id
     _text("owner"),
+    _text("visibility"),  # unlisted, public
     _time("created_at", null=False),
     _time("revoked_at"),
     sqlite_with_rowid=False,
 )
 Index("ix_share_job", share.c.job)
+# One address of each job at a time.
+Index(
+    "uq_share_open",
+    share.c.job,
+    unique=True,
+    **_only("revoked_at IS NULL"),
+)
+Index(
+    "ix_share_public",
+    share.c.created_at,
+    share.c.id,
+    **_only("visibility = 'public' AND revoked_at IS NULL"),
+)
 
 worker = Table(
     "worker",

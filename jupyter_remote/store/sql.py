@@ -19,6 +19,7 @@ from jupyter_remote.store.schema import (
     job,
     posting,
     reference,
+    share,
     spec,
     token,
     upload,
@@ -126,11 +127,15 @@ ENDED = (
     select(job.c.seq).where(job.c.ended_at < _p("before")).order_by(job.c.ended_at)
     .limit(_p("limit")).offset(_lit(0))
 )  # fmt: skip
+_id = select(job.c.id).where(job.c.seq == _p("job"))
 FORGET = [
     delete(event).where(event.c.job == _p("job")),
     delete(history).where(history.c.job == _p("job")),
     delete(attempt).where(attempt.c.job == _p("job")),
     delete(reference).where(reference.c.job == _p("job")),
+    delete(share).where(
+        share.c.job == select(job.c.id).where(job.c.seq == _p("job")).scalar_subquery()
+    ),
     delete(spec).where(spec.c.job == _p("job")),
     delete(job).where(job.c.seq == _p("job")),
 ]

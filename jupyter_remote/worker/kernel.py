@@ -27,7 +27,16 @@ from jupyter_remote.pickling import tensors
 from jupyter_remote.sizes import name_info
 from jupyter_remote.values import Numbered
 from jupyter_remote.wire import RemoteFailure
-from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell, stacks
+from jupyter_remote.worker import (
+    channel,
+    failure,
+    hygiene,
+    inside,
+    progress,
+    shell,
+    stacks,
+    value_text,
+)
 from jupyter_remote.worker.dialogue import Dialogue
 from jupyter_remote.worker.encodable import encoded
 from jupyter_remote.worker.fds import Capture
@@ -305,7 +314,7 @@ class KernelProcess:
                 f"The value of {name} cannot come home. {error.message}",
                 hint="Return what can be pickled, such as a list.",
             ) from None
-        return None, sent_home(packed, run)
+        return None, sent_home(packed, run, text=value_text.text_of(value))
 
     def _script(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
         namespace = shell.fresh_main(self._shell)

@@ -11,9 +11,9 @@ import pytest
 
 from jupyter_remote import errors, mapping, values, wire
 from jupyter_remote.client.api import Client
-from jupyter_remote.client.outputs import outputs_of
 from jupyter_remote.client.plan import Plan
 from jupyter_remote.model import MachineType
+from jupyter_remote.outputs import outputs_of
 
 from .fake_backend import FakeBackend
 

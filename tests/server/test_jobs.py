@@ -127,25 +127,6 @@ def test_pages_of_jobs_are_newest_first_without_gap(server: Running) -> None:
     assert seen == ids[::-1]
 
 
-@pytest.mark.parametrize("visibility", ["unlisted", "public"])
-def test_an_open_result_is_readable_by_its_exact_id(
-    server: Running, worker: Worker, visibility: str
-) -> None:
-    digest = "ab" * 32
-    id = submit(server, visibility=visibility).job.id
-    assign = worker.pull(wire.Assign)
-    worker.start(assign)
-    worker.complete(assign)
-    stranger = Http(server.url, server.make_token("read", owner="mallory"))
-    assert stranger.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done).job.id == id
-    assert stranger.call("GET", f"/v1/jobs/{id}", reply=wire.JobView).status == "completed"
-    for closed in (f"/v1/jobs/{id}/events", f"/v1/jobs/{id}/log", f"/v1/blobs/{digest}"):
-        with pytest.raises(errors.NotFound):
-            list(stranger.download(closed))
-    assert stranger.call("GET", "/v1/jobs", reply=wire.JobList, params={"prefix": id}).jobs == []
-    stranger.close()
-
-
 def test_a_simulated_machine_is_priced_and_held(server: Running, worker: Worker) -> None:
     job = submit(server, need=wire.Need(machine="g5.xlarge.od"), timeout_s=3600.0).job
     assert job.money.simulated
@@ -200,28 +181,6 @@ def sized(size_bytes: int) -> wire.Parcel:
 def test_nonsense_is_refused_by_name(server: Running, changes: dict[str, object]) -> None:
     with pytest.raises(errors.InvalidRequest):
         submit(server, **changes)
-
-
-def test_an_open_result_brings_its_blobs_along(server: Running, worker: Worker) -> None:
-    content = b"result" * 20_000
-    digest = blake3(content).hexdigest()
-    private, public = submit(server).job.id, submit(server, visibility="public").job.id
-    carrier = Http(server.url, worker.token)
-    carrier.upload(f"/v1/blobs/{digest}", content)
-    value = wire.Parcel([wire.Segment(digest, len(content))])
-    for _ in range(2):
-        assign = worker.pull(wire.Assign)
-        worker.start(assign)
-        assert worker.complete(assign, result=wire.Result(value=value)).ok
-    token = server.make_token("read", owner="mallory")
-    headers = {"Authorization": f"Bearer {token}"}
-    replies = [
-        server.raw("GET", f"/v1/blobs/{digest}{query}", headers)
-        for query in (f"?job={public}", f"?job={private}", "")
-    ]
-    assert [status for status, _ in replies] == [200, 404, 404]
-    assert replies[0][1] == content
-    carrier.close()
 
 
 def test_a_plan_knows_earlier_runs_of_the_same_code(server: Running, worker: Worker) -> None:

@@ -13,10 +13,11 @@ import pytest
 
 from jupyter_remote.errors import Conflict, ProtocolMismatch, StorageFull
 from jupyter_remote.model import JobId
-from jupyter_remote.store import audit, migrate, schema, sql
+from jupyter_remote.store import audit, migrate, schema, shares, sql
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.session import connect, text_of
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
+from tests.conformance.shares import SharesConformance
 from tests.conformance.store import (
     ADA,
     LEASE_S,
@@ -43,7 +44,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
     store.close()
 
 
-class TestSqlite(StoreConformance):
+class TestSqlite(StoreConformance, SharesConformance):
     pass
 
 
@@ -157,6 +158,8 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         "SELECT job, client, epoch, seq, type, data, at FROM event WHERE seq > 0",
         "INSERT INTO attempt (job, epoch, worker, state, claimed_at, lease_until_at) "
         "VALUES (999, 1, 'w', 'claimed', 1, 1)",
+        "INSERT INTO share (id, job, owner, visibility, created_at) "
+        "VALUES ('r-1', 'job-1', 'ada', 'public', 1), ('r-2', 'job-1', 'ada', 'public', 1)",
     ],
 )
 def test_the_schema_refuses(statement: str, store: SqliteStore, path: Path) -> None:
@@ -185,6 +188,8 @@ def test_claims_and_snapshots_read_small_indexes_only(store: SqliteStore, path: 
         sql.EVENTS_OF_JOB: "ix_event_job",
         sql.UNUSED: "ix_blob_unused",
         sql.ENDED: "ix_job_ended",
+        shares.OF_JOB: "uq_share_open",
+        shares.PUBLIC: "ix_share_public",
     }
     for statement, index in uses.items():
         text = text_of(statement)

@@ -27,9 +27,9 @@ def upgrade() -> None:
     _add_share()
 
 
-def _index(name: str, table: str, columns: list[str], only: str) -> None:
+def _index(name: str, table: str, columns: list[str], only: str, *, unique: bool = False) -> None:
     where = sa.text(only)
-    op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
+    op.create_index(name, table, columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 def _text(name: str) -> sa.Column[str]:
@@ -87,9 +87,13 @@ def _add_share() -> None:
         _text("id"),
         _text("job"),
         _text("owner"),
+        _text("visibility"),
         _time("created_at"),
         sa.Column("revoked_at", sa.Float(53)),
         sa.PrimaryKeyConstraint("id", name="pk_share"),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_share_job", "share", ["job"])
+    _index("uq_share_open", "share", ["job"], "revoked_at IS NULL", unique=True)
+    listed = "visibility = 'public' AND revoked_at IS NULL"
+    _index("ix_share_public", "share", ["created_at", "id"], listed)
