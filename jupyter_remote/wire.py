@@ -519,6 +519,7 @@ class Complete(msgspec.Struct, frozen=True, omit_defaults=True, tag="complete", 
     events: list[WorkerEvent] = []  # the last ones
     metrics: Metrics | None = None
     log: Segment | None = None  # the whole output, if some of it was folded
+    ran_s: float | None = None  # since it was told to start; it may have waited to say so
 
 
 class Release(msgspec.Struct, frozen=True, omit_defaults=True, tag="release", kw_only=True):

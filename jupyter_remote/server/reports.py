@@ -98,4 +98,5 @@ def outcome_of(message: wire.Complete) -> Outcome:
         log=message.log,
         events=[e for e in message.events if e.seq],
         metrics=encode(message.metrics) if message.metrics else None,
+        ran_s=message.ran_s,
     )

@@ -107,6 +107,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     log: Segment | None = None
     events: list[WorkerEvent] = []
     metrics: bytes | None = None
+    ran_s: float | None = None  # from its start to its end, by its worker: all that is charged
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import msgspec
 
 from jupyter_remote.model import AttemptRecord, JobRecord, Reason
 from jupyter_remote.money.meter import MS_PER_H, cost_ucredits, credits_of
+from jupyter_remote.store.base import Outcome
 
 
 class Posting(msgspec.Struct, frozen=True):
@@ -40,6 +41,14 @@ def rest_of_hold(job: JobRecord) -> tuple[Posting, ...]:
         return ()
     source, target = f"held:{job.owner}", f"available:{job.owner}"
     return (Posting("release", source, target, rest, f"release:{job.id}"),)
+
+
+def stopped_at(attempt: AttemptRecord, outcome: Outcome | None, now: float) -> float:
+    """When the meter stopped: its worker may have waited for us since then."""
+    ran_s = outcome.ran_s if outcome else None
+    if ran_s is None or attempt.started_at is None or not ran_s >= 0:
+        return now
+    return min(now, attempt.started_at + ran_s)
 
 
 def charge_of(job: JobRecord, attempt: AttemptRecord, until: float) -> int:

@@ -33,6 +33,7 @@ from jupyter_remote.store.charges import (
     credits_text,
     loss_of,
     rest_of_hold,
+    stopped_at,
 )
 
 BACKOFF_S = 2.0
@@ -158,7 +159,8 @@ def finish(
     if outcome.kind == "succeeded":
         return _succeed(job, attempt, outcome, now)
     if job.cancel_requested or outcome.kind == "cancelled":
-        return cancelled_after_start(job, attempt, now, now, outcome)
+        until = stopped_at(attempt, outcome, now)
+        return cancelled_after_start(job, attempt, now, until, outcome)
     if outcome.kind == "expired":
         reason = _reason_of(outcome, Reason.TIME_LIMIT)
         return expire(job, attempt, now, reason, outcome)
@@ -205,7 +207,7 @@ def _with_charge(text: str, job: JobRecord, changes: dict[str, Any]) -> str:
 
 def _succeed(job: JobRecord, attempt: AttemptRecord, outcome: Outcome, now: float) -> Step:
     late = job.cancel_requested
-    changes = _charged(job, attempt, now)
+    changes = _charged(job, attempt, stopped_at(attempt, outcome, now))
     text = "finished before the cancel" if late else "completed"
     return _step(
         job,
@@ -228,7 +230,7 @@ def _fail(
     attempt = attempts[-1]
     errors = 1 + sum(a.state is AttemptState.ERROR for a in attempts[:-1])
     ended = _ended(attempt, AttemptState.ERROR, now, outcome.signal)
-    changes = _charged(job, attempt, now)
+    changes = _charged(job, attempt, stopped_at(attempt, outcome, now))
     why = outcome.detail or "the code raised an error"
     affordable = changes["cost_ucredits"] < job.hold_ucredits or not job.rate_ucredits_per_h
     if job.state is JobState.RUNNING and errors <= job.retries and affordable:
@@ -322,7 +324,7 @@ def expire(
     outcome: Outcome | None = None,
 ) -> Step:
     """The time or money limit was reached."""
-    changes = _charged(job, attempt, now)
+    changes = _charged(job, attempt, stopped_at(attempt, outcome, now))
     what = "cost limit" if reason is Reason.COST_LIMIT else "time limit"
     return _step(
         job,

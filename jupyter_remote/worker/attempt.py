@@ -57,6 +57,7 @@ class Attempt:
         self._oom_kills = 0
         self._budget_left: int | None = None
         self._asked = False  # whether user code may run
+        self._started_at: float | None = None  # it may
         self._kernel: Kernel | None = None
         self._running = False
         self._over: asyncio.Future[channel.Finished | str] = asyncio.Future()
@@ -162,8 +163,9 @@ class Attempt:
             return False
         assign = self._assign
         self._supervisor.acknowledged(sent_at)
+        self._started_at = self._clock.monotonic()
         self._supervisor.started(
-            self._clock.monotonic(),
+            self._started_at,
             timeout_s=assign.limits_timeout_s,
             max_run_s=assign.max_run_s,
             memory_bytes=assign.memory_bytes,
@@ -350,6 +352,8 @@ class Attempt:
         """Say how it ended until that is acknowledged or refused."""
         job, epoch = self.key
         events = self._outbox.close()
+        began_at = self._started_at
+        ran_s = None if began_at is None else self._clock.monotonic() - began_at
 
         def complete(req: int) -> Complete:
             return Complete(
@@ -365,6 +369,7 @@ class Attempt:
                 events=events,
                 metrics=self._meter.final(),
                 log=log,
+                ran_s=ran_s,
             )
 
         first = self._link.ask(complete)

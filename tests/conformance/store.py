@@ -356,6 +356,19 @@ class StoreConformance:
             store.start(JobId("job-1"), epoch, 12.0)
         assert "not charged" in store.history(JobId("job-1"))[-1].text
 
+    @pytest.mark.parametrize("kind", ["succeeded", "failed", "cancelled", "expired"])
+    @pytest.mark.parametrize(
+        ("ran_s", "charged_s"), [(5.0, 5), (500.0, 10), (0.0, 0), (-1.0, 10), (float("nan"), 10)]
+    )
+    def test_only_what_ran_is_charged_however_late_its_worker_could_say_so(
+        self, store: Store, kind: str, ran_s: float, charged_s: int
+    ) -> None:
+        store.grant(ADA, 100_000_000, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=60))
+        done = store.finish(job, 1, Outcome(kind=kind, ran_s=ran_s), 20.0).job
+        assert done.cost_ucredits == charged_s * 1_000_000
+        assert store.audit() == []
+
     def test_a_cancel_of_a_running_job_is_charged_to_the_stop(self, store: Store) -> None:
         store.grant(ADA, 10**7, "start", 0.0)
         job = running(store, new_job(credits_per_h=3600, hold_credits=8))
