@@ -721,6 +721,22 @@ class AccountReply(msgspec.Struct, frozen=True, kw_only=True):
     usd: float
 
 
+class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """``GET /v1/account/summary``: by the same numbers as the jobs themselves show."""
+
+    running: int  # jobs; sessions apart
+    sessions: int
+    queued: int
+    rate_ucredits_per_h: int  # of all that runs, sessions too
+    usd_per_h: float
+    simulated: bool  # some of it
+    spent_today_ucredits: int  # charged since midnight, and what running ones cost so far
+    since_at: float  # that midnight, in UTC
+    available_ucredits: int
+    held_ucredits: int
+    at: float  # now
+
+
 class EntryList(msgspec.Struct, frozen=True):
     entries: list[Entry]  # newest first
 

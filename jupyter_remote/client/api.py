@@ -14,6 +14,7 @@ import msgspec
 from jupyter_remote import errors
 from jupyter_remote import settings as settings_module
 from jupyter_remote.client import listing, submitting, transfer
+from jupyter_remote.client.account import Account
 from jupyter_remote.client.batch import Batch
 from jupyter_remote.client.context import Context
 from jupyter_remote.client.handle import EventCallback
@@ -55,7 +56,7 @@ class _Notebook(msgspec.Struct):
     nbformat: int
 
 
-class Client(Sessions, Sharing):
+class Client(Sessions, Sharing, Account):
     """A backend, and jobs on it.
 
     Parameters

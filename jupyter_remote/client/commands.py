@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -15,8 +16,8 @@ import msgspec
 
 from jupyter_remote import connection, errors, wire
 from jupyter_remote.amounts import size
+from jupyter_remote.client import account, embedded, listing
 from jupyter_remote.client import doctor as checks
-from jupyter_remote.client import embedded, listing
 from jupyter_remote.http import Http
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT, credits_of, text_of, usd_of
 from jupyter_remote.settings import load
@@ -60,7 +61,12 @@ def status(options: Options) -> int:
         f"{http.url}  version {info.version}, process {info.pid}",
         f"{info.jobs_running} jobs running, {info.jobs_queued} queued; {workers}",
     ]
-    return _print(options, info, lines)
+    told = msgspec.to_builtins(info)
+    with contextlib.suppress(errors.NotAuthorized):  # a worker's token
+        mine = http.call("GET", account.PATH, reply=wire.AccountSummary)
+        lines.append(f"yours: {account.line_of(mine)}")
+        told["account"] = msgspec.to_builtins(mine)
+    return _print(options, told, lines)
 
 
 def stop(options: Options) -> int:

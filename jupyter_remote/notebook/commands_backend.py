@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.amounts import memory_text, seconds_text
 from jupyter_remote.client import doctor as checks
+from jupyter_remote.client.account import line_of
 from jupyter_remote.errors import UsageError
 from jupyter_remote.money.catalog import choose
 from jupyter_remote.notebook import run
@@ -35,6 +36,7 @@ def status(context: Context, given: Given, words: list[str]) -> None:
     slots = sum(worker.slots for worker in info.workers if worker.connected)
     workers = f"{len(info.workers)} workers with {slots} slots"
     print(f"{workers}, {info.jobs_running} jobs running, {info.jobs_queued} queued")
+    print(line_of(context.client.summary()))
     toggle = "on: cells and @remote functions go there" if context.enabled else "off: all runs here"
     print(f"%remote is {toggle}")
 

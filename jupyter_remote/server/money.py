@@ -15,6 +15,7 @@ from jupyter_remote.scheduler.board import LOCAL
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import MOST_UCREDITS, check_label, check_segments, price
+from jupyter_remote.store.views import account_of, midnight
 
 ALTERNATIVES = 5
 WARM_START_S, COLD_START_S = 0.1, 2.0  # as long as nothing was measured
@@ -84,6 +85,12 @@ async def account(call: Call) -> wire.AccountReply:
     return await _account(call, call.caller.owner)
 
 
+async def summary(call: Call) -> wire.AccountSummary:
+    backend, now = call.backend, call.backend.clock.now()
+    totals = await backend.read(backend.store.totals, call.caller.owner, midnight(now))
+    return account_of(totals, now)
+
+
 async def entries(call: Call) -> wire.EntryList:
     backend = call.backend
     found = await backend.read(backend.store.entries, call.caller.owner, call.query.limit)
@@ -132,6 +139,14 @@ ENDPOINTS = [
         summary="Your balance",
         policy=READ,
         reply=wire.AccountReply,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/account/summary",
+        handler=summary,
+        summary="What runs and waits, $/h now, spent today, left and held",
+        policy=READ,
+        reply=wire.AccountSummary,
     ),
     Endpoint(
         method="GET",

@@ -124,6 +124,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     instances: list[InstanceRecord]  # not TERMINATED
 
 
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """What an owner's jobs are doing, and what was charged for them."""
+
+    active: list[JobRecord]  # CLAIMED or RUNNING
+    queued: int  # QUEUED or RETRY_WAIT
+    captured_ucredits: int
+    balance: Balance
+
+
 class BlobRow(msgspec.Struct, frozen=True):
     digest: str
     size_bytes: int
@@ -316,6 +325,10 @@ class Store(Protocol):
     def balance(self, owner: OwnerId) -> Balance: ...
 
     def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]: ...
+
+    def totals(self, owner: OwnerId, since: float) -> Totals:
+        """Of one moment, with what was charged from ``since`` on. Cheap: it is asked often."""
+        ...
 
     # -- results to share
     def share(self, job: JobId, owner: OwnerId, visibility: str, id: str, now: float) -> Share:

@@ -127,6 +127,7 @@ job = Table(
     CheckConstraint("cost_ucredits >= 0 AND cost_ucredits <= hold_ucredits", name="charge"),
 )
 Index("ix_job_owner", job.c.owner, job.c.seq)
+Index("ix_job_queued", job.c.owner, job.c.state, **_only("state IN ('queued', 'retry_wait')"))
 Index("ix_job_batch", job.c.batch, **_only("batch IS NOT NULL"))
 # Claims and snapshots read only these small indexes, however many jobs have ended.
 Index(
@@ -327,6 +328,15 @@ posting = Table(
 )
 Index("ix_posting_source", posting.c.source)
 Index("ix_posting_target", posting.c.target)
+# What was charged since a time, without a look at the rows.
+Index(
+    "ix_posting_capture",
+    posting.c.source,
+    posting.c.at,
+    posting.c.kind,
+    posting.c.amount_ucredits,
+    **_only("kind = 'capture'"),
+)
 Index("ix_posting_job", posting.c.job, **_only("job IS NOT NULL"))
 
 # Results that were kept to be taken again: the job is not forgotten as long as its row is here.

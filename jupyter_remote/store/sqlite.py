@@ -22,12 +22,20 @@ from jupyter_remote.model import (
     JobRecord,
     JobState,
     OwnerId,
-    Share,
     TokenRecord,
     WorkerId,
     WorkerRecord,
 )
-from jupyter_remote.store import attempts, audit, blobs, events, fleet, jobs, money, shares, sql
+from jupyter_remote.store import (
+    attempts,
+    audit,
+    blobs,
+    events,
+    fleet,
+    jobs,
+    money,
+    sql,
+)
 from jupyter_remote.store.apply import apply, load
 from jupyter_remote.store.base import (
     AttemptUpdate,
@@ -42,6 +50,7 @@ from jupyter_remote.store.lifecycle import due
 from jupyter_remote.store.migrate import bring_up_to_date
 from jupyter_remote.store.records import stored_of
 from jupyter_remote.store.session import Session, connect, disk_errors_told
+from jupyter_remote.store.sqlite_sharing import SharingVerbs
 from jupyter_remote.wire import Event, MissingSegment, Segment
 
 
@@ -54,7 +63,7 @@ def open_sqlite(path: str | Path, *, jitter: Callable[[], float] = random.random
     return SqliteStore(path, jitter)
 
 
-class SqliteStore:
+class SqliteStore(SharingVerbs):
     """Implements :class:`jupyter_remote.store.base.Store`.
 
     Verbs that write may be called from any thread, one at a time; a ``Writer`` groups them.
@@ -314,27 +323,6 @@ class SqliteStore:
     def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]:
         with self._read() as session:
             return money.entries(session, owner, limit)
-
-    # -- results to share
-    def share(self, job: JobId, owner: OwnerId, visibility: str, id: str, now: float) -> Share:
-        with self._write() as session:
-            return shares.share(session, job, owner, visibility, id, now)
-
-    def revoke_share(self, job: JobId, owner: OwnerId, now: float) -> None:
-        with self._write() as session:
-            shares.revoke(session, job, owner, now)
-
-    def shares(self, jobs: Sequence[JobId]) -> dict[JobId, Share]:
-        with self._read() as session:
-            return shares.of_jobs(session, jobs)
-
-    def shared(self, id: str) -> JobRecord:
-        with self._read() as session:
-            return shares.opened(session, id)
-
-    def public(self, limit: int = 50, before: str = "") -> list[tuple[Share, JobRecord]]:
-        with self._read() as session:
-            return shares.public(session, limit, before)
 
     # -- workers, instances, tokens
     def put_worker(self, worker: WorkerRecord) -> None:

@@ -9,7 +9,9 @@ import msgspec
 from jupyter_remote import __version__
 from jupyter_remote.model import JobRecord, JobState
 from jupyter_remote.money.meter import cost_ucredits, usd_of
+from jupyter_remote.store.base import Totals
 from jupyter_remote.wire import (
+    AccountSummary,
     Bar,
     Checkpoint,
     Estimate,
@@ -22,6 +24,7 @@ from jupyter_remote.wire import (
 )
 
 NAMES_SHOWN = 100
+DAY_S = 86_400
 
 
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,6 +97,32 @@ def money_of(job: JobRecord, now: float | None = None) -> Money:
         cost_ucredits=min(cost, job.hold_ucredits),
         usd_per_h=usd_of(job.rate_ucredits_per_h),
         simulated=job.simulated,
+    )
+
+
+def midnight(now: float) -> float:
+    """When the day began, in UTC: the same for all who look, wherever they are."""
+    return now - now % DAY_S
+
+
+def account_of(totals: Totals, now: float) -> AccountSummary:
+    """By the numbers of the cards. Pure."""
+    running = [job for job in totals.active if job.state is JobState.RUNNING]
+    sessions = sum(job.kind == "session" for job in running)
+    rate = sum(job.rate_ucredits_per_h for job in running)
+    so_far = sum(money_of(job, now).cost_ucredits - job.cost_ucredits for job in running)
+    return AccountSummary(
+        running=len(running) - sessions,
+        sessions=sessions,
+        queued=totals.queued + len(totals.active) - len(running),
+        rate_ucredits_per_h=rate,
+        usd_per_h=usd_of(rate),
+        simulated=any(job.simulated for job in running),
+        spent_today_ucredits=totals.captured_ucredits + so_far,
+        since_at=midnight(now),
+        available_ucredits=totals.balance.available_ucredits,
+        held_ucredits=totals.balance.held_ucredits,
+        at=now,
     )
 
 

@@ -94,3 +94,22 @@ class SharesConformance:
         with pytest.raises(NotFound):
             store.shared("r-1")
         assert store.shares([job]) == {}
+
+    def test_totals_are_of_one_owner_since_a_time(self, store: Store) -> None:
+        store.grant(ADA, 1_000_000_000, "start", 0.0)
+        assert store.totals(ADA, 0.0).queued == 0
+        priced = {"credits_per_h": 3600, "hold_credits": 60}
+        for id, now in (("early", 100.0), ("late", 200.0)):
+            job = running(store, new_job(id, **priced), now=now)
+            store.finish(job, 1, Outcome(kind="succeeded"), now + 7.0)
+        running(store, new_job("now", **priced), now=300.0)
+        running(store, new_job("theirs", owner=BOB))
+        store.submit([new_job("q-1"), new_job("q-2"), new_job("q-3", owner=BOB)], 300.0)
+        lost = running(store, new_job("again"), now=300.0)
+        store.finish(lost, 1, Outcome(kind="died"), 301.0)
+        found = store.totals(ADA, 150.0)
+        assert [job.id for job in found.active] == ["now"]
+        assert (found.queued, found.captured_ucredits) == (3, 7_000_000)
+        assert found.balance == store.balance(ADA)
+        assert store.totals(ADA, 0.0).captured_ucredits == 14_000_000
+        assert store.totals(BOB, 0.0).captured_ucredits == 0

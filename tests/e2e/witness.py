@@ -25,6 +25,8 @@ CLOCK_S = 0.01  # the server's clock and the witness's may drift apart meanwhile
 OVERHEAD_S = 1.0  # from the server's word to the code's first line, and from its last line back
 DEATH_S = 1.0  # until it is seen that a process was killed
 
+UNDER_WAY = 4  # jobs of one submitter
+
 SUBMITTER = """
 import sys
 from pathlib import Path
@@ -63,8 +65,11 @@ def work(journal: str, seconds: float, kind: str) -> None:
 def submit_for_ever(folder: Path, seed: int) -> None:
     """Keeps a few jobs under way, and cancels some."""
     chance = random.Random(seed)
+    mine: list[jr.Job] = []
     with jr.Client() as client:
         while True:
+            while len(mine := [job for job in mine if not job.done()]) >= UNDER_WAY:
+                time.sleep(0.02)
             priced = client.with_options(
                 machine=chance.choice(("g5.xlarge.od", "p4d.24xlarge.od")),
                 timeout=60,
@@ -72,6 +77,7 @@ def submit_for_ever(folder: Path, seed: int) -> None:
             )
             kind = chance.choices(("fine", "raise"), (5, 1))[0]
             job = priced.submit(work, str(folder / "journal"), chance.uniform(0.2, 2.5), kind)
+            mine.append(job)
             time.sleep(chance.uniform(0.05, 0.6))
             if chance.random() < 0.2:
                 job.cancel(force=chance.random() < 0.3)

@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_remote.errors import Conflict, ProtocolMismatch, StorageFull
 from jupyter_remote.model import JobId
-from jupyter_remote.store import audit, migrate, schema, shares, sql
+from jupyter_remote.store import audit, migrate, schema, shares, sql, summary
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.session import connect, text_of
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
@@ -65,6 +65,10 @@ def test_a_new_file_and_a_migrated_one_are_alike(tmp_path: Path) -> None:
     assert tables_of(tmp_path / "new") == tables_of(tmp_path / "old")
 
 
+NEWER_INDEXES = (
+    *("uq_job_session", "ix_job_code_key", "ix_job_notebook"),
+    *("ix_job_queued", "ix_posting_capture"),
+)
 NEWER = (
     *("session", "notebook", "code_key", "inputs_bytes", "fuse", "priced_on", "resumes"),
     *("cached_from", "saved_ucredits", "estimate", "warned_at", "checkpoint", "receipt"),
@@ -76,7 +80,7 @@ def test_jobs_of_before_there_were_sessions_are_still_there(path: Path) -> None:
     store.submit([new_job("old")], 1.0)
     store.close()
     connection = connect(path)
-    for name in ("uq_job_session", "ix_job_code_key", "ix_job_notebook"):
+    for name in NEWER_INDEXES:
         connection.execute(f"DROP INDEX {name}")
     for name in ("cache", "budget", "share"):
         connection.execute(f"DROP TABLE {name}")
@@ -188,6 +192,9 @@ def test_claims_and_snapshots_read_small_indexes_only(store: SqliteStore, path: 
         sql.EVENTS_OF_JOB: "ix_event_job",
         sql.UNUSED: "ix_blob_unused",
         sql.ENDED: "ix_job_ended",
+        summary.ACTIVE: "uq_attempt_open",
+        summary.QUEUED: "COVERING INDEX ix_job_queued",
+        summary.CAPTURED: "COVERING INDEX ix_posting_capture",
         shares.OF_JOB: "uq_share_open",
         shares.PUBLIC: "ix_share_public",
     }

@@ -22,6 +22,9 @@ def upgrade() -> None:
     op.add_column("job", sa.Column("warned_at", sa.Float(53)))
     _index("ix_job_code_key", "job", ["owner", "code_key"], _SUCCEEDED)
     _index("ix_job_notebook", "job", ["owner", "notebook"], "notebook <> ''")
+    _index("ix_job_queued", "job", ["owner", "state"], "state IN ('queued', 'retry_wait')")
+    columns = ["source", "at", "kind", "amount_ucredits"]
+    _index("ix_posting_capture", "posting", columns, "kind = 'capture'")
     _add_cache()
     _add_budget()
     _add_share()
