@@ -31,5 +31,7 @@ def line_of(summary: AccountSummary) -> str:
     rate = f" at ${summary.usd_per_h:,.4g}/h{simulated}" if summary.usd_per_h else ""
     runs = f"{what} running{rate}" if what else "nothing runs"
     queued = f", {summary.queued} queued" if summary.queued else ""
-    left = f"{credits_of(summary.available_ucredits):,.6g} credits left"
-    return f"{runs}{queued}; {text_of(summary.spent_today_ucredits)} spent today; {left}"
+    left = credits_of(summary.available_ucredits)
+    credits = f"{left:,.0f}" if left >= 100 else f"{left:,.2f}"
+    spent = text_of(summary.spent_today_ucredits)
+    return f"{runs}{queued}; {spent} spent today; {credits} credits left"
