@@ -191,6 +191,42 @@ class CacheAsk(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     parts: list[CachePart]
 
 
+class CacheEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A result that is kept."""
+
+    key: str
+    job: str  # that made it
+    name: str
+    description: str = ""
+    size_bytes: int = 0
+    cost_ucredits: int = 0
+    run_s: float = 0.0
+    hits: int = 0
+    saved_ucredits: int = 0
+    created_at: float
+    used_at: float
+
+
+class CacheReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``GET /v1/cache``. Hits and misses are those of jobs that are not forgotten yet."""
+
+    hits: int = 0
+    misses: int = 0
+    entries: int = 0
+    size_bytes: int = 0
+    limit_bytes: int = 0
+    saved_ucredits: int = 0
+    saved_s: float = 0.0
+    newest: list[CacheEntry] = []
+
+
+class CacheCleared(msgspec.Struct, frozen=True):
+    """``DELETE /v1/cache``: what went."""
+
+    entries: int
+    size_bytes: int
+
+
 class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """``POST /v1/jobs``. Sent again with the same id and body it is the same job."""
 
@@ -733,6 +769,7 @@ class EstimateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     code_key: str = ""
     notebook: str = ""
     kind: str = ""
+    cache_key: str = ""  # is a result of this kept?
 
 
 class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -746,6 +783,7 @@ class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     available_ucredits: int = 0
     alternatives: list[MachineType] = []
     typical_run_s: tuple[float, float] | None = None  # from earlier runs of the same code
+    cached_from: str = ""  # id of the job whose result it would be given, for nothing
 
 
 class TokenRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
