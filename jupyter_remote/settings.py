@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from traitlets.config import Config
 
 MIB = 1024 * 1024
-CACHE_BYTES = 2_000_000_000
+CACHE_BYTES = 2048 * MIB
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

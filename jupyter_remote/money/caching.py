@@ -14,6 +14,7 @@ SHOWN = 3  # changes that one line names
 HALF_LIFE_S = 7 * 86_400.0  # unused for so long, an entry is half as likely to be used
 SECOND_UCREDITS = 30_000  # what a second of waiting is worth, about $1 an hour
 DAY_S = 86_400.0
+LEAST_S = 0.05  # of a run that is worth a word
 
 FIRST = "first run"
 NOT_KEPT = "this code ran before, and no result of it is kept"
@@ -93,8 +94,10 @@ def taken_text(job: str, at: float, now: float) -> str:
 
 
 def saved_text(money: str, run_s: float) -> str:
-    """``saved $0.12 and 2 min``; of what was free the time alone. ``money``: empty for nothing."""
-    return "saved " + " and ".join(part for part in (money, duration(run_s)) if part)
+    """``saved $0.12 and 2.0 s``; empty for next to nothing, as ``money`` is."""
+    time_ = duration(run_s) if run_s >= LEAST_S else ""
+    both = " and ".join(part for part in (money, time_) if part)
+    return f"saved {both}" if both else ""
 
 
 def added_text(size_bytes: int) -> str:

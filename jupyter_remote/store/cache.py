@@ -140,10 +140,10 @@ def take(session: Session, stored: Stored, hit: Hit, key: str, now: float) -> li
     session.change(sql.USED, owner_is=job.owner, key_is=key, saved=hit.cost_ucredits, used_at=now)
     origin = caching.taken_text(source.job.id, hit.created_at, now)
     cost = hit.cost_ucredits
-    credits = credits_text(cost) if cost else ""
-    text = f"taken from the cache: {origin}; {caching.saved_text(credits, hit.run_s)}"
-    money = text_of(cost) if cost else ""
-    detail = f"from the cache · {caching.saved_text(money, hit.run_s)}"
+    credits, money = (credits_text(cost), text_of(cost)) if cost else ("", "")
+    saved = caching.saved_text(credits, hit.run_s), caching.saved_text(money, hit.run_s)
+    text = "; ".join(filter(None, (f"taken from the cache: {origin}", saved[0])))
+    detail = " · ".join(filter(None, ("from the cache", saved[1])))
     step = cached(job, source.job, now, text, detail)
     return [*shown, *apply(session, stored, step, now).events]
 
