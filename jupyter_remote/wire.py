@@ -187,7 +187,7 @@ class CacheAsk(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """May the result be taken from the cache, and kept there?"""
 
     key: str  # 64 hex digits: digest of all parts
-    name: str  # of the function or cell: with an entry of the same name a miss is explained
+    name: str  # of the function, or what the cell assigns: an entry of it explains a miss
     parts: list[CachePart]
 
 

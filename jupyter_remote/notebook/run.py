@@ -120,7 +120,9 @@ def _ask(
         captured.notices.extend(caching.once(told))
         return None
     python, namespace = context.shell.transform_cell(source), context.shell.user_ns
-    question = caching.for_cell(captured, spec, python, _first_line(source), namespace)
+    # What it leaves tells a cell from others longer than its text does, which is edited.
+    name = ", ".join(n for n in captured.assigned if n != VALUE) or _first_line(source)
+    question = caching.for_cell(captured, spec, python, name[:TITLE], namespace)
     captured.notices.extend(question.notices)
     return question.ask
 

@@ -112,7 +112,9 @@ def _is_whole(session: Session, source: Stored) -> bool:
 
 def _why(session: Session, new: NewJob, ask: CacheAsk) -> str:
     row = session.row(sql.CACHED_CODE, owner=new.owner, code_key=new.code_key)
-    row = row or session.row(sql.CACHED_NAME, owner=new.owner, name=ask.name)
+    if row is None:
+        named = {"owner": new.owner, "name": ask.name, "notebook": new.notebook}
+        row = session.row(sql.CACHED_NAME, **named)
     if row is not None:
         return caching.why_missed(_part_lists.decode(row[0]), ask.parts)
     ran = session.row(sql.RAN, owner=new.owner, code_key=new.code_key) if new.code_key else None

@@ -321,9 +321,13 @@ CACHED_CODE = (
     .order_by(_newest).limit(_lit(1)).offset(_lit(0))
 )  # fmt: skip
 CACHED_NAME = (
-    select(cache.c.parts).where(_mine, cache.c.name == _p("name"))
-    .order_by(_newest).limit(_lit(1)).offset(_lit(0))
-)  # fmt: skip
+    select(cache.c.parts)
+    .join_from(cache, job)
+    .where(_mine, cache.c.name == _p("name"), job.c.notebook == _p("notebook"))
+    .order_by(_newest)
+    .limit(_lit(1))
+    .offset(_lit(0))
+)
 RAN = (
     select(job.c.seq)
     .where(
