@@ -90,6 +90,7 @@ class Reason(StrEnum):
 TRANSITIONS: dict[tuple[JobState | None, str], JobState] = {
     (None, "submit"): JobState.QUEUED,
     (JobState.QUEUED, "claim"): JobState.CLAIMED,
+    (JobState.QUEUED, "cached"): JobState.SUCCEEDED,  # it is given another job's result
     (JobState.RETRY_WAIT, "due"): JobState.QUEUED,
     (JobState.CLAIMED, "start"): JobState.RUNNING,
     (JobState.CLAIMED, "release"): JobState.QUEUED,

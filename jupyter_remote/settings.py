@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from traitlets.config import Config
 
 MIB = 1024 * 1024
+CACHE_BYTES = 2048 * MIB
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     plan_above_usd: float = 1.0  # show the plan before a job whose hold is above this
     retention_s: float = 30 * 86_400.0  # terminal jobs are forgotten after this long
     unused_blobs_s: float = 86_400.0  # blobs that no job needs are kept for this long
+    cache_bytes: int = CACHE_BYTES  # of results that an owner keeps to take them again
     interrupt_grace_s: float = 10.0  # between SIGINT and SIGKILL
     heartbeat_s: float = 5.0
     lease_s: float = 45.0

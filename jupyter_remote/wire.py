@@ -187,8 +187,44 @@ class CacheAsk(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """May the result be taken from the cache, and kept there?"""
 
     key: str  # 64 hex digits: digest of all parts
-    name: str  # of the function or cell: with an entry of the same name a miss is explained
+    name: str  # of the function, or what the cell assigns: an entry of it explains a miss
     parts: list[CachePart]
+
+
+class CacheEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A result that is kept."""
+
+    key: str
+    job: str  # that made it
+    name: str
+    description: str = ""
+    size_bytes: int = 0
+    cost_ucredits: int = 0
+    run_s: float = 0.0
+    hits: int = 0
+    saved_ucredits: int = 0
+    created_at: float
+    used_at: float
+
+
+class CacheReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``GET /v1/cache``. Hits and misses are those of jobs that are not forgotten yet."""
+
+    hits: int = 0
+    misses: int = 0
+    entries: int = 0
+    size_bytes: int = 0
+    limit_bytes: int = 0
+    saved_ucredits: int = 0
+    saved_s: float = 0.0
+    newest: list[CacheEntry] = []
+
+
+class CacheCleared(msgspec.Struct, frozen=True):
+    """``DELETE /v1/cache``: what went."""
+
+    entries: int
+    size_bytes: int
 
 
 class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -752,6 +788,7 @@ class EstimateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     code_key: str = ""
     notebook: str = ""
     kind: str = ""
+    cache_key: str = ""  # is a result of this kept?
 
 
 class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -765,6 +802,7 @@ class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     available_ucredits: int = 0
     alternatives: list[MachineType] = []
     typical_run_s: tuple[float, float] | None = None  # from earlier runs of the same code
+    cached_from: str = ""  # id of the job whose result it would be given, for nothing
 
 
 class TokenRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

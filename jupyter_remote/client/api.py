@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,7 +22,7 @@ from jupyter_remote.client.handle import EventCallback
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
-from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
+from jupyter_remote.client.origin import NOT_ASKED, Origin, Question, code_key_of, notebook_name
 from jupyter_remote.client.plan import Plan
 from jupyter_remote.client.sessions import Sessions
 from jupyter_remote.client.sharing import Sharing
@@ -30,6 +31,9 @@ from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     AccountReply,
+    CacheAsk,
+    CacheCleared,
+    CacheReply,
     EntryList,
     EstimateRequest,
     Event,
@@ -43,6 +47,7 @@ from jupyter_remote.wire import (
 
 if TYPE_CHECKING:
     from jupyter_remote.client.capture import CapturedCall
+    from jupyter_remote.client.files import CapturedFile
     from jupyter_remote.client.views.views import Views
     from jupyter_remote.values import Packed
 
@@ -160,20 +165,35 @@ class Client(Sessions, Sharing, Account):
         """:meth:`submit`, for those who show the job from its first moment on."""
         spec, captured = self._call_spec(function, args, kwargs)
         packed = [captured.function, captured.inputs]
-        notices = captured.notices
+        question = self._question(function, args, kwargs, spec, captured)
         return self.submit_spec(
             spec,
             packed,
             captured.files,
             on_job=on_job,
-            notices=notices,
-            origin=self.origin(code_key_of(function)),
+            notices=[*captured.notices, *question.notices],
+            origin=self.origin(code_key_of(function), question.ask),
         )
+
+    def _question(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        spec: JobSpec,
+        captured: CapturedCall,
+    ) -> Question:
+        """What a call asks of the cache."""
+        if not self.options.cache:
+            return NOT_ASKED
+        from jupyter_remote.client import caching
+
+        return caching.for_call(function, args, kwargs, captured, spec, self.namespace)
 
     def map(self, function: Callable[..., Any], /, *iterables: Iterable[Any]) -> Batch:
         """Run ``function`` on the items of ``iterables`` side by side, one job each.
 
-        The function is captured and sent once.
+        The function is captured and sent once. Their results are not taken from the cache.
         """
         from jupyter_remote import values
 
@@ -185,6 +205,8 @@ class Client(Sessions, Sharing, Account):
         code = captured.function
         if code.parcel.size_bytes * len(items) > BATCH_INLINE_BYTES:
             code = values.beside(code)
+        if self.options.cache:
+            _warn_of_map()
         bare = msgspec.structs.replace(spec, inputs=None, function=code.parcel)
         bare, packed, files = submitting.with_chunks(self._context, bare, [code], captured.files)
         origin = self.origin(code_key_of(function))
@@ -228,8 +250,25 @@ class Client(Sessions, Sharing, Account):
             files=[f.ref for f in files],
             executable=sys.executable,
         )
-        origin = client.origin(hashlib.sha256(data).hexdigest())
-        return client.submit_spec(spec, [packed], files, description=file.name, origin=origin)
+        question = client._question_of_notebook(spec, data, files)
+        origin = client.origin(hashlib.sha256(data).hexdigest(), question.ask)
+        return client.submit_spec(
+            spec,
+            [packed],
+            files,
+            description=file.name,
+            origin=origin,
+            notices=question.notices,
+        )
+
+    def _question_of_notebook(
+        self, spec: JobSpec, data: bytes, files: Sequence[CapturedFile]
+    ) -> Question:
+        if not self.options.cache:
+            return NOT_ASKED
+        from jupyter_remote.client import caching
+
+        return caching.for_notebook(spec, data, files)
 
     def submit_spec(
         self,
@@ -276,15 +315,17 @@ class Client(Sessions, Sharing, Account):
             notices=notices,
         )
 
-    def origin(self, code_key: str = "") -> Origin:
+    def origin(self, code_key: str = "", cache: CacheAsk | None = None) -> Origin:
         """Where jobs of this client come from."""
-        return Origin(code_key, notebook_name(self.namespace))
+        return Origin(code_key, notebook_name(self.namespace), cache)
 
     def plan(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan:
         """What :meth:`submit` with the same arguments would ship and cost. Runs nothing."""
         spec, captured = self._call_spec(function, args, kwargs)
-        origin = self.origin(code_key_of(function))
-        return self.plan_spec(spec, notices=captured.notices, names=captured.names, origin=origin)
+        question = self._question(function, args, kwargs, spec, captured)
+        origin = self.origin(code_key_of(function), question.ask)
+        notices = [*captured.notices, *question.notices]
+        return self.plan_spec(spec, notices=notices, names=captured.names, origin=origin)
 
     def plan_spec(
         self,
@@ -308,6 +349,7 @@ class Client(Sessions, Sharing, Account):
             code_key=origin.code_key,
             notebook=origin.notebook,
             kind=spec.kind,
+            cache_key=origin.cache.key if origin.cache is not None else "",
         )
         reply = self._context.link.call("POST", "/v1/plans", request, reply=PlanReply)
         files = [(f.path, f.content.size_bytes) for f in spec.files]
@@ -362,6 +404,17 @@ class Client(Sessions, Sharing, Account):
         found = listing.jobs(self._context.jobs_page, status, limit)
         return [self._context.handle(view, self.namespace) for view in found]
 
+    # -- the cache
+    def cache_stats(self) -> CacheReply:
+        """Hits, misses, what they saved, and the newest entries."""
+        return self._context.link.call("GET", "/v1/cache", reply=CacheReply)
+
+    def clear_cache(self, which: str = "") -> CacheCleared:
+        """Drop kept results: of a function or cell by its name, of a job by its id or the beginning
+        of it; without either, all."""
+        params = {"which": which} if which else {"all": True}
+        return self._context.link.call("DELETE", "/v1/cache", reply=CacheCleared, params=params)
+
     # -- money and machines
     def machines(self, gpu: str | None = None) -> list[MachineType]:
         """What can be rented, with prices; ``gpu`` filters by the GPU's name."""
@@ -389,6 +442,11 @@ class Client(Sessions, Sharing, Account):
         params = {"limit": limit}
         path = "/v1/account/entries"
         return self._context.link.call("GET", path, reply=EntryList, params=params).entries
+
+
+def _warn_of_map() -> None:
+    told = "the calls of a map are not cached; those of a function by itself are"
+    warnings.warn_explicit(told, UserWarning, "jupyter_remote", 1)
 
 
 def _config() -> Any:

@@ -21,6 +21,7 @@ from jupyter_remote.wire import (
     InputRequest,
     JobView,
     Metrics,
+    Parcel,
 )
 
 if TYPE_CHECKING:
@@ -236,6 +237,14 @@ class Job(Handle):
         if self._ended is None:
             return None
         return self._context.arrived(self._ended, self._namespace, originals)
+
+    def inputs_sent(self) -> Parcel | None:
+        """What it was given, packed."""
+        return self._context.inputs_of(self._job)
+
+    def open_inputs(self, inputs: Parcel) -> tuple[dict[str, Any], dict[int, Any]]:
+        """Of a cell: names and values, and the objects by their numbers."""
+        return self._context.open_inputs(self._job, inputs, self._namespace)
 
     def _waited(self) -> None:
         if self.on_waited is not None:

@@ -65,6 +65,8 @@ class Plan:
         """What there is to say, as label and text."""
         reply = self.reply
         rows = [("machine", self._machine()), ("price", self._price())]
+        if reply.cached_from:
+            rows.insert(0, ("in the cache", f"free: the result of job {reply.cached_from[:8]}"))
         if reply.rate_ucredits_per_h:
             rows.append(("longest run", duration(reply.max_run_s)))
         if reply.typical_run_s is not None:

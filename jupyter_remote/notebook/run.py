@@ -17,6 +17,7 @@ from jupyter_remote.client.home import bring_home
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.client.names import parse
 from jupyter_remote.client.normalised import key_of_cell
+from jupyter_remote.client.pairing import originals_of
 from jupyter_remote.contents.watch import Watch
 from jupyter_remote.notebook import here, in_session
 from jupyter_remote.notebook.bound import Bound
@@ -24,7 +25,7 @@ from jupyter_remote.notebook.options import RunOptions
 from jupyter_remote.notebook.show import Shown, raise_end, submit
 from jupyter_remote.notebook.sinks import cell_number, has_person, kernel_of
 from jupyter_remote.pickling import tensors
-from jupyter_remote.wire import JobSpec, Result
+from jupyter_remote.wire import CacheAsk, JobSpec, Result
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
@@ -43,6 +44,7 @@ class Prepared(NamedTuple):
     captured: CapturedCell
     title: str
     code_key: str
+    cache: CacheAsk | None = None  # what to ask of the cache
 
 
 def run_cell(context: Context, line: str, source: str) -> None:
@@ -102,7 +104,27 @@ def prepare(
         stdin = not options.bg and in_session.can_ask(context.shell)
         spec = msgspec.structs.replace(spec, session=session.job.id, ambient={}, stdin=stdin)
     title = options.description or _title(context.shell, source)
-    return Prepared(spec, captured, title, key_of_cell(context.shell.transform_cell(source)))
+    ask = _ask(context, options, spec, captured, source) if options.cache else None
+    code_key = key_of_cell(context.shell.transform_cell(source))
+    return Prepared(spec, captured, title, code_key, ask)
+
+
+def _ask(
+    context: Context, options: RunOptions, spec: JobSpec, captured: CapturedCell, source: str
+) -> CacheAsk | None:
+    """What a cell asks of the cache; what is to be said of that is among its notices."""
+    from jupyter_remote.client import caching
+
+    if options.session is not None:
+        told = "cells of a session are not cached: what the session holds is not known here"
+        captured.notices.extend(caching.once(told))
+        return None
+    python, namespace = context.shell.transform_cell(source), context.shell.user_ns
+    # What it leaves tells a cell from others longer than its text does, which is edited.
+    name = ", ".join(n for n in captured.assigned if n != VALUE) or _first_line(source)
+    question = caching.for_cell(captured, spec, python, name[:TITLE], namespace)
+    captured.notices.extend(question.notices)
+    return question.ask
 
 
 def compiled(shell: Any, source: str) -> tuple[str, ast.Module]:
@@ -141,13 +163,17 @@ def _spec(
 
 
 def _title(shell: Any, source: str) -> str:
-    """The cell by its first line that does something."""
+    """The cell by its number and what it does."""
+    return f"In [{cell_number(shell)}]: {_first_line(source)}"
+
+
+def _first_line(source: str) -> str:
+    """That does something."""
     lines = [line.strip() for line in source.splitlines()]
     dull = ("#", "import ", "from ", "try:")
     telling = [line for line in lines if line and not line.startswith(dull)]
     first = next(iter([*telling, *lines]), "")
-    first = first if len(first) <= TITLE else first[: TITLE - 1] + "…"
-    return f"In [{cell_number(shell)}]: {first}"
+    return first if len(first) <= TITLE else first[: TITLE - 1] + "…"
 
 
 def configured(context: Context, options: RunOptions) -> Client:
@@ -177,7 +203,7 @@ def plan(context: Context, options: RunOptions, prepared: Prepared) -> Plan:
         prepared.spec,
         names=captured.names,
         notices=captured.notices,
-        origin=client.origin(prepared.code_key),
+        origin=client.origin(prepared.code_key, prepared.cache),
     )
 
 
@@ -235,7 +261,7 @@ def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Shown:
             description=prepared.title,
             on_job=on_job,
             notices=[] if options.quiet else captured.notices,
-            origin=client.origin(prepared.code_key),
+            origin=client.origin(prepared.code_key, prepared.cache),
         )
 
     return submit(
@@ -284,17 +310,18 @@ def bring(
     quiet: bool,
 ) -> None:
     """Changed and new names into the notebook that sent them; what stayed behind is told."""
-    ended, numbered = shown.job.ended, captured.numbered
+    ended = shown.job.ended
     if ended is None or ended.result is None:
         return
     theirs = bound.others()  # before functions arrive, which bind what they use
-    arrived = shown.job.arrived(numbered.__getitem__)
+    originals = originals_of(shown.job, captured, context.shell.user_ns)
+    arrived = shown.job.arrived(originals)
     if arrived is not None:
         told = bring_home(
             context.shell.user_ns,
             ended.result,
             arrived,
-            numbered.__getitem__,
+            originals,
             captured.sent,
             watch,
             theirs,

@@ -368,6 +368,7 @@ class Scheduler:
     async def tidy(self) -> None:
         """Forget jobs that ended long ago, and blobs that nobody needs: rows first, then bytes."""
         now = self._clock.now()
+        await self._commit(self._store.trim_cache, now)
         while await self._commit(self._store.forget_jobs, now - self._retention.jobs_s):
             log.info("forgot old jobs")
         await self._commit(self._store.forget_fleet, now - self._retention.jobs_s)

@@ -61,7 +61,7 @@ def make_backend(
     from jupyter_remote.store.sqlite import open_sqlite
     from jupyter_remote.store.writer import Writer
 
-    store = open_sqlite(home / "db.sqlite")
+    store = open_sqlite(home / "db.sqlite", cache_bytes=settings.cache_bytes)
     known = store.snapshot(1)
     busy = bool(known.active or known.waiting)
     clock = steady_clock(clock or SystemClock(), home, busy=busy)

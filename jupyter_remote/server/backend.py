@@ -55,7 +55,7 @@ def changes_of(result: object) -> Iterator[tuple[JobRecord, Sequence[Event]]]:
         yield result.job, result.events
     elif isinstance(result, Written):
         if result.created:
-            yield result.job, [result.event] if result.event else []
+            yield result.job, [*([result.event] if result.event else []), *result.more]
     elif isinstance(result, list | tuple):
         for part in result:
             if not isinstance(part, Changed | Written):

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from jupyter_remote import errors, wire
 from jupyter_remote.model import TERMINAL, JobId, JobRecord, JobState, Share
+from jupyter_remote.server import cache
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.logs import log_reply
 from jupyter_remote.server.routing import Call, Endpoint
@@ -83,10 +84,12 @@ async def submit(call: Call) -> wire.Submitted:
     backend = call.backend
     session = await session_of(call, call.body.spec)
     new = new_job(call.body, call.caller.owner, backend.machines, backend.settings, session)
-    await backend.shelf.look_for(new.segments)
-    await backend.scheduler.expect(new, call.body.spec)
+    if not await cache.answers(backend, new.owner, new.cache):
+        await backend.shelf.look_for(new.segments)
+        await backend.scheduler.expect(new, call.body.spec)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
-    cursor = written.event.cursor if written.event else 0
+    told = [*([written.event] if written.event else []), *written.more]
+    cursor = told[-1].cursor if told else 0
     shown = view(call, written.job, cursor)
     if new.results_id:
         [shown] = await views(call, [written.job], cursor)

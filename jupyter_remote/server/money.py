@@ -12,6 +12,7 @@ from jupyter_remote.money.catalog import fitting
 from jupyter_remote.money.estimate import spread, typical
 from jupyter_remote.money.meter import credits_of, usd_of
 from jupyter_remote.scheduler.board import LOCAL
+from jupyter_remote.server import cache
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import MOST_UCREDITS, check_label, check_segments, price
@@ -70,6 +71,7 @@ async def plan(call: Call) -> wire.PlanReply:
         available_ucredits=balance.available_ucredits,
         alternatives=others[:ALTERNATIVES],
         typical_run_s=spread(runs),
+        cached_from=await cache.would_be_given(call, request.cache_key),
     )
 
 

@@ -22,6 +22,7 @@ BATCH_BYTES = 64 * 1024 * 1024  # that the database holds once for each job
 RETRIES = 1000
 TEXT_CHARS = 10_000  # of a description
 NAME_CHARS = 1000  # of a notebook
+CACHE_CHARS = 4_000_000  # of the parts of a key
 SEGMENTS = 100_000
 LONGEST_S = 10 * 365 * 86_400.0
 MOST_UCREDITS = 1 << 60
@@ -143,8 +144,17 @@ def check_code(request: wire.SubmitRequest | wire.EstimateRequest) -> None:
     """Raises InvalidRequest for what cannot name code or a notebook."""
     if request.code_key:
         check_digest(request.code_key)
+    if isinstance(request, wire.SubmitRequest) and request.cache is not None:
+        _check_cache(request.cache)
     if len(request.notebook) > NAME_CHARS:
         raise errors.TooLarge(f"The name of a notebook has at most {NAME_CHARS} characters.")
+
+
+def _check_cache(ask: wire.CacheAsk) -> None:
+    check_digest(ask.key)
+    size = sum(len(p.name) + len(p.digest) + len(p.text) for p in ask.parts) + len(ask.name)
+    if size > CACHE_CHARS:
+        raise errors.TooLarge(f"What a key is made of has at most {CACHE_CHARS} characters.")
 
 
 def _check_session(spec: wire.JobSpec) -> None:
@@ -221,7 +231,8 @@ def new_job(
         inputs_bytes=sum(s.size_bytes for s in parcels_of(spec)),
         fuse="max_cost" if max_cost is not None and priced.rate_ucredits_per_h else "",
         priced_on=priced.machine.priced_on,
-        cache=request.cache,
+        # What a session holds is not in the key; jobs of a batch share one.
+        cache=None if spec.session or request.batch is not None else request.cache,
         results_id=results_id(request),
     )
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from jupyter_remote.server import about, blobs, events, jobs, money, results, sessions, tokens
+from jupyter_remote.server import (
+    about,
+    blobs,
+    cache,
+    events,
+    jobs,
+    money,
+    results,
+    sessions,
+    tokens,
+)
 
 ENDPOINTS = [
     *about.ENDPOINTS,
@@ -12,6 +22,7 @@ ENDPOINTS = [
     *blobs.ENDPOINTS,
     *money.ENDPOINTS,
     *results.ENDPOINTS,
+    *cache.ENDPOINTS,
     *tokens.ENDPOINTS,
 ]
 

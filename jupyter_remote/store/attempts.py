@@ -20,7 +20,7 @@ from jupyter_remote.model import (
     Stage,
     WorkerId,
 )
-from jupyter_remote.store import blobs, charges, lifecycle, sql, views
+from jupyter_remote.store import blobs, cache, charges, lifecycle, sql, views
 from jupyter_remote.store.apply import (
     add_event,
     add_worker_events,
@@ -147,7 +147,13 @@ def resume(
 
 # --- the end of an attempt -------------------------------------------------------------------
 def finish(
-    session: Session, job: JobId, epoch: int, outcome: Outcome, now: float, jitter: float
+    session: Session,
+    job: JobId,
+    epoch: int,
+    outcome: Outcome,
+    now: float,
+    jitter: float,
+    cache_bytes: int,
 ) -> Changed:
     """The attempt ended as its worker says."""
     stored = load(session, job)
@@ -158,6 +164,7 @@ def finish(
     log = encode(outcome.log) if outcome.log else stored.job.log
     metrics = outcome.metrics or stored.job.metrics
     step = replace(step, job=replace(step.job, log=log, metrics=metrics))
+    step = cache.keep(session, stored, step, cache_bytes, now)
     return apply(session, stored, step, now, events)
 
 

@@ -32,7 +32,15 @@ from jupyter_remote.model import (
     WorkerId,
     WorkerRecord,
 )
-from jupyter_remote.wire import CacheAsk, Event, MissingSegment, Segment, WorkerEvent
+from jupyter_remote.wire import (
+    CacheAsk,
+    CacheCleared,
+    CacheReply,
+    Event,
+    MissingSegment,
+    Segment,
+    WorkerEvent,
+)
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +82,14 @@ class Written(msgspec.Struct, frozen=True):
     created: bool  # False: it was there already
     missing: list[MissingSegment]
     event: Event | None = None  # the status event that was stored
+    more: list[Event] = []  # stored after that
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A job whose result is in the cache."""
+
+    job: JobId
+    segments: list[Segment]  # of its result and log
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -148,7 +164,8 @@ class Store(Protocol):
 
     # -- jobs
     def submit(self, new: Sequence[NewJob], now: float) -> list[Written]:
-        """Write jobs, their holds and history. All or nothing.
+        """Write jobs, their holds and history. All or nothing. One whose key is in the cache of
+        its owner has the result of that entry at once, needs no inputs and costs nothing.
 
         Raises InsufficientFunds (says how much is missing), KeyReused.
         """
@@ -310,11 +327,29 @@ class Store(Protocol):
         ...
 
     def forget_jobs(self, ended_before: float, limit: int = 1000) -> int:
-        """Retention: delete terminal jobs (events, references) that ended before; how many."""
+        """Retention: delete terminal jobs (events, references) that ended before; how many.
+
+        Of those whose result is in the cache only the inputs go.
+        """
         ...
 
     def forget_fleet(self, gone_before: float) -> None:
         """Delete workers, instances and tokens that were gone, ended or revoked before."""
+        ...
+
+    # -- the cache
+    def cached(self, owner: OwnerId, key: str) -> Source | None:
+        """What a submit with this key would be given, if its bytes are whole."""
+        ...
+
+    def cache_stats(self, owner: OwnerId) -> CacheReply: ...
+
+    def clear_cache(self, owner: OwnerId, which: str = "") -> CacheCleared:
+        """Drop entries of a name, or of a job by the beginning of its id; empty: all."""
+        ...
+
+    def trim_cache(self, now: float) -> int:
+        """Drop the least valuable entries of whoever has too much; how many."""
         ...
 
     # -- money

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from jupyter_remote.errors import Conflict, KeyReused
 from jupyter_remote.model import (
@@ -17,8 +18,8 @@ from jupyter_remote.model import (
     Reason,
     Stage,
 )
-from jupyter_remote.store import blobs, money, schema, shares, sql, views
-from jupyter_remote.store.apply import load, told
+from jupyter_remote.store import blobs, cache, money, schema, shares, sql, views
+from jupyter_remote.store.apply import add_event, load, told
 from jupyter_remote.store.base import NewJob, Snapshot, Written
 from jupyter_remote.store.charges import credits_text, hold_of
 from jupyter_remote.store.records import (
@@ -32,7 +33,7 @@ from jupyter_remote.store.records import (
     worker_of,
 )
 from jupyter_remote.store.session import Session
-from jupyter_remote.wire import encode
+from jupyter_remote.wire import Event, encode
 
 HIGHEST_CHARACTER = "\U0010ffff"
 
@@ -43,8 +44,10 @@ def submit(session: Session, new: NewJob, now: float) -> Written:
     if there is not None:
         if there != (new.body_digest, new.owner):
             raise _reused(f"the job id {new.id} was used for another request")
-        missing = blobs.missing(session, new.segments, new.owner)
-        return Written(load(session, new.id, whole=True).job, False, missing)
+        job = load(session, new.id, whole=True).job
+        taken = job.cached_from is not None  # it waits for nothing
+        missing = [] if taken else blobs.missing(session, new.segments, new.owner)
+        return Written(job, False, missing)
     return _write(session, new, now)
 
 
@@ -56,6 +59,9 @@ def _reused(what: str) -> KeyReused:
 def _write(session: Session, new: NewJob, now: float) -> Written:
     if new.kind == "session":
         _check_name(session, new)
+    found = cache.look(session, new) if new.cache is not None else ""
+    if isinstance(found, cache.Hit):
+        return _taken(session, new, found, now)
     missing = blobs.missing(session, new.segments, new.owner)
     job = _record_of(new, now, ready=not missing)
     money.admit(session, job.owner, job.hold_ucredits)
@@ -68,8 +74,29 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
         money.post(session, posting, now, job.id)
     if new.results_id:
         shares.open_at(session, new.results_id, job, job.visibility, now)
-    written = told(session, stored, "submit", _text_of(job, len(missing)), now)
-    return Written(job, True, missing, written.events[0])
+    text = _text_of(job, len(missing))
+    why = f"not in the cache: {found}" if found else ""
+    [event] = told(session, stored, "submit", f"{text}; {why}" if why else text, now).events
+    more = [_notice(session, stored, why, now)] if why else []
+    return Written(job, True, missing, event, more)
+
+
+def _notice(session: Session, stored: Stored, text: str, now: float) -> Event:
+    return add_event(session, stored, "notice", encode({"text": text}), now)
+
+
+def _taken(session: Session, new: NewJob, hit: cache.Hit, now: float) -> Written:
+    """With the result of another job, at once."""
+    assert new.cache is not None
+    key, new = new.cache.key, cache.as_taken(new, hit)
+    job = _record_of(new, now, ready=True)
+    job = replace(job, cached_from=hit.source.job.id, saved_ucredits=hit.cost_ucredits)
+    stored = Stored(_insert(session, job, replace(new, cache=None)), job)
+    if new.results_id:
+        shares.open_at(session, new.results_id, job, job.visibility, now)
+    [event] = told(session, stored, "submit", "queued", now).events
+    more = cache.take(session, stored, hit, key, now)
+    return Written(load(session, new.id, whole=True).job, True, [], event, more)
 
 
 def _check_name(session: Session, new: NewJob) -> None:
@@ -100,7 +127,8 @@ def _insert(session: Session, job: JobRecord, new: NewJob) -> int:
         memory_bytes=limits.memory_bytes,
         **values,
     )
-    session.insert(sql.ADD_SPEC, job=seq, data=job.spec)
+    asked = encode(new.cache) if new.cache is not None else None
+    session.insert(sql.ADD_SPEC, job=seq, data=job.spec, asked=asked)
     return seq
 
 
@@ -223,7 +251,10 @@ def open_attempts(session: Session) -> list[AttemptRecord]:
 
 
 def forget(session: Session, ended_before: float, limit: int) -> int:
-    """Delete jobs that ended before; the ledger stays."""
+    """Delete jobs that ended before; the ledger stays, and so do results in the cache."""
+    for (digest,) in session.rows(sql.OLD_INPUTS, before=ended_before):
+        session.change(sql.FORGET_INPUT, digest=digest, before=ended_before)
+        session.change(sql.MARK_UNUSED, digest_is=digest, now=ended_before)
     seqs = session.rows(sql.ENDED, before=ended_before, limit=limit)
     for (seq,) in seqs:
         digests = session.rows(sql.DIGESTS, job=seq)

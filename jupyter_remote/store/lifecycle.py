@@ -80,6 +80,22 @@ def fence(
     return attempt
 
 
+# --- from the cache --------------------------------------------------------------------------
+def cached(job: JobRecord, source: JobRecord, now: float, text: str, detail: str) -> Step:
+    """QUEUED to SUCCEEDED with what ``source`` gave back."""
+    return _step(
+        job,
+        "cached",
+        text,
+        detail=detail,
+        stage=Stage.DONE,
+        ended_at=now,
+        result=source.result,
+        progress=source.progress,
+        log=source.log,
+    )
+
+
 # --- to a worker -----------------------------------------------------------------------------
 def claim(
     job: JobRecord, worker: WorkerId, now: float, lease_s: float

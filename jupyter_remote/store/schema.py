@@ -185,6 +185,7 @@ spec = Table(
     metadata,
     Column("job", ForeignKey("job.seq"), primary_key=True),
     Column("data", LargeBinary, nullable=False),
+    Column("asked", LargeBinary),  # JSON of wire.CacheAsk, of a job whose result is to be kept
 )
 
 attempt = Table(

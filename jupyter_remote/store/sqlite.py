@@ -26,10 +26,12 @@ from jupyter_remote.model import (
     WorkerId,
     WorkerRecord,
 )
+from jupyter_remote.settings import CACHE_BYTES
 from jupyter_remote.store import (
     attempts,
     audit,
     blobs,
+    cache,
     events,
     fleet,
     jobs,
@@ -44,6 +46,7 @@ from jupyter_remote.store.base import (
     NewJob,
     Outcome,
     Snapshot,
+    Source,
     Written,
 )
 from jupyter_remote.store.lifecycle import due
@@ -51,16 +54,22 @@ from jupyter_remote.store.migrate import bring_up_to_date
 from jupyter_remote.store.records import stored_of
 from jupyter_remote.store.session import Session, connect, disk_errors_told
 from jupyter_remote.store.sqlite_sharing import SharingVerbs
-from jupyter_remote.wire import Event, MissingSegment, Segment
+from jupyter_remote.wire import CacheCleared, CacheReply, Event, MissingSegment, Segment
 
 
-def open_sqlite(path: str | Path, *, jitter: Callable[[], float] = random.random) -> SqliteStore:
+def open_sqlite(
+    path: str | Path,
+    *,
+    jitter: Callable[[], float] = random.random,
+    cache_bytes: int = CACHE_BYTES,
+) -> SqliteStore:
     """Open, and bring up to date, the database at ``path``; its folder exists already.
 
-    ``jitter`` gives numbers in [0, 1) that spread the waits before a retry.
+    ``jitter`` gives numbers in [0, 1) that spread the waits before a retry; ``cache_bytes`` is
+    what the cache of each owner may take.
     Raises StorageFull when the file cannot be opened or written.
     """
-    return SqliteStore(path, jitter)
+    return SqliteStore(path, jitter, cache_bytes)
 
 
 class SqliteStore(SharingVerbs):
@@ -70,9 +79,15 @@ class SqliteStore(SharingVerbs):
     Verbs that read take a connection of their own.
     """
 
-    def __init__(self, path: str | Path, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        jitter: Callable[[], float] = random.random,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self._path = path
         self._jitter = jitter
+        self._cache_bytes = cache_bytes
         self._turn = threading.RLock()
         self._idle: deque[Session] = deque()
         self._grouped = False
@@ -200,7 +215,8 @@ class SqliteStore(SharingVerbs):
 
     def finish(self, job: JobId, epoch: int, outcome: Outcome, now: float) -> Changed:
         with self._write() as session:
-            return attempts.finish(session, job, epoch, outcome, now, self._jitter())
+            limit, jitter = self._cache_bytes, self._jitter()
+            return attempts.finish(session, job, epoch, outcome, now, jitter, limit)
 
     def release(self, job: JobId, epoch: int, now: float, why: str) -> Changed:
         with self._write() as session:
@@ -310,6 +326,23 @@ class SqliteStore(SharingVerbs):
     def may_read_blob(self, digest: str, owner: OwnerId) -> bool:
         with self._read() as session:
             return blobs.may_read(session, digest, owner)
+
+    # -- the cache
+    def cached(self, owner: OwnerId, key: str) -> Source | None:
+        with self._read() as session:
+            return cache.source_of(session, owner, key)
+
+    def cache_stats(self, owner: OwnerId) -> CacheReply:
+        with self._read() as session, session.snapshot():
+            return cache.stats(session, owner, self._cache_bytes)
+
+    def clear_cache(self, owner: OwnerId, which: str = "") -> CacheCleared:
+        with self._write() as session:
+            return cache.clear(session, owner, which)
+
+    def trim_cache(self, now: float) -> int:
+        with self._write() as session:
+            return cache.trim(session, self._cache_bytes, now)
 
     # -- money
     def grant(self, owner: OwnerId, amount_ucredits: int, key: str, now: float) -> Balance:

@@ -97,7 +97,7 @@ def test_wrong_values_are_refused(line):
         read(line)
 
 
-@pytest.mark.parametrize("line", ["--compare a,b", "--resume last", "--cache"])
+@pytest.mark.parametrize("line", ["--compare a,b", "--resume last"])
 def test_what_no_backend_can_do_yet_is_said(line):
     with pytest.raises(UsageError, match="not available on this backend yet"):
         read(line)
@@ -108,8 +108,9 @@ def test_an_environment_file_is_not_available_yet():
         read("--env requirements.txt")
 
 
-def test_no_cache_is_what_happens_anyway():
-    assert read("--no-cache") == read("")
+def test_a_cell_says_whether_its_result_is_kept():
+    assert [read(line).cache for line in ("", "--cache", "--no-cache")] == [None, True, False]
+    assert run_options({"cache": False}, {"cache": True}).cache is False
 
 
 def test_out_none_brings_nothing_home():

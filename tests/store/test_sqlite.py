@@ -17,6 +17,7 @@ from jupyter_remote.store import audit, migrate, schema, shares, sql, summary
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.session import connect, text_of
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
+from tests.conformance.cache import CacheConformance
 from tests.conformance.shares import SharesConformance
 from tests.conformance.store import (
     ADA,
@@ -42,6 +43,14 @@ def store(path: Path) -> Iterator[SqliteStore]:
     yield store
     assert store.audit() == []
     store.close()
+
+
+class TestCache(CacheConformance):
+    @pytest.fixture
+    def store(self, path: Path) -> Iterator[SqliteStore]:
+        store = open_sqlite(path, cache_bytes=1200)
+        yield store
+        store.close()
 
 
 class TestSqlite(StoreConformance, SharesConformance):
@@ -86,6 +95,7 @@ def test_jobs_of_before_there_were_sessions_are_still_there(path: Path) -> None:
         connection.execute(f"DROP TABLE {name}")
     for name in NEWER:
         connection.execute(f"ALTER TABLE job DROP COLUMN {name}")
+    connection.execute("ALTER TABLE spec DROP COLUMN asked")
     connection.execute("UPDATE alembic_version SET version_num = '0002'")
     connection.commit()
     connection.close()

@@ -20,6 +20,7 @@ def upgrade() -> None:
     for name in ("estimate", "checkpoint", "receipt"):
         op.add_column("job", sa.Column(name, sa.LargeBinary()))
     op.add_column("job", sa.Column("warned_at", sa.Float(53)))
+    op.add_column("spec", sa.Column("asked", sa.LargeBinary()))
     _index("ix_job_code_key", "job", ["owner", "code_key"], _SUCCEEDED)
     _index("ix_job_notebook", "job", ["owner", "notebook"], "notebook <> ''")
     _index("ix_job_queued", "job", ["owner", "state"], "state IN ('queued', 'retry_wait')")
