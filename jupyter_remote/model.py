@@ -171,6 +171,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     amount_ucredits: int
     job: str | None = None
     epoch: int | None = None
+    balance_ucredits: int | None = None  # of the account, afterwards
+    description: str = ""  # of the job
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +181,18 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     available_ucredits: int
     held_ucredits: int
     spent_ucredits: int
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What an owner may spend, and how far that is."""
+
+    scope: str  # account: in all; day: each day of UTC; notebook: in all for jobs of one notebook
+    name: str = ""  # of the notebook
+    limit_ucredits: int
+    spent_ucredits: int = 0
+    held_ucredits: int = 0  # by jobs that are not over
+    left_ucredits: int = 0
+    day: str = ""  # scope day: which is meant, "2026-11-26"
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from jupyter_remote import errors
-from jupyter_remote.model import Balance, Entry, History, MachineType
+from jupyter_remote.model import Balance, Budget, Entry, History, MachineType
 
 PROTOCOL = 1
 FRAME_TYPE = "application/vnd.jupyter-remote.frame"
@@ -720,6 +720,18 @@ class AccountReply(msgspec.Struct, frozen=True, kw_only=True):
 
 class EntryList(msgspec.Struct, frozen=True):
     entries: list[Entry]  # newest first
+
+
+class BudgetRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``PUT /v1/account/budgets``: in place of the one of this scope and name."""
+
+    scope: str  # account, day, notebook
+    name: str = ""  # of the notebook
+    limit_ucredits: int
+
+
+class BudgetList(msgspec.Struct, frozen=True):
+    budgets: list[Budget]
 
 
 class EstimateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -14,6 +14,7 @@ import msgspec
 from jupyter_remote import errors
 from jupyter_remote import settings as settings_module
 from jupyter_remote.client import listing, submitting, transfer
+from jupyter_remote.client.account import Account
 from jupyter_remote.client.batch import Batch
 from jupyter_remote.client.context import Context
 from jupyter_remote.client.handle import EventCallback
@@ -23,12 +24,10 @@ from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
 from jupyter_remote.client.plan import Plan
 from jupyter_remote.client.sessions import Sessions
-from jupyter_remote.model import Balance, Entry, MachineType
+from jupyter_remote.model import MachineType
 from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
-    AccountReply,
-    EntryList,
     EstimateRequest,
     Event,
     JobSpec,
@@ -54,7 +53,7 @@ class _Notebook(msgspec.Struct):
     nbformat: int
 
 
-class Client(Sessions):
+class Client(Sessions, Account):
     """A backend, and jobs on it.
 
     Parameters
@@ -360,7 +359,7 @@ class Client(Sessions):
         found = listing.jobs(self._context.jobs_page, status, limit)
         return [self._context.handle(view, self.namespace) for view in found]
 
-    # -- money and machines
+    # -- machines
     def machines(self, gpu: str | None = None) -> list[MachineType]:
         """What can be rented, with prices; ``gpu`` filters by the GPU's name."""
         found = self._context.link.call("GET", "/v1/machines", reply=MachineList).machines
@@ -377,16 +376,6 @@ class Client(Sessions):
         if chosen is not None and chosen.simulated:
             chosen = local
         return chosen is not None and chosen.gpu_count > 0
-
-    def balance(self) -> Balance:
-        """Credits (in micro-credits) available, held and spent."""
-        return self._context.link.call("GET", "/v1/account", reply=AccountReply).balance
-
-    def ledger(self, limit: int = 100) -> list[Entry]:
-        """The latest entries of the account, newest first."""
-        params = {"limit": limit}
-        path = "/v1/account/entries"
-        return self._context.link.call("GET", path, reply=EntryList, params=params).entries
 
 
 def _config() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -190,9 +191,14 @@ def _account(options: Options, reply: wire.AccountReply) -> int:
 
 
 def credits_grant(options: Options) -> int:
+    amount = options.amount * UCREDITS_PER_CREDIT
+    if not 1 <= amount < math.inf:
+        raise errors.UsageError(
+            f"{options.amount:g} credits cannot be granted.", hint="Write an amount above zero."
+        )
     request = wire.GrantRequest(
         owner=options.owner,
-        amount_ucredits=round(options.amount * UCREDITS_PER_CREDIT),
+        amount_ucredits=round(amount),
         key=options.key or uuid.uuid4().hex,
     )
     return _account(options, _http().call("POST", "/v1/account/grants", request, wire.AccountReply))

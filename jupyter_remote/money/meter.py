@@ -44,6 +44,17 @@ def longest_run_s(
     return longest
 
 
+def credits_text(ucredits: int) -> str:
+    """``12.3 credits``: at most six decimals, none that are zero."""
+    text = f"{credits_of(ucredits):,.6f}".rstrip("0").rstrip(".")
+    return f"{text} credit" if text == "1" else f"{text} credits"
+
+
+def amount_text(ucredits: int) -> str:
+    """For people, in both: ``12.3 credits ($0.1230)``."""
+    return f"{credits_text(ucredits)} ({text_of(ucredits)})"
+
+
 def text_of(ucredits: int) -> str:
     """For people: ``$0.0123``; free is ``$0``."""
     usd = usd_of(ucredits)

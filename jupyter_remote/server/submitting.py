@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from jupyter_remote import errors, wire
 from jupyter_remote.model import JobId, JobRecord, Limits, MachineType, OwnerId
-from jupyter_remote.money.catalog import choose
+from jupyter_remote.money.catalog import check_price, choose
 from jupyter_remote.money.meter import cost_ucredits, longest_run_s, ucredits_of_usd
 from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import NewJob
@@ -166,7 +166,7 @@ def price(
     """Machine, frozen rate, longest run and hold. Raises UnknownMachine."""
     check_need(need)
     check_limits(timeout_s, max_cost_ucredits)
-    machine = choose(need, machines)
+    machine = check_price(choose(need, machines))
     rate = ucredits_of_usd(machine.usd_per_h)
     run_s = longest_run_s(rate, settings.longest_run_s, timeout_s, max_cost_ucredits)
     return Price(machine, rate, run_s, cost_ucredits(rate, run_s))

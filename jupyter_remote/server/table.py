@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_remote.server import about, blobs, events, jobs, money, sessions, tokens
+from jupyter_remote.server import about, blobs, budgets, events, jobs, money, sessions, tokens
 
 ENDPOINTS = [
     *about.ENDPOINTS,
@@ -11,6 +11,7 @@ ENDPOINTS = [
     *events.ENDPOINTS,
     *blobs.ENDPOINTS,
     *money.ENDPOINTS,
+    *budgets.ENDPOINTS,
     *tokens.ENDPOINTS,
 ]
 

@@ -17,6 +17,7 @@ import msgspec
 from jupyter_remote.model import (
     AttemptRecord,
     Balance,
+    Budget,
     Entry,
     History,
     InstanceRecord,
@@ -138,7 +139,7 @@ class Store(Protocol):
     def submit(self, new: Sequence[NewJob], now: float) -> list[Written]:
         """Write jobs, their holds and history. All or nothing.
 
-        Raises InsufficientFunds (says how much is missing), KeyReused.
+        Raises InsufficientFunds (says how much is missing), BudgetExceeded, KeyReused.
         """
         ...
 
@@ -313,6 +314,19 @@ class Store(Protocol):
     def balance(self, owner: OwnerId) -> Balance: ...
 
     def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]: ...
+
+    def set_budget(
+        self, owner: OwnerId, scope: str, name: str, limit_ucredits: int, now: float
+    ) -> Budget:
+        """In place of the one of this scope and name. Jobs that hold money keep it; from now on a
+        submit is cut to what the tightest budget leaves, or raises BudgetExceeded."""
+        ...
+
+    def clear_budget(self, owner: OwnerId, scope: str, name: str) -> bool:
+        """Was there one?"""
+        ...
+
+    def budgets(self, owner: OwnerId, now: float) -> list[Budget]: ...
 
     # -- workers, instances, tokens
     def put_worker(self, worker: WorkerRecord) -> None:

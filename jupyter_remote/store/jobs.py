@@ -17,10 +17,10 @@ from jupyter_remote.model import (
     Reason,
     Stage,
 )
-from jupyter_remote.store import blobs, money, schema, sql, views
+from jupyter_remote.store import blobs, budgets, money, schema, sql, views, words
 from jupyter_remote.store.apply import load, told
 from jupyter_remote.store.base import NewJob, Snapshot, Written
-from jupyter_remote.store.charges import credits_text, hold_of
+from jupyter_remote.store.charges import hold_of
 from jupyter_remote.store.records import (
     JOB_LEAN,
     Stored,
@@ -57,6 +57,7 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
     if new.kind == "session":
         _check_name(session, new)
     missing = blobs.missing(session, new.segments, new.owner)
+    new, budgeted = budgets.fit(session, new, now)
     job = _record_of(new, now, ready=not missing)
     money.admit(session, job.owner, job.hold_ucredits)
     if job.hold_ucredits and session.row(sql.POSTED_FOR, job=job.id):
@@ -65,8 +66,10 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
     for segment in new.segments:
         blobs.refer(session, stored.seq, segment, "input")
     for posting in hold_of(job):
-        money.post(session, posting, now, job.id)
-    written = told(session, stored, "submit", _text_of(job, len(missing)), now)
+        money.post(session, posting, now, job)
+        if budgeted:
+            budgets.move(session, job, [posting], now)
+    written = told(session, stored, "submit", words.submitted(job, len(missing)), now)
     return Written(job, True, missing, written.events[0])
 
 
@@ -148,15 +151,6 @@ def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
         resumes=new.resumes,
         estimate=new.estimate,
     )
-
-
-def _text_of(job: JobRecord, missing: int) -> str:
-    text = "queued"
-    if missing:
-        text += f"; waiting for {missing} input{'s' if missing > 1 else ''}"
-    if job.hold_ucredits:
-        text += f"; held {credits_text(job.hold_ucredits)}"
-    return text
 
 
 def find(session: Session, prefix: str, owner: OwnerId, limit: int) -> list[JobRecord]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from jupyter_remote.model import Stage
+from jupyter_remote.money.meter import longest_run_s
 from jupyter_remote.wire import Answer, Assign, Complete, Release, Result, Segment, Start, encode
 from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.folding import AS_THEY_ARE, Folding, notice
@@ -165,7 +166,10 @@ class Attempt:
         self._supervisor.started(
             self._clock.monotonic(),
             timeout_s=assign.limits_timeout_s,
-            max_run_s=assign.max_run_s,
+            # what is held may pay for less: of another attempt, or because of a budget
+            max_run_s=longest_run_s(
+                assign.rate_ucredits_per_h, assign.max_run_s, None, answer.budget_left_ucredits
+            ),
             memory_bytes=assign.memory_bytes,
             free=assign.rate_ucredits_per_h == 0,
         )

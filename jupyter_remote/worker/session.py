@@ -50,6 +50,7 @@ class Session:
         self._run = run
         self._pid = os.getpid()
         self._namespace: dict[str, Any] = process.namespace
+        self.purse = inside.job.purse
         self._now = Now()
         self._reception = Reception(run.address, self._now)
         self._callers: dict[int, Caller] = {}  # by descriptor
@@ -226,7 +227,8 @@ class Session:
         process.settle()
         process.writer.send(finished)
         process.writer.send(channel.Turn(), urgent=True)
-        inside.job.begin(self._run.job, self._run.epoch, process.relay_bars(True))
+        bars = process.relay_bars(True)
+        inside.job.begin(self._run.job, self._run.epoch, bars, self.purse)
 
     def _begin(self, caller: Caller | None, id: int, what: str) -> Turn:
         turn = self._now.turn = Turn(caller, id, what, time.time())

@@ -17,6 +17,7 @@ from jupyter_remote.store import audit, migrate, schema, sql
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.session import connect, text_of
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
+from tests.conformance.budgets import BudgetConformance
 from tests.conformance.store import (
     ADA,
     LEASE_S,
@@ -44,6 +45,10 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 
 class TestSqlite(StoreConformance):
+    pass
+
+
+class TestBudgets(BudgetConformance):
     pass
 
 
@@ -81,6 +86,7 @@ def test_jobs_of_before_there_were_sessions_are_still_there(path: Path) -> None:
         connection.execute(f"DROP TABLE {name}")
     for name in NEWER:
         connection.execute(f"ALTER TABLE job DROP COLUMN {name}")
+    connection.execute("ALTER TABLE posting DROP COLUMN notebook")
     connection.execute("UPDATE alembic_version SET version_num = '0002'")
     connection.commit()
     connection.close()

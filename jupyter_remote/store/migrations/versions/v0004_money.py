@@ -22,6 +22,8 @@ def upgrade() -> None:
     op.add_column("job", sa.Column("warned_at", sa.Float(53)))
     _index("ix_job_code_key", "job", ["owner", "code_key"], _SUCCEEDED)
     _index("ix_job_notebook", "job", ["owner", "notebook"], "notebook <> ''")
+    notebook = sa.Column("notebook", sa.Text(), server_default="", nullable=False)
+    op.add_column("posting", notebook)
     _add_cache()
     _add_budget()
     _add_share()
@@ -75,6 +77,9 @@ def _add_budget() -> None:
         _text("scope"),
         _text("name"),
         _number("limit_ucredits"),
+        _number("spent_ucredits", "0"),
+        _number("held_ucredits", "0"),
+        sa.Column("day", sa.Text(), server_default="", nullable=False),
         _time("set_at"),
         sa.PrimaryKeyConstraint("owner", "scope", "name", name="pk_budget"),
         sqlite_with_rowid=False,
