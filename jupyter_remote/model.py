@@ -78,6 +78,7 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     TIME_LIMIT = "time_limit"  # --timeout
     COST_LIMIT = "cost_limit"  # --max-cost, or the hold
+    GPU_IDLE = "gpu_idle"  # --gpu-idle
     LOST = "lost"  # no heartbeat, attempts used up
     KERNEL_DIED = "kernel_died"  # segfault, os._exit: the detail names the signal or status
     OUT_OF_MEMORY = "out_of_memory"

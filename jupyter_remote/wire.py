@@ -161,6 +161,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     session: str = ""  # cell: id of the session (a job too) in whose namespace it runs
     stdin: bool = False  # whoever submitted it answers ``input()``; else that is refused
     idle_timeout_s: float | None = None  # session: it ends when nobody called for so long
+    gpu_idle_s: float | None = None  # it is stopped when it used no GPU for so long; 0: never
 
 
 def code_digest_of(code: str, name: str = "", sources: Iterable[str] = ()) -> str:
@@ -255,6 +256,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     peak_memory_bytes: int = 0
     memory_limit_bytes: int = 0
     gpus: list[GpuMetrics] = []
+    busy_s: float | None = None  # session: how long its calls and cells ran; else it waited
 
 
 class Money(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -589,6 +591,7 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw
     version: str = ""
     heartbeat_s: float = 5.0
     dead_man_s: float = 30.0
+    gpu_idle_s: float = 0.0  # of jobs that do not say it; 0: never
     keep: list[tuple[str, int]] = []
     blobs: str = ""  # folder of the blob store if it is on the same machine
     spool: str = ""  # folder into which new blobs may be moved

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.client.origin import notebook_name
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from jupyter_remote.client.context import Context
 
 BUDGETS = "/v1/account/budgets"
-MOST_USD = 1e9
 
 
 class Account:
@@ -56,7 +54,7 @@ class Account:
             params = {"scope": scope, "name": name}
             link.call("DELETE", BUDGETS, reply=BudgetList, params=params)
             return
-        if isinstance(usd, bool) or not 0 <= usd <= MOST_USD or math.isnan(usd):
+        if isinstance(usd, bool) or not 0 <= usd <= meter.usd_of(meter.MOST_UCREDITS):
             raise UsageError(f"{usd!r} is not an amount in USD", hint="write 2, or 0 for nothing")
         limit = meter.ucredits_of_usd(usd)
         request = BudgetRequest(scope=scope, name=name, limit_ucredits=limit)

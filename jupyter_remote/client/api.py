@@ -130,7 +130,8 @@ class Client(Sessions, Account):
 
     def with_options(self, **options: Any) -> Client:
         """The same client with other defaults: machine, gpu, cpus, memory, max_cost (USD),
-        timeout, retries, max_attempts, description, visibility, files, progress, cache, resume."""
+        timeout, gpu_idle, retries, max_attempts, description, visibility, files, progress, cache,
+        resume."""
         return self._with(self.options.changed(options))
 
     def _with(self, options: Options) -> Client:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -19,7 +18,13 @@ from jupyter_remote.amounts import size
 from jupyter_remote.client import doctor as checks
 from jupyter_remote.client import embedded, listing
 from jupyter_remote.http import Http
-from jupyter_remote.money.meter import UCREDITS_PER_CREDIT, credits_of, text_of, usd_of
+from jupyter_remote.money.meter import (
+    MOST_UCREDITS,
+    UCREDITS_PER_CREDIT,
+    credits_of,
+    text_of,
+    usd_of,
+)
 from jupyter_remote.settings import load
 
 Options = argparse.Namespace
@@ -192,9 +197,10 @@ def _account(options: Options, reply: wire.AccountReply) -> int:
 
 def credits_grant(options: Options) -> int:
     amount = options.amount * UCREDITS_PER_CREDIT
-    if not 1 <= amount < math.inf:
+    if not 1 <= amount <= MOST_UCREDITS:
         raise errors.UsageError(
-            f"{options.amount:g} credits cannot be granted.", hint="Write an amount above zero."
+            f"{options.amount:g} credits cannot be granted.",
+            hint=f"Write an amount above zero, up to {credits_of(MOST_UCREDITS):,.0f}.",
         )
     request = wire.GrantRequest(
         owner=options.owner,

@@ -62,6 +62,8 @@ def raise_for(
             ended = errors.JobTimedOut(what, hint="allow more with --timeout, or do less at a time")
         case Reason.COST_LIMIT:
             ended = errors.BudgetExceeded(what, hint=_more_money(job))
+        case Reason.GPU_IDLE:
+            ended = errors.JobTimedOut(what, hint="wait longer with --gpu-idle, or use the GPU")
         case Reason.LOST | Reason.KERNEL_DIED | Reason.OUT_OF_MEMORY | Reason.POISON:
             ended = errors.JobLost(_with_output(what, last_output), hint=_next_step(job))
         case _ if remote is not None:

@@ -7,6 +7,7 @@ import math
 UCREDITS_PER_CREDIT = 1_000_000
 UCREDITS_PER_USD = 100 * UCREDITS_PER_CREDIT
 MS_PER_H = 3_600_000
+MOST_UCREDITS = 1 << 60  # of one grant or limit
 
 
 def ucredits_of_usd(usd: float) -> int:

@@ -6,9 +6,10 @@ import msgspec
 
 from jupyter_remote import errors, wire
 from jupyter_remote.money.budgets import NOTEBOOK, SCOPES
+from jupyter_remote.money.meter import MOST_UCREDITS
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.routing import Call, Endpoint
-from jupyter_remote.server.submitting import MOST_UCREDITS, NAME_CHARS
+from jupyter_remote.server.submitting import NAME_CHARS
 
 
 class BudgetQuery(msgspec.Struct, frozen=True):

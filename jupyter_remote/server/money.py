@@ -10,11 +10,11 @@ from jupyter_remote import errors, wire
 from jupyter_remote.model import OwnerId
 from jupyter_remote.money.catalog import fitting
 from jupyter_remote.money.estimate import spread, typical
-from jupyter_remote.money.meter import credits_of, usd_of
+from jupyter_remote.money.meter import MOST_UCREDITS, credits_of, usd_of
 from jupyter_remote.scheduler.board import LOCAL
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.routing import Call, Endpoint
-from jupyter_remote.server.submitting import MOST_UCREDITS, check_label, check_segments, price
+from jupyter_remote.server.submitting import check_label, check_segments, price
 
 ALTERNATIVES = 5
 WARM_START_S, COLD_START_S = 0.1, 2.0  # as long as nothing was measured

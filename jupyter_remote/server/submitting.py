@@ -12,7 +12,7 @@ from blake3 import blake3
 from jupyter_remote import errors, wire
 from jupyter_remote.model import JobId, JobRecord, Limits, MachineType, OwnerId
 from jupyter_remote.money.catalog import check_price, choose
-from jupyter_remote.money.meter import cost_ucredits, longest_run_s, ucredits_of_usd
+from jupyter_remote.money.meter import MOST_UCREDITS, cost_ucredits, longest_run_s, ucredits_of_usd
 from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import NewJob
 from jupyter_remote.wire import MOST_BYTES
@@ -24,7 +24,6 @@ TEXT_CHARS = 10_000  # of a description
 NAME_CHARS = 1000  # of a notebook
 SEGMENTS = 100_000
 LONGEST_S = 10 * 365 * 86_400.0
-MOST_UCREDITS = 1 << 60
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LABEL = re.compile(r"[\w.:@+-]{0,128}")
@@ -153,6 +152,7 @@ def _check_session(spec: wire.JobSpec) -> None:
         raise errors.InvalidRequest("A session has a name.")
     if spec.session and spec.kind not in ("session", "cell"):
         raise errors.InvalidRequest(f"A {spec.kind} runs in no session.")
+    _check_range("gpu_idle_s", spec.gpu_idle_s, 0, LONGEST_S)
     _check_range("idle_timeout_s", spec.idle_timeout_s, 0.001, LONGEST_S)
 
 

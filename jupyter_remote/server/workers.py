@@ -393,6 +393,7 @@ def _welcome(backend: Backend, keep: list[tuple[str, int]]) -> wire.Welcome:
     return wire.Welcome(
         version=backend.facts.version,
         heartbeat_s=settings.heartbeat_s,
+        gpu_idle_s=settings.gpu_idle_stop_s,
         dead_man_s=min(settings.dead_man_s, DEAD_BEFORE_LEASE * settings.lease_s),
         keep=keep,
         blobs=str(backend.blobs.folder or "") if backend.facts.embedded else "",

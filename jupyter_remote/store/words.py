@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from jupyter_remote.amounts import duration
 from jupyter_remote.model import TERMINAL, JobRecord, Reason
 from jupyter_remote.money.budgets import FUSE, fuse_words
 from jupyter_remote.money.meter import UCREDITS_PER_USD, amount_text, credits_text
+from jupyter_remote.money.waiting import split
+from jupyter_remote.wire import Metrics
 
-_LIMITS = {Reason.COST_LIMIT: "cost limit", Reason.TIME_LIMIT: "time limit"}
+_metrics = msgspec.json.Decoder(Metrics)
+_LIMITS = {
+    Reason.COST_LIMIT: "cost limit",
+    Reason.TIME_LIMIT: "time limit",
+    Reason.GPU_IDLE: "limit of time without a GPU being used",
+}
 
 
 def submitted(job: JobRecord, missing: int) -> str:
@@ -41,6 +50,21 @@ def _charged(charged: int, before: JobRecord) -> str:
     if charged:
         return f"charged {credits_text(charged)}"
     return "nothing more is charged" if before.cost_ucredits else "not charged"
+
+
+def with_waiting(text: str, job: JobRecord) -> str:
+    """Of a session that ended: what of its cost was for calls and cells, and what for waiting."""
+    if job.kind != "session" or not job.cost_ucredits or not job.metrics:
+        return text
+    busy_s = _metrics.decode(job.metrics).busy_s
+    if busy_s is None or job.started_at is None or job.ended_at is None:
+        return text
+    parts = split(job.cost_ucredits, job.ended_at - job.started_at, busy_s)
+    busy, waiting = credits_text(parts.busy_ucredits), credits_text(parts.waiting_ucredits)
+    return (
+        f"{text}; of that {busy} for calls and cells ({duration(parts.busy_s)}), {waiting} for "
+        f"waiting ({duration(parts.waiting_s)})"
+    )
 
 
 def limit(job: JobRecord, reason: Reason) -> str:
