@@ -78,6 +78,7 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     TIME_LIMIT = "time_limit"  # --timeout
     COST_LIMIT = "cost_limit"  # --max-cost, or the hold
+    GPU_IDLE = "gpu_idle"  # --gpu-idle
     LOST = "lost"  # no heartbeat, attempts used up
     KERNEL_DIED = "kernel_died"  # segfault, os._exit: the detail names the signal or status
     OUT_OF_MEMORY = "out_of_memory"
@@ -172,6 +173,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     amount_ucredits: int
     job: str | None = None
     epoch: int | None = None
+    balance_ucredits: int | None = None  # of the account, afterwards
+    description: str = ""  # of the job
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,6 +183,18 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     available_ucredits: int
     held_ucredits: int
     spent_ucredits: int
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What an owner may spend, and how far that is."""
+
+    scope: str  # account: in all; day: each day of UTC; notebook: in all for jobs of one notebook
+    name: str = ""  # of the notebook
+    limit_ucredits: int
+    spent_ucredits: int = 0
+    held_ucredits: int = 0  # by jobs that are not over
+    left_ucredits: int = 0
+    day: str = ""  # scope day: which is meant, "2026-11-26"
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from jupyter_remote import errors
-from jupyter_remote.model import Balance, Entry, History, MachineType
+from jupyter_remote.model import Balance, Budget, Entry, History, MachineType
 
 PROTOCOL = 1
 FRAME_TYPE = "application/vnd.jupyter-remote.frame"
@@ -161,6 +161,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     session: str = ""  # cell: id of the session (a job too) in whose namespace it runs
     stdin: bool = False  # whoever submitted it answers ``input()``; else that is refused
     idle_timeout_s: float | None = None  # session: it ends when nobody called for so long
+    gpu_idle_s: float | None = None  # it is stopped when it used no GPU for so long; 0: never
 
 
 def code_digest_of(code: str, name: str = "", sources: Iterable[str] = ()) -> str:
@@ -291,6 +292,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     peak_memory_bytes: int = 0
     memory_limit_bytes: int = 0
     gpus: list[GpuMetrics] = []
+    busy_s: float | None = None  # session: how long its calls and cells ran; else it waited
 
 
 class Money(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -628,6 +630,7 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw
     version: str = ""
     heartbeat_s: float = 5.0
     dead_man_s: float = 30.0
+    gpu_idle_s: float = 0.0  # of jobs that do not say it; 0: never
     keep: list[tuple[str, int]] = []
     blobs: str = ""  # folder of the blob store if it is on the same machine
     spool: str = ""  # folder into which new blobs may be moved
@@ -775,6 +778,18 @@ class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 class EntryList(msgspec.Struct, frozen=True):
     entries: list[Entry]  # newest first
+
+
+class BudgetRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``PUT /v1/account/budgets``: in place of the one of this scope and name."""
+
+    scope: str  # account, day, notebook
+    name: str = ""  # of the notebook
+    limit_ucredits: int
+
+
+class BudgetList(msgspec.Struct, frozen=True):
+    budgets: list[Budget]
 
 
 class EstimateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

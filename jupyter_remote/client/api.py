@@ -26,15 +26,13 @@ from jupyter_remote.client.origin import NOT_ASKED, Origin, Question, code_key_o
 from jupyter_remote.client.plan import Plan
 from jupyter_remote.client.sessions import Sessions
 from jupyter_remote.client.sharing import Sharing
-from jupyter_remote.model import Balance, Entry, MachineType
+from jupyter_remote.model import MachineType
 from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
-    AccountReply,
     CacheAsk,
     CacheCleared,
     CacheReply,
-    EntryList,
     EstimateRequest,
     Event,
     JobSpec,
@@ -138,7 +136,8 @@ class Client(Sessions, Sharing, Account):
 
     def with_options(self, **options: Any) -> Client:
         """The same client with other defaults: machine, gpu, cpus, memory, max_cost (USD),
-        timeout, retries, max_attempts, description, visibility, files, progress, cache, resume."""
+        timeout, gpu_idle, retries, max_attempts, description, visibility, files, progress, cache,
+        resume."""
         return self._with(self.options.changed(options))
 
     def _with(self, options: Options) -> Client:
@@ -415,7 +414,7 @@ class Client(Sessions, Sharing, Account):
         params = {"which": which} if which else {"all": True}
         return self._context.link.call("DELETE", "/v1/cache", reply=CacheCleared, params=params)
 
-    # -- money and machines
+    # -- machines
     def machines(self, gpu: str | None = None) -> list[MachineType]:
         """What can be rented, with prices; ``gpu`` filters by the GPU's name."""
         found = self._context.link.call("GET", "/v1/machines", reply=MachineList).machines
@@ -432,16 +431,6 @@ class Client(Sessions, Sharing, Account):
         if chosen is not None and chosen.simulated:
             chosen = local
         return chosen is not None and chosen.gpu_count > 0
-
-    def balance(self) -> Balance:
-        """Credits (in micro-credits) available, held and spent."""
-        return self._context.link.call("GET", "/v1/account", reply=AccountReply).balance
-
-    def ledger(self, limit: int = 100) -> list[Entry]:
-        """The latest entries of the account, newest first."""
-        params = {"limit": limit}
-        path = "/v1/account/entries"
-        return self._context.link.call("GET", path, reply=EntryList, params=params).entries
 
 
 def _warn_of_map() -> None:

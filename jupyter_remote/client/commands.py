@@ -19,7 +19,13 @@ from jupyter_remote.amounts import size
 from jupyter_remote.client import account, embedded, listing
 from jupyter_remote.client import doctor as checks
 from jupyter_remote.http import Http
-from jupyter_remote.money.meter import UCREDITS_PER_CREDIT, credits_of, text_of, usd_of
+from jupyter_remote.money.meter import (
+    MOST_UCREDITS,
+    UCREDITS_PER_CREDIT,
+    credits_of,
+    text_of,
+    usd_of,
+)
 from jupyter_remote.settings import load
 
 Options = argparse.Namespace
@@ -63,7 +69,7 @@ def status(options: Options) -> int:
     ]
     told = msgspec.to_builtins(info)
     with contextlib.suppress(errors.NotAuthorized):  # a worker's token
-        mine = http.call("GET", account.PATH, reply=wire.AccountSummary)
+        mine = http.call("GET", account.SUMMARY, reply=wire.AccountSummary)
         lines.append(f"yours: {account.line_of(mine)}")
         told["account"] = msgspec.to_builtins(mine)
     return _print(options, told, lines)
@@ -196,9 +202,15 @@ def _account(options: Options, reply: wire.AccountReply) -> int:
 
 
 def credits_grant(options: Options) -> int:
+    amount = options.amount * UCREDITS_PER_CREDIT
+    if not 1 <= amount <= MOST_UCREDITS:
+        raise errors.UsageError(
+            f"{options.amount:g} credits cannot be granted.",
+            hint=f"Write an amount above zero, up to {credits_of(MOST_UCREDITS):,.0f}.",
+        )
     request = wire.GrantRequest(
         owner=options.owner,
-        amount_ucredits=round(options.amount * UCREDITS_PER_CREDIT),
+        amount_ucredits=round(amount),
         key=options.key or uuid.uuid4().hex,
     )
     return _account(options, _http().call("POST", "/v1/account/grants", request, wire.AccountReply))

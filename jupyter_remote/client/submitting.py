@@ -58,6 +58,8 @@ def request_of(
     context: Context, id: str, spec: JobSpec, options: Options, origin: Origin
 ) -> SubmitRequest:
     """The request for a job under these options."""
+    if options.gpu_idle_s is not None:
+        spec = msgspec.structs.replace(spec, gpu_idle_s=options.gpu_idle_s)
     return SubmitRequest(
         id=id,
         spec=spec,

@@ -7,6 +7,7 @@ zones at one moment. They age: every row says when it was read.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from collections.abc import Iterable, Sequence
 
@@ -17,9 +18,12 @@ from jupyter_remote.errors import UnknownMachine
 from jupyter_remote.model import MachineType
 from jupyter_remote.wire import Need
 
+log = logging.getLogger(__name__)
+
 PRICED_ON = "2025-11-15"
 SOURCE = "Amazon EC2 public price list, us-east-1"
 GIB = 1024**3
+MOST_USD_PER_H = 100_000.0
 
 # type: vCPU, GiB, GPU, GPUs, GiB of one GPU, on demand $/h, spot $/h (low, high) or None
 _EC2: dict[str, tuple[int, int, str, int, int, float, tuple[float, float] | None]] = {
@@ -84,6 +88,29 @@ def catalogue() -> list[MachineType]:
 def simulated(machines: Iterable[MachineType]) -> list[MachineType]:
     """The same types as an embedded backend offers them: run here, priced as there."""
     return [m if m.id == "local" else msgspec.structs.replace(m, simulated=True) for m in machines]
+
+
+def check_price(machine: MachineType) -> MachineType:
+    """The machine. Raises UnknownMachine for a price at which nothing can be held: negative, not a
+    number, or so high that it is a mistake."""
+    for usd in (machine.usd_per_h, machine.usd_per_h_low):
+        if not 0 <= usd <= MOST_USD_PER_H:
+            raise UnknownMachine(
+                f"{machine.id} is priced at {usd:g} USD an hour, which cannot be: it is not used.",
+                hint="Choose another; `%remote machines` lists those with a price.",
+            )
+    return machine
+
+
+def sound(machines: Iterable[MachineType]) -> list[MachineType]:
+    """Those whose price can be; the others are told in the log."""
+    found = []
+    for machine in machines:
+        try:
+            found.append(check_price(machine))
+        except UnknownMachine as error:
+            log.warning("%s", error.message)
+    return found
 
 
 def _shortfalls(machine: MachineType, need: Need) -> list[str]:

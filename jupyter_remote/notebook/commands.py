@@ -34,6 +34,7 @@ class Command(msgspec.Struct, frozen=True):
 
 MODULES = (
     "commands_backend",
+    "commands_money",
     "commands_jobs",
     "commands_code",
     "commands_sessions",
@@ -49,6 +50,7 @@ NAMES = [
     "machines",
     "balance",
     "ledger",
+    "budget",
     "plan",
     "cost",
     "run",
@@ -69,7 +71,6 @@ NAMES = [
     "debug",
 ]
 LATER = {
-    "budget": "budgets are not available on this backend yet; --max-cost limits one job",
     "rerun": "repeating a job from its receipt is not available on this backend yet",
     "sync": "nothing to bring home: jobs of this kernel do so themselves, others with attach ID",
 }

@@ -1,4 +1,4 @@
-"""``%remote`` connect, status, doctor, on, off, use, machines, balance, ledger."""
+"""``%remote`` connect, status, doctor, on, off, use, machines."""
 
 from __future__ import annotations
 
@@ -119,32 +119,6 @@ def _row(m: MachineType) -> list[str]:
     return [m.id, f"{m.cpus:g}", say.size(m.memory_bytes), gpu, kind, price, mark]
 
 
-def balance(context: Context, given: Given, words: list[str]) -> None:
-    balance = context.client.balance()
-    for label, amount in (
-        ("available", balance.available_ucredits),
-        ("held", balance.held_ucredits),
-        ("spent", balance.spent_ucredits),
-    ):
-        print(f"{label:>9}  {amount / 1e6:,.2f} credits ({say.money(amount)})")
-
-
-def ledger(context: Context, given: Given, words: list[str]) -> Table:
-    entries = context.client.ledger()
-    rows = [
-        [
-            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at)),
-            entry.kind,
-            entry.account,
-            f"{entry.amount_ucredits / 1e6:+,.4f}",
-            say.short(entry.job or ""),
-        ]
-        for entry in entries
-    ]
-    headings = ["time", "what", "account", "credits", "job"]
-    return Table(headings, rows, empty="the ledger is empty", numbers=(3,), whole=(0, 4))
-
-
 _OFF = "cells and @remote functions run here; --out, --name, --plan hold"
 _MACHINES = (
     Option(("--gpu",), "only those with this GPU", "NAME"),
@@ -160,6 +134,4 @@ COMMANDS = (
     Command("off", off, _OFF),
     Command("use", use, "defaults for this notebook; alone, shows them", "[MACHINE]", _USE),
     Command("machines", machines, "what can be rented, with prices", options=_MACHINES),
-    Command("balance", balance, "credits available, held and spent"),
-    Command("ledger", ledger, "every entry of the account"),
 )

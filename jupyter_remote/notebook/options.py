@@ -64,6 +64,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     plan: bool = False
     max_cost: float | None = None  # USD
     timeout: float | None = None  # seconds
+    gpu_idle: float | None = None  # seconds
     retries: int = 0
     max_attempts: int | None = None
     description: str | None = None
@@ -131,6 +132,7 @@ RUN_OPTIONS = (
     Option(("--plan",), "show the plan, run nothing"),
     Option(("--max-cost",), "stop the job at this cost", "USD", quantities.usd),
     Option(("--timeout",), "stop the job after this time", "2h", quantities.seconds),
+    Option(("--gpu-idle",), "stop it when no GPU was used for so long", "10m", quantities.seconds),
     Option(("--retries",), "runs again when the code raises", "N", quantities.count),
     Option(("--max-attempts",), "runs where workers are lost, 3 by default", "N", _attempts),
     Option(("--cache",), "take the result from the cache if it is there"),

@@ -137,6 +137,7 @@ def status_line(state: CardState) -> str:
 _WHY: dict[str, str] = {
     Reason.TIME_LIMIT: "it reached its time limit",
     Reason.COST_LIMIT: "it reached its cost limit",
+    Reason.GPU_IDLE: "it used no GPU",
     Reason.LOST: "its worker was lost",
     Reason.OUT_OF_MEMORY: "it ran out of memory",
     Reason.POISON: "it ends its workers",

@@ -186,6 +186,7 @@ def configured(context: Context, options: RunOptions) -> Client:
         "memory": options.memory,
         "max_cost": options.max_cost,
         "timeout": options.timeout,
+        "gpu_idle": options.gpu_idle,
         "retries": options.retries,
         "max_attempts": options.max_attempts,
         "visibility": options.visibility,

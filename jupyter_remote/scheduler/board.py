@@ -180,7 +180,7 @@ class Board:
         active.started = job.state is JobState.RUNNING
         active.started_at = job.started_at
         active.rate_ucredits_per_h = job.rate_ucredits_per_h
-        active.hold_ucredits = job.hold_ucredits
+        active.hold_ucredits = job.hold_ucredits - job.cost_ucredits
         if job.cancel_requested and active.cancel != "kill":
             active.cancel = "kill" if job.cancel_forced else "interrupt"
         if agent := self.agents.get(active.worker):

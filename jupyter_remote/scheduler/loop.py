@@ -502,12 +502,15 @@ def assignment(
     job: JobRecord | NewJob, epoch: int, spec: wire.JobSpec, lease_s: float
 ) -> wire.Assign:
     """What is sent to the worker of a job."""
+    asked_s = job.limits.timeout_s
+    if asked_s is None and not job.fuse:  # nothing but the longest run of any job here bounds it
+        asked_s = job.limits.max_run_s
     return wire.Assign(
         job=job.id,
         epoch=epoch,
         owner=job.owner,
         spec=spec,
-        limits_timeout_s=job.limits.timeout_s,
+        limits_timeout_s=asked_s,
         max_run_s=job.limits.max_run_s,
         memory_bytes=job.limits.memory_bytes,
         rate_ucredits_per_h=job.rate_ucredits_per_h,

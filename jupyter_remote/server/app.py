@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from jupyter_remote import __version__, errors, wire
 from jupyter_remote.clock import Clock, SystemClock
 from jupyter_remote.model import InstanceState, OwnerId, TokenRecord
-from jupyter_remote.money.catalog import catalogue, simulated
+from jupyter_remote.money.catalog import catalogue, simulated, sound
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT
 from jupyter_remote.providers.base import Launch, Provider
 from jupyter_remote.scheduler.board import Active
@@ -84,7 +84,7 @@ def make_backend(
         blobs=DiskBlobs(home / "blobs"),
         hub=Hub(),
         fleet=Fleet(),
-        machines=simulated(catalogue()) if embedded else catalogue(),
+        machines=sound(simulated(catalogue()) if embedded else catalogue()),
         stop=stop,
     )
     backend.scheduler = _scheduler(backend, provider, _launcher(backend, url, connection_file))

@@ -10,12 +10,12 @@ from jupyter_remote import errors, wire
 from jupyter_remote.model import OwnerId
 from jupyter_remote.money.catalog import fitting
 from jupyter_remote.money.estimate import spread, typical
-from jupyter_remote.money.meter import credits_of, usd_of
+from jupyter_remote.money.meter import MOST_UCREDITS, credits_of, usd_of
 from jupyter_remote.scheduler.board import LOCAL
 from jupyter_remote.server import cache
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.routing import Call, Endpoint
-from jupyter_remote.server.submitting import MOST_UCREDITS, check_label, check_segments, price
+from jupyter_remote.server.submitting import check_label, check_segments, price
 from jupyter_remote.store.views import account_of, midnight
 
 ALTERNATIVES = 5

@@ -11,8 +11,8 @@ from blake3 import blake3
 
 from jupyter_remote import errors, wire
 from jupyter_remote.model import JobId, JobRecord, Limits, MachineType, OwnerId
-from jupyter_remote.money.catalog import choose
-from jupyter_remote.money.meter import cost_ucredits, longest_run_s, ucredits_of_usd
+from jupyter_remote.money.catalog import check_price, choose
+from jupyter_remote.money.meter import MOST_UCREDITS, cost_ucredits, longest_run_s, ucredits_of_usd
 from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import NewJob
 from jupyter_remote.wire import MOST_BYTES
@@ -25,7 +25,6 @@ NAME_CHARS = 1000  # of a notebook
 CACHE_CHARS = 4_000_000  # of the parts of a key
 SEGMENTS = 100_000
 LONGEST_S = 10 * 365 * 86_400.0
-MOST_UCREDITS = 1 << 60
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LABEL = re.compile(r"[\w.:@+-]{0,128}")
@@ -163,6 +162,7 @@ def _check_session(spec: wire.JobSpec) -> None:
         raise errors.InvalidRequest("A session has a name.")
     if spec.session and spec.kind not in ("session", "cell"):
         raise errors.InvalidRequest(f"A {spec.kind} runs in no session.")
+    _check_range("gpu_idle_s", spec.gpu_idle_s, 0, LONGEST_S)
     _check_range("idle_timeout_s", spec.idle_timeout_s, 0.001, LONGEST_S)
 
 
@@ -176,7 +176,7 @@ def price(
     """Machine, frozen rate, longest run and hold. Raises UnknownMachine."""
     check_need(need)
     check_limits(timeout_s, max_cost_ucredits)
-    machine = choose(need, machines)
+    machine = check_price(choose(need, machines))
     rate = ucredits_of_usd(machine.usd_per_h)
     run_s = longest_run_s(rate, settings.longest_run_s, timeout_s, max_cost_ucredits)
     return Price(machine, rate, run_s, cost_ucredits(rate, run_s))

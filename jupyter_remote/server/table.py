@@ -5,6 +5,7 @@ from __future__ import annotations
 from jupyter_remote.server import (
     about,
     blobs,
+    budgets,
     cache,
     events,
     jobs,
@@ -23,6 +24,7 @@ ENDPOINTS = [
     *money.ENDPOINTS,
     *results.ENDPOINTS,
     *cache.ENDPOINTS,
+    *budgets.ENDPOINTS,
     *tokens.ENDPOINTS,
 ]
 

@@ -158,27 +158,31 @@ class Link:
         return agent is not None and agent.draining
 
     def _flags(self, req: int, active: Active, acked_seq: int = 0) -> wire.Answer:
-        left = None
-        if active.rate_ucredits_per_h and active.started_at is not None:
-            elapsed_s = self._backend.clock.now() - active.started_at
-            spent = cost_ucredits(active.rate_ucredits_per_h, elapsed_s)
-            left = max(0, active.hold_ucredits - spent)
-        elif active.rate_ucredits_per_h:
-            left = active.hold_ucredits
         how = active.cancel
         return wire.Answer(
             req=req,
             cancel="kill" if how == "kill" else "interrupt" if how else "",
             drain=self._draining(),
-            budget_left_ucredits=left,
+            budget_left_ucredits=self._left(active),
             acked_seq=acked_seq,
         )
+
+    def _left(self, active: Active) -> int | None:
+        """What is held for it and not spent; None: it costs nothing."""
+        if not active.rate_ucredits_per_h:
+            return None
+        elapsed_s = self._backend.clock.now() - active.started_at if active.started_at else 0.0
+        spent = cost_ucredits(active.rate_ucredits_per_h, elapsed_s)
+        return max(0, active.hold_ucredits - spent)
 
     async def _start(self, message: wire.Start, active: Active) -> wire.Answer:
         backend = self._backend
         now = backend.clock.now()
         await backend.commit(backend.store.start, active.job, active.epoch, now)
-        return self._flags(message.req, active)
+        # All that is held: what it pays for is the longest run, which begins now.
+        held = active.hold_ucredits if active.rate_ucredits_per_h else None
+        answer = self._flags(message.req, active)
+        return msgspec.structs.replace(answer, budget_left_ucredits=held)
 
     async def _beat(self, message: wire.Beat, active: Active) -> wire.Answer:
         backend = self._backend
@@ -389,6 +393,7 @@ def _welcome(backend: Backend, keep: list[tuple[str, int]]) -> wire.Welcome:
     return wire.Welcome(
         version=backend.facts.version,
         heartbeat_s=settings.heartbeat_s,
+        gpu_idle_s=settings.gpu_idle_stop_s,
         dead_man_s=min(settings.dead_man_s, DEAD_BEFORE_LEASE * settings.lease_s),
         keep=keep,
         blobs=str(backend.blobs.folder or "") if backend.facts.embedded else "",

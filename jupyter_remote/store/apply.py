@@ -8,7 +8,7 @@ import msgspec
 
 from jupyter_remote.errors import Conflict, NotFound
 from jupyter_remote.model import TERMINAL, AttemptRecord, JobRecord, OwnerId
-from jupyter_remote.store import money, sql, views
+from jupyter_remote.store import budgets, money, sql, views
 from jupyter_remote.store.base import Changed
 from jupyter_remote.store.lifecycle import Step
 from jupyter_remote.store.records import Stored, attempt_of, mutable_of, stored_of
@@ -51,7 +51,8 @@ def apply(
     if step.attempt is not None:
         save_attempt(session, before.seq, step.attempt)
     for posting in step.postings:
-        money.post(session, posting, now, step.job.id)
+        money.post(session, posting, now, step.job)
+    budgets.move(session, step.job, step.postings, now)
     return told(session, Stored(before.seq, step.job), step.event, step.text, now, events)
 
 

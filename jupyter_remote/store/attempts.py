@@ -20,7 +20,7 @@ from jupyter_remote.model import (
     Stage,
     WorkerId,
 )
-from jupyter_remote.store import blobs, cache, charges, lifecycle, sql, views
+from jupyter_remote.store import blobs, cache, charges, lifecycle, sql, views, words
 from jupyter_remote.store.apply import (
     add_event,
     add_worker_events,
@@ -163,7 +163,8 @@ def finish(
     events = _last_words(session, stored, epoch, outcome, now)
     log = encode(outcome.log) if outcome.log else stored.job.log
     metrics = outcome.metrics or stored.job.metrics
-    step = replace(step, job=replace(step.job, log=log, metrics=metrics))
+    after = replace(step.job, log=log, metrics=metrics)
+    step = replace(step, job=after, text=words.with_waiting(step.text, after))
     step = cache.keep(session, stored, step, cache_bytes, now)
     return apply(session, stored, step, now, events)
 

@@ -17,6 +17,7 @@ import msgspec
 from jupyter_remote.model import (
     AttemptRecord,
     Balance,
+    Budget,
     Entry,
     History,
     InstanceRecord,
@@ -167,7 +168,7 @@ class Store(Protocol):
         """Write jobs, their holds and history. All or nothing. One whose key is in the cache of
         its owner has the result of that entry at once, needs no inputs and costs nothing.
 
-        Raises InsufficientFunds (says how much is missing), KeyReused.
+        Raises InsufficientFunds (says how much is missing), BudgetExceeded, KeyReused.
         """
         ...
 
@@ -390,6 +391,19 @@ class Store(Protocol):
         """Public results of all owners, the newest first; ``before`` is the last address of the
         page before."""
         ...
+
+    def set_budget(
+        self, owner: OwnerId, scope: str, name: str, limit_ucredits: int, now: float
+    ) -> Budget:
+        """In place of the one of this scope and name. Jobs that hold money keep it; from now on a
+        submit is cut to what the tightest budget leaves, or raises BudgetExceeded."""
+        ...
+
+    def clear_budget(self, owner: OwnerId, scope: str, name: str) -> bool:
+        """Was there one?"""
+        ...
+
+    def budgets(self, owner: OwnerId, now: float) -> list[Budget]: ...
 
     # -- workers, instances, tokens
     def put_worker(self, worker: WorkerRecord) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from jupyter_remote.model import AttemptRecord, JobRecord, Reason
-from jupyter_remote.money.meter import MS_PER_H, cost_ucredits, credits_of
+from jupyter_remote.money.meter import MS_PER_H, cost_ucredits
+from jupyter_remote.money.meter import credits_text as credits_text
 from jupyter_remote.store.base import Outcome
 
 
@@ -18,12 +19,6 @@ class Posting(msgspec.Struct, frozen=True):
     amount_ucredits: int
     key: str
     epoch: int | None = None
-
-
-def credits_text(ucredits: int) -> str:
-    """``12.3 credits``: at most six decimals, none that are zero."""
-    text = f"{credits_of(ucredits):,.6f}".rstrip("0").rstrip(".")
-    return f"{text} credit" if text == "1" else f"{text} credits"
 
 
 def hold_of(job: JobRecord) -> tuple[Posting, ...]:
@@ -90,5 +85,6 @@ def limit_reason(job: JobRecord) -> Reason:
     asked = job.limits.timeout_s
     if asked is not None and run_left_s(job) >= asked:
         return Reason.TIME_LIMIT
-    paid = job.limits.max_cost_ucredits is not None or run_left_s(job) < job.limits.max_run_s
+    cut = job.limits.max_cost_ucredits is not None or bool(job.fuse)
+    paid = cut or run_left_s(job) < job.limits.max_run_s
     return Reason.COST_LIMIT if paid else Reason.TIME_LIMIT

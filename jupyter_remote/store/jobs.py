@@ -18,10 +18,20 @@ from jupyter_remote.model import (
     Reason,
     Stage,
 )
-from jupyter_remote.store import blobs, cache, money, schema, shares, sql, views
+from jupyter_remote.store import (
+    blobs,
+    budgets,
+    cache,
+    money,
+    schema,
+    shares,
+    sql,
+    views,
+    words,
+)
 from jupyter_remote.store.apply import add_event, load, told
 from jupyter_remote.store.base import NewJob, Snapshot, Written
-from jupyter_remote.store.charges import credits_text, hold_of
+from jupyter_remote.store.charges import hold_of
 from jupyter_remote.store.records import (
     JOB_LEAN,
     Stored,
@@ -63,6 +73,7 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
     if isinstance(found, cache.Hit):
         return _taken(session, new, found, now)
     missing = blobs.missing(session, new.segments, new.owner)
+    new, budgeted = budgets.fit(session, new, now)
     job = _record_of(new, now, ready=not missing)
     money.admit(session, job.owner, job.hold_ucredits)
     if job.hold_ucredits and session.row(sql.POSTED_FOR, job=job.id):
@@ -71,10 +82,12 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
     for segment in new.segments:
         blobs.refer(session, stored.seq, segment, "input")
     for posting in hold_of(job):
-        money.post(session, posting, now, job.id)
+        money.post(session, posting, now, job)
+        if budgeted:
+            budgets.move(session, job, [posting], now)
     if new.results_id:
         shares.open_at(session, new.results_id, job, job.visibility, now)
-    text = _text_of(job, len(missing))
+    text = words.submitted(job, len(missing))
     why = f"not in the cache: {found}" if found else ""
     [event] = told(session, stored, "submit", f"{text}; {why}" if why else text, now).events
     more = [_notice(session, stored, why, now)] if why else []
@@ -178,15 +191,6 @@ def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
         resumes=new.resumes,
         estimate=new.estimate,
     )
-
-
-def _text_of(job: JobRecord, missing: int) -> str:
-    text = "queued"
-    if missing:
-        text += f"; waiting for {missing} input{'s' if missing > 1 else ''}"
-    if job.hold_ucredits:
-        text += f"; held {credits_text(job.hold_ucredits)}"
-    return text
 
 
 def find(session: Session, prefix: str, owner: OwnerId, limit: int) -> list[JobRecord]:

@@ -25,12 +25,12 @@ from jupyter_remote.model import (
     Stage,
     WorkerId,
 )
+from jupyter_remote.store import words
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.charges import (
     Posting,
     capture_of,
     charge_of,
-    credits_text,
     loss_of,
     rest_of_hold,
     stopped_at,
@@ -60,6 +60,7 @@ def _step(
     **changes: Any,
 ) -> Step:
     after = replace(before, state=TRANSITIONS[before.state, event], **changes)
+    text = words.with_money(text, before, after)
     if after.state in TERMINAL:
         postings = (*postings, *rest_of_hold(after))
     return Step(event=event, text=text, job=after, attempt=attempt, postings=tuple(postings))
@@ -216,11 +217,6 @@ def _charged(job: JobRecord, attempt: AttemptRecord, until: float) -> dict[str, 
     }
 
 
-def _with_charge(text: str, job: JobRecord, changes: dict[str, Any]) -> str:
-    charged = changes["cost_ucredits"] - job.cost_ucredits
-    return f"{text}: charged {credits_text(charged)}" if charged else text
-
-
 def _succeed(job: JobRecord, attempt: AttemptRecord, outcome: Outcome, now: float) -> Step:
     late = job.cancel_requested
     changes = _charged(job, attempt, stopped_at(attempt, outcome, now))
@@ -228,7 +224,7 @@ def _succeed(job: JobRecord, attempt: AttemptRecord, outcome: Outcome, now: floa
     return _step(
         job,
         "complete",
-        _with_charge(text, job, changes),
+        text,
         attempt=_ended(attempt, AttemptState.DONE, now),
         reason=Reason.FINISHED_BEFORE_CANCEL if late else Reason.NONE,
         detail=text if late else outcome.detail,
@@ -249,27 +245,30 @@ def _fail(
     changes = _charged(job, attempt, stopped_at(attempt, outcome, now))
     why = outcome.detail or "the code raised an error"
     affordable = changes["cost_ucredits"] < job.hold_ucredits or not job.rate_ucredits_per_h
-    if job.state is JobState.RUNNING and errors <= job.retries and affordable:
+    again = job.state is JobState.RUNNING and errors <= job.retries
+    if again and affordable:
         wait_s = backoff_s(errors, jitter)
         text = f"{why}; trying again in {wait_s:.1f} s (retry {errors} of {job.retries})"
         return _step(
             job,
             "retry",
-            _with_charge(text, job, changes),
+            text,
             attempt=ended,
             stage=Stage.WAITING,
             detail=text,
             not_before_at=now + wait_s,
             **changes,
         )
+    if again:
+        why = f"{why}; not tried again: all that was held for it is spent"
     default = Reason.USER_ERROR if attempt.started_at is not None else Reason.ENVIRONMENT
     return _step(
         job,
         "fail",
-        _with_charge(f"failed: {why}", job, changes),
+        f"failed: {why}",
         attempt=ended,
         reason=_reason_of(outcome, default),
-        detail=outcome.detail,
+        detail=why if again else outcome.detail,
         stage=Stage.DONE,
         ended_at=now,
         error=outcome.error,
@@ -321,7 +320,7 @@ def lose(
     return _step(
         job,
         "lose_last",
-        f"lost: {why}; not charged for this attempt",
+        f"lost: {why}",
         attempt=ended,
         postings=loss,
         reason=Reason.POISON if poison else _reason_of(outcome, Reason.LOST),
@@ -341,14 +340,14 @@ def expire(
 ) -> Step:
     """The time or money limit was reached."""
     changes = _charged(job, attempt, stopped_at(attempt, outcome, now))
-    what = "cost limit" if reason is Reason.COST_LIMIT else "time limit"
+    what = words.limit(job, reason)
     return _step(
         job,
         "expire",
-        _with_charge(f"stopped at its {what}", job, changes),
+        f"stopped at its {what}",
         attempt=_ended(attempt, AttemptState.ERROR, now),
         reason=reason,
-        detail=(outcome.detail if outcome else "") or f"reached its {what}",
+        detail=words.detail_of_limit(job, reason, outcome.detail if outcome else ""),
         stage=Stage.DONE,
         ended_at=now,
         error=outcome.error if outcome else None,
@@ -374,11 +373,10 @@ def cancel(
             cancel_requested_at=job.cancel_requested_at or now,
             cancel_forced=force,
         )
-    free = "not charged" if not job.cost_ucredits else "nothing more is charged"
     return _step(
         job,
         "cancel",
-        f"cancelled {why} before it started: {free}",
+        f"cancelled {why} before it started",
         attempt=_ended(attempt, AttemptState.REVOKED, now) if attempt else None,
         cancel_requested=True,
         cancel_requested_at=now,
@@ -400,11 +398,10 @@ def cancelled_after_start(
     """RUNNING to CANCELLED, charged up to ``until``."""
     changes = _charged(job, attempt, until)
     by = "by the user" if job.cancel_requested else "over there"
-    charged = changes["cost_ucredits"] - job.cost_ucredits
     return _step(
         job,
         event,
-        f"cancelled {by} after start: charged {credits_text(charged)}",
+        f"cancelled {by} after start",
         attempt=_ended(attempt, AttemptState.CANCELLED, now, outcome.signal if outcome else ""),
         reason=Reason.CANCELLED,
         detail=outcome.detail if outcome else "",

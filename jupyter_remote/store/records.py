@@ -156,10 +156,10 @@ def history_of(row: tuple[Any, ...]) -> History:
 
 def entries_of(row: tuple[Any, ...]) -> list[Entry]:
     """Both sides of a row of ``posting``: what leaves the source arrives at the target."""
-    number, at, source, target, kind, amount, job, epoch = row
+    number, at, source, target, kind, amount, job, epoch, description = row
     return [
         Entry(id=2 * number + side, at=at, account=account, kind=kind, amount_ucredits=sum_,
-              job=job, epoch=epoch)
+              job=job, epoch=epoch, description=description or "")
         for side, account, sum_ in ((0, source, -amount), (1, target, amount))
     ]  # fmt: skip
 

@@ -322,6 +322,7 @@ posting = Table(
     _number("amount_ucredits"),
     Column("job", Text),
     Column("epoch", Integer),
+    _text("notebook", server_default=""),  # of the job
     _text("key"),  # "hold:<job>", "capture:<job>:<epoch>", …: each is posted once
     UniqueConstraint("key"),
     CheckConstraint("amount_ucredits > 0 AND source <> target", name="amount"),
@@ -370,6 +371,9 @@ budget = Table(
     _text("scope", primary_key=True),  # account, day, notebook
     _text("name", primary_key=True),  # of the notebook; empty for the others
     _number("limit_ucredits"),
+    _number("spent_ucredits", "0"),  # these two follow the ledger, so that no submit adds it up
+    _number("held_ucredits", "0"),
+    _text("day", server_default=""),  # scope day: the latest of UTC on which money moved
     _time("set_at", null=False),
     sqlite_with_rowid=False,
 )

@@ -231,8 +231,9 @@ ACCOUNT = select(account.c.balance_ucredits, account.c.spent_ucredits).where(
 ENTRIES = (
     select(
         posting.c.id, posting.c.at, posting.c.source, posting.c.target, posting.c.kind,
-        posting.c.amount_ucredits, posting.c.job, posting.c.epoch,
+        posting.c.amount_ucredits, posting.c.job, posting.c.epoch, job.c.description,
     )
+    .join_from(posting, job, job.c.id == posting.c.job, isouter=True)
     .where(
         sa.or_(
             posting.c.source.in_([_p("available"), _p("held")]),

@@ -14,6 +14,7 @@ from jupyter_remote.errors import StorageFull
 from jupyter_remote.model import (
     AttemptRecord,
     Balance,
+    Budget,
     Entry,
     History,
     InstanceRecord,
@@ -31,6 +32,7 @@ from jupyter_remote.store import (
     attempts,
     audit,
     blobs,
+    budgets,
     cache,
     events,
     fleet,
@@ -354,8 +356,22 @@ class SqliteStore(SharingVerbs):
             return money.balance(session, owner)
 
     def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]:
-        with self._read() as session:
+        with self._read() as session, session.snapshot():
             return money.entries(session, owner, limit)
+
+    def set_budget(
+        self, owner: OwnerId, scope: str, name: str, limit_ucredits: int, now: float
+    ) -> Budget:
+        with self._write() as session:
+            return budgets.set_budget(session, owner, scope, name, limit_ucredits, now)
+
+    def clear_budget(self, owner: OwnerId, scope: str, name: str) -> bool:
+        with self._write() as session:
+            return budgets.clear_budget(session, owner, scope, name)
+
+    def budgets(self, owner: OwnerId, now: float) -> list[Budget]:
+        with self._read() as session:
+            return budgets.listed(session, owner, now)
 
     # -- workers, instances, tokens
     def put_worker(self, worker: WorkerRecord) -> None:

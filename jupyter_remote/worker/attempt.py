@@ -10,9 +10,11 @@ from pathlib import Path
 import msgspec
 
 from jupyter_remote.model import Stage
+from jupyter_remote.money.meter import longest_run_s
 from jupyter_remote.wire import Answer, Assign, Complete, Release, Result, Segment, Start, encode
 from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.folding import AS_THEY_ARE, Folding, notice
+from jupyter_remote.worker.gpu_idle import GpuIdle
 from jupyter_remote.worker.holding import Shown
 from jupyter_remote.worker.link import Make, OnAnswer
 from jupyter_remote.worker.means import Means
@@ -20,7 +22,7 @@ from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, 
 from jupyter_remote.worker.outbox import Outbox
 from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
 from jupyter_remote.worker.spill import Spill
-from jupyter_remote.worker.supervise import STOPPED, Action, Supervisor
+from jupyter_remote.worker.supervise import STOPPED, Action, Stop, Supervisor
 from jupyter_remote.worker.transfer import BadInput
 from jupyter_remote.worker.verdict import Verdict
 
@@ -53,6 +55,8 @@ class Attempt:
         self._log_is_needed = False
         self._spill = Spill(means.work / f"{self._name}.log", means.log_bytes)
         self._meter = Meter(assign.memory_bytes)
+        idle_s = assign.spec.gpu_idle_s
+        self._gpu_idle = GpuIdle(means.gpu_idle_s if idle_s is None else idle_s, now)
         self._sample_at = float("inf")
         self._oom_kills = 0
         self._budget_left: int | None = None
@@ -105,6 +109,7 @@ class Attempt:
             self._outbox.beat()
         if self._running:
             self._show(self._folding.tick(now))
+            self._tell(self._supervisor.notice(now))
             self._measure(now, table)
 
     # -- its life
@@ -167,7 +172,10 @@ class Attempt:
         self._supervisor.started(
             self._started_at,
             timeout_s=assign.limits_timeout_s,
-            max_run_s=assign.max_run_s,
+            # what is held may pay for less: of another attempt, or because of a budget
+            max_run_s=longest_run_s(
+                assign.rate_ucredits_per_h, assign.max_run_s, None, answer.budget_left_ucredits
+            ),
             memory_bytes=assign.memory_bytes,
             free=assign.rate_ucredits_per_h == 0,
         )
@@ -267,6 +275,10 @@ class Attempt:
         for event in events:
             self._outbox.add(event.type, event.data)
 
+    def _tell(self, text: str) -> None:
+        if text:
+            self._show([notice(text)])
+
     # -- watching
     def _act(self, action: Action) -> None:
         if action is Action.ABANDON:
@@ -298,8 +310,18 @@ class Attempt:
         if now >= self._sample_at:
             self._sample_at = now + SAMPLE_S
             gpus = self._means.gpus.read()
-            metrics = self._meter.sample(use, self._clock.now(), now, gpus)
+            metrics = self._meter.sample(use, self._clock.now(), now, gpus, self._busy_s())
+            self._heed(self._gpu_idle.saw(gpus, now), now)
             self._outbox.add_latest("metrics", "metrics", encode(metrics))
+
+    def _heed(self, said: str | Stop | None, now: float) -> None:
+        if isinstance(said, Stop):
+            self._act(self._supervisor.give_up(said, now))
+        else:
+            self._tell(said or "")
+
+    def _busy_s(self) -> float | None:
+        return None
 
     # -- the end
     async def _conclude(self, how: channel.Finished | str) -> None:
@@ -367,7 +389,7 @@ class Attempt:
                 error=end.error,
                 result=result,
                 events=events,
-                metrics=self._meter.final(),
+                metrics=self._meter.final(self._busy_s()),
                 log=log,
                 ran_s=ran_s,
             )

@@ -132,6 +132,13 @@ class Held(msgspec.Struct, frozen=True, tag="held"):
     names: list[str]
 
 
+class Used(msgspec.Struct, frozen=True, tag="used"):
+    """Kernel → agent: how long the calls and cells of a session have run."""
+
+    busy_s: float
+    running: bool  # one runs just now
+
+
 class Fetch(msgspec.Struct, frozen=True, tag="fetch"):
     """Kernel → agent: a client's call has this segment beside it."""
 
@@ -161,7 +168,19 @@ class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", 
 
 ToKernel = Run | Input | Comm | Stop | Placed
 FromKernel = (
-    Ready | Out | Text | Progress | Stage | Ask | Finished | Listening | Turn | Held | Fetch | Give
+    Ready
+    | Out
+    | Text
+    | Progress
+    | Stage
+    | Ask
+    | Finished
+    | Listening
+    | Turn
+    | Held
+    | Used
+    | Fetch
+    | Give
 )
 
 

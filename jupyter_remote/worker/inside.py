@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from jupyter_remote.wire import Bar
 from jupyter_remote.worker import nesting
@@ -26,15 +26,25 @@ _ids = itertools.count(1)
 _ticker = Ticker(PERIOD_S)
 
 
+class Purse(NamedTuple):
+    """What a job had to spend at one time; a session's is also that of its cells."""
+
+    usd: float
+    usd_per_h: float
+    at: float
+
+    def left(self, now: float) -> float:
+        """USD."""
+        return max(0.0, self.usd - self.usd_per_h * max(0.0, now - self.at) / 3600)
+
+
 class RunningJob:
     """The job that runs this code; ``jr.job``. Outside a job it is false and has no id."""
 
     def __init__(self) -> None:
         self.id: str = ""
         self.attempt: int = 0
-        self._budget_usd: float | None = None
-        self._usd_per_h = 0.0
-        self._started_at = 0.0
+        self.purse: Purse | None = None
         self.send_bar: Callable[[Bar], None] | None = None
 
     def __bool__(self) -> bool:
@@ -48,23 +58,17 @@ class RunningJob:
     @property
     def budget_left(self) -> float | None:
         """USD that this job may still spend, as of now; ``None``: no limit."""
-        if self._budget_usd is None:
-            return None
-        spent = self._usd_per_h * max(0.0, time.time() - self._started_at) / 3600
-        return max(0.0, self._budget_usd - spent)
+        return None if self.purse is None else self.purse.left(time.time())
 
     def begin(
         self,
         id: str,
         attempt: int,
         send_bar: Callable[[Bar], None] | None,
-        *,
-        budget_usd: float | None = None,
-        usd_per_h: float = 0.0,
+        purse: Purse | None = None,
     ) -> None:
         """Called by the kernel process before user code runs. No ``send_bar``: bars are text."""
-        self.id, self.attempt, self.send_bar = id, attempt, send_bar
-        self._budget_usd, self._usd_per_h, self._started_at = budget_usd, usd_per_h, time.time()
+        self.id, self.attempt, self.send_bar, self.purse = id, attempt, send_bar, purse
         checkpoints.clear()
 
     def say_bars(self) -> None:
@@ -72,7 +76,7 @@ class RunningJob:
         _ticker.look_now()
 
     def end(self) -> None:
-        self.id, self.attempt, self._budget_usd, self.send_bar = "", 0, None, None
+        self.id, self.attempt, self.send_bar, self.purse = "", 0, None, None
         _ticker.clear()
 
 

@@ -13,6 +13,7 @@ import inspect
 import os
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -238,20 +239,21 @@ class KernelProcess:
             self._surroundings.add(run.folder, run.spec.files)
         sys.stdout, sys.stderr = self._streams
         self._bars.active = run.spec.quiet_progress
-        left = run.budget_left_ucredits
-        inside.job.begin(
-            run.job,
-            run.epoch,
-            self.relay_bars(run.spec.quiet_progress),
-            budget_usd=None if left is None else meter.usd_of(left),
-            usd_per_h=meter.usd_of(run.rate_ucredits_per_h),
-        )
+        purse = self._purse(run) if self._session is None else self._session.purse
+        bars = self.relay_bars(run.spec.quiet_progress)
+        inside.job.begin(run.job, run.epoch, bars, purse)
         compiler = self._shell.compile
         for filename, text in run.spec.sources.items():
             compiler.add_source(filename, text, run.spec.source_names.get(filename, ""))
         compiler.filename = run.spec.filename
         if run.spec.filename and run.spec.name:
             compiler.names[run.spec.filename] = run.spec.name
+
+    def _purse(self, run: channel.Run) -> inside.Purse | None:
+        if run.budget_left_ucredits is None:
+            return None
+        left, rate = run.budget_left_ucredits, run.rate_ucredits_per_h
+        return inside.Purse(meter.usd_of(left), meter.usd_of(rate), time.time())
 
     def relay_bars(self, as_data: bool) -> Callable[[wire.Bar], None] | None:
         """Where bars of :mod:`inside` go; None: they are printed."""

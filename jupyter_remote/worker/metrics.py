@@ -138,7 +138,14 @@ class Meter:
         self._last: tuple[float, float] | None = None
         self.latest: Metrics | None = None
 
-    def sample(self, use: Use, at: float, now: float, gpus: list[GpuMetrics]) -> Metrics:
+    def sample(
+        self,
+        use: Use,
+        at: float,
+        now: float,
+        gpus: list[GpuMetrics],
+        busy_s: float | None = None,
+    ) -> Metrics:
         """``at``: wall clock; ``now``: monotonic, both in seconds."""
         self._peak_bytes = max(self._peak_bytes, use.memory_bytes)
         self.latest = Metrics(
@@ -148,6 +155,7 @@ class Meter:
             peak_memory_bytes=self._peak_bytes,
             memory_limit_bytes=self._limit_bytes,
             gpus=gpus,
+            busy_s=busy_s,
         )
         return self.latest
 
@@ -155,11 +163,12 @@ class Meter:
         """A look between two samples."""
         self._peak_bytes = max(self._peak_bytes, memory_bytes)
 
-    def final(self) -> Metrics | None:
+    def final(self, busy_s: float | None = None) -> Metrics | None:
         """The last sample with the highest memory seen; None for a job that was quickly done."""
         if self.latest is None:
             return None
-        return msgspec.structs.replace(self.latest, peak_memory_bytes=self._peak_bytes)
+        peak = self._peak_bytes
+        return msgspec.structs.replace(self.latest, peak_memory_bytes=peak, busy_s=busy_s)
 
     def _cpu_percent(self, cpu_s: float, now: float) -> float:
         last, self._last = self._last, (cpu_s, now)

@@ -6,8 +6,12 @@ from enum import Enum
 
 import msgspec
 
-from jupyter_remote.amounts import size
+from jupyter_remote.amounts import duration, size
 from jupyter_remote.model import Reason
+
+NOTICE = 0.1  # of a time limit before its end that is announced,
+NOTICE_S = 300.0  # but not earlier than that
+LEAST_NOTICED_S = 60.0  # of a shorter limit nobody needs to be told
 
 
 class Action(Enum):
@@ -40,7 +44,9 @@ class Supervisor:
         self.grace_s = grace_s
         self._dead_man_s = dead_man_s
         self._alive_at = now  # when the last beat that was acknowledged was sent
+        self._began_at = now
         self._limit_at: float | None = None
+        self._notice_at: float | None = None  # a limit of time is announced
         self._limit = CANCELLED
         self._memory_bytes: int | None = None
         self._interrupted = False
@@ -68,7 +74,9 @@ class Supervisor:
         else:
             detail = f"reached its cost limit, which pays for {limit_s:g} s"
             self._limit = Stop("expired", Reason.COST_LIMIT, detail)
-        self._limit_at = now + limit_s
+        self._began_at, self._limit_at = now, now + limit_s
+        if self._limit.reason is Reason.TIME_LIMIT and limit_s >= LEAST_NOTICED_S:
+            self._notice_at = self._limit_at - min(NOTICE_S, NOTICE * limit_s)
 
     def acknowledged(self, sent_at: float) -> None:
         """A message that was sent at ``sent_at`` was answered: the lease stands."""
@@ -84,6 +92,20 @@ class Supervisor:
         if how == "kill":
             return self.kill(self.stop or CANCELLED)
         return self._interrupt(CANCELLED, now)
+
+    def notice(self, now: float) -> str:
+        """Once, before a limit of time: that it comes. Too late to be of use where it is near."""
+        if self._limit_at is None or self._notice_at is None or now < self._notice_at:
+            return ""
+        self._notice_at = None
+        if self._interrupted or self._killed:
+            return ""
+        left, limit = duration(self._limit_at - now), duration(self._limit_at - self._began_at)
+        return f"it is stopped in {left}, at its time limit of {limit}"
+
+    def give_up(self, stop: Stop, now: float) -> Action:
+        """For a reason that was found elsewhere: interrupted, then killed."""
+        return self._interrupt(stop, now)
 
     def memory(self, used_bytes: int) -> Action:
         """The process group uses this much."""

@@ -165,7 +165,7 @@ class StoreConformance:
     def test_a_batch_is_written_whole_or_not_at_all(self, store: Store) -> None:
         store.grant(ADA, 2_500_000, "start", 0.0)
         jobs = [new_job(f"job-{n}", credits_per_h=1, hold_credits=1) for n in range(3)]
-        with pytest.raises(InsufficientFunds, match=r"0\.5 credits are missing"):
+        with pytest.raises(InsufficientFunds, match=r"0\.5 credits \(\$0\.0050\) are missing"):
             store.submit(jobs, 1.0)
         assert store.jobs(ADA) == []
         assert store.balance(ADA).available_ucredits == 2_500_000
@@ -378,7 +378,7 @@ class StoreConformance:
         done = store.finish(job, 1, Outcome(kind="cancelled"), 14.0).job
         assert (done.status, done.cost_ucredits) == (Status.CANCELLED, 4 * 10**6)
         assert store.history(job)[-1].text == (
-            "cancelled by the user after start: charged 4 credits"
+            "cancelled by the user after start: charged 4 credits, 4 credits given back"
         )
 
     def test_a_kill_stays_one_however_often_it_is_asked(self, store: Store) -> None:

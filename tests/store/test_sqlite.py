@@ -17,6 +17,7 @@ from jupyter_remote.store import audit, migrate, schema, shares, sql, summary
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.session import connect, text_of
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
+from tests.conformance.budgets import BudgetConformance
 from tests.conformance.cache import CacheConformance
 from tests.conformance.shares import SharesConformance
 from tests.conformance.store import (
@@ -54,6 +55,10 @@ class TestCache(CacheConformance):
 
 
 class TestSqlite(StoreConformance, SharesConformance):
+    pass
+
+
+class TestBudgets(BudgetConformance):
     pass
 
 
@@ -96,6 +101,7 @@ def test_jobs_of_before_there_were_sessions_are_still_there(path: Path) -> None:
     for name in NEWER:
         connection.execute(f"ALTER TABLE job DROP COLUMN {name}")
     connection.execute("ALTER TABLE spec DROP COLUMN asked")
+    connection.execute("ALTER TABLE posting DROP COLUMN notebook")
     connection.execute("UPDATE alembic_version SET version_num = '0002'")
     connection.commit()
     connection.close()

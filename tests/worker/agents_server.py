@@ -50,6 +50,7 @@ class FakeServer:
         self.keep = True
         self.blobs = self.spool = ""
         self.heartbeat_s, self.dead_man_s = 0.2, 30.0
+        self.gpu_idle_s = 0.0
         self.headers: list[str] = []
         self.stored: dict[str, bytes] = {}  # blobs
         self._writers: list[asyncio.StreamWriter] = []
@@ -173,6 +174,7 @@ class FakeServer:
         welcome = Welcome(
             heartbeat_s=self.heartbeat_s,
             dead_man_s=self.dead_man_s,
+            gpu_idle_s=self.gpu_idle_s,
             keep=hello.running if self.keep else [],
             blobs=self.blobs,
             spool=self.spool,

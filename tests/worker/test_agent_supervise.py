@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 
 from jupyter_remote.model import Reason
+from jupyter_remote.wire import GpuMetrics
+from jupyter_remote.worker.busy import Busy
+from jupyter_remote.worker.gpu_idle import GpuIdle
 from jupyter_remote.worker.metrics import Meter, Process, Use, own_bytes, processes, use_of
-from jupyter_remote.worker.supervise import Action, Supervisor
+from jupyter_remote.worker.supervise import Action, Stop, Supervisor
 
 
 def supervisor(**limits: object) -> Supervisor:
@@ -102,3 +105,110 @@ def test_this_process_is_in_the_table_with_its_memory():
     assert me.parent == os.getppid()
     assert me.memory_bytes > 10_000_000
     assert 5_000_000 < own_bytes([me.pid], fallback=0) <= me.memory_bytes
+
+
+def test_a_time_limit_is_announced_once_and_in_time():
+    it = supervisor(timeout_s=600.0)
+    assert it.notice(539.9) == ""
+    assert it.notice(540.0) == "it is stopped in 1 min 00 s, at its time limit of 10 min 00 s"
+    assert it.notice(541.0) == ""
+    assert it.tick(600.0) is Action.INTERRUPT
+
+
+def test_of_a_long_run_the_end_is_announced_some_minutes_before():
+    it = Supervisor(grace_s=10, dead_man_s=30, now=0.0)
+    it.started(0.0, timeout_s=86_400.0, max_run_s=86_400.0)
+    assert it.notice(86_099.0) == ""
+    assert it.notice(86_100.0) == "it is stopped in 5 min 00 s, at its time limit of 24 h"
+
+
+def test_what_is_short_paid_for_stopped_or_done_is_not_announced():
+    short, paid, done = supervisor(timeout_s=59.0), supervisor(), supervisor(timeout_s=600.0)
+    done.finished()
+    stopped = supervisor(timeout_s=600.0)
+    stopped.cancel("interrupt", 1.0)
+    for it in (short, paid, done, stopped):
+        assert [it.notice(at) for at in (58.0, 590.0, 999.0)] == ["", "", ""]
+
+
+def test_what_was_found_elsewhere_interrupts_and_then_kills():
+    it = supervisor()
+    stop = Stop("expired", Reason.GPU_IDLE, "no GPU was used for 10 min 00 s")
+    assert it.give_up(stop, 5.0) is Action.INTERRUPT
+    assert it.give_up(stop, 6.0) is Action.NOTHING
+    assert it.tick(15.0) is Action.KILL
+    assert it.stop == stop
+
+
+# --- GPUs that nobody uses --------------------------------------------------------------------
+IDLE, USED = [GpuMetrics("T4", 1.0)], [GpuMetrics("T4", 1.0), GpuMetrics("T4", 60.0)]
+
+
+def test_a_job_that_uses_no_gpu_is_told_and_then_stopped():
+    it = GpuIdle(600.0, 0.0)
+    assert [it.saw(IDLE, at) for at in range(540)] == [None] * 540
+    said = it.saw(IDLE, 540)
+    assert said == (
+        "no GPU was used for 9 min 00 s: the job is stopped in 1 min 00 s unless it uses one "
+        "(--gpu-idle)"
+    )
+    assert it.saw(IDLE, 599) is None
+    stop = it.saw(IDLE, 600)
+    assert stop == Stop("expired", Reason.GPU_IDLE, "no GPU was used for 10 min 00 s")
+
+
+def test_a_gpu_that_is_used_again_lets_the_job_go_on():
+    it = GpuIdle(40.0, 0.0)
+    assert it.saw(USED, 29.0) is None
+    assert it.saw(IDLE, 58.0) is None
+    assert "is stopped in 10 s" in str(it.saw(IDLE, 59.0))
+    assert it.saw(USED, 68.0) == "a GPU is used again: the job goes on"
+    assert it.saw(USED, 69.0) is None
+    assert it.saw(IDLE, 98.0) is None
+    assert "is stopped in 10 s" in str(it.saw(IDLE, 99.0))
+
+
+def test_also_after_a_gap_it_is_announced_before_it_acts():
+    it = GpuIdle(600.0, 0.0)
+    assert "is stopped in 1 min 00 s" in str(it.saw(IDLE, 5000.0))
+    assert it.saw(IDLE, 5059.0) is None
+    assert isinstance(it.saw(IDLE, 5060.0), Stop)
+
+
+def test_where_there_is_no_gpu_that_is_told_once():
+    it = GpuIdle(600.0, 0.0)
+    assert "no effect" in str(it.saw([], 1.0))
+    assert [it.saw([], at) for at in (2.0, 10_000.0)] == [None, None]
+
+
+def test_it_is_off_unless_it_was_asked_for():
+    for limit in (None, 0.0):
+        it = GpuIdle(limit, 0.0)
+        assert [it.saw(gpus, 1e9) for gpus in (IDLE, [], USED)] == [None, None, None]
+
+
+# --- sessions that wait -----------------------------------------------------------------------
+def test_the_time_of_calls_adds_up_and_is_told_now_and_then():
+    now, told = 0.0, []
+    busy = Busy(lambda *said: told.append(said), lambda: now)
+    assert busy.wait_s() == float("inf")
+    busy.begin()
+    assert told == [(0.0, True)]
+    now = 0.4
+    busy.end()
+    assert busy.wait_s() == 0.6
+    busy.tell_if_due()
+    assert told == [(0.0, True)]
+    now = 1.0
+    busy.tell_if_due()
+    assert told == [(0.0, True), (0.4, False)]
+    assert busy.wait_s() == float("inf")
+    now = 5.0
+    busy.begin()
+    now = 7.0
+    busy.tell_now()
+    assert told[2:] == [(0.4, True), (2.4, True)]
+    busy.end()
+    busy.end()
+    busy.tell_now()
+    assert told[-1] == (2.4, False)

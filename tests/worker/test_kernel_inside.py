@@ -51,7 +51,7 @@ def test_what_is_left_of_a_budget_shrinks_with_time(monkeypatch: pytest.MonkeyPa
     now = 1_000.0
     monkeypatch.setattr("time.time", lambda: now)
     running = inside.RunningJob()
-    running.begin("id", 2, None, budget_usd=1.0, usd_per_h=3600.0)
+    running.begin("id", 2, None, inside.Purse(1.0, 3600.0, now))
     assert running.budget_left == 1.0
     now = 1_000.25
     assert running.budget_left == 0.75

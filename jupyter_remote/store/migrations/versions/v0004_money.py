@@ -26,6 +26,8 @@ def upgrade() -> None:
     _index("ix_job_queued", "job", ["owner", "state"], "state IN ('queued', 'retry_wait')")
     columns = ["source", "at", "kind", "amount_ucredits"]
     _index("ix_posting_capture", "posting", columns, "kind = 'capture'")
+    notebook = sa.Column("notebook", sa.Text(), server_default="", nullable=False)
+    op.add_column("posting", notebook)
     _add_cache()
     _add_budget()
     _add_share()
@@ -79,6 +81,9 @@ def _add_budget() -> None:
         _text("scope"),
         _text("name"),
         _number("limit_ucredits"),
+        _number("spent_ucredits", "0"),
+        _number("held_ucredits", "0"),
+        sa.Column("day", sa.Text(), server_default="", nullable=False),
         _time("set_at"),
         sa.PrimaryKeyConstraint("owner", "scope", "name", name="pk_budget"),
         sqlite_with_rowid=False,
