@@ -6,6 +6,7 @@ from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 from sqlalchemy import bindparam as _p
 
 from jupyter_remote.store.schema import budget, posting
+from jupyter_remote.store.session import text_of
 from jupyter_remote.store.sql import _given as given
 from jupyter_remote.store.sql import _lit as lit
 
@@ -60,3 +61,7 @@ SPENDING = select(
     or_(posting.c.source == _p("held"), posting.c.target == _p("held")),
     given("notebook", posting.c.notebook),
 )
+
+# SQLAlchemy writes code of its own for a CASE when it first compiles one: not while a server runs.
+for _statement in (MOVE_BUDGETS, SPENDING):
+    text_of(_statement)
