@@ -243,6 +243,19 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return status_of(self.state, self.cancel_requested)
 
 
+class PastRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that succeeded, for estimates of those to come."""
+
+    run_s: float
+    machine: str
+    inputs_bytes: int
+    code_key: str  # empty: not known
+    notebook: str
+    kind: str
+    ended_at: float
+    peak_memory_bytes: int = 0  # 0: not measured
+
+
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One try at a job."""
 

@@ -36,7 +36,6 @@ from jupyter_remote.wire import (
     Need,
     PlanReply,
     ServerInfo,
-    code_digest_of,
 )
 
 if TYPE_CHECKING:
@@ -282,7 +281,13 @@ class Client(Sessions):
         """What :meth:`submit` with the same arguments would ship and cost. Runs nothing."""
         spec, captured = self._call_spec(function, args, kwargs)
         origin = self.origin(code_key_of(function))
-        return self.plan_spec(spec, notices=captured.notices, names=captured.names, origin=origin)
+        return self.plan_spec(
+            spec,
+            notices=captured.notices,
+            names=captured.names,
+            used=captured.used,
+            origin=origin,
+        )
 
     def plan_spec(
         self,
@@ -290,10 +295,11 @@ class Client(Sessions):
         *,
         names: Sequence[Any] = (),
         notices: Sequence[str] = (),
+        used: Sequence[str] = (),
         options: Options | None = None,
         origin: Origin | None = None,
     ) -> Plan:
-        """The plan of a captured spec."""
+        """The plan of a captured spec; ``used``: dotted names of the modules that it uses."""
         chosen = options or self.options
         origin = origin or self.origin()
         segments = submitting.segments_of(spec)
@@ -302,14 +308,21 @@ class Client(Sessions):
             segments=segments,
             timeout_s=chosen.timeout_s,
             max_cost_ucredits=chosen.max_cost_ucredits,
-            code_digest=code_digest_of(spec.code, spec.name, spec.sources.values()),
             code_key=origin.code_key,
             notebook=origin.notebook,
             kind=spec.kind,
+            executable=spec.executable,
         )
         reply = self._context.link.call("POST", "/v1/plans", request, reply=PlanReply)
-        files = [(f.path, f.content.size_bytes) for f in spec.files]
-        return Plan(reply, names, files, segments, notices)
+        return Plan(
+            reply,
+            names,
+            spec.files,
+            segments,
+            notices,
+            used=used,
+            max_cost_ucredits=chosen.max_cost_ucredits,
+        )
 
     def _call_spec(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -18,6 +18,7 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin
 from jupyter_remote.model import Stage
+from jupyter_remote.money.offers import too_little
 from jupyter_remote.wire import (
     CHUNKED_BYTES,
     Bar,
@@ -149,7 +150,10 @@ def submit(
         reply = context.link.call("POST", "/v1/jobs", request, reply=Submitted)
     context.newest = job.id
     job.accepted(reply.job)
-    for notice in notices:
+    told = too_little(
+        reply.job.max_cost_ucredits, reply.job.money.rate_ucredits_per_h, reply.job.estimate
+    )
+    for notice in [*notices, *([told] if told else [])]:
         job.say("notice", {"text": notice})
     if reply.missing:
         _send(context, [job], reply.missing, outgoing)

@@ -177,6 +177,7 @@ def plan(context: Context, options: RunOptions, prepared: Prepared) -> Plan:
         prepared.spec,
         names=captured.names,
         notices=captured.notices,
+        used=captured.used,
         origin=client.origin(prepared.code_key),
     )
 

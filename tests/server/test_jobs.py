@@ -224,27 +224,6 @@ def test_an_open_result_brings_its_blobs_along(server: Running, worker: Worker) 
     carrier.close()
 
 
-def test_a_plan_knows_earlier_runs_of_the_same_code(server: Running, worker: Worker) -> None:
-    def planned(code: str) -> wire.PlanReply:
-        ask = wire.EstimateRequest(code_digest=wire.code_digest_of(code))
-        return server.http.call("POST", "/v1/plans", ask, wire.PlanReply)
-
-    assert planned("train()").typical_run_s is None
-    for _ in range(5):
-        submit(server, "train()")
-        worker.run()
-    submit(server, "other()")
-    worker.start(worker.pull(wire.Assign))
-    low, high = planned("train()").typical_run_s or (0.0, 0.0)
-    assert 0 < low <= high < 5
-    assert 0 < planned("train()").start_s < 5
-    assert planned("other()").typical_run_s is None
-    stranger = Http(server.url, server.make_token("read", owner="mallory"))
-    ask = wire.EstimateRequest(code_digest=wire.code_digest_of("train()"))
-    assert stranger.call("POST", "/v1/plans", ask, wire.PlanReply).typical_run_s is None
-    stranger.close()
-
-
 def test_code_is_the_same_whatever_cell_it_was_in() -> None:
     same = wire.code_digest_of("", "f", ["def f(): ...", "x = 1"])
     assert same == wire.code_digest_of("", "f", ["x = 1", "def f(): ..."])

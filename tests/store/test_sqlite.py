@@ -75,7 +75,7 @@ def test_jobs_of_before_there_were_sessions_are_still_there(path: Path) -> None:
     store.submit([new_job("old")], 1.0)
     store.close()
     connection = connect(path)
-    for name in ("uq_job_session", "ix_job_code_key", "ix_job_notebook"):
+    for name in ("uq_job_session", "ix_job_code_key", "ix_job_notebook", "ix_job_kind"):
         connection.execute(f"DROP INDEX {name}")
     for name in ("cache", "budget", "share"):
         connection.execute(f"DROP TABLE {name}")
@@ -174,7 +174,9 @@ def test_claims_and_snapshots_read_small_indexes_only(store: SqliteStore, path: 
     connection = connect(path)
     uses = {
         sql.QUEUED_SINGLE: "ix_job_single",
-        sql.RUNS: "ix_job_code",
+        sql.PAST_RUNS["code_key"]: "ix_job_code_key",
+        sql.PAST_RUNS["notebook"]: "ix_job_notebook",
+        sql.PAST_RUNS["kind"]: "ix_job_kind",
         sql.QUEUED_BATCH: "ix_job_claimable",
         sql.WAITING: "ix_job_waiting",
         sql.DUE: "ix_job_waiting",

@@ -20,8 +20,10 @@ def upgrade() -> None:
     for name in ("estimate", "checkpoint", "receipt"):
         op.add_column("job", sa.Column(name, sa.LargeBinary()))
     op.add_column("job", sa.Column("warned_at", sa.Float(53)))
+    op.drop_index("ix_job_code", "job", if_exists=True)
     _index("ix_job_code_key", "job", ["owner", "code_key"], _SUCCEEDED)
     _index("ix_job_notebook", "job", ["owner", "notebook"], "notebook <> ''")
+    _index("ix_job_kind", "job", ["owner", "kind"], "state = 'succeeded' AND batch IS NULL")
     _add_cache()
     _add_budget()
     _add_share()
