@@ -32,7 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 0  # jobs at a time on this computer; 0: one a core, at least 2
     play_credits: float = 1_000_000.0  # granted once on an embedded backend, for simulated types
     longest_run_s: float = 86_400.0  # of a job without --timeout
-    plan_above_usd: float = 1.0  # show the plan before a job whose hold is above this
+    plan_above_usd: float = 1.0  # a job that may cost more shows its plan first, in short
     retention_s: float = 30 * 86_400.0  # terminal jobs are forgotten after this long
     unused_blobs_s: float = 86_400.0  # blobs that no job needs are kept for this long
     interrupt_grace_s: float = 10.0  # between SIGINT and SIGKILL

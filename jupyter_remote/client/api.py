@@ -374,9 +374,13 @@ class Client(Sessions):
         return [self._context.handle(view, self.namespace) for view in found]
 
     # -- money and machines
+    def machine_list(self) -> MachineList:
+        """What can be rented, with prices and with what is free now."""
+        return self._context.link.call("GET", "/v1/machines", reply=MachineList)
+
     def machines(self, gpu: str | None = None) -> list[MachineType]:
         """What can be rented, with prices; ``gpu`` filters by the GPU's name."""
-        found = self._context.link.call("GET", "/v1/machines", reply=MachineList).machines
+        found = self.machine_list().machines
         return [m for m in found if gpu is None or gpu.lower() in m.gpu.lower()]
 
     def has_gpu(self) -> bool:

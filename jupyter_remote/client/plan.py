@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import date
 from html import escape
 from typing import NamedTuple
 
 from jupyter_remote.amounts import duration, size
 from jupyter_remote.client import environment
 from jupyter_remote.money import meter
+from jupyter_remote.money.catalog import age_days, is_old
 from jupyter_remote.money.offers import marks, too_little
 from jupyter_remote.wire import FileRef, Interval, NameInfo, Offer, PlanReply, Segment
 
@@ -91,6 +93,11 @@ class Plan:
         )
 
     @property
+    def likely_usd(self) -> float:
+        """USD that it will hardly exceed: by earlier runs, without any by what is held for it."""
+        return self.expected.high if self.expected is not None else self.price
+
+    @property
     def usd_per_h(self) -> float:
         """USD an hour while it runs."""
         return meter.usd_of(self.reply.rate_ucredits_per_h)
@@ -122,6 +129,7 @@ class Plan:
         rows.append(("price", self._expected_price() + self._price()))
         if reply.rate_ucredits_per_h:
             rows.append(("longest run", duration(reply.max_run_s)))
+        rows.append(("priced", self._priced(date.today())))
         rows.append(("starts", self._start()))
         rows += self._environment()
         rows.append(("ships", self._ships()))
@@ -181,6 +189,13 @@ class Plan:
             lacking = self.reply.hold_ucredits - self.reply.available_ucredits
             text += f"; {meter.credits_of(lacking):,.2f} credits are missing"
         return text
+
+    def _priced(self, today: date) -> str:
+        """A word on a price that may not be true any more; it stays that of the job."""
+        if not is_old(self.machine, today):
+            return ""
+        days = age_days(self.machine, today)
+        return f"as of {self.machine.priced_on}, {days} days ago ({self.machine.source})"
 
     def _start(self) -> str:
         reply = self.reply

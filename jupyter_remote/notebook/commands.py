@@ -32,7 +32,13 @@ class Command(msgspec.Struct, frozen=True):
         return Parser(f"%remote {self.name}", self.summary, self.options, self.words)
 
 
-MODULES = ("commands_backend", "commands_jobs", "commands_code", "commands_sessions")
+MODULES = (
+    "commands_backend",
+    "commands_jobs",
+    "commands_code",
+    "commands_sessions",
+    "commands_machines",
+)
 NAMES = [
     "connect",
     "status",

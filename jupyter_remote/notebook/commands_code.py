@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.client.plan import money, times
 from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import here, quantities, run, whole
 from jupyter_remote.notebook import words as say
@@ -31,15 +32,24 @@ def plan(context: Context, given: Given, words: list[str]) -> Plan:
 def cost(context: Context, given: Given, words: list[str]) -> None:
     options, prepared = _prepared(context, given, words[0])
     made = run.plan(context, options, prepared)
+    for line in price_of(made):
+        print(line)
+
+
+def price_of(made: Plan) -> list[str]:
+    """The price alone: an hour, what is expected and by what, and the most."""
+    machine = f"{made.machine.id}{' (simulated)' if made.machine.simulated else ''}"
+    run_s, prices = made.estimate.run_s, made.estimate.ucredits
+    by = f", by {made.estimate.basis}" if run_s is not None else ""
     if not made.reply.rate_ucredits_per_h:
-        print(f"{made.machine.id}: free")
-        return
+        return [f"{machine}: free{f'; takes {times(run_s)}{by}' if run_s is not None else ''}"]
     an_hour = f"{100 * made.usd_per_h:,.4g} credits (${made.usd_per_h:,.4g}) an hour"
     longest = say.duration(made.reply.max_run_s)
     at_most = f"at most {made.credits:,.4g} credits (${made.price:,.4g}) for {longest}"
-    print(
-        f"{made.machine.id}{' (simulated)' if made.machine.simulated else ''}: {an_hour}, {at_most}"
-    )
+    lines = [f"{machine}: {an_hour}, {at_most}"]
+    if run_s is not None and prices is not None:
+        lines.append(f"expected: {money(prices)} for {times(run_s)}{by}")
+    return lines
 
 
 def run_line(context: Context, given: Given, words: list[str]) -> Any:

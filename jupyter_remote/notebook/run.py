@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from jupyter_remote.notebook.context import Context
 
 VALUE = "_jupyter_remote_value"  # the name under which the value of an expression comes home
+LOCAL = "local"  # the machine type that costs nothing
 TITLE = 60  # characters of the cell's first line in a job's description
 
 
@@ -195,21 +196,26 @@ def run_prepared(context: Context, options: RunOptions, prepared: Prepared) -> N
 def _planned(context: Context, options: RunOptions, prepared: Prepared) -> bool:
     """Shows the plan where it is due; False: do not run it.
 
-    A job of real money without a limit of its own is asked for first, where there is someone to
-    ask; ``--max-cost`` and ``--yes`` are answers given beforehand.
+    In short before what may be expensive. A job of real money without a limit of its own is asked
+    for then, where there is someone to ask; ``--max-cost`` and ``--yes`` are answers given
+    beforehand.
     """
-    costly = any(x is not None for x in (options.machine, options.gpu, options.cpus))
-    agreed = options.yes or options.max_cost is not None
-    if not options.plan and (agreed or not costly):
+    if options.plan:
+        display(plan(context, options, prepared))  # type: ignore[no-untyped-call]
+        return False
+    needs = (options.machine, options.gpu, options.cpus, options.memory)
+    if options.machine == LOCAL or all(x is None for x in needs):
+        return True
+    above = context.settings().plan_above_usd
+    if options.max_cost is not None and options.max_cost <= above:
         return True
     made = plan(context, options, prepared)
-    if options.plan:
-        display(made)  # type: ignore[no-untyped-call]
-        return False
-    if made.machine.simulated or made.price <= context.settings().plan_above_usd:
+    if made.likely_usd <= above:
         return True
-    display(made)  # type: ignore[no-untyped-call]
-    return _confirmed(context, made)
+    if not options.quiet:
+        print(made.short())
+    agreed = options.yes or options.max_cost is not None or made.machine.simulated
+    return agreed or _confirmed(context, made)
 
 
 def _confirmed(context: Context, made: Plan) -> bool:
