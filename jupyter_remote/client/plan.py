@@ -16,6 +16,7 @@ from jupyter_remote.amounts import duration, size
 from jupyter_remote.client import environment
 from jupyter_remote.money import meter
 from jupyter_remote.money.catalog import age_days, is_old
+from jupyter_remote.money.estimate import in_usd
 from jupyter_remote.money.offers import marks, too_little
 from jupyter_remote.wire import FileRef, Interval, NameInfo, Offer, PlanReply, Segment
 
@@ -86,11 +87,7 @@ class Plan:
     @property
     def expected(self) -> Interval | None:
         """USD: what it is expected to cost, with the ends of a 90 % interval; None: not known."""
-        if (found := self.estimate.ucredits) is None:
-            return None
-        return Interval(
-            *(u / meter.UCREDITS_PER_USD for u in (found.low, found.expected, found.high))
-        )
+        return None if self.estimate.ucredits is None else in_usd(self.estimate.ucredits)
 
     @property
     def likely_usd(self) -> float:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import msgspec
 
 from jupyter_remote.money.learning import judged
-from jupyter_remote.money.meter import cost_ucredits
-from jupyter_remote.wire import Interval
+from jupyter_remote.money.meter import UCREDITS_PER_USD, cost_ucredits
+from jupyter_remote.wire import Bar, Interval
 
 LEAST_ERROR = 0.05  # nothing was measured beyond 10 % done; speed drifts to the end
 NINE_OF_TEN = 1.645  # deviations of a normal distribution to both sides
@@ -82,6 +82,37 @@ def completion(
     low, mid, high = (cost_ucredits(rate_ucredits_per_h, t) for t in totals)
     left_s = max(0.0, totals[1] - elapsed_s)
     return Completion(left_s=left_s, total_s=totals, cost_ucredits=(low, mid, high))
+
+
+def of_bars(
+    bars: Sequence[Bar], elapsed_s: float, rate_ucredits_per_h: int, prior: Interval | None = None
+) -> Completion | None:
+    """By the outermost open bar and by what was expected; None when neither says anything, and when
+    that bar is full: what comes after it is not known."""
+    outer = next(
+        (b for b in bars if not b.parent and b.state != "close" and b.total and b.total > 0), None
+    )
+    if outer is None or not outer.total:
+        return completion(elapsed_s, 0.0, 0.0, rate_ucredits_per_h, prior=prior)
+    done = max(0.0, outer.n / outer.total)
+    if done >= 1:
+        return None
+    return completion(elapsed_s, outer.elapsed_s, done, rate_ucredits_per_h, prior=prior)
+
+
+def in_usd(ucredits: Interval) -> Interval:
+    """The same amounts in USD."""
+    low, expected, high = ucredits.low, ucredits.expected, ucredits.high
+    return Interval(*(u / UCREDITS_PER_USD for u in (low, expected, high)))
+
+
+def within(made: Completion, charged_ucredits: int, most_ucredits: int) -> Completion:
+    """With what was charged before, and never more than is held: there the job is stopped."""
+    low, middle, high = (
+        min(charged_ucredits + cost, most_ucredits or charged_ucredits + cost)
+        for cost in made.cost_ucredits
+    )
+    return msgspec.structs.replace(made, cost_ucredits=(low, middle, high))
 
 
 class _Total(NamedTuple):
