@@ -21,15 +21,15 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
-from jupyter_remote.client.plan import Plan
+from jupyter_remote.client.plan import Plan, plan_request
 from jupyter_remote.client.sessions import Sessions
+from jupyter_remote.guesses import guessing
 from jupyter_remote.model import Balance, Entry, MachineType
 from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     AccountReply,
     EntryList,
-    EstimateRequest,
     Event,
     JobSpec,
     MachineList,
@@ -39,7 +39,7 @@ from jupyter_remote.wire import (
 )
 
 if TYPE_CHECKING:
-    from jupyter_remote.client.capture import CapturedCall
+    from jupyter_remote.client.capture import CapturedCall, CapturedCell
     from jupyter_remote.client.views.views import Views
     from jupyter_remote.values import Packed
 
@@ -279,49 +279,30 @@ class Client(Sessions):
 
     def plan(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan:
         """What :meth:`submit` with the same arguments would ship and cost. Runs nothing."""
-        spec, captured = self._call_spec(function, args, kwargs)
-        origin = self.origin(code_key_of(function))
-        return self.plan_spec(
-            spec,
-            notices=captured.notices,
-            names=captured.names,
-            used=captured.used,
-            origin=origin,
-        )
+        with guessing() as guessed:
+            spec, captured = self._call_spec(function, args, kwargs)
+        return self.plan_spec(spec, captured, guessed, self.origin(code_key_of(function)))
 
     def plan_spec(
         self,
         spec: JobSpec,
-        *,
-        names: Sequence[Any] = (),
-        notices: Sequence[str] = (),
-        used: Sequence[str] = (),
-        options: Options | None = None,
+        captured: CapturedCell | CapturedCall,
+        guessed: Sequence[str] = (),
         origin: Origin | None = None,
     ) -> Plan:
-        """The plan of a captured spec; ``used``: dotted names of the modules that it uses."""
-        chosen = options or self.options
-        origin = origin or self.origin()
-        segments = submitting.segments_of(spec)
-        request = EstimateRequest(
-            need=chosen.need,
-            segments=segments,
-            timeout_s=chosen.timeout_s,
-            max_cost_ucredits=chosen.max_cost_ucredits,
-            code_key=origin.code_key,
-            notebook=origin.notebook,
-            kind=spec.kind,
-            executable=spec.executable,
-        )
+        """The plan of a captured spec. ``guessed``: digests of inputs of which a sample alone was
+        looked at."""
+        request = plan_request(spec, self.options, origin or self.origin())
         reply = self._context.link.call("POST", "/v1/plans", request, reply=PlanReply)
         return Plan(
             reply,
-            names,
+            captured.names,
             spec.files,
-            segments,
-            notices,
-            used=used,
-            max_cost_ucredits=chosen.max_cost_ucredits,
+            request.segments,
+            captured.notices,
+            used=captured.used,
+            guessed=guessed,
+            max_cost_ucredits=self.options.max_cost_ucredits,
         )
 
     def _call_spec(

@@ -14,11 +14,23 @@ from typing import NamedTuple
 
 from jupyter_remote.amounts import duration, size
 from jupyter_remote.client import environment
+from jupyter_remote.client.options import Options
+from jupyter_remote.client.origin import Origin
+from jupyter_remote.client.submitting import segments_of
 from jupyter_remote.money import meter
 from jupyter_remote.money.catalog import age_days, is_old
 from jupyter_remote.money.estimate import in_usd
 from jupyter_remote.money.offers import marks, too_little
-from jupyter_remote.wire import FileRef, Interval, NameInfo, Offer, PlanReply, Segment
+from jupyter_remote.wire import (
+    EstimateRequest,
+    FileRef,
+    Interval,
+    JobSpec,
+    NameInfo,
+    Offer,
+    PlanReply,
+    Segment,
+)
 
 HEADINGS = ("machine", "$/h", "starts", "takes", "costs", "")
 NUMBERS = (1,)  # columns that are set to the right
@@ -46,6 +58,7 @@ class Plan:
         notices: Iterable[str] = (),
         *,
         used: Iterable[str] = (),
+        guessed: Iterable[str] = (),
         max_cost_ucredits: int | None = None,
     ) -> None:
         self.reply = reply
@@ -59,7 +72,9 @@ class Plan:
         files = list(files)
         there = _There(sizes.values(), lacking, [f.content for f in files])
         self.shipped = [
-            Shipped(n.name, n.type, n.size_bytes, there.of_size(n.size_bytes)) for n in names
+            Shipped(n.name, n.type, n.size_bytes, there.of_size(n.size_bytes))
+            for n in names
+            if n.type != "module"  # the other side has its own
         ]
         self.shipped += [
             Shipped(f.path, "module" if f.module else "file", f.content.size_bytes,
@@ -73,6 +88,11 @@ class Plan:
         )
         told = too_little(max_cost_ucredits, reply.rate_ucredits_per_h, reply.estimate)
         self.notices = [*notices, *([told] if told else [])]
+        if sampled := sum(sizes[d].size_bytes for d in set(guessed) if d in sizes):
+            self.notices.append(
+                f"of {size(sampled)} that was sent before a sample was compared; the run compares "
+                "every byte."
+            )
 
     @property
     def price(self) -> float:
@@ -178,10 +198,13 @@ class Plan:
             return ""
         return f"≈ {money(prices)}, "
 
+    def _most(self) -> str:
+        return f"{credits(self.reply.hold_ucredits)} ({meter.text_of(self.reply.hold_ucredits)})"
+
     def _price(self) -> str:
         if not self.reply.rate_ucredits_per_h:
             return "free"
-        text = f"${self.usd_per_h:.4g}/h, at most {self.credits:,.2f} credits (${self.price:,.2f})"
+        text = f"${self.usd_per_h:.4g}/h, at most {self._most()}"
         if not self.affordable:
             lacking = self.reply.hold_ucredits - self.reply.available_ucredits
             text += f"; {meter.credits_of(lacking):,.2f} credits are missing"
@@ -222,6 +245,20 @@ class Plan:
         )
 
 
+def plan_request(spec: JobSpec, options: Options, origin: Origin) -> EstimateRequest:
+    """What the backend is asked about a job that was captured."""
+    return EstimateRequest(
+        need=options.need,
+        segments=segments_of(spec),
+        timeout_s=options.timeout_s,
+        max_cost_ucredits=options.max_cost_ucredits,
+        code_key=origin.code_key,
+        notebook=origin.notebook,
+        kind=spec.kind,
+        executable=spec.executable,
+    )
+
+
 class _There:
     """What of the inputs the backend has. A name is known by the one segment of its size: arrays
     are a segment each."""
@@ -251,7 +288,9 @@ class _There:
 def times(run_s: Interval) -> str:
     """``2 min 05 s (1 min 50 s – 2 min 20 s)``."""
     low, middle, high = (duration(s) for s in (run_s.low, run_s.expected, run_s.high))
-    return middle if low == high else f"{middle} ({low} – {high})"
+    if low == high:
+        return middle
+    return f"{middle} ({low} – {high})" if run_s.low >= 0.05 else f"{middle} (up to {high})"
 
 
 def money(ucredits: Interval) -> str:
@@ -259,8 +298,14 @@ def money(ucredits: Interval) -> str:
     low, middle, high = (
         meter.text_of(round(u)) for u in (ucredits.low, ucredits.expected, ucredits.high)
     )
-    credits = f"{meter.credits_of(round(ucredits.expected)):,.2f} credits, {middle}"
-    return credits if low == high else f"{credits} ({low.lstrip('$')}–{high.lstrip('$')})"
+    both = f"{credits(ucredits.expected)}, {middle}"
+    return both if low == high else f"{both} ({low.lstrip('$')}–{high.lstrip('$')})"
+
+
+def credits(ucredits: float) -> str:
+    """``88.00 credits``, ``0.019 credits``."""
+    amount = meter.credits_of(round(ucredits))
+    return f"{amount:,.2f} credits" if amount >= 1 or not amount else f"{amount:.2g} credits"
 
 
 def _soon(start_s: float) -> str:

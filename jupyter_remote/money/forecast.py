@@ -27,6 +27,7 @@ from jupyter_remote.money.learning import (
     by_code,
     group_of,
     learn,
+    log_bytes,
     of_code,
     of_others,
 )
@@ -115,7 +116,7 @@ def _conversion(source: str, ask: Ask, learned: Learned) -> str:
 
 def _inputs(runs: Sequence[PastRun], ask: Ask) -> list[str]:
     usual = sorted(run.inputs_bytes for run in runs)[len(runs) // 2]
-    factor = (ask.inputs_bytes + 1024) / (usual + 1024)
+    factor = math.exp(log_bytes(ask.inputs_bytes) - log_bytes(usual))
     if 1 / TOLD < factor < TOLD:
         return []
     if usual == 0:

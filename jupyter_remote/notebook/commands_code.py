@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.client.origin import code_key_of
 from jupyter_remote.client.plan import money, times
 from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import here, quantities, run, whole
@@ -25,15 +26,20 @@ _OPTIONS = tuple(
 
 
 def plan(context: Context, given: Given, words: list[str]) -> Plan:
-    options, prepared = _prepared(context, given, words[0])
-    return run.plan(context, options, prepared)
+    return _plan(context, given, words[0])
 
 
 def cost(context: Context, given: Given, words: list[str]) -> None:
-    options, prepared = _prepared(context, given, words[0])
-    made = run.plan(context, options, prepared)
-    for line in price_of(made):
+    for line in price_of(_plan(context, given, words[0])):
         print(line)
+
+
+def _plan(context: Context, given: Given, code: str) -> Plan:
+    """Of a call of a remote function by that function's earlier runs."""
+    options, prepared = _prepared(context, given, code, planned=True)
+    if (called := _called(context, code)) is not None:
+        prepared = prepared._replace(code_key=code_key_of(called.__wrapped__))
+    return run.plan(context, options, prepared)
 
 
 def price_of(made: Plan) -> list[str]:
@@ -69,12 +75,12 @@ def _run_here(shell: Any, code: str) -> Any:
 
 
 def _prepared(
-    context: Context, given: Given, code: str, *, value: bool = False
+    context: Context, given: Given, code: str, *, value: bool = False, planned: bool = False
 ) -> tuple[RunOptions, run.Prepared]:
     own = _options_of_the_called(context, code)
     options = run_options({"description": code, **own, **given}, context.defaults)
     # a semicolon keeps the notebook from showing the value, not the value from coming
-    prepared = run.prepare(context, options, code.rstrip("; \t"), value=value)
+    prepared = run.prepare(context, options, code.rstrip("; \t"), value=value, planned=planned)
     if prepared is None:
         raise UsageError("there is no expression", hint="write %remote run train(3)")
     return options, prepared
@@ -82,14 +88,7 @@ def _prepared(
 
 def _options_of_the_called(context: Context, code: str) -> dict[str, Any]:
     """A call of a remote function runs, and costs, as the function says."""
-    try:
-        tree = ast.parse(code.strip(), mode="eval")
-    except SyntaxError:
-        return {}
-    if not isinstance(tree.body, ast.Call) or not isinstance(tree.body.func, ast.Name):
-        return {}
-    called = context.shell.user_ns.get(tree.body.func.id)
-    if not isinstance(called, RemoteFunction):
+    if (called := _called(context, code)) is None:
         return {}
     read = {"gpu": quantities.gpu, "memory": quantities.memory_bytes, "timeout": quantities.seconds}
     fields = RunOptions.__struct_fields__
@@ -98,6 +97,18 @@ def _options_of_the_called(context: Context, code: str) -> dict[str, Any]:
         for name, value in called.options.items()
         if name in fields
     }
+
+
+def _called(context: Context, code: str) -> RemoteFunction[..., Any] | None:
+    """The remote function that an expression calls by its name, and no more."""
+    try:
+        tree = ast.parse(code.strip(), mode="eval")
+    except SyntaxError:
+        return None
+    if not isinstance(tree.body, ast.Call) or not isinstance(tree.body.func, ast.Name):
+        return None
+    called = context.shell.user_ns.get(tree.body.func.id)
+    return called if isinstance(called, RemoteFunction) else None
 
 
 _TO = Option(("--to",), "where to write the executed notebook", "PATH")

@@ -18,6 +18,7 @@ from jupyter_remote.client.jobs import Job
 from jupyter_remote.client.names import parse
 from jupyter_remote.client.normalised import key_of_cell
 from jupyter_remote.contents.watch import Watch
+from jupyter_remote.guesses import guessing
 from jupyter_remote.notebook import here, in_session
 from jupyter_remote.notebook.bound import Bound
 from jupyter_remote.notebook.options import RunOptions
@@ -44,6 +45,7 @@ class Prepared(NamedTuple):
     captured: CapturedCell
     title: str
     code_key: str
+    guessed: list[str]  # digests of inputs that were not hashed again: good for a plan alone
 
 
 def run_cell(context: Context, line: str, source: str) -> None:
@@ -51,7 +53,7 @@ def run_cell(context: Context, line: str, source: str) -> None:
     options = context.options(line)
     if not context.enabled and not options.plan:
         run_here(context, options, source)
-    elif (prepared := prepare(context, options, source)) is None:
+    elif (prepared := prepare(context, options, source, planned=options.plan)) is None:
         print("nothing to do: the cell holds no code")
     else:
         run_prepared(context, options, prepared)
@@ -73,18 +75,29 @@ def run_here(context: Context, options: RunOptions, source: str) -> None:
 
 
 def prepare(
-    context: Context, options: RunOptions, source: str, *, value: bool = False
+    context: Context,
+    options: RunOptions,
+    source: str,
+    *,
+    value: bool = False,
+    planned: bool = False,
 ) -> Prepared | None:
     """What would be sent; None: there is no code. Syntax errors and names that cannot travel end
-    here, before anything is sent. ``value``: that of a last expression comes home, too."""
+    here, before anything is sent.
+
+    ``value``: that of a last expression comes home, too; ``planned``: it is not to be sent.
+    """
     filename, tree = compiled(context.shell, source)
     if not tree.body:
         return None
     client = configured(context, options)
     session = None
-    with tensors.gpu(client.has_gpu):
-        if options.session is not None:
+    with tensors.gpu(client.has_gpu), guessing(planned) as guessed:
+        if options.session is not None and not planned:
             session = in_session.open_session(context, client, options)
+        elif options.session is not None:
+            session = client.known_session(options.session)
+        if session is not None:
             captured = in_session.capture(context, session, source, options)
         else:
             captured = capture_cell(
@@ -103,7 +116,8 @@ def prepare(
         stdin = not options.bg and in_session.can_ask(context.shell)
         spec = msgspec.structs.replace(spec, session=session.job.id, ambient={}, stdin=stdin)
     title = options.description or _title(context.shell, source)
-    return Prepared(spec, captured, title, key_of_cell(context.shell.transform_cell(source)))
+    key = key_of_cell(context.shell.transform_cell(source))
+    return Prepared(spec, captured, title, key, guessed)
 
 
 def compiled(shell: Any, source: str) -> tuple[str, ast.Module]:
@@ -174,13 +188,8 @@ def plan(context: Context, options: RunOptions, prepared: Prepared) -> Plan:
     """What the backend says to a prepared cell."""
     captured = prepared.captured
     client = configured(context, options)
-    return client.plan_spec(
-        prepared.spec,
-        names=captured.names,
-        notices=captured.notices,
-        used=captured.used,
-        origin=client.origin(prepared.code_key),
-    )
+    origin = client.origin(prepared.code_key)
+    return client.plan_spec(prepared.spec, captured, prepared.guessed, origin)
 
 
 def run_prepared(context: Context, options: RunOptions, prepared: Prepared) -> None:

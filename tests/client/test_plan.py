@@ -11,7 +11,7 @@ import pytest
 
 from jupyter_remote import wire
 from jupyter_remote.client import environment
-from jupyter_remote.client.plan import Plan
+from jupyter_remote.client.plan import Plan, credits, times
 from jupyter_remote.model import MachineType
 from jupyter_remote.money.offers import marks, too_little
 
@@ -161,11 +161,34 @@ def test_a_plan_without_a_free_slot_says_that_it_waits() -> None:
     assert "when a slot is free: all are busy, 3 waiting before it" in text
 
 
+def test_what_only_a_sample_was_compared_of_is_told() -> None:
+    plan = Plan(reply(), [], [], [HEAD, BIG], guessed=[BIG.digest])
+    assert "of 1 MB that was sent before a sample was compared" in repr(plan)
+    assert "a sample" not in repr(Plan(reply(), [], [], [HEAD, BIG]))
+
+
+def test_modules_are_packages_and_not_shipped_names() -> None:
+    plan = Plan(reply(), [wire.NameInfo("np", "module", 72)], used=["numpy"])
+    assert plan.shipped == []
+    assert plan.packages == ["numpy"]
+
+
+def test_amounts_are_readable_from_traces_to_thousands() -> None:
+    assert [credits(u) for u in (0, 870, 18_600, 1_220_000, 1_056_000_000)] == [
+        "0.00 credits",
+        "0.00087 credits",
+        "0.019 credits",
+        "1.22 credits",
+        "1,056.00 credits",
+    ]
+    assert times(wire.Interval(0.001, 1.5, 50.0)) == "1.5 s (up to 50 s)"
+
+
 def test_the_short_form_has_price_time_start_and_what_is_sent() -> None:
     short = Plan(reply(estimate=KNOWN, slots_free=1), [], [], [BIG]).short()
     assert short.split("\n") == [
         "g5.xlarge: ≈ 1.22 credits, $0.0122 (0.0098–0.0153), $0.44/h, at most 88.00 credits "
-        "($0.88); 8.00 credits are missing; takes 1 min 40 s (1 min 20 s – 2 min 05 s); starts at "
-        "once (a machine is ready); ships 0 B (1 MB of 1 MB there already)",
+        "($0.8800); 8.00 credits are missing; takes 1 min 40 s (1 min 20 s – 2 min 05 s); starts "
+        "at once (a machine is ready); ships 0 B (1 MB of 1 MB there already)",
         "by 3 earlier runs of this code on g5.xlarge",
     ]
