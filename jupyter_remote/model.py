@@ -269,6 +269,19 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
 
 
+class PastRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that succeeded, for estimates of those to come."""
+
+    run_s: float
+    machine: str
+    inputs_bytes: int
+    code_key: str  # empty: not known
+    notebook: str
+    kind: str
+    ended_at: float
+    peak_memory_bytes: int = 0  # 0: not measured
+
+
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One try at a job."""
 

@@ -34,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     play_credits: float = 1_000_000.0  # granted once on an embedded backend, for simulated types
     longest_run_s: float = 86_400.0  # of a job without --timeout
     gpu_idle_stop_s: float = 0.0  # stop jobs that use no GPU for this long; 0: never
-    plan_above_usd: float = 1.0  # show the plan before a job whose hold is above this
+    plan_above_usd: float = 1.0  # a job that may cost more shows its plan first, in short
     retention_s: float = 30 * 86_400.0  # terminal jobs are forgotten after this long
     unused_blobs_s: float = 86_400.0  # blobs that no job needs are kept for this long
     cache_bytes: int = CACHE_BYTES  # of results that an owner keeps to take them again

@@ -513,6 +513,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True, tag="hello", kw_onl
     python: str = ""
     platform: str = ""
     running: list[tuple[str, int]] = []  # (job, epoch)
+    environment: WorkerEnvironment | None = None
 
 
 class Start(msgspec.Struct, frozen=True, omit_defaults=True, tag="start"):
@@ -749,8 +750,10 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     proof: str = ""  # that an embedded backend is the one of the connection file
 
 
-class MachineList(msgspec.Struct, frozen=True):
+class MachineList(msgspec.Struct, frozen=True, omit_defaults=True):
     machines: list[MachineType]
+    slots_free: dict[str, int] = {}  # machine type → slots of its workers that are free now
+    slots: dict[str, int] = {}  # and all of them; simulated types share those of this computer
 
 
 class AccountReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -799,11 +802,31 @@ class EstimateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     segments: list[Segment] = []  # without data: which of these are there?
     timeout_s: float | None = None
     max_cost_ucredits: int | None = None
-    code_digest: str = ""
     code_key: str = ""
     notebook: str = ""
     kind: str = ""
     cache_key: str = ""  # is a result of this kept?
+    executable: str = ""  # the interpreter here: on one computer jobs run in the same one
+
+
+class WorkerEnvironment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a worker has: Python, platform and installed packages."""
+
+    python: str
+    magic: str = ""  # hex of importlib.util.MAGIC_NUMBER
+    platform: str = ""  # "Linux"
+    machine: str = ""  # "x86_64"
+    packages: dict[str, str] = {}  # name of the distribution → version
+
+
+class Offer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A machine type for a job, with what it is expected to take and to cost there."""
+
+    machine: MachineType
+    estimate: Estimate
+    hold_ucredits: int
+    start_s: float = 0.0
+    warm: bool = False
 
 
 class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -815,9 +838,14 @@ class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     start_s: float = 0.0  # expected until user code runs
     warm: bool = True
     available_ucredits: int = 0
-    alternatives: list[MachineType] = []
-    typical_run_s: tuple[float, float] | None = None  # from earlier runs of the same code
     cached_from: str = ""  # id of the job whose result it would be given, for nothing
+    estimate: Estimate = Estimate()
+    offers: list[Offer] = []  # the chosen machine first, then others that fit
+    least_ucredits: int = 0  # what the job costs at least
+    slots_free: int = 0  # of connected workers that could take it now
+    jobs_waiting: int = 0  # before it
+    same_python: bool = False  # it runs in the interpreter that asked
+    there: WorkerEnvironment | None = None  # of a worker that would take it; None: none is known
 
 
 class TokenRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -14,7 +14,7 @@ ROWS = [
     {"wire"},
     {"connection", "processes"},
     {"mapping", "reach", "loopback", "sse", "sizes", "calls", "multiplex", "outputs"},
-    {"shared", "remotely"},
+    {"shared", "remotely", "guesses"},
     {"pickling"},
     {"values"},
     {"contents"},

@@ -23,9 +23,10 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import NOT_ASKED, Origin, Question, code_key_of, notebook_name
-from jupyter_remote.client.plan import Plan
+from jupyter_remote.client.plan import Plan, plan_request
 from jupyter_remote.client.sessions import Sessions
 from jupyter_remote.client.sharing import Sharing
+from jupyter_remote.guesses import guessing
 from jupyter_remote.model import MachineType
 from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
@@ -33,18 +34,16 @@ from jupyter_remote.wire import (
     CacheAsk,
     CacheCleared,
     CacheReply,
-    EstimateRequest,
     Event,
     JobSpec,
     MachineList,
     Need,
     PlanReply,
     ServerInfo,
-    code_digest_of,
 )
 
 if TYPE_CHECKING:
-    from jupyter_remote.client.capture import CapturedCall
+    from jupyter_remote.client.capture import CapturedCall, CapturedCell
     from jupyter_remote.client.files import CapturedFile
     from jupyter_remote.client.views.views import Views
     from jupyter_remote.values import Packed
@@ -320,39 +319,34 @@ class Client(Sessions, Sharing, Account):
 
     def plan(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan:
         """What :meth:`submit` with the same arguments would ship and cost. Runs nothing."""
-        spec, captured = self._call_spec(function, args, kwargs)
+        with guessing() as guessed:
+            spec, captured = self._call_spec(function, args, kwargs)
         question = self._question(function, args, kwargs, spec, captured)
+        captured.notices.extend(question.notices)
         origin = self.origin(code_key_of(function), question.ask)
-        notices = [*captured.notices, *question.notices]
-        return self.plan_spec(spec, notices=notices, names=captured.names, origin=origin)
+        return self.plan_spec(spec, captured, guessed, origin)
 
     def plan_spec(
         self,
         spec: JobSpec,
-        *,
-        names: Sequence[Any] = (),
-        notices: Sequence[str] = (),
-        options: Options | None = None,
+        captured: CapturedCell | CapturedCall,
+        guessed: Sequence[str] = (),
         origin: Origin | None = None,
     ) -> Plan:
-        """The plan of a captured spec."""
-        chosen = options or self.options
-        origin = origin or self.origin()
-        segments = submitting.segments_of(spec)
-        request = EstimateRequest(
-            need=chosen.need,
-            segments=segments,
-            timeout_s=chosen.timeout_s,
-            max_cost_ucredits=chosen.max_cost_ucredits,
-            code_digest=code_digest_of(spec.code, spec.name, spec.sources.values()),
-            code_key=origin.code_key,
-            notebook=origin.notebook,
-            kind=spec.kind,
-            cache_key=origin.cache.key if origin.cache is not None else "",
-        )
+        """The plan of a captured spec. ``guessed``: digests of inputs of which a sample alone was
+        looked at."""
+        request = plan_request(spec, self.options, origin or self.origin())
         reply = self._context.link.call("POST", "/v1/plans", request, reply=PlanReply)
-        files = [(f.path, f.content.size_bytes) for f in spec.files]
-        return Plan(reply, names, files, segments, notices)
+        return Plan(
+            reply,
+            captured.names,
+            spec.files,
+            request.segments,
+            captured.notices,
+            used=captured.used,
+            guessed=guessed,
+            max_cost_ucredits=self.options.max_cost_ucredits,
+        )
 
     def _call_spec(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -415,9 +409,13 @@ class Client(Sessions, Sharing, Account):
         return self._context.link.call("DELETE", "/v1/cache", reply=CacheCleared, params=params)
 
     # -- machines
+    def machine_list(self) -> MachineList:
+        """What can be rented, with prices and with what is free now."""
+        return self._context.link.call("GET", "/v1/machines", reply=MachineList)
+
     def machines(self, gpu: str | None = None) -> list[MachineType]:
         """What can be rented, with prices; ``gpu`` filters by the GPU's name."""
-        found = self._context.link.call("GET", "/v1/machines", reply=MachineList).machines
+        found = self.machine_list().machines
         return [m for m in found if gpu is None or gpu.lower() in m.gpu.lower()]
 
     def has_gpu(self) -> bool:

@@ -82,8 +82,8 @@ class CapturedCall:
     notices: list[str] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
     source_names: dict[str, str] = field(default_factory=dict)
-    globals: Namespace = field(default_factory=dict)  # of the notebook, that functions bring along
     used: list[str] = field(default_factory=list)  # modules that it imports or whose things it uses
+    globals: Namespace = field(default_factory=dict)  # of the notebook, that functions bring along
 
 
 # --- cells -----------------------------------------------------------------------------------
@@ -316,8 +316,8 @@ def capture_call(
         notices=[*notices_of_size(names, direct), *modules.notices],
         sources=sources,
         source_names=names_of_cells(sources, namespace),
-        globals={n: namespace[n] for n in reached.names if n in namespace},
         used=[*reached.modules, *modules.imports],
+        globals={n: namespace[n] for n in reached.names if n in namespace},
     )
 
 

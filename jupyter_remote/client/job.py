@@ -117,8 +117,8 @@ class Job(Handle):
 
     @property
     def estimate(self) -> describe.Estimate:
-        """What it may cost."""
-        return describe.estimate(self._job)
+        """What it may take and cost: expected before, and as its progress says."""
+        return describe.estimate(self.view, time.time())
 
     @property
     def progress(self) -> list[Bar]:

@@ -19,6 +19,7 @@ from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin
 from jupyter_remote.client.sharing import opens_where
 from jupyter_remote.model import Stage
+from jupyter_remote.money.offers import too_little
 from jupyter_remote.wire import (
     CHUNKED_BYTES,
     Bar,
@@ -153,7 +154,10 @@ def submit(
         reply = context.link.call("POST", "/v1/jobs", request, reply=Submitted)
     context.newest = job.id
     job.accepted(reply.job)
-    for notice in [*notices, *_opens_at(context, reply.job)]:
+    told = too_little(
+        reply.job.max_cost_ucredits, reply.job.money.rate_ucredits_per_h, reply.job.estimate
+    )
+    for notice in [*notices, *_opens_at(context, reply.job), *([told] if told else [])]:
         job.say("notice", {"text": notice})
     if reply.missing:
         _send(context, [job], reply.missing, outgoing)

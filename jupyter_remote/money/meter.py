@@ -57,8 +57,10 @@ def amount_text(ucredits: int) -> str:
 
 
 def text_of(ucredits: int) -> str:
-    """For people: ``$0.0123``; free is ``$0``."""
+    """For people: ``$0.0123``; free is ``$0``, and a trace of money is never shown as nothing."""
     usd = usd_of(ucredits)
     if usd == 0:
         return "$0"
+    if abs(usd) < 0.0001:
+        return "<$0.0001"
     return f"${usd:,.2f}" if abs(usd) >= 1 else f"${usd:.4f}"

@@ -33,7 +33,7 @@ function money(ucredits) {
 function figures(state, ageS) {
   const parts = [state.machine + (state.simulated ? " (simulated)" : "")];
   if (state.attempt > 1) parts.push(`attempt ${state.attempt}`);
-  if (state.ticks) parts.push(duration(state.now + ageS - state.started_at));
+  if (state.ticks) parts.push(duration(state.now + ageS - state.started_at) + state.texts.of);
   if (!state.is_priced) return parts;
   if (!state.rate_ucredits_per_h && !state.cost_ucredits) return [...parts, "free"];
   let cost = state.cost_ucredits + (state.ticks ? (state.rate_ucredits_per_h * ageS) / 3600 : 0);
@@ -43,6 +43,10 @@ function figures(state, ageS) {
     const [low, expected, high] = state.completion.cost_ucredits;
     const spread = money(low) === money(high) ? "" : ` (${money(low).slice(1)}–${money(high).slice(1)})`;
     parts.push(`≈ ${money(expected)}${spread} at completion`);
+  } else if (state.texts.expected) parts.push(state.texts.expected);
+  if (state.max_cost_ucredits && state.rate_ucredits_per_h) {
+    const share = Math.min(1, cost / state.max_cost_ucredits);
+    parts.push(`${Math.round(100 * share)} % of ${money(state.max_cost_ucredits)}`);
   }
   return parts;
 }

@@ -35,6 +35,7 @@ class Command(msgspec.Struct, frozen=True):
 MODULES = (
     "commands_backend",
     "commands_money",
+    "commands_machines",
     "commands_jobs",
     "commands_code",
     "commands_sessions",

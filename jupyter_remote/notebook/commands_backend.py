@@ -1,4 +1,4 @@
-"""``%remote`` connect, status, doctor, on, off, use, machines."""
+"""``%remote`` connect, status, doctor, on, off, use."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from jupyter_remote.notebook import run
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given, one_word
 from jupyter_remote.notebook.options import RUN_OPTIONS, Option, run_options
-from jupyter_remote.notebook.tables import Table
 
 if TYPE_CHECKING:
-    from jupyter_remote.model import MachineType
     from jupyter_remote.notebook.context import Context
 
 
@@ -85,45 +83,7 @@ def _shown(field: str, value: Any) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def machines(context: Context, given: Given, words: list[str]) -> Table:
-    found = [m for m in context.client.machines(given.get("gpu")) if _wanted(m, given)]
-    simulated = any(m.simulated for m in found)
-    dates = sorted({m.priced_on for m in found if m.priced_on})
-    notes = ["simulated: runs on this computer, priced as there"] if simulated else []
-    notes += [f"prices of {dates[-1]}, USD an hour"] if dates else []
-    headings = ["machine", "cores", "memory", "GPU", "kind", "$/h", ""]
-    return Table(
-        headings,
-        [_row(m) for m in found],
-        empty="no machine type fits; %remote machines lists all",
-        note="; ".join(notes),
-        numbers=(1, 2, 5),
-    )
-
-
-def _wanted(machine: MachineType, given: Given) -> bool:
-    return machine.spot or not given.get("spot", False)
-
-
-def _row(m: MachineType) -> list[str]:
-    gpu = f"{m.gpu_count} × {m.gpu} {say.size(m.gpu_memory_bytes)}" if m.gpu else ""
-    kind = "this computer" if m.id == "local" else "spot" if m.spot else "on demand"
-    price = (
-        "free"
-        if not m.usd_per_h
-        else f"{m.usd_per_h:,.4g}"
-        if m.usd_per_h == m.usd_per_h_low or not m.usd_per_h_low
-        else (f"{m.usd_per_h_low:,.4g}–{m.usd_per_h:,.4g}")
-    )
-    mark = "simulated" if m.simulated else ""
-    return [m.id, f"{m.cpus:g}", say.size(m.memory_bytes), gpu, kind, price, mark]
-
-
 _OFF = "cells and @remote functions run here; --out, --name, --plan hold"
-_MACHINES = (
-    Option(("--gpu",), "only those with this GPU", "NAME"),
-    Option(("--spot",), "only spot machines"),
-)
 NEEDS = {"machine", "gpu", "cpus", "memory"}
 _USE = (*RUN_OPTIONS, Option(("--reset",), "forget all defaults first"))
 COMMANDS = (
@@ -133,5 +93,4 @@ COMMANDS = (
     Command("on", on, "cells and @remote functions go to the backend"),
     Command("off", off, _OFF),
     Command("use", use, "defaults for this notebook; alone, shows them", "[MACHINE]", _USE),
-    Command("machines", machines, "what can be rented, with prices", options=_MACHINES),
 )

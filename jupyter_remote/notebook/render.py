@@ -21,6 +21,7 @@ from jupyter_remote.notebook.state import (
     elapsed_s,
     fraction,
     left_s,
+    share_of_fuse,
 )
 from jupyter_remote.wire import CARD_TYPE, LAST_OUTPUT, Bar, Metrics
 
@@ -84,6 +85,8 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
             "status": status_line(state),
             "load": " · ".join(load_text(state.metrics, final=state.final)),
             "left": " · ".join(left_out(state)),
+            "of": _of_about(state, now),
+            "expected": "" if completion else " · ".join(_in_the_end(state, now)),
             "links": [list(link) for link in links_of(state)],
         },
     }
@@ -152,16 +155,36 @@ def figures(state: CardState, now: float) -> list[str]:
     if state.attempt > 1:
         found.append(f"attempt {state.attempt}")
     if state.started_at is not None and (state.runs or state.final):
-        found.append(words.duration(elapsed_s(state, now)))
+        found.append(words.duration(elapsed_s(state, now)) + _of_about(state, now))
     if not state.is_priced:
         return found
     if state.rate_ucredits_per_h or cost_now(state, now):
         found.append(f"{words.money(cost_now(state, now))} at {_price(state)}")
-        if completion := at_completion(state, now):
-            found.append(f"≈ {words.interval(completion.cost_ucredits)} at completion")
+        found += _in_the_end(state, now)
+        if (share := share_of_fuse(state, now)) is not None:
+            found.append(f"{100 * share:.0f} % of {words.money(state.max_cost_ucredits or 0)}")
     else:
         found.append("free")
     return found
+
+
+def _of_about(state: CardState, now: float) -> str:
+    """How long it takes in all, where only earlier runs tell: a bar says what is left itself."""
+    completion = at_completion(state, now)
+    if completion is None or any(b.state != "close" and b.total for b in state.bars):
+        return ""
+    return f" of ≈ {words.duration(completion.total_s[1])}"
+
+
+def _in_the_end(state: CardState, now: float) -> list[str]:
+    """What it will have cost: from progress and earlier runs, before the start from these alone."""
+    if completion := at_completion(state, now):
+        return [f"≈ {words.interval(completion.cost_ucredits)} at completion"]
+    expected = state.estimate.ucredits if state.estimate is not None else None
+    if state.status != Status.QUEUED or expected is None:
+        return []
+    cost = round(expected.low), round(expected.expected), round(expected.high)
+    return [f"≈ {words.interval(cost)} expected"]
 
 
 def _price(state: CardState) -> str:

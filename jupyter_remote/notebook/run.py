@@ -19,6 +19,7 @@ from jupyter_remote.client.names import parse
 from jupyter_remote.client.normalised import key_of_cell
 from jupyter_remote.client.pairing import originals_of
 from jupyter_remote.contents.watch import Watch
+from jupyter_remote.guesses import guessing
 from jupyter_remote.notebook import here, in_session
 from jupyter_remote.notebook.bound import Bound
 from jupyter_remote.notebook.options import RunOptions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from jupyter_remote.notebook.context import Context
 
 VALUE = "_jupyter_remote_value"  # the name under which the value of an expression comes home
+LOCAL = "local"  # the machine type that costs nothing
 TITLE = 60  # characters of the cell's first line in a job's description
 
 
@@ -44,6 +46,7 @@ class Prepared(NamedTuple):
     captured: CapturedCell
     title: str
     code_key: str
+    guessed: list[str]  # digests of inputs that were not hashed again: good for a plan alone
     cache: CacheAsk | None = None  # what to ask of the cache
 
 
@@ -52,7 +55,7 @@ def run_cell(context: Context, line: str, source: str) -> None:
     options = context.options(line)
     if not context.enabled and not options.plan:
         run_here(context, options, source)
-    elif (prepared := prepare(context, options, source)) is None:
+    elif (prepared := prepare(context, options, source, planned=options.plan)) is None:
         print("nothing to do: the cell holds no code")
     else:
         run_prepared(context, options, prepared)
@@ -74,18 +77,29 @@ def run_here(context: Context, options: RunOptions, source: str) -> None:
 
 
 def prepare(
-    context: Context, options: RunOptions, source: str, *, value: bool = False
+    context: Context,
+    options: RunOptions,
+    source: str,
+    *,
+    value: bool = False,
+    planned: bool = False,
 ) -> Prepared | None:
     """What would be sent; None: there is no code. Syntax errors and names that cannot travel end
-    here, before anything is sent. ``value``: that of a last expression comes home, too."""
+    here, before anything is sent.
+
+    ``value``: that of a last expression comes home, too; ``planned``: it is not to be sent.
+    """
     filename, tree = compiled(context.shell, source)
     if not tree.body:
         return None
     client = configured(context, options)
     session = None
-    with tensors.gpu(client.has_gpu):
-        if options.session is not None:
+    with tensors.gpu(client.has_gpu), guessing(planned) as guessed:
+        if options.session is not None and not planned:
             session = in_session.open_session(context, client, options)
+        elif options.session is not None:
+            session = client.known_session(options.session)
+        if session is not None:
             captured = in_session.capture(context, session, source, options)
         else:
             captured = capture_cell(
@@ -106,7 +120,7 @@ def prepare(
     title = options.description or _title(context.shell, source)
     ask = _ask(context, options, spec, captured, source) if options.cache else None
     code_key = key_of_cell(context.shell.transform_cell(source))
-    return Prepared(spec, captured, title, code_key, ask)
+    return Prepared(spec, captured, title, code_key, guessed, ask)
 
 
 def _ask(
@@ -200,12 +214,8 @@ def plan(context: Context, options: RunOptions, prepared: Prepared) -> Plan:
     """What the backend says to a prepared cell."""
     captured = prepared.captured
     client = configured(context, options)
-    return client.plan_spec(
-        prepared.spec,
-        names=captured.names,
-        notices=captured.notices,
-        origin=client.origin(prepared.code_key, prepared.cache),
-    )
+    origin = client.origin(prepared.code_key, prepared.cache)
+    return client.plan_spec(prepared.spec, captured, prepared.guessed, origin)
 
 
 def run_prepared(context: Context, options: RunOptions, prepared: Prepared) -> None:
@@ -221,21 +231,26 @@ def run_prepared(context: Context, options: RunOptions, prepared: Prepared) -> N
 def _planned(context: Context, options: RunOptions, prepared: Prepared) -> bool:
     """Shows the plan where it is due; False: do not run it.
 
-    A job of real money without a limit of its own is asked for first, where there is someone to
-    ask; ``--max-cost`` and ``--yes`` are answers given beforehand.
+    In short before what may be expensive. A job of real money without a limit of its own is asked
+    for then, where there is someone to ask; ``--max-cost`` and ``--yes`` are answers given
+    beforehand.
     """
-    costly = any(x is not None for x in (options.machine, options.gpu, options.cpus))
-    agreed = options.yes or options.max_cost is not None
-    if not options.plan and (agreed or not costly):
+    if options.plan:
+        display(plan(context, options, prepared))  # type: ignore[no-untyped-call]
+        return False
+    needs = (options.machine, options.gpu, options.cpus, options.memory)
+    if options.machine == LOCAL or all(x is None for x in needs):
+        return True
+    above = context.settings().plan_above_usd
+    if options.max_cost is not None and options.max_cost <= above:
         return True
     made = plan(context, options, prepared)
-    if options.plan:
-        display(made)  # type: ignore[no-untyped-call]
-        return False
-    if made.machine.simulated or made.price <= context.settings().plan_above_usd:
+    if made.likely_usd <= above:
         return True
-    display(made)  # type: ignore[no-untyped-call]
-    return _confirmed(context, made)
+    if not options.quiet:
+        print(made.short())
+    agreed = options.yes or options.max_cost is not None or made.machine.simulated
+    return agreed or _confirmed(context, made)
 
 
 def _confirmed(context: Context, made: Plan) -> bool:

@@ -132,6 +132,7 @@ class Board:
         self.launch_at = 0.0
         self.launch_failures = 0
         self.waits: deque[float] = deque(maxlen=WAITS)  # from claim to start, seconds
+        self.starts: deque[float] = deque(maxlen=WAITS)  # from launch to hello, seconds
         self.done_at: dict[str, float] = {}  # when each periodic action was last done
 
     @property

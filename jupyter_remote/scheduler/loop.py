@@ -221,6 +221,8 @@ class Scheduler:
         self.board.connect(agent)
         self.heard(agent.id)
         if instance := self.board.instances.get(agent.instance):
+            if instance.away_since == instance.launched_at:  # its first hello
+                self.board.starts.append(self._clock.now() - instance.launched_at)
             instance.away_since = float("inf")
         for active in self.board.held_by(agent.id):
             if active.cancel:

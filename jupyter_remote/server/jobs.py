@@ -85,6 +85,7 @@ async def submit(call: Call) -> wire.Submitted:
     session = await session_of(call, call.body.spec)
     new = new_job(call.body, call.caller.owner, backend.machines, backend.settings, session)
     if not await cache.answers(backend, new.owner, new.cache):
+        new = await backend.estimates.added(new)
         await backend.shelf.look_for(new.segments)
         await backend.scheduler.expect(new, call.body.spec)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
@@ -119,6 +120,8 @@ async def submit_batch(call: Call) -> wire.BatchSubmitted:
     backend = call.backend
     owner, machines, settings = call.caller.owner, backend.machines, backend.settings
     new = [new_job(r, owner, machines, settings) for r in requests_of(call.body)]
+    estimated = (await backend.estimates.added(new[0])).estimate  # they differ in their inputs only
+    new = [msgspec.structs.replace(one, estimate=estimated) for one in new]
     named = {s.digest: s for one in new for s in one.segments}
     await backend.shelf.look_for(list(named.values()))
     written = await backend.commit(backend.store.submit, new, backend.clock.now())

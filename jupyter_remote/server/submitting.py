@@ -10,9 +10,17 @@ import msgspec
 from blake3 import blake3
 
 from jupyter_remote import errors, wire
+from jupyter_remote.amounts import duration
 from jupyter_remote.model import JobId, JobRecord, Limits, MachineType, OwnerId
+from jupyter_remote.money.billing import LEAST_RUN_S, Billing, least_ucredits
 from jupyter_remote.money.catalog import check_price, choose
-from jupyter_remote.money.meter import MOST_UCREDITS, cost_ucredits, longest_run_s, ucredits_of_usd
+from jupyter_remote.money.meter import (
+    MOST_UCREDITS,
+    cost_ucredits,
+    longest_run_s,
+    text_of,
+    ucredits_of_usd,
+)
 from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import NewJob
 from jupyter_remote.wire import MOST_BYTES
@@ -178,8 +186,20 @@ def price(
     check_limits(timeout_s, max_cost_ucredits)
     machine = check_price(choose(need, machines))
     rate = ucredits_of_usd(machine.usd_per_h)
+    check_max_cost(max_cost_ucredits, rate, machine)
     run_s = longest_run_s(rate, settings.longest_run_s, timeout_s, max_cost_ucredits)
     return Price(machine, rate, run_s, cost_ucredits(rate, run_s))
+
+
+def check_max_cost(max_cost_ucredits: int | None, rate: int, machine: MachineType) -> None:
+    """Raises UsageError, with the least price, for a limit that pays for no run at all."""
+    least = least_ucredits(rate, Billing())
+    if max_cost_ucredits is not None and max_cost_ucredits < least:
+        raise errors.UsageError(
+            f"--max-cost {text_of(max_cost_ucredits)} is below the least price of a job on "
+            f"{machine.id}: {text_of(least)} for {duration(LEAST_RUN_S)} of run.",
+            hint="Nothing was sent or held. Allow more, or choose a cheaper machine.",
+        )
 
 
 def new_job(

@@ -49,6 +49,7 @@ class Link:
         self.token = token
         self.heard_at = backend.clock.monotonic()
         self.channels = Channels(self.send)
+        self.environment: wire.WorkerEnvironment | None = None
         self._backend = backend
         self._websocket = websocket
         self._turns: dict[str, asyncio.Task[None]] = {}
@@ -274,6 +275,12 @@ class Fleet:
         link = self.links.get(worker)
         return link is not None and await link.send(message)
 
+    def environment_of(self, backend: Backend, pool: str) -> wire.WorkerEnvironment | None:
+        """What a worker of this pool has; None when none is connected, or none said it."""
+        agents = backend.scheduler.board.agents.values()
+        links = (self.links.get(agent.id) for agent in agents if agent.pool == pool)
+        return next((link.environment for link in links if link and link.environment), None)
+
     async def cut_off(self, token: str) -> None:
         """A token was revoked: whoever is connected with it is not any more."""
         for link in [each for each in self.links.values() if each.token == token]:
@@ -321,6 +328,7 @@ class Fleet:
         if (before := self.links.get(worker)) is not None:
             await before.close(REPLACED)
         link = Link(backend, websocket, worker, caller.token_id)
+        link.environment = hello.environment
         keep = await _resumed(backend, worker, hello.running)
         self.links[worker] = link
         await link.send(_welcome(backend, keep))

@@ -27,6 +27,7 @@ from jupyter_remote.model import (
     JobState,
     Limits,
     OwnerId,
+    PastRun,
     Share,
     Stage,
     TokenRecord,
@@ -200,8 +201,17 @@ class Store(Protocol):
 
     def history(self, job: JobId) -> list[History]: ...
 
-    def runs(self, owner: OwnerId, code_digest: str, limit: int = 20) -> list[float]:
-        """How long the latest completed runs of the same code took, seconds, newest first."""
+    def past_runs(
+        self,
+        owner: OwnerId,
+        *,
+        code_key: str = "",
+        notebook: str = "",
+        kind: str = "",
+        limit: int = 100,
+    ) -> list[PastRun]:
+        """The latest jobs that succeeded, newest first: of one code, or else of one notebook, or
+        else of one kind (without calls of batches). Results of the cache are none."""
         ...
 
     def snapshot(self, limit: int = 1000) -> Snapshot: ...

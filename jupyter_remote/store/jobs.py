@@ -15,6 +15,7 @@ from jupyter_remote.model import (
     JobRecord,
     JobState,
     OwnerId,
+    PastRun,
     Reason,
     Stage,
 )
@@ -40,6 +41,7 @@ from jupyter_remote.store.records import (
     instance_of,
     job_of,
     mutable_of,
+    past_run_of,
     worker_of,
 )
 from jupyter_remote.store.session import Session
@@ -224,10 +226,17 @@ def listed(
     return [job_of(row) for row in rows]
 
 
-def runs(session: Session, owner: OwnerId, code_digest: str, limit: int) -> list[float]:
-    """How long the latest completed runs of the same code took, seconds."""
-    rows = session.rows(sql.RUNS, owner=owner, code_digest=code_digest, limit=limit)
-    return [run_s for (run_s,) in rows]
+def past_runs(
+    session: Session, owner: OwnerId, code_key: str, notebook: str, kind: str, limit: int
+) -> list[PastRun]:
+    """The latest that succeeded, newest first, of the first of the three that is given."""
+    given = {"code_key": code_key, "notebook": notebook, "kind": kind}
+    name = next((name for name, value in given.items() if value), None)
+    if name is None:
+        return []
+    statement = sql.PAST_RUNS[name]
+    rows = session.rows(statement, owner=owner, limit=limit, **{name: given[name]})
+    return [past_run_of(row) for row in rows]
 
 
 def history(session: Session, job: JobId) -> list[History]:

@@ -19,6 +19,7 @@ from jupyter_remote.model import (
     JobState,
     Limits,
     OwnerId,
+    PastRun,
     Reason,
     Stage,
     TokenRecord,
@@ -137,6 +138,30 @@ def attempt_of(job: JobId, row: tuple[Any, ...]) -> AttemptRecord:
         ended_at=ended,
         beat_at=beat,
         signal=signal,
+    )
+
+
+class _Peak(msgspec.Struct, frozen=True):
+    """The part of wire.Metrics that counts for runs to come."""
+
+    peak_memory_bytes: int = 0
+
+
+_peaks = msgspec.json.Decoder(_Peak)
+
+
+def past_run_of(row: tuple[Any, ...]) -> PastRun:
+    """From a row of ``sql.PAST_RUNS``."""
+    run_s, machine, inputs_bytes, code_key, notebook, kind, ended_at, metrics = row
+    return PastRun(
+        run_s=run_s,
+        machine=machine,
+        inputs_bytes=inputs_bytes,
+        code_key=code_key,
+        notebook=notebook,
+        kind=kind,
+        ended_at=ended_at,
+        peak_memory_bytes=_peaks.decode(metrics).peak_memory_bytes if metrics else 0,
     )
 
 

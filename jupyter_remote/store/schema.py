@@ -141,13 +141,6 @@ Index(
     job.c.seq,
     **_only("state = 'queued' AND ready = 1 AND batch IS NULL"),
 )
-# Earlier runs of the same code.
-Index(
-    "ix_job_code",
-    job.c.owner,
-    job.c.code_digest,
-    **_only("state = 'succeeded' AND code_digest <> ''"),
-)
 # Earlier runs, for estimates: of the same code, of the same notebook, of the same kind.
 Index(
     "ix_job_code_key",
@@ -160,6 +153,12 @@ Index(
     job.c.owner,
     job.c.notebook,
     **_only("notebook <> ''"),
+)
+Index(
+    "ix_job_kind",
+    job.c.owner,
+    job.c.kind,
+    **_only("state = 'succeeded' AND batch IS NULL"),
 )
 # One session of each name at a time.
 Index(

@@ -113,19 +113,30 @@ DUE = _lean.where(job.c.state == _lit("retry_wait"), job.c.not_before_at <= _p("
 )
 _open = attempt.c.ended_at.is_(None)
 ACTIVE = _lean.join_from(attempt, job).where(_open).order_by(job.c.seq)
-RUNS = (
-    select(job.c.ended_at - job.c.started_at)
+_past_runs = (
+    select(
+        job.c.ended_at - job.c.started_at,
+        *(
+            job.c[n]
+            for n in ("machine", "inputs_bytes", "code_key", "notebook", "kind", "ended_at")
+        ),
+        job.c.metrics,
+    )
     .where(
         job.c.owner == _p("owner"),
-        job.c.code_digest == _p("code_digest"),
         job.c.state == _lit("succeeded"),
-        job.c.code_digest != _lit(""),
+        job.c.started_at.is_not(None),
         job.c.cached_from.is_(None),
     )
     .order_by(job.c.seq.desc())
     .limit(_p("limit"))
     .offset(_lit(0))
 )
+PAST_RUNS = {
+    "code_key": _past_runs.where(job.c.code_key == _p("code_key"), job.c.code_key != _lit("")),
+    "notebook": _past_runs.where(job.c.notebook == _p("notebook"), job.c.notebook != _lit("")),
+    "kind": _past_runs.where(job.c.kind == _p("kind"), job.c.batch.is_(None)),
+}
 ENDED = (
     select(job.c.seq)
     .where(job.c.ended_at < _p("before"), ~sa.exists().where(cache.c.job == job.c.seq))

@@ -23,6 +23,7 @@ from jupyter_remote.model import (
     JobRecord,
     JobState,
     OwnerId,
+    PastRun,
     TokenRecord,
     WorkerId,
     WorkerRecord,
@@ -188,9 +189,17 @@ class SqliteStore(SharingVerbs):
         with self._read() as session:
             return jobs.history(session, job)
 
-    def runs(self, owner: OwnerId, code_digest: str, limit: int = 20) -> list[float]:
+    def past_runs(
+        self,
+        owner: OwnerId,
+        *,
+        code_key: str = "",
+        notebook: str = "",
+        kind: str = "",
+        limit: int = 100,
+    ) -> list[PastRun]:
         with self._read() as session:
-            return jobs.runs(session, owner, code_digest, limit)
+            return jobs.past_runs(session, owner, code_key, notebook, kind, limit)
 
     def snapshot(self, limit: int = 1000) -> Snapshot:
         with self._read() as session, session.snapshot():

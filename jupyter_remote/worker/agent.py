@@ -38,6 +38,7 @@ from jupyter_remote.wire import (
 )
 from jupyter_remote.worker.attempt import Attempt
 from jupyter_remote.worker.folding import Bounds
+from jupyter_remote.worker.installed import environment
 from jupyter_remote.worker.link import Address, Link
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Gpus, oom_kills, processes
@@ -173,6 +174,7 @@ class Agent:
             python=platform.python_version(),
             platform=platform.platform(),
             running=list(self._attempts),
+            environment=environment(),
         )
 
     def welcomed(self, welcome: Welcome) -> None:

@@ -209,6 +209,37 @@ class StoreConformance:
         with pytest.raises(NotFound):
             store.cancel(JobId("job-1"), BOB, 2.0)
 
+    # -- earlier runs
+    def test_earlier_runs_are_those_that_succeeded_newest_first(self, store: Store) -> None:
+        for number, outcome in enumerate(("succeeded", "failed", "succeeded")):
+            new = new_job(f"job-{number}", code_key=A, notebook="a.ipynb", inputs_bytes=7)
+            job = running(store, new, now=100.0 * number)
+            metrics = encode(Metrics(at=1.0, cpu_percent=0.0, memory_bytes=1, peak_memory_bytes=9))
+            ended = Outcome(kind=outcome, metrics=metrics)
+            store.finish(job, 1, ended, 100.0 * number + number + 1)
+        newest, oldest = store.past_runs(ADA, code_key=A)
+        assert (newest.run_s, oldest.run_s) == (3.0, 1.0)
+        assert (newest.machine, newest.kind, newest.notebook) == ("local", "call", "a.ipynb")
+        assert (newest.inputs_bytes, newest.peak_memory_bytes, newest.code_key) == (7, 9, A)
+        assert store.past_runs(ADA, code_key=A, limit=1) == [newest]
+
+    def test_earlier_runs_are_found_by_code_notebook_or_kind(self, store: Store) -> None:
+        for number, changes in enumerate(
+            (
+                {"code_key": A},
+                {"code_key": B, "notebook": "b.ipynb"},
+                {"kind": "cell", "notebook": "b.ipynb"},
+                {"batch": "many"},
+                {"owner": BOB, "code_key": A, "notebook": "b.ipynb"},
+            )
+        ):
+            job = running(store, new_job(f"job-{number}", **changes))
+            store.finish(job, 1, Outcome(kind="succeeded"), 11.0 + number)
+        assert [r.run_s for r in store.past_runs(ADA, code_key=A)] == [1.0]
+        assert [r.run_s for r in store.past_runs(ADA, notebook="b.ipynb")] == [3.0, 2.0]
+        assert [r.run_s for r in store.past_runs(ADA, kind="call")] == [2.0, 1.0]
+        assert store.past_runs(ADA) == store.past_runs(ADA, code_key=C) == []
+
     # -- the life of a job
     def test_a_job_runs_to_its_result(self, store: Store) -> None:
         job = running(store)

@@ -171,15 +171,47 @@ def test_code_with_an_open_quotation_mark_is_left_to_python():
         ({"yes": True}, False, None, True),
         ({"max_cost": 2.0}, False, None, True),
         ({}, True, None, True),
+        ({"quiet": True}, True, None, True),
     ],
 )
-def test_real_money_without_a_limit_is_asked_for(monkeypatch, options, simulated, answer, runs):
+def test_real_money_without_a_limit_is_asked_for(
+    monkeypatch, capsys, options, simulated, answer, runs
+):
     machine = SimpleNamespace(id="g5.xlarge", simulated=simulated)
-    made = SimpleNamespace(machine=machine, price=24.0, usd_per_h=1.0)
+    made = SimpleNamespace(
+        machine=machine, price=24.0, likely_usd=24.0, usd_per_h=1.0, short=lambda: "in short"
+    )
     asked = []
     monkeypatch.setattr(run, "plan", lambda *_: made)
-    monkeypatch.setattr(run, "display", lambda shown: None)
     monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or answer)
     given = RunOptions(machine="g5.xlarge", **options)
     assert run._planned(Context(), given, None) is runs
     assert len(asked) == (answer is not None)
+    assert ("in short" in capsys.readouterr().out) is not options.get("quiet", False)
+
+
+@pytest.mark.parametrize(
+    ("options", "likely_usd", "asks"),
+    [
+        ({"machine": "local"}, 24.0, False),
+        ({}, 24.0, False),
+        ({"machine": "g5.xlarge", "max_cost": 0.5}, 24.0, False),
+        ({"gpu": ("T4", 1), "max_cost": 5.0}, 24.0, True),
+        ({"memory": 1 << 40}, 24.0, True),
+    ],
+)
+def test_what_cannot_be_expensive_is_not_planned(monkeypatch, options, likely_usd, asks):
+    planned = []
+    machine = SimpleNamespace(id="g5.xlarge", simulated=True)
+    made = SimpleNamespace(machine=machine, likely_usd=likely_usd, short=lambda: "")
+    monkeypatch.setattr(run, "plan", lambda *_: planned.append(1) or made)
+    assert run._planned(Context(), RunOptions(**options), None)
+    assert bool(planned) is asks
+
+
+def test_a_job_that_is_expected_to_be_cheap_shows_no_plan(monkeypatch, capsys):
+    machine = SimpleNamespace(id="g5.xlarge", simulated=False)
+    made = SimpleNamespace(machine=machine, price=24.0, likely_usd=0.01)
+    monkeypatch.setattr(run, "plan", lambda *_: made)
+    assert run._planned(Context(), RunOptions(machine="g5.xlarge"), None)
+    assert capsys.readouterr().out == ""

@@ -6,7 +6,6 @@ import pytest
 from blake3 import blake3
 
 from jupyter_remote import errors, wire
-from jupyter_remote.http import Http
 
 from .conftest import Running, Worker, request, submit, until
 
@@ -181,27 +180,6 @@ def sized(size_bytes: int) -> wire.Parcel:
 def test_nonsense_is_refused_by_name(server: Running, changes: dict[str, object]) -> None:
     with pytest.raises(errors.InvalidRequest):
         submit(server, **changes)
-
-
-def test_a_plan_knows_earlier_runs_of_the_same_code(server: Running, worker: Worker) -> None:
-    def planned(code: str) -> wire.PlanReply:
-        ask = wire.EstimateRequest(code_digest=wire.code_digest_of(code))
-        return server.http.call("POST", "/v1/plans", ask, wire.PlanReply)
-
-    assert planned("train()").typical_run_s is None
-    for _ in range(5):
-        submit(server, "train()")
-        worker.run()
-    submit(server, "other()")
-    worker.start(worker.pull(wire.Assign))
-    low, high = planned("train()").typical_run_s or (0.0, 0.0)
-    assert 0 < low <= high < 5
-    assert 0 < planned("train()").start_s < 5
-    assert planned("other()").typical_run_s is None
-    stranger = Http(server.url, server.make_token("read", owner="mallory"))
-    ask = wire.EstimateRequest(code_digest=wire.code_digest_of("train()"))
-    assert stranger.call("POST", "/v1/plans", ask, wire.PlanReply).typical_run_s is None
-    stranger.close()
 
 
 def test_code_is_the_same_whatever_cell_it_was_in() -> None:

@@ -80,7 +80,7 @@ def test_a_new_file_and_a_migrated_one_are_alike(tmp_path: Path) -> None:
 
 
 NEWER_INDEXES = (
-    *("uq_job_session", "ix_job_code_key", "ix_job_notebook"),
+    *("uq_job_session", "ix_job_code_key", "ix_job_notebook", "ix_job_kind"),
     *("ix_job_queued", "ix_posting_capture"),
 )
 NEWER = (
@@ -197,7 +197,9 @@ def test_claims_and_snapshots_read_small_indexes_only(store: SqliteStore, path: 
     connection = connect(path)
     uses = {
         sql.QUEUED_SINGLE: "ix_job_single",
-        sql.RUNS: "ix_job_code",
+        sql.PAST_RUNS["code_key"]: "ix_job_code_key",
+        sql.PAST_RUNS["notebook"]: "ix_job_notebook",
+        sql.PAST_RUNS["kind"]: "ix_job_kind",
         sql.QUEUED_BATCH: "ix_job_claimable",
         sql.WAITING: "ix_job_waiting",
         sql.DUE: "ix_job_waiting",

@@ -21,8 +21,10 @@ def upgrade() -> None:
         op.add_column("job", sa.Column(name, sa.LargeBinary()))
     op.add_column("job", sa.Column("warned_at", sa.Float(53)))
     op.add_column("spec", sa.Column("asked", sa.LargeBinary()))
+    op.drop_index("ix_job_code", "job", if_exists=True)
     _index("ix_job_code_key", "job", ["owner", "code_key"], _SUCCEEDED)
     _index("ix_job_notebook", "job", ["owner", "notebook"], "notebook <> ''")
+    _index("ix_job_kind", "job", ["owner", "kind"], "state = 'succeeded' AND batch IS NULL")
     _index("ix_job_queued", "job", ["owner", "state"], "state IN ('queued', 'retry_wait')")
     columns = ["source", "at", "kind", "amount_ucredits"]
     _index("ix_posting_capture", "posting", columns, "kind = 'capture'")
