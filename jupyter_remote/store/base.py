@@ -31,7 +31,7 @@ from jupyter_remote.model import (
     WorkerId,
     WorkerRecord,
 )
-from jupyter_remote.wire import CacheAsk, Event, MissingSegment, Segment, WorkerEvent
+from jupyter_remote.wire import CacheAsk, Checkpoint, Event, MissingSegment, Segment, WorkerEvent
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +61,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     fuse: str = ""
     priced_on: str = ""
     resumes: JobId | None = None
+    note: str = ""  # what else the first line of its history says
     estimate: bytes | None = None
     cache: CacheAsk | None = None
 
@@ -214,8 +215,21 @@ class Store(Protocol):
         now: float,
         force: bool = False,
         why: str = "by the user",
+        saves: bool = False,
     ) -> Changed:
-        """Before it started: CANCELLED, free. Running: sets the flag. Terminal: Conflict."""
+        """Before it started: CANCELLED, free. Running: sets the flag. Terminal: Conflict.
+
+        ``saves``: its worker asks for a checkpoint first.
+        """
+        ...
+
+    def warn(self, job: JobId, epoch: int, now: float) -> Changed:
+        """Most of what the fuse of a running job allows is spent; each attempt says so once."""
+        ...
+
+    def checkpoint(self, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
+        """What a running job saved, in the place of what it saved before; all segments must be
+        there, else Conflict. An attempt that follows, or another job, goes on from it."""
         ...
 
     def renew_leases(self, now: float, lease_s: float) -> int:

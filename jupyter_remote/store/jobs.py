@@ -66,7 +66,8 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
         blobs.refer(session, stored.seq, segment, "input")
     for posting in hold_of(job):
         money.post(session, posting, now, job.id)
-    written = told(session, stored, "submit", _text_of(job, len(missing)), now)
+    text = "; ".join(filter(None, (_text_of(job, len(missing)), new.note)))
+    written = told(session, stored, "submit", text, now)
     return Written(job, True, missing, written.events[0])
 
 

@@ -26,7 +26,17 @@ from jupyter_remote.model import (
     WorkerId,
     WorkerRecord,
 )
-from jupyter_remote.store import attempts, audit, blobs, events, fleet, jobs, money, sql
+from jupyter_remote.store import (
+    attempts,
+    audit,
+    blobs,
+    checkpoints,
+    events,
+    fleet,
+    jobs,
+    money,
+    sql,
+)
 from jupyter_remote.store.apply import apply, load
 from jupyter_remote.store.base import (
     AttemptUpdate,
@@ -41,7 +51,7 @@ from jupyter_remote.store.lifecycle import due
 from jupyter_remote.store.migrate import bring_up_to_date
 from jupyter_remote.store.records import stored_of
 from jupyter_remote.store.session import Session, connect, disk_errors_told
-from jupyter_remote.wire import Event, MissingSegment, Segment
+from jupyter_remote.wire import Checkpoint, Event, MissingSegment, Segment
 
 
 def open_sqlite(path: str | Path, *, jitter: Callable[[], float] = random.random) -> SqliteStore:
@@ -203,9 +213,18 @@ class SqliteStore:
         now: float,
         force: bool = False,
         why: str = "by the user",
+        saves: bool = False,
     ) -> Changed:
         with self._write() as session:
-            return attempts.cancel(session, job, owner, now, force, why)
+            return attempts.cancel(session, job, owner, now, force, why, saves)
+
+    def warn(self, job: JobId, epoch: int, now: float) -> Changed:
+        with self._write() as session:
+            return checkpoints.warn(session, job, epoch, now)
+
+    def checkpoint(self, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
+        with self._write() as session:
+            return checkpoints.save(session, job, epoch, checkpoint, now)
 
     def renew_leases(self, now: float, lease_s: float) -> int:
         with self._write() as session:

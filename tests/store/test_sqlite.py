@@ -67,6 +67,7 @@ def test_a_new_file_and_a_migrated_one_are_alike(tmp_path: Path) -> None:
 NEWER = (
     *("session", "notebook", "code_key", "inputs_bytes", "fuse", "priced_on", "resumes"),
     *("cached_from", "saved_ucredits", "estimate", "warned_at", "checkpoint", "receipt"),
+    "cancel_saves",
 )
 
 

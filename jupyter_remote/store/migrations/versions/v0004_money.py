@@ -20,6 +20,8 @@ def upgrade() -> None:
     for name in ("estimate", "checkpoint", "receipt"):
         op.add_column("job", sa.Column(name, sa.LargeBinary()))
     op.add_column("job", sa.Column("warned_at", sa.Float(53)))
+    saves = sa.Column("cancel_saves", sa.SmallInteger(), server_default="0", nullable=False)
+    op.add_column("job", saves)
     _index("ix_job_code_key", "job", ["owner", "code_key"], _SUCCEEDED)
     _index("ix_job_notebook", "job", ["owner", "notebook"], "notebook <> ''")
     _add_cache()
