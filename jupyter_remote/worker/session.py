@@ -30,6 +30,7 @@ from jupyter_remote.worker import channel, inside
 from jupyter_remote.worker.belongings import Brought, Held
 from jupyter_remote.worker.beside import Beside
 from jupyter_remote.worker.callers import Caller, Now, Request, Turn
+from jupyter_remote.worker.checkpoints import opener
 from jupyter_remote.worker.dialogue import nobody_answers
 from jupyter_remote.worker.hygiene import forget_modules_below, modules_below
 from jupyter_remote.worker.idle import Idle
@@ -226,7 +227,13 @@ class Session:
         process.settle()
         process.writer.send(finished)
         process.writer.send(channel.Turn(), urgent=True)
-        inside.job.begin(self._run.job, self._run.epoch, process.relay_bars(True))
+        self._is_the_job_again()
+
+    def _is_the_job_again(self) -> None:
+        """Between cells code runs in the session's own name."""
+        run, process = self._run, self._process
+        checkpoint = opener(run, lambda: self._namespace)
+        inside.job.begin(run.job, run.epoch, process.relay_bars(True), checkpoint=checkpoint)
 
     def _begin(self, caller: Caller | None, id: int, what: str) -> Turn:
         turn = self._now.turn = Turn(caller, id, what, time.time())

@@ -142,7 +142,8 @@ class Playing(PlayingAgent):
         self.names: dict[str, Any] = {"__name__": "__main__"}
         self.writers: list[asyncio.StreamWriter] = []
         address = f"@jupyter-remote-test-{os.getpid()}-{next(_ids)}"
-        await self.send(JobSpec(kind="session", session="lab", **spec), address=address)
+        contents = spec.pop("contents", None)
+        await self.send(JobSpec(kind="session", session="lab", **spec), contents, address=address)
         said = await self.until(lambda m: isinstance(m, channel.Listening))
         assert isinstance(said, channel.Listening)
         self.address, self.key = said.address, said.key
