@@ -60,7 +60,7 @@ def raise_for(
         case Reason.TIME_LIMIT:
             ended = errors.JobTimedOut(what, hint="allow more with --timeout, or do less at a time")
         case Reason.COST_LIMIT:
-            ended = errors.BudgetExceeded(what, hint="allow more with --max-cost")
+            ended = errors.BudgetExceeded(what, hint=_go_on(job) or "allow more with --max-cost")
         case Reason.LOST | Reason.KERNEL_DIED | Reason.OUT_OF_MEMORY | Reason.POISON:
             ended = errors.JobLost(_with_output(what, last_output), hint=_next_step(job))
         case _ if remote is not None:
@@ -71,6 +71,13 @@ def raise_for(
             ended = errors.JobLost(_with_output(what, last_output), hint="see the job's history")
     ended.__cause__ = remote
     return ended
+
+
+def _go_on(job: JobView) -> str:
+    """How what a job has saved is not lost; empty: it has saved nothing."""
+    if job.checkpoint_at is None:
+        return ""
+    return f"`%remote run --resume {job.id[:8]}` starts a new job from its checkpoint"
 
 
 def _with_output(what: str, last_output: str) -> str:

@@ -230,12 +230,12 @@ def new_job(
         session=spec.session,
         notebook=request.notebook,
         code_key=request.code_key,
-        inputs_bytes=sum(s.size_bytes for s in parcels_of(spec)),
+        inputs_bytes=sum(s.size_bytes for s in parcels_of(request.spec)),
         fuse="max_cost" if max_cost is not None and priced.rate_ucredits_per_h else "",
         priced_on=priced.machine.priced_on,
         resumes=None if resumed is None else resumed.job,
         note="" if resumed is None else resumed.note,
-        cache=request.cache,
+        cache=request.cache if resumed is None else None,  # it begins in the midst
     )
 
 
