@@ -81,6 +81,11 @@ def show(context: Context, given: Given, words: list[str]) -> Table:
         ("cost", f"{say.money(cost_now(state, now))}, held {say.money(view.money.hold_ucredits)}"),
         ("inputs", f"{inputs or 'none'}: {say.size(view.inputs_bytes)}"),
     ]
+    if view.resumes:
+        rows.append(("resumes", f"the checkpoint of job {say.short(view.resumes)}"))
+    if view.checkpoint_at is not None:
+        at = time.strftime("%H:%M:%S", time.localtime(view.checkpoint_at))
+        rows.append(("checkpoint", f"{say.size(view.checkpoint_bytes)}, {at}"))
     return Table(["", "job"], rows, empty="")
 
 

@@ -96,7 +96,7 @@ class Checkpoints:
                 try:
                     found[name] = function()
                 except BaseException as error:  # whatever it is, the job goes on
-                    if self._interrupts.came:
+                    if self._interrupts.ends(error):
                         problems.append(f"{name} was interrupted")
                         raise
                     problems.append(f"{name} raised {_said(error)}")

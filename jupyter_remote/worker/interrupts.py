@@ -73,7 +73,7 @@ class Interrupts:
         self._instead: Callable[[], None] | None = None
         self._deferred: list[Callable[[], None]] = []
         self._aside = False
-        self.came = False  # one did, in the midst of what runs aside
+        self._came = False  # one did, in the midst of what runs aside
         self._hook = sys.unraisablehook
 
     def install(self) -> None:
@@ -151,19 +151,25 @@ class Interrupts:
     def aside(self, work: Callable[[], None]) -> None:
         """Do ``work`` in the midst of whatever runs. An interrupt ends the work, and then is for
         what it was done in the midst of."""
-        self._aside, self.came = True, False
+        self._aside, self._came = True, False
         try:
             work()
         except KeyboardInterrupt:
-            if not self.came:
+            if not self._came:
                 raise
         finally:
             self._aside = False
-        if self.came:
+        if self._came:
             self._on_sigint(signal.SIGINT, None)
 
+    def ends(self, error: BaseException) -> bool:
+        """Is this how an interrupt ends the work aside? Of a handler of the user's own nobody knows
+        whether it was one: then it is taken for one."""
+        own = signal.getsignal(signal.SIGINT) == self._on_sigint
+        return self._came or (issubclass(type(error), KeyboardInterrupt) and not own)
+
     def _leave_aside(self) -> NoReturn:
-        self.came = True
+        self._came = True
         raise KeyboardInterrupt
 
     @contextmanager

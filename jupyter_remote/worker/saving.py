@@ -48,7 +48,7 @@ class Saving:
         self._over = over
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last: asyncio.Task[Any] | None = None
-        self.asked = ""  # why, while there is no answer
+        self.asked = ""  # why, until there is an answer
 
     def warn(self) -> None:
         """Let the server know that most of the money is spent."""
@@ -65,7 +65,6 @@ class Saving:
             f"{OCCASIONS[self.asked]}; there is no checkpoint after {duration(after_s)}: the code "
             "is in something that is not Python's, or its checkpoint function takes long"
         )
-        self.asked = ""
 
     def heard(self, saved: channel.Saved) -> None:
         """The kernel's answer. One after the other: the latest stands."""

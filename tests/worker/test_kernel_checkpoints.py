@@ -217,6 +217,22 @@ async def test_an_interrupt_leaves_a_function_that_never_returns_and_then_the_ce
     assert "cleaned up\n" in done.text()
 
 
+async def test_an_interrupt_that_user_code_handles_itself_ends_the_cell_too(
+    agent: PlayingAgent,
+) -> None:
+    code = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "@jr.on_checkpoint\ndef hangs():\n    print('hanging')\n    while True: pass\ngate()"
+    )
+    await agent.send(cell_of(GATE + code)[0])
+    await agent.until_text("begun\n")
+    agent.handle.checkpoint("budget")
+    await agent.until_text("hanging\n")
+    agent.handle.interrupt()
+    done = await agent.finish()
+    assert done.done.interrupted
+
+
 async def test_an_interrupt_while_it_is_packed_waits_until_it_is_saved(
     agent: PlayingAgent,
 ) -> None:
