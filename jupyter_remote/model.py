@@ -232,6 +232,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     cancel_requested_at: float | None = None
     cancel_forced: bool = False  # kill at once instead of interrupting first
+    cancel_saves: bool = False  # ask for a checkpoint before interrupting
     result: bytes | None = None  # JSON of wire.Result
     error: bytes | None = None  # JSON of wire.RemoteFailure
     progress: bytes | None = None  # JSON list of wire.Bar: the latest of each

@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unused_blobs_s: float = 86_400.0  # blobs that no job needs are kept for this long
     cache_bytes: int = CACHE_BYTES  # of results that an owner keeps to take them again
     interrupt_grace_s: float = 10.0  # between SIGINT and SIGKILL
+    checkpoint_s: float = 30.0  # code that is asked for a checkpoint is waited for this long
     heartbeat_s: float = 5.0
     lease_s: float = 45.0
     dead_man_s: float = 30.0

@@ -162,6 +162,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     stdin: bool = False  # whoever submitted it answers ``input()``; else that is refused
     idle_timeout_s: float | None = None  # session: it ends when nobody called for so long
     gpu_idle_s: float | None = None  # it is stopped when it used no GPU for so long; 0: never
+    checkpoint: Parcel | None = None  # what it goes on from: set by the server
 
 
 def code_digest_of(code: str, name: str = "", sources: Iterable[str] = ()) -> str:
@@ -410,6 +411,22 @@ class InputRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class CancelRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     force: bool = False  # kill at once instead of interrupting first
+    checkpoint: bool = False  # ask its code for a checkpoint before it is interrupted
+
+
+class RepeatRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``POST /v1/jobs/{id}/repeat``: run what that job ran, as it ran, but for what is given here.
+
+    Sent again with the same id and body it is the same job.
+    """
+
+    id: str  # of the new job: a client-made UUID
+    resume: bool = False  # start from the checkpoint of that job
+    need: Need | None = None
+    timeout_s: float | None = None
+    max_cost_ucredits: int | None = None
+    description: str = ""
+    client: str = ""  # who listens
 
 
 # --- how code ended --------------------------------------------------------------------------
@@ -561,6 +578,24 @@ class Complete(msgspec.Struct, frozen=True, omit_defaults=True, tag="complete", 
     ran_s: float | None = None  # since it was told to start; it may have waited to say so
 
 
+class Warned(msgspec.Struct, frozen=True, tag="warned", kw_only=True):
+    """Most of what the fuse of this job allows is spent."""
+
+    req: int
+    job: str
+    epoch: int
+
+
+class Saved(msgspec.Struct, frozen=True, omit_defaults=True, tag="saved", kw_only=True):
+    """What the checkpoint functions of an attempt gave. Its segments are with the server."""
+
+    req: int
+    job: str
+    epoch: int
+    value: Parcel
+    why: str = ""  # as in Checkpoint
+
+
 class Release(msgspec.Struct, frozen=True, omit_defaults=True, tag="release", kw_only=True):
     """Hands back an attempt that did not start (draining, no slot)."""
 
@@ -621,7 +656,9 @@ HUNG_UP, AWAY, ABSENT = 4100, 4101, 4104
 there is no such session."""
 
 
-WorkerMessage = Hello | Start | Beat | Complete | Release | Ping | Listening | ChannelMessage
+WorkerMessage = (
+    Hello | Start | Beat | Complete | Warned | Saved | Release | Ping | Listening | ChannelMessage
+)
 
 
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw_only=True):
@@ -645,6 +682,7 @@ class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_o
     spec: JobSpec
     limits_timeout_s: float | None = None
     max_run_s: float = 86_400.0
+    warn_s: float | None = None  # of running: most of what its fuse allows is spent then
     memory_bytes: int | None = None
     rate_ucredits_per_h: int = 0
     hold_ucredits: int = 0
@@ -659,18 +697,20 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_o
     req: int
     ok: bool = True
     code: str = ""  # error code when not ok; "conflict": the epoch is stale, kill and discard
-    cancel: Literal["", "interrupt", "kill"] = ""
+    cancel: Literal["", "checkpoint", "interrupt", "kill"] = ""
     drain: bool = False
     budget_left_ucredits: int | None = None
     acked_seq: int = 0
+    warn_s: float | None = None  # to Start, as in Assign: a budget is looked at after that was sent
 
 
 class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", kw_only=True):
-    """Stop this attempt: ``interrupt`` (SIGINT, 10 s, then kill) or ``kill``."""
+    """Stop this attempt: ``interrupt`` (SIGINT, 10 s, then kill), ``checkpoint`` (the same, after
+    its code was asked for one) or ``kill``."""
 
     job: str
     epoch: int
-    how: Literal["interrupt", "kill"] = "interrupt"
+    how: Literal["checkpoint", "interrupt", "kill"] = "interrupt"
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag="input", kw_only=True):

@@ -24,7 +24,7 @@ from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import NOT_ASKED, Origin, Question, code_key_of, notebook_name
 from jupyter_remote.client.plan import Plan, plan_request
-from jupyter_remote.client.sessions import Sessions
+from jupyter_remote.client.repeating import Repeating
 from jupyter_remote.client.sharing import Sharing
 from jupyter_remote.guesses import guessing
 from jupyter_remote.model import MachineType
@@ -58,7 +58,7 @@ class _Notebook(msgspec.Struct):
     nbformat: int
 
 
-class Client(Sessions, Sharing, Account):
+class Client(Repeating, Sharing, Account):
     """A backend, and jobs on it.
 
     Parameters

@@ -146,7 +146,8 @@ def logs(options: Options) -> int:
 def cancel(options: Options) -> int:
     http = _http()
     path = f"/v1/jobs/{_job(http, options.id)}/cancel"
-    view = http.call("POST", path, wire.CancelRequest(options.force), wire.JobView)
+    asked = wire.CancelRequest(force=options.force, checkpoint=options.checkpoint)
+    view = http.call("POST", path, asked, wire.JobView)
     return _print(options, view, [f"{view.id}: {view.status}"])
 
 

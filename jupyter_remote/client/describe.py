@@ -33,6 +33,9 @@ class _Patch(msgspec.Struct, frozen=True):
     submitted_at: float | UnsetType = UNSET
     started_at: float | UnsetType | None = UNSET
     ended_at: float | UnsetType | None = UNSET
+    warned_at: float | UnsetType | None = UNSET
+    checkpoint_at: float | UnsetType | None = UNSET
+    checkpoint_bytes: int | UnsetType = UNSET
 
 
 _PATCH = msgspec.json.Decoder(_Patch)
@@ -86,7 +89,7 @@ def _patched(job: JobView, event: Event) -> JobView:
     patch = _PATCH.decode(event.data)
     changes = {k: v for k in patch.__struct_fields__ if (v := getattr(patch, k)) is not UNSET}
     if "status" in changes:  # fields at their default are left out of JSON
-        changes = {"stage": "", "reason": "", "detail": ""} | changes
+        changes = {"stage": "", "reason": "", "detail": "", "warned_at": None} | changes
     return msgspec.structs.replace(job, **changes)
 
 

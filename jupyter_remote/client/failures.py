@@ -61,7 +61,7 @@ def raise_for(
         case Reason.TIME_LIMIT:
             ended = errors.JobTimedOut(what, hint="allow more with --timeout, or do less at a time")
         case Reason.COST_LIMIT:
-            ended = errors.BudgetExceeded(what, hint=_more_money(job))
+            ended = errors.BudgetExceeded(what, hint=_go_on(job) or _more_money(job))
         case Reason.GPU_IDLE:
             ended = errors.JobTimedOut(what, hint="wait longer with --gpu-idle, or use the GPU")
         case Reason.LOST | Reason.KERNEL_DIED | Reason.OUT_OF_MEMORY | Reason.POISON:
@@ -74,6 +74,13 @@ def raise_for(
             ended = errors.JobLost(_with_output(what, last_output), hint="see the job's history")
     ended.__cause__ = remote
     return ended
+
+
+def _go_on(job: JobView) -> str:
+    """How what a job has saved is not lost; empty: it has saved nothing."""
+    if job.checkpoint_at is None:
+        return ""
+    return f"`%remote run --resume {job.id[:8]}` starts a new job from its checkpoint"
 
 
 def _with_output(what: str, last_output: str) -> str:

@@ -171,14 +171,16 @@ class Job(Handle):
     def cancelled(self) -> bool:
         return self.done() and self._job.status == Status.CANCELLED
 
-    def cancel(self, force: bool = False) -> bool:
-        """Ask it to stop; ``force`` kills at once. False: it had ended already.
+    def cancel(self, force: bool = False, *, checkpoint: bool = False) -> bool:
+        """Ask it to stop; ``force`` kills at once, ``checkpoint`` has it save what is done first.
+        False: it had ended already.
 
         Before it started this is free; after, what ran is charged.
         """
         try:
             path = f"/v1/jobs/{self.id}/cancel"
-            self._context.link.call("POST", path, CancelRequest(force=force), reply=JobView)
+            asked = CancelRequest(force=force, checkpoint=checkpoint)
+            self._context.link.call("POST", path, asked, reply=JobView)
         except errors.Conflict:
             return self.status == Status.CANCELLED
         return True

@@ -12,7 +12,7 @@ import msgspec
 
 from jupyter_remote import errors, mapping
 from jupyter_remote.client import transfer
-from jupyter_remote.client.context import Context
+from jupyter_remote.client.context import FULL_ID, Context
 from jupyter_remote.client.handle import EventCallback, provisional
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.options import Options
@@ -30,6 +30,7 @@ from jupyter_remote.wire import (
     JobView,
     MissingSegment,
     Parcel,
+    RepeatRequest,
     Segment,
     SubmitRequest,
     Submitted,
@@ -75,8 +76,13 @@ def request_of(
         notebook=origin.notebook,
         code_key=origin.code_key,
         cache=origin.cache,
-        resume=options.resume,
+        resume=whole_id(context, options.resume),
     )
+
+
+def whole_id(context: Context, id: str) -> str:
+    """Of a job that was named by the beginning of its id, or as ``last``. Raises NotFound."""
+    return id if not id or len(id) == FULL_ID else context.job(id, None).id
 
 
 class CutFile(NamedTuple):
@@ -170,6 +176,31 @@ def _opens_at(context: Context, view: JobView) -> list[str]:
     url = f"{context.link.http.url}/results/{view.results_uuid}"
     where = f"{url} ({opens_where(url)})"
     return [f"{view.visibility}: its result will be at {where}"]
+
+
+def repeat(
+    context: Context,
+    known: JobView,
+    request: RepeatRequest,
+    *,
+    namespace: dict[str, Any] | None,
+    on_job: OnJob | None = None,
+) -> Job:
+    """Have the backend run a job that it knows once more; nothing has to be sent for that."""
+    machine = request.need.machine if request.need is not None else known.machine
+    description = request.description or known.description
+    view = provisional(request.id, known.kind, description, machine, known.visibility)
+    job = Job(context, view, namespace=namespace, own=True)
+    if on_job is not None:
+        on_job(job)
+    context.link.check()
+    context.listener.watch(job)
+    with _given_up([job]):
+        path = f"/v1/jobs/{known.id}/repeat"
+        reply = context.link.call("POST", path, request, reply=Submitted)
+    context.newest = job.id
+    job.accepted(reply.job)
+    return job
 
 
 def submit_many(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_remote.client.origin import code_key_of
 from jupyter_remote.client.plan import money, times
 from jupyter_remote.errors import UsageError
-from jupyter_remote.notebook import here, quantities, run, whole
+from jupyter_remote.notebook import again, here, quantities, run, whole
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.decorator import RemoteFunction
@@ -59,7 +59,10 @@ def price_of(made: Plan) -> list[str]:
 
 
 def run_line(context: Context, given: Given, words: list[str]) -> Any:
-    """One expression or statement as a job; the value of an expression."""
+    """One expression or statement as a job; the value of an expression. With ``--resume`` alone the
+    job of that id, from its checkpoint."""
+    if given.get("resume") and not words[0].strip():
+        return again.resume(context, given)
     if not context.enabled:
         return _run_here(context.shell, words[0].rstrip("; \t"))
     options, prepared = _prepared(context, given, words[0], value=True)
@@ -116,6 +119,13 @@ _EXPRESSION = "EXPRESSION"
 COMMANDS = (
     Command("plan", plan, "what an expression would ship and cost", _EXPRESSION, _OPTIONS, True),
     Command("cost", cost, "its price alone", _EXPRESSION, _OPTIONS, True),
-    Command("run", run_line, "run an expression as a job", _EXPRESSION, _OPTIONS, True),
+    Command(
+        "run",
+        run_line,
+        "run an expression as a job; with --resume alone go on with one",
+        _EXPRESSION,
+        _OPTIONS,
+        True,
+    ),
     Command("notebook", whole.run, "run a notebook as a job", "PATH", (*_OPTIONS, _TO)),
 )

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
-from jupyter_remote.notebook import sharing, whole
+from jupyter_remote.notebook import again, sharing, whole
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
 from jupyter_remote.notebook.options import Option
 from jupyter_remote.notebook.render import machine_of, status_line
-from jupyter_remote.notebook.run import VALUE, restore
-from jupyter_remote.notebook.show import Shown, raise_end
+from jupyter_remote.notebook.run import VALUE
+from jupyter_remote.notebook.show import Shown
 from jupyter_remote.notebook.state import CardState, cost_now, elapsed_s, state_of
 from jupyter_remote.notebook.tables import Table
 
@@ -81,6 +81,11 @@ def show(context: Context, given: Given, words: list[str]) -> Table:
         ("cost", f"{say.money(cost_now(state, now))}, held {say.money(view.money.hold_ucredits)}"),
         ("inputs", f"{inputs or 'none'}: {say.size(view.inputs_bytes)}"),
     ]
+    if view.resumes:
+        rows.append(("resumes", f"the checkpoint of job {say.short(view.resumes)}"))
+    if view.checkpoint_at is not None:
+        at = time.strftime("%H:%M:%S", time.localtime(view.checkpoint_at))
+        rows.append(("checkpoint", f"{say.size(view.checkpoint_bytes)}, {at}"))
     return Table(["", "job"], rows, empty="")
 
 
@@ -100,22 +105,7 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
     after = job.view.cursor if given.get("new") else 0
     context.client.remember(job)
     shown = Shown(context, job, blocking=True, after=after, results=False)
-    done = shown.wait()
-    if done.job.kind == "notebook":
-        whole.write(job)
-        return raise_end(context, done)
-    if done.job.kind == "call":
-        raise_end(context, done)
-        return job.result()
-    if (home := context.expected(job.id)) is not None:
-        home()
-    else:
-        restore(context, shown)
-    raise_end(context, done)
-    if VALUE in context.shell.user_ns:
-        return context.shell.user_ns.pop(VALUE)
-    shown.relay.show_result()
-    return None
+    return again.brought(context, shown, shown.wait())
 
 
 def result(context: Context, given: Given, words: list[str]) -> Any:
@@ -138,12 +128,19 @@ def result(context: Context, given: Given, words: list[str]) -> Any:
 
 def cancel(context: Context, given: Given, words: list[str]) -> None:
     job = find(context, words)
-    asked = job.cancel(force=bool(given.get("force")))
+    force, checkpoint = bool(given.get("force")), bool(given.get("checkpoint"))
+    if force and checkpoint:
+        raise UsageError(
+            "what is killed at once saves nothing", hint="leave out --force or --checkpoint"
+        )
+    asked = job.cancel(force, checkpoint=checkpoint)
     short = say.short(job.id)
-    if asked:
-        print(f"job {short} was asked to stop" if not given.get("force") else f"job {short} killed")
-    else:
+    if not asked:
         print(f"job {short} had ended before: {job.status}")
+    elif checkpoint:
+        print(f"job {short} was asked to save a checkpoint and to stop")
+    else:
+        print(f"job {short} killed" if force else f"job {short} was asked to stop")
 
 
 _JOBS = (
@@ -151,7 +148,10 @@ _JOBS = (
     Option(("--status",), "only those", "STATUS"),
 )
 _ATTACH = (Option(("--new",), "only output from now on"),)
-_CANCEL = (Option(("-f", "--force"), "kill at once; without it the code may clean up first"),)
+_CANCEL = (
+    Option(("-f", "--force"), "kill at once; without it the code may clean up first"),
+    Option(("--checkpoint",), "let it save what is done first: --resume goes on from there"),
+)
 _ID = "[ID]"
 COMMANDS = (
     Command("jobs", jobs, "your jobs, newest first", options=_JOBS),

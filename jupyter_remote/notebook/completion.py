@@ -235,6 +235,7 @@ _VALUES: dict[str, Words] = {
     "files": _paths,
     "to": _paths,
     "session": _sessions,
+    "resume": _job_ids,
 }
 _POSITIONAL: dict[str, Words] = {
     "notebook": _notebooks,

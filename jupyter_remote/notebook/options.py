@@ -16,7 +16,6 @@ from jupyter_remote.notebook import quantities
 
 UNAVAILABLE = {
     "compare": "comparing machines is not available on this backend yet",
-    "resume": "resuming from a checkpoint is not available on this backend yet",
 }
 VISIBILITIES = ("private", "unlisted", "public")
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from jupyter_remote.model import Reason, Status
+from jupyter_remote.money.fuse import WARNED
 from jupyter_remote.notebook import words
 from jupyter_remote.notebook.state import (
     HERE,
@@ -84,7 +85,7 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
             "title": title_of(state),
             "status": status_line(state),
             "load": " · ".join(load_text(state.metrics, final=state.final)),
-            "left": " · ".join(left_out(state)),
+            "left": " · ".join(notes(state)),
             "of": _of_about(state, now),
             "expected": "" if completion else " · ".join(_in_the_end(state, now)),
             "links": [list(link) for link in links_of(state)],
@@ -235,7 +236,7 @@ def text_of(state: CardState, now: float) -> str:
         lines.append(f"{indent}{label + ': ' if label else ''}{meter(bar)}{bar_text(bar)}")
     if load := load_text(state.metrics, final=state.final):
         lines.append("  " + " · ".join(load))
-    lines += [f"  {line}" for line in left_out(state)]
+    lines += [f"  {line}" for line in notes(state)]
     return "\n".join(lines)
 
 
@@ -246,6 +247,26 @@ def meter(bar: Bar, width: int = 20) -> str:
         return ""
     full = int(done * width)
     return f"|{'█' * full}{'·' * (width - full)}| "
+
+
+def notes(state: CardState) -> list[str]:
+    """What else there is to be said of it."""
+    return [*_of_fuse(state), *left_out(state)]
+
+
+def _of_fuse(state: CardState) -> list[str]:
+    """That most of the money is spent; what is saved, and how to go on from it."""
+    found = []
+    if state.warned_at is not None and state.runs:
+        found.append(f"{WARNED} of the cost limit is spent")
+    if state.checkpoint_at is None or state.status == Status.COMPLETED:
+        return found
+    saved = f"checkpoint of {time.strftime('%H:%M', time.localtime(state.checkpoint_at))}"
+    found.append(f"{saved}, {words.size(state.checkpoint_bytes)}")
+    if state.final:
+        resume = f"%remote run --resume {words.short(state.id)}"
+        found.append(f"{resume} starts a new job from its checkpoint")
+    return found
 
 
 def left_out(state: CardState) -> list[str]:
@@ -273,7 +294,7 @@ def html_of(state: CardState, now: float) -> str:
     ]
     if load := load_text(state.metrics, final=state.final):
         parts.append(_line_html(" · ".join(load)))
-    parts += [_line_html(line) for line in left_out(state)]
+    parts += [_line_html(line) for line in notes(state)]
     below = "".join(_link_html(*link) for link in links_of(state))
     if not state.final:  # it may be read in a file, long after
         below += f"<span>{shown(_as_of(state, now))}</span>"

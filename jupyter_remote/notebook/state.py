@@ -45,6 +45,10 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     folded: dict[str, int] = {}  # bytes of each stream that are in its log only
     dropped: int = 0  # displays that are gone
     progress_at: float = 0.0  # when the newest bar was heard of
+    fuse: str = ""  # what bounds its cost: "max_cost", or a budget
+    warned_at: float | None = None  # most of what its fuse allows was spent
+    checkpoint_at: float | None = None
+    checkpoint_bytes: int = 0
     stopping: str = ""  # what a person asked for: "", "interrupting", "killing"
 
     @property
@@ -140,6 +144,10 @@ _PLAIN = [
     "submitted_at",
     "started_at",
     "ended_at",
+    "fuse",
+    "warned_at",
+    "checkpoint_at",
+    "checkpoint_bytes",
 ]
 _MONEY = ("rate_ucredits_per_h", "hold_ucredits", "cost_ucredits", "simulated")
 

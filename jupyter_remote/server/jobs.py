@@ -12,9 +12,11 @@ from jupyter_remote import errors, wire
 from jupyter_remote.model import TERMINAL, JobId, JobRecord, JobState, Share
 from jupyter_remote.server import cache
 from jupyter_remote.server.auth import allow
+from jupyter_remote.server.checkpoints import resumed
 from jupyter_remote.server.logs import log_reply
 from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import check_job_id, new_job, requests_of
+from jupyter_remote.store.base import NewJob
 from jupyter_remote.store.views import view_of
 
 SHOWN = 500  # jobs of one page at most
@@ -81,13 +83,27 @@ def _with_share(shown: wire.JobView, share: Share | None) -> wire.JobView:
 
 
 async def submit(call: Call) -> wire.Submitted:
+    new = await new_of(call, call.body)
+    spec = call.body.spec if new.resumes is None else _spec.decode(new.spec)
+    return await write(call, new, spec)
+
+
+async def new_of(call: Call, request: wire.SubmitRequest) -> NewJob:
+    """The job that a request asks for."""
+    backend, owner = call.backend, call.caller.owner
+    session = await session_of(call, request.spec)
+    goes_on = await resumed(backend, request.resume, request.id, owner)
+    new = new_job(request, owner, backend.machines, backend.settings, session, goes_on)
+    await backend.shelf.look_for(new.segments)
+    return new
+
+
+async def write(call: Call, new: NewJob, spec: wire.JobSpec) -> wire.Submitted:
+    """Hold its money and let it run; the reply to whoever submits it."""
     backend = call.backend
-    session = await session_of(call, call.body.spec)
-    new = new_job(call.body, call.caller.owner, backend.machines, backend.settings, session)
     if not await cache.answers(backend, new.owner, new.cache):
         new = await backend.estimates.added(new)
-        await backend.shelf.look_for(new.segments)
-        await backend.scheduler.expect(new, call.body.spec)
+        await backend.scheduler.expect(new, spec)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
     told = [*([written.event] if written.event else []), *written.more]
     cursor = told[-1].cursor if told else 0
@@ -119,7 +135,9 @@ async def session_of(call: Call, spec: wire.JobSpec) -> JobRecord | None:
 async def submit_batch(call: Call) -> wire.BatchSubmitted:
     backend = call.backend
     owner, machines, settings = call.caller.owner, backend.machines, backend.settings
-    new = [new_job(r, owner, machines, settings) for r in requests_of(call.body)]
+    requests = requests_of(call.body)
+    goes_on = await resumed(backend, requests[0].resume, requests[0].id, owner)
+    new = [new_job(r, owner, machines, settings, resumed=goes_on) for r in requests]
     estimated = (await backend.estimates.added(new[0])).estimate  # they differ in their inputs only
     new = [msgspec.structs.replace(one, estimate=estimated) for one in new]
     named = {s.digest: s for one in new for s in one.segments}
@@ -163,9 +181,14 @@ async def history(call: Call) -> wire.HistoryReply:
 async def cancel(call: Call) -> wire.JobView:
     backend = call.backend
     job = await own_job(call)
-    force: bool = call.body.force
+    asked: wire.CancelRequest = call.body
     changed = await backend.commit(
-        backend.store.cancel, job.id, call.caller.owner, backend.clock.now(), force
+        backend.store.cancel,
+        job.id,
+        call.caller.owner,
+        backend.clock.now(),
+        asked.force,
+        saves=asked.checkpoint,
     )
     return view(call, changed.job)
 

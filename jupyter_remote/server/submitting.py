@@ -38,6 +38,14 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LABEL = re.compile(r"[\w.:@+-]{0,128}")
 
 
+class Resumed(msgspec.Struct, frozen=True):
+    """What a new job goes on from."""
+
+    job: JobId
+    value: wire.Parcel
+    note: str  # for its history
+
+
 class Price(msgspec.Struct, frozen=True):
     """What a run is held for."""
 
@@ -99,7 +107,7 @@ def _check_path(path: str) -> None:
 
 def parcels_of(spec: wire.JobSpec) -> Iterator[wire.Segment]:
     """All segments that a spec refers to."""
-    for parcel in (spec.function, spec.inputs):
+    for parcel in (spec.function, spec.inputs, spec.checkpoint):
         if parcel is not None:
             yield from parcel.segments
     for file in spec.files:
@@ -208,13 +216,17 @@ def new_job(
     machines: Sequence[MachineType],
     settings: Settings,
     session: JobRecord | None = None,
+    resumed: Resumed | None = None,
 ) -> NewJob:
     """The job to write. ``session``: the one that it is to run in, which pays for its time.
+    ``resumed``: what it goes on from.
 
     Raises InvalidRequest, UnknownMachine.
     """
     check(request)
     spec = request.spec
+    if resumed is not None:
+        spec = msgspec.structs.replace(spec, checkpoint=resumed.value)
     timeout_s, max_cost = request.timeout_s, request.max_cost_ucredits
     need = request.need if session is None else wire.Need(machine=session.machine)
     priced = price(need, timeout_s, max_cost, machines, settings)
@@ -248,11 +260,14 @@ def new_job(
         session=spec.session,
         notebook=request.notebook,
         code_key=request.code_key,
-        inputs_bytes=sum(s.size_bytes for s in parcels_of(spec)),
+        inputs_bytes=sum(s.size_bytes for s in parcels_of(request.spec)),
         fuse="max_cost" if max_cost is not None and priced.rate_ucredits_per_h else "",
         priced_on=priced.machine.priced_on,
-        # What a session holds is not in the key; jobs of a batch share one.
-        cache=None if spec.session or request.batch is not None else request.cache,
+        resumes=None if resumed is None else resumed.job,
+        note="" if resumed is None else resumed.note,
+        # What a session holds is not in the key; jobs of a batch share one; one that goes on from a
+        # checkpoint begins in the midst.
+        cache=None if spec.session or request.batch is not None or resumed else request.cache,
         results_id=results_id(request),
     )
 

@@ -10,6 +10,7 @@ from jupyter_remote.server import (
     events,
     jobs,
     money,
+    repeating,
     results,
     sessions,
     tokens,
@@ -18,6 +19,7 @@ from jupyter_remote.server import (
 ENDPOINTS = [
     *about.ENDPOINTS,
     *jobs.ENDPOINTS,
+    *repeating.ENDPOINTS,
     *sessions.ENDPOINTS,
     *events.ENDPOINTS,
     *blobs.ENDPOINTS,

@@ -20,9 +20,11 @@ from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.multiplex import Channels
 from jupyter_remote.scheduler.board import Active, Agent
 from jupyter_remote.server.auth import Caller
+from jupyter_remote.server.checkpoints import saved, warned
 from jupyter_remote.server.reports import Latest, check_events, outcome_of
 from jupyter_remote.server.submitting import check_label, parcels_of
 from jupyter_remote.server.switchboard import Listening
+from jupyter_remote.store.charges import warn_after_s
 
 if TYPE_CHECKING:
     from jupyter_remote.server.backend import Backend
@@ -35,6 +37,8 @@ OUTSTANDING = 256  # messages of one worker that are being worked on
 CLOSE_S = 1.0
 DEAD_BEFORE_LEASE = 2 / 3  # a worker gives up for certain before its lease ends here
 REPLACED, SILENT, REFUSED = 4000, 4001, 1008
+
+OfAttempt = wire.Start | wire.Beat | wire.Complete | wire.Warned | wire.Saved | wire.Release
 
 _decoder = msgspec.msgpack.Decoder(wire.WorkerMessage)
 _encode = msgspec.msgpack.encode
@@ -113,7 +117,7 @@ class Link:
     async def _turn(
         self,
         before: asyncio.Task[None] | None,
-        message: wire.Start | wire.Beat | wire.Complete | wire.Release,
+        message: OfAttempt,
     ) -> None:
         if before is not None and not before.done():
             await asyncio.wait([before])
@@ -124,9 +128,7 @@ class Link:
             if self._turns.get(message.job) is asyncio.current_task():
                 del self._turns[message.job]
 
-    async def _answer(
-        self, message: wire.Start | wire.Beat | wire.Complete | wire.Release
-    ) -> wire.Answer:
+    async def _answer(self, message: OfAttempt) -> wire.Answer:
         try:
             await self._backend.scheduler.claimed(JobId(message.job))
             active = self._mine(message.job, message.epoch)
@@ -137,6 +139,12 @@ class Link:
                     return await self._beat(message, active)
                 case wire.Complete():
                     return await self._complete(message, active)
+                case wire.Warned():
+                    await warned(self._backend, active)
+                    return self._flags(message.req, active)
+                case wire.Saved():
+                    await saved(self._backend, active, message)
+                    return self._flags(message.req, active)
                 case wire.Release():
                     return await self._release(message, active)
         except errors.JupyterRemoteError as error:
@@ -159,10 +167,9 @@ class Link:
         return agent is not None and agent.draining
 
     def _flags(self, req: int, active: Active, acked_seq: int = 0) -> wire.Answer:
-        how = active.cancel
         return wire.Answer(
             req=req,
-            cancel="kill" if how == "kill" else "interrupt" if how else "",
+            cancel=active.cancel,
             drain=self._draining(),
             budget_left_ucredits=self._left(active),
             acked_seq=acked_seq,
@@ -179,11 +186,12 @@ class Link:
     async def _start(self, message: wire.Start, active: Active) -> wire.Answer:
         backend = self._backend
         now = backend.clock.now()
-        await backend.commit(backend.store.start, active.job, active.epoch, now)
+        started = await backend.commit(backend.store.start, active.job, active.epoch, now)
         # All that is held: what it pays for is the longest run, which begins now.
         held = active.hold_ucredits if active.rate_ucredits_per_h else None
         answer = self._flags(message.req, active)
-        return msgspec.structs.replace(answer, budget_left_ucredits=held)
+        warn_s = warn_after_s(started.job)
+        return msgspec.structs.replace(answer, budget_left_ucredits=held, warn_s=warn_s)
 
     async def _beat(self, message: wire.Beat, active: Active) -> wire.Answer:
         backend = self._backend

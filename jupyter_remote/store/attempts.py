@@ -35,6 +35,8 @@ from jupyter_remote.store.records import Stored, stored_of
 from jupyter_remote.store.session import Session
 from jupyter_remote.wire import Bar, Event, WorkerEvent, encode
 
+SAVING_S = 600.0  # for a result to arrive, after the limit; it is not charged
+
 
 def claim(
     session: Session, job: JobId, worker: WorkerId, now: float, lease_s: float
@@ -189,7 +191,7 @@ def _last_words(
 
 
 def cancel(
-    session: Session, job: JobId, owner: OwnerId, now: float, force: bool, why: str
+    session: Session, job: JobId, owner: OwnerId, now: float, force: bool, why: str, saves: bool
 ) -> Changed:
     """Asked again for a running job it is the same, unless now it is to be killed at once."""
     stored = load(session, job, owner)
@@ -198,7 +200,9 @@ def cancel(
         return Changed(stored.job, [])
     active = stored.job.state in ACTIVE
     attempt = attempt_at(session, stored, stored.job.epoch) if active else None
-    return apply(session, stored, lifecycle.cancel(stored.job, attempt, now, force, why), now)
+    return apply(
+        session, stored, lifecycle.cancel(stored.job, attempt, now, force, why, saves), now
+    )
 
 
 # --- what time brings ------------------------------------------------------------------------
@@ -210,9 +214,11 @@ def expire_lease(session: Session, stored: Stored, now: float, jitter: float) ->
 
 
 def past_limit(job: JobRecord, now: float, grace_s: float) -> bool:
-    """Did its worker fail to stop it?"""
+    """Did its worker fail to stop it? What the code has made by then may still be on its way."""
     if job.state is not JobState.RUNNING or job.started_at is None:
         return False
+    if job.stage is Stage.SAVING_RESULT:
+        grace_s += SAVING_S
     return now - job.started_at > charges.run_left_s(job) + grace_s
 
 

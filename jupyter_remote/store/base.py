@@ -38,6 +38,7 @@ from jupyter_remote.wire import (
     CacheAsk,
     CacheCleared,
     CacheReply,
+    Checkpoint,
     Event,
     MissingSegment,
     Segment,
@@ -72,6 +73,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     fuse: str = ""
     priced_on: str = ""
     resumes: JobId | None = None
+    note: str = ""  # what else the first line of its history says
     estimate: bytes | None = None
     cache: CacheAsk | None = None
     results_id: str = ""  # where its result opens without a token; empty: nowhere
@@ -254,8 +256,21 @@ class Store(Protocol):
         now: float,
         force: bool = False,
         why: str = "by the user",
+        saves: bool = False,
     ) -> Changed:
-        """Before it started: CANCELLED, free. Running: sets the flag. Terminal: Conflict."""
+        """Before it started: CANCELLED, free. Running: sets the flag. Terminal: Conflict.
+
+        ``saves``: its worker asks for a checkpoint first.
+        """
+        ...
+
+    def warn(self, job: JobId, epoch: int, now: float) -> Changed:
+        """Most of what the fuse of a running job allows is spent; each attempt says so once."""
+        ...
+
+    def checkpoint(self, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
+        """What a running job saved, in the place of what it saved before; all segments must be
+        there, else Conflict. An attempt that follows, or another job, goes on from it."""
         ...
 
     def renew_leases(self, now: float, lease_s: float) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from jupyter_remote.model import AttemptRecord, JobRecord, Reason
-from jupyter_remote.money.meter import MS_PER_H, cost_ucredits
+from jupyter_remote.money import fuse
+from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.money.meter import credits_text as credits_text
 from jupyter_remote.store.base import Outcome
 
@@ -74,10 +75,20 @@ def loss_of(job: JobRecord, attempt: AttemptRecord, now: float) -> tuple[Posting
 
 def run_left_s(job: JobRecord) -> float:
     """The longest that an attempt may run: by the job's limits, and by what is still held."""
-    if not job.rate_ucredits_per_h:
-        return job.limits.max_run_s
     left = job.hold_ucredits - job.cost_ucredits
-    return min(job.limits.max_run_s, left * MS_PER_H // job.rate_ucredits_per_h / 1000)
+    return fuse.run_left_s(job.rate_ucredits_per_h, left, job.limits.max_run_s)
+
+
+def warn_after_s(job: JobRecord) -> float | None:
+    """Run seconds of its attempt at which most of what its fuse allows is spent; None: never."""
+    return fuse.warn_after_s(
+        fuse=job.fuse,
+        rate_ucredits_per_h=job.rate_ucredits_per_h,
+        hold_ucredits=job.hold_ucredits,
+        spent_ucredits=job.cost_ucredits,
+        max_cost_ucredits=job.limits.max_cost_ucredits,
+        longest_s=job.limits.max_run_s,
+    )
 
 
 def limit_reason(job: JobRecord) -> Reason:

@@ -89,9 +89,9 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
             budgets.move(session, job, [posting], now)
     if new.results_id:
         shares.open_at(session, new.results_id, job, job.visibility, now)
-    text = words.submitted(job, len(missing))
     why = f"not in the cache: {found}" if found else ""
-    [event] = told(session, stored, "submit", f"{text}; {why}" if why else text, now).events
+    text = "; ".join(filter(None, (words.submitted(job, len(missing)), new.note, why)))
+    [event] = told(session, stored, "submit", text, now).events
     more = [_notice(session, stored, why, now)] if why else []
     return Written(job, True, missing, event, more)
 

@@ -122,6 +122,7 @@ def claim(
         started_at=None,
         progress=None,
         metrics=None,
+        warned_at=None,
     )
     return step, attempt
 
@@ -358,13 +359,19 @@ def expire(
 
 # --- cancel ----------------------------------------------------------------------------------
 def cancel(
-    job: JobRecord, attempt: AttemptRecord | None, now: float, force: bool, why: str = "by the user"
+    job: JobRecord,
+    attempt: AttemptRecord | None,
+    now: float,
+    force: bool,
+    why: str = "by the user",
+    saves: bool = False,
 ) -> Step:
     """Before it started: CANCELLED, free. Running: the flag, for its worker to act on."""
     if job.state in TERMINAL:
         raise Conflict(f"job {job.id} is {job.state.value} already")
     if job.state is JobState.RUNNING:
-        text = "cancel requested" + (" (kill at once)" if force else "")
+        how = " (kill at once)" if force else " (after a checkpoint)" if saves else ""
+        text = f"cancel requested{how}"
         return _step(
             job,
             "cancel",
@@ -372,6 +379,7 @@ def cancel(
             cancel_requested=True,
             cancel_requested_at=job.cancel_requested_at or now,
             cancel_forced=force,
+            cancel_saves=saves and not force,
         )
     return _step(
         job,

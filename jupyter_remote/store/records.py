@@ -46,6 +46,7 @@ MUTABLE = (
     "ended_at",
     "cancel_requested_at",
     "cancel_forced",
+    "cancel_saves",
     "result",
     "error",
     "progress",
@@ -56,7 +57,7 @@ MUTABLE = (
     "receipt",
 )
 _LIMITS = ("timeout_s", "max_run_s", "max_cost_ucredits", "memory_bytes")
-_FLAGS = ("simulated", "cancel_requested", "cancel_forced", "ready")
+_FLAGS = ("simulated", "cancel_requested", "cancel_forced", "cancel_saves", "ready")
 _PLAIN = (
     "id",
     "owner",

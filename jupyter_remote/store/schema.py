@@ -115,6 +115,7 @@ job = Table(
     _time("ended_at"),
     _time("cancel_requested_at"),
     _flag("cancel_forced"),
+    _flag("cancel_saves"),
     Column("result", LargeBinary),
     Column("error", LargeBinary),
     Column("progress", LargeBinary),
@@ -271,7 +272,7 @@ reference = Table(
     metadata,
     Column("job", ForeignKey("job.seq"), primary_key=True),
     Column("digest", ForeignKey("blob.digest"), primary_key=True),
-    Column("role", Text, primary_key=True),  # input, result, log
+    Column("role", Text, primary_key=True),  # input, result, log, checkpoint
     sqlite_with_rowid=False,
 )
 Index("ix_reference_digest", reference.c.digest)

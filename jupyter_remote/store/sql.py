@@ -287,6 +287,9 @@ REFERRED = select(reference.c.digest).where(
     reference.c.job == _p("job"), reference.c.digest == _p("digest"), reference.c.role == _p("role")
 )
 DIGESTS = select(reference.c.digest).distinct().where(reference.c.job == _p("job"))
+_of_role = (reference.c.job == _p("job"), reference.c.role == _p("role"))
+DIGESTS_OF_ROLE = select(reference.c.digest).where(*_of_role)
+FORGET_ROLE = delete(reference).where(*_of_role)
 WAITING_FOR = (
     _lean.join_from(reference, job)
     .where(

@@ -35,6 +35,7 @@ from jupyter_remote.store import (
     blobs,
     budgets,
     cache,
+    checkpoints,
     events,
     fleet,
     jobs,
@@ -57,7 +58,14 @@ from jupyter_remote.store.migrate import bring_up_to_date
 from jupyter_remote.store.records import stored_of
 from jupyter_remote.store.session import Session, connect, disk_errors_told
 from jupyter_remote.store.sqlite_sharing import SharingVerbs
-from jupyter_remote.wire import CacheCleared, CacheReply, Event, MissingSegment, Segment
+from jupyter_remote.wire import (
+    CacheCleared,
+    CacheReply,
+    Checkpoint,
+    Event,
+    MissingSegment,
+    Segment,
+)
 
 
 def open_sqlite(
@@ -240,9 +248,18 @@ class SqliteStore(SharingVerbs):
         now: float,
         force: bool = False,
         why: str = "by the user",
+        saves: bool = False,
     ) -> Changed:
         with self._write() as session:
-            return attempts.cancel(session, job, owner, now, force, why)
+            return attempts.cancel(session, job, owner, now, force, why, saves)
+
+    def warn(self, job: JobId, epoch: int, now: float) -> Changed:
+        with self._write() as session:
+            return checkpoints.warn(session, job, epoch, now)
+
+    def checkpoint(self, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
+        with self._write() as session:
+            return checkpoints.save(session, job, epoch, checkpoint, now)
 
     def renew_leases(self, now: float, lease_s: float) -> int:
         with self._write() as session:

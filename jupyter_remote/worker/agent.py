@@ -71,6 +71,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     executable: str = ""  # interpreter of kernels where the job names none
     once: bool = False  # remove this file when it has been read
     interrupt_grace_s: float = DEFAULTS.interrupt_grace_s
+    checkpoint_s: float = DEFAULTS.checkpoint_s
     live_output_bytes: int = DEFAULTS.live_output_bytes
     live_output_bytes_per_s: int = DEFAULTS.live_output_bytes_per_s
     log_bytes: int = 2 * GIB  # of the log of one job
@@ -113,6 +114,7 @@ class Agent:
             work=Path(tempfile.mkdtemp(prefix="work-", dir=home)),
             log_bytes=config.log_bytes,
             grace_s=config.interrupt_grace_s,
+            checkpoint_s=config.checkpoint_s,
         )
 
     async def run(self) -> None:

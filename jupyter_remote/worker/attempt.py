@@ -20,6 +20,7 @@ from jupyter_remote.worker.link import Make, OnAnswer
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, use_of
 from jupyter_remote.worker.outbox import Outbox
+from jupyter_remote.worker.saving import BUDGET, Saving
 from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
 from jupyter_remote.worker.spill import Spill
 from jupyter_remote.worker.supervise import STOPPED, Action, Stop, Supervisor
@@ -46,7 +47,13 @@ class Attempt:
         self._means = means
         self._clock = means.clock
         self._link = means.link
-        self._supervisor = Supervisor(grace_s=means.grace_s, dead_man_s=means.dead_man_s, now=now)
+        self._supervisor = Supervisor(
+            grace_s=means.grace_s,
+            dead_man_s=means.dead_man_s,
+            checkpoint_s=means.checkpoint_s,
+            now=now,
+        )
+        self._saving = Saving(self.key, means.transfer, self._send, self._note, self._saved)
         self._outbox = Outbox(means.link, assign.job, assign.epoch, means.clock, self._answered)
         self._outbox.sent_at = now
         self._folding = Folding(means.bounds)
@@ -72,13 +79,22 @@ class Attempt:
         """Of the agent's slots."""
         return not self.freed and not self._assign.aside
 
+    @property
+    def waits(self) -> bool:
+        """For a checkpoint that its kernel was asked for."""
+        return bool(self._saving.asked)
+
     # -- what the agent says
     def cancel(self, how: str) -> None:
-        """``interrupt`` or ``kill``, from the server."""
+        """``checkpoint``, ``interrupt`` or ``kill``, from the server."""
         if not self._asked:
             self.abandon()  # it is cancelled over there already: nothing has begun
         else:
             self._act(self._supervisor.cancel(how, self._clock.monotonic()))
+
+    def save(self, why: str) -> None:
+        """Ask the code for a checkpoint: its machine will be taken away, for one."""
+        self._act(self._supervisor.save(self._clock.monotonic(), why))
 
     def hand_back(self) -> None:
         """The agent has to end: let somebody else run this job."""
@@ -93,6 +109,7 @@ class Attempt:
     def abandon(self) -> None:
         """Kill, discard, tell nobody: the attempt does not stand any more."""
         self._supervisor.abandon()
+        self._saving.drop()
         self.freed = True
         if self._kernel is not None:
             self._kernel.kill()
@@ -177,6 +194,8 @@ class Attempt:
                 assign.rate_ucredits_per_h, assign.max_run_s, None, answer.budget_left_ucredits
             ),
             memory_bytes=assign.memory_bytes,
+            # what a budget leaves was decided after it was assigned
+            warn_s=assign.warn_s if answer.warn_s is None else answer.warn_s,
             free=assign.rate_ucredits_per_h == 0,
         )
         self._budget_left = answer.budget_left_ucredits
@@ -235,6 +254,10 @@ class Attempt:
             self._outbox.add_latest(key, "progress", encode(bar), at_once=True, last=last)
         elif isinstance(message, channel.Stage):
             self._outbox.set_stage(message.stage)
+            if message.stage == Stage.SAVING_RESULT:
+                self._supervisor.saving(now)
+        elif isinstance(message, channel.Saved):
+            self._saving.heard(message)
         elif isinstance(message, channel.Ask):
             await self._ask(message)
         elif isinstance(message, channel.Finished):
@@ -277,17 +300,38 @@ class Attempt:
 
     def _tell(self, text: str) -> None:
         if text:
-            self._show([notice(text)])
+            self._note(text)
+
+    def _note(self, text: str) -> None:
+        self._show([notice(text)])
 
     # -- watching
     def _act(self, action: Action) -> None:
         if action is Action.ABANDON:
             self.abandon()
+        elif action is Action.WARN:
+            self._saving.warn()
+            self.save(BUDGET)
+        elif action is Action.GIVE_UP:
+            self._saving.give_up(self._means.checkpoint_s)
+            self._saved()
+        elif action is Action.SAVE:
+            self._ask_for_checkpoint(self._supervisor.saves_for)
         elif self._kernel is not None and self._running:
             if action is Action.INTERRUPT:
                 self._kernel.interrupt()
             elif action is Action.KILL:
                 self._kernel.kill()
+
+    def _ask_for_checkpoint(self, why: str) -> None:
+        if self._kernel is None or not self._running:
+            self._saved()  # there is nothing yet
+            return
+        self._saving.ask(why)
+        self._kernel.checkpoint(why)
+
+    def _saved(self) -> None:
+        self._act(self._supervisor.saved(self._clock.monotonic()))
 
     def _answered(self, answer: Answer, sent_at: float) -> None:
         if not answer.ok and answer.code not in AGAIN_CODES:
@@ -327,6 +371,9 @@ class Attempt:
     async def _conclude(self, how: channel.Finished | str) -> None:
         self._running = False
         self._supervisor.finished()
+        if self._saving.busy:
+            self._outbox.set_stage(Stage.SAVING_RESULT)
+            await self._saving.settled()
         self._show(self._folding.end(self._clock.monotonic()))
         stop, result = self._supervisor.stop, None
         if isinstance(how, channel.Finished):
@@ -402,6 +449,9 @@ class Attempt:
             refused = verdict.unprepared(f"the server did not take the result ({answer.code})")
             if end != refused:
                 await self._deliver(refused)
+
+    async def _send(self, make: Make) -> Answer:
+        return await self._settle(None, make, lambda _: None)
 
     async def _settle(self, answer: Answer | None, make: Make, at_once: OnAnswer) -> Answer:
         """Ask until it is granted, or refused for good."""

@@ -7,16 +7,28 @@ to this one socket, so order is by construction. The agent never opens what is i
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
 from typing import Any
 
 import msgspec
 
-from jupyter_remote.wire import Bar, JobSpec, RemoteFailure, Segment
+from jupyter_remote.wire import Bar, JobSpec, Parcel, RemoteFailure, Segment
 from jupyter_remote.worker.encodable import encoded
 
 LENGTH = struct.Struct("!I")
+
+
+def _numbers() -> list[int]:
+    if hasattr(signal, "SIGRTMAX"):
+        return [signal.SIGRTMAX - n for n in (2, 3, 4)]
+    names = ("SIGUSR1", "SIGURG", "SIGIO")
+    return [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
+
+
+# Agent → kernel: save a checkpoint, and why. Signals, because nobody reads while user code runs.
+CHECKPOINTS = dict(zip(("budget", "cancel", "preempted"), _numbers(), strict=False))
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True, tag="run", kw_only=True):
@@ -151,6 +163,15 @@ class Give(msgspec.Struct, frozen=True, tag="give"):
     spooled: list[Spooled]
 
 
+class Saved(msgspec.Struct, frozen=True, omit_defaults=True, tag="saved", kw_only=True):
+    """Kernel → agent: the answer to a signal of ``CHECKPOINTS``."""
+
+    why: str
+    value: Parcel | None = None  # None: nothing is saved
+    spooled: list[Spooled] = []
+    problem: str = ""  # what is not saved, and why, in words
+
+
 class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", kw_only=True):
     """Kernel → agent: the code ended and the namespace was packed."""
 
@@ -174,6 +195,7 @@ FromKernel = (
     | Progress
     | Stage
     | Ask
+    | Saved
     | Finished
     | Listening
     | Turn

@@ -39,6 +39,7 @@ class Means:
     work: Path  # empty at first; folders of jobs are made here
     log_bytes: int  # of the log of one job
     grace_s: float  # between interrupt and kill
+    checkpoint_s: float  # that a checkpoint is waited for
     heartbeat_s: float = 5.0
     dead_man_s: float = 30.0
     gpu_idle_s: float = 0.0

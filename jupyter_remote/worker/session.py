@@ -31,6 +31,7 @@ from jupyter_remote.worker.belongings import Brought, Held
 from jupyter_remote.worker.beside import Beside
 from jupyter_remote.worker.busy import Busy
 from jupyter_remote.worker.callers import Caller, Now, Request, Turn
+from jupyter_remote.worker.checkpoints import opener
 from jupyter_remote.worker.dialogue import nobody_answers
 from jupyter_remote.worker.hygiene import forget_modules_below, modules_below
 from jupyter_remote.worker.idle import Idle
@@ -233,8 +234,14 @@ class Session:
         process.settle()
         process.writer.send(finished)
         process.writer.send(channel.Turn(), urgent=True)
+        self._is_the_job_again()
+
+    def _is_the_job_again(self) -> None:
+        """Between cells code runs in the session's own name."""
+        run, process = self._run, self._process
+        checkpoint = opener(run, lambda: self._namespace)
         bars = process.relay_bars(True)
-        inside.job.begin(self._run.job, self._run.epoch, bars, self.purse)
+        inside.job.begin(run.job, run.epoch, bars, self.purse, checkpoint)
 
     def _begin(self, caller: Caller | None, id: int, what: str) -> Turn:
         turn = self._now.turn = Turn(caller, id, what, time.time())

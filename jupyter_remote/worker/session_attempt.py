@@ -106,6 +106,8 @@ class SessionAttempt(Attempt):
         elif isinstance(message, channel.Finished) and (message.job, message.epoch) != self.key:
             if (cell := self._inside.get((message.job, message.epoch))) is not None:
                 await cell.hear(message)
+        elif isinstance(message, channel.Saved) and not (self._inner and self._inner.waits):
+            await super()._hear(message)  # it was the session that was asked
         elif self._inner is not None:
             await self._inner.hear(message)
         else:

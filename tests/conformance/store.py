@@ -33,7 +33,17 @@ from jupyter_remote.model import (
     WorkerRecord,
 )
 from jupyter_remote.store.base import AttemptUpdate, Changed, NewJob, Outcome, Store
-from jupyter_remote.wire import Bar, Done, JobView, Metrics, Segment, WorkerEvent, encode
+from jupyter_remote.wire import (
+    Bar,
+    Checkpoint,
+    Done,
+    JobView,
+    Metrics,
+    Parcel,
+    Segment,
+    WorkerEvent,
+    encode,
+)
 
 ADA, BOB = OwnerId("ada"), OwnerId("bob")
 W1, W2 = WorkerId("w1"), WorkerId("w2")
@@ -91,6 +101,11 @@ def running(store: Store, new: NewJob | None = None, now: float = 10.0) -> JobId
     store.submit([new], 0.0)
     store.start(new.id, claimed(store, new.id, now=now), now)
     return new.id
+
+
+def checkpoint(*digests: str, at: float = 12.0) -> Checkpoint:
+    value = Parcel([Segment(digest, 5) for digest in digests])
+    return Checkpoint(value=value, at=at, epoch=1, why="budget")
 
 
 def types(changed: Changed) -> list[str]:
@@ -303,6 +318,101 @@ class StoreConformance:
             store.finish(job, 1, outcome, 12.0)
         store.blob_present(A, 1, 13.0, [ADA])
         assert store.finish(job, 1, outcome, 14.0).job.state is JobState.SUCCEEDED
+
+    # -- fuses and checkpoints
+    def test_that_most_is_spent_is_told_once_for_each_attempt(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        fused = new_job(credits_per_h=3600, hold_credits=10, fuse="max_cost")
+        job = running(store, fused)
+        warned = store.warn(job, 1, 18.0)
+        assert (warned.job.warned_at, types(warned)) == (18.0, ["status"])
+        again = store.warn(job, 1, 19.0)
+        assert (again.job.warned_at, again.events) == (18.0, [])
+        told = [h.text for h in store.history(job) if h.event == "warn"]
+        assert told == ["warning at 80 %: 8 of 10 credits are spent"]
+        store.expire_leases(100.0)  # what the first attempt cost is not the owner's loss
+        store.wake(200.0)
+        store.start(job, claimed(store, now=200.0), 200.0)
+        assert store.job(job).warned_at is None
+        assert store.warn(job, 2, 208.0).job.warned_at == 208.0
+
+    def test_only_the_attempt_that_runs_may_warn_or_save(self, store: Store) -> None:
+        store.submit([new_job()], 0.0)
+        epoch = claimed(store)
+        for _ in ("claimed", "stale", "ended"):
+            with pytest.raises(Conflict):
+                store.warn(JobId("job-1"), epoch, 11.0)
+            with pytest.raises(Conflict):
+                store.checkpoint(JobId("job-1"), epoch, checkpoint(A), 11.0)
+            if store.job(JobId("job-1")).epoch == 1:
+                store.release(JobId("job-1"), 1, 12.0, "")
+                store.start(JobId("job-1"), claimed(store, now=13.0), 13.0)
+            elif epoch == 1:
+                store.finish(JobId("job-1"), 2, Outcome(kind="succeeded"), 14.0)
+                epoch = 2
+        assert store.job(JobId("job-1")).checkpoint is None
+
+    def test_a_checkpoint_takes_the_place_of_the_one_before(self, store: Store) -> None:
+        job = running(store)
+        with pytest.raises(Conflict, match="1 parts of the checkpoint"):
+            store.checkpoint(job, 1, checkpoint(A), 11.0)
+        for digest in (A, B, C):
+            store.blob_present(digest, 5, 10.0, [ADA])
+        saved = store.checkpoint(job, 1, checkpoint(A, B), 12.0)
+        assert types(saved) == ["status"]
+        view = msgspec.json.decode(saved.events[0].data, type=JobView)
+        assert (view.checkpoint_at, view.checkpoint_bytes) == (12.0, 10)
+        assert store.checkpoint(job, 1, checkpoint(A, B, at=13.0), 13.0).events == []
+        store.checkpoint(job, 1, checkpoint(B, C), 14.0)
+        assert store.collect(1000.0, 1.0) == [A]
+        told = [h.text for h in store.history(job) if h.event == "checkpoint"]
+        assert told == ["checkpoint saved: 10 B", "checkpoint saved: 10 B"]
+
+    def test_a_checkpoint_is_kept_for_who_goes_on_from_it(self, store: Store) -> None:
+        job = running(store)
+        store.blob_present(A, 5, 10.0, [ADA])
+        store.checkpoint(job, 1, checkpoint(A), 12.0)
+        store.finish(job, 1, Outcome(kind="expired", reason="cost_limit"), 13.0)
+        assert store.job(job).checkpoint is not None
+        follower = new_job("job-2", segments=[Segment(A, 5)], resumes=job, note="goes on")
+        assert store.submit([follower], 20.0)[0].missing == []
+        assert store.job(JobId("job-2")).resumes == job
+        assert store.history(JobId("job-2"))[0].text == "queued; goes on"
+        assert store.forget_jobs(1000.0) == 1
+        assert store.collect(5000.0, 1.0) == []
+        stranger = new_job("job-3", owner=BOB, segments=[Segment(A, 5)])
+        assert len(store.submit([stranger], 21.0)[0].missing) == 1
+
+    def test_an_attempt_after_a_loss_still_has_the_checkpoint(self, store: Store) -> None:
+        job = running(store)
+        store.blob_present(A, 5, 10.0, [ADA])
+        store.checkpoint(job, 1, checkpoint(A), 12.0)
+        store.expire_leases(100.0)
+        store.wake(200.0)
+        got = store.claim(job, W2, 200.0, LEASE_S)
+        assert got is not None
+        assert got[0].job.checkpoint is not None
+
+    def test_a_cancel_may_ask_for_a_checkpoint_first(self, store: Store) -> None:
+        job = running(store)
+        asked = store.cancel(job, ADA, 11.0, saves=True).job
+        assert (asked.cancel_requested, asked.cancel_saves, asked.cancel_forced) == (1, 1, 0)
+        assert store.history(job)[-1].text == "cancel requested (after a checkpoint)"
+        assert store.cancel(job, ADA, 12.0).job.cancel_saves  # a plain one after it changes nothing
+        forced = store.cancel(job, ADA, 13.0, True).job
+        assert (forced.cancel_saves, forced.cancel_forced) == (False, True)
+
+    def test_a_result_on_its_way_at_the_limit_is_waited_for(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        limits = Limits(max_run_s=10.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=10, limits=limits))
+        store.beat(beat(job, 1, stage=Stage.SAVING_RESULT), 19.0, LEASE_S)
+        assert store.expire_limits(60.0, 15.0) == []
+        done = store.finish(job, 1, Outcome(kind="succeeded"), 61.0).job
+        assert (done.state, done.cost_ucredits) == (JobState.SUCCEEDED, done.hold_ucredits)
+        other = running(store, new_job("job-2", limits=limits), now=100.0)
+        store.beat(beat(other, 1, stage=Stage.SAVING_RESULT), 109.0, LEASE_S)
+        assert len(store.expire_limits(1000.0, 15.0)) == 1
 
     # -- what goes wrong
     def test_a_lost_job_waits_longer_each_time_and_then_fails(self, store: Store) -> None:

@@ -97,10 +97,14 @@ def test_wrong_values_are_refused(line):
         read(line)
 
 
-@pytest.mark.parametrize("line", ["--compare a,b", "--resume last"])
+@pytest.mark.parametrize("line", ["--compare a,b"])
 def test_what_no_backend_can_do_yet_is_said(line):
     with pytest.raises(UsageError, match="not available on this backend yet"):
         read(line)
+
+
+def test_a_job_to_go_on_from_is_named_by_its_id():
+    assert read("--resume 1f3a").resume == "1f3a"
 
 
 def test_an_environment_file_is_not_available_yet():

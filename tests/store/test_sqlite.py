@@ -86,6 +86,7 @@ NEWER_INDEXES = (
 NEWER = (
     *("session", "notebook", "code_key", "inputs_bytes", "fuse", "priced_on", "resumes"),
     *("cached_from", "saved_ucredits", "estimate", "warned_at", "checkpoint", "receipt"),
+    "cancel_saves",
 )
 
 

@@ -25,8 +25,10 @@ from jupyter_remote.wire import (
     Listening,
     Ping,
     Release,
+    Saved,
     ServerMessage,
     Start,
+    Warned,
     Welcome,
     WorkerEvent,
     WorkerMessage,
@@ -193,7 +195,7 @@ class FakeServer:
                 await socket.send(msgspec.msgpack.encode(answer))
 
     def _answer(self, message: WorkerMessage) -> Answer | None:
-        assert isinstance(message, Start | Beat | Complete | Release | Ping)
+        assert isinstance(message, Start | Beat | Complete | Warned | Saved | Release | Ping)
         self.heard.append(message)
         answer = Answer(req=message.req)
         if self.answers is not None and not isinstance(message, Ping):

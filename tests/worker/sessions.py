@@ -143,8 +143,9 @@ class Playing(PlayingAgent):
         self.names: dict[str, Any] = {"__name__": "__main__"}
         self.writers: list[asyncio.StreamWriter] = []
         address = f"@jupyter-remote-test-{os.getpid()}-{next(_ids)}"
+        contents = spec.pop("contents", None)
         of_it = JobSpec(kind="session", session="lab", **spec)
-        await self.send(of_it, address=address, budget_left_ucredits=left)
+        await self.send(of_it, contents, address=address, budget_left_ucredits=left)
         said = await self.until(lambda m: isinstance(m, channel.Listening))
         assert isinstance(said, channel.Listening)
         self.address, self.key = said.address, said.key

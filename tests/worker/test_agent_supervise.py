@@ -52,6 +52,90 @@ def test_what_was_asked_and_what_is_paid_for_are_told_apart():
         assert it.stop.reason is reason
 
 
+def test_that_most_of_the_money_is_spent_is_said_once():
+    it = supervisor(warn_s=4.0, max_run_s=5.0)
+    assert it.tick(3.9) is Action.NOTHING
+    assert it.tick(4.0) is Action.WARN
+    assert it.tick(4.1) is Action.NOTHING
+    assert it.tick(5.0) is Action.INTERRUPT
+
+
+def test_a_checkpoint_is_asked_for_once_at_a_time_and_given_up_on():
+    it = supervisor(max_run_s=100.0)
+    assert it.save(1.0, "budget") is Action.SAVE
+    assert it.saves_for == "budget"
+    assert it.save(2.0, "preempted") is Action.NOTHING
+    assert it.tick(30.9) is Action.NOTHING
+    assert it.tick(31.0) is Action.GIVE_UP
+    assert it.saved(31.0) is Action.NOTHING
+    assert it.save(32.0, "preempted") is Action.SAVE
+    assert it.saved(33.0) is Action.NOTHING
+    assert it.tick(99.0) is Action.NOTHING
+
+
+def test_a_cancel_with_a_checkpoint_interrupts_when_that_is_saved():
+    it = supervisor()
+    assert it.cancel("checkpoint", 5.0) is Action.SAVE
+    assert it.cancel("checkpoint", 6.0) is Action.NOTHING
+    assert it.cancel("interrupt", 7.0) is Action.NOTHING  # it will be
+    assert it.stop is None
+    assert it.saved(8.0) is Action.INTERRUPT
+    assert it.stop is not None
+    assert it.stop.reason is Reason.CANCELLED
+    assert it.tick(18.0) is Action.KILL
+
+
+def test_a_cancel_waits_for_a_checkpoint_that_was_asked_for_before():
+    it = supervisor()
+    assert it.save(1.0, "budget") is Action.SAVE
+    assert it.cancel("checkpoint", 5.0) is Action.NOTHING
+    assert it.saved(6.0) is Action.INTERRUPT
+
+
+def test_a_checkpoint_that_does_not_come_holds_up_no_cancel_for_long():
+    it = supervisor()
+    it.cancel("checkpoint", 5.0)
+    assert it.tick(35.0) is Action.GIVE_UP
+    assert it.saved(35.0) is Action.INTERRUPT
+
+
+def test_a_kill_waits_for_no_checkpoint_and_a_limit_for_none_either():
+    it = supervisor()
+    it.cancel("checkpoint", 5.0)
+    assert it.cancel("kill", 6.0) is Action.KILL
+    assert it.saved(7.0) is Action.NOTHING
+    it = supervisor(max_run_s=6.0)
+    it.cancel("checkpoint", 5.0)
+    assert it.tick(6.0) is Action.INTERRUPT
+    assert it.stop is not None
+    assert it.stop.reason is Reason.COST_LIMIT
+    assert it.saved(7.0) is Action.NOTHING
+
+
+def test_an_interrupted_attempt_is_asked_for_no_checkpoint():
+    it = supervisor()
+    it.cancel("interrupt", 5.0)
+    assert it.cancel("checkpoint", 6.0) is Action.NOTHING
+    assert it.save(6.0, "preempted") is Action.NOTHING
+    assert it.tick(15.0) is Action.KILL
+
+
+def test_what_code_made_that_came_to_its_end_is_packed_beyond_the_limit():
+    it = supervisor(max_run_s=5.0, warn_s=4.0)
+    it.saving(3.0)
+    assert it.tick(5.0) is Action.NOTHING
+    assert it.tick(62.9) is Action.NOTHING
+    assert it.tick(63.0) is Action.INTERRUPT
+
+
+def test_packing_holds_up_no_cancel_for_ever():
+    it = supervisor()
+    it.cancel("checkpoint", 5.0)
+    it.saving(6.0)
+    assert it.tick(35.0) is Action.GIVE_UP
+    assert it.saved(35.0) is Action.INTERRUPT
+
+
 def test_the_dead_man_counts_from_when_the_acknowledged_beat_was_sent():
     it = Supervisor(grace_s=10, dead_man_s=30, now=0.0)
     it.acknowledged(20.0)

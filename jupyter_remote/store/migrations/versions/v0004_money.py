@@ -21,6 +21,8 @@ def upgrade() -> None:
         op.add_column("job", sa.Column(name, sa.LargeBinary()))
     op.add_column("job", sa.Column("warned_at", sa.Float(53)))
     op.add_column("spec", sa.Column("asked", sa.LargeBinary()))
+    saves = sa.Column("cancel_saves", sa.SmallInteger(), server_default="0", nullable=False)
+    op.add_column("job", saves)
     op.drop_index("ix_job_code", "job", if_exists=True)
     _index("ix_job_code_key", "job", ["owner", "code_key"], _SUCCEEDED)
     _index("ix_job_notebook", "job", ["owner", "notebook"], "notebook <> ''")
