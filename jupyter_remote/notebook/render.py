@@ -70,6 +70,7 @@ def bundle(state: CardState, now: float, *, host: str = "") -> dict[str, Any]:
 def card_json(state: CardState, now: float) -> dict[str, Any]:
     """What a renderer of our own, and the live card, draw from."""
     fields: dict[str, Any] = msgspec.to_builtins(state)
+    fields.pop("receipt")  # it stands in the metadata of the output
     completion = at_completion(state, now)
     return {
         **fields,
@@ -83,7 +84,7 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
             "title": title_of(state),
             "status": status_line(state),
             "load": " · ".join(load_text(state.metrics, final=state.final)),
-            "left": " · ".join(left_out(state)),
+            "left": " · ".join([*advice_of(state), *left_out(state)]),
             "links": [list(link) for link in links_of(state)],
         },
     }
@@ -211,7 +212,7 @@ def text_of(state: CardState, now: float) -> str:
         lines.append(f"{indent}{label + ': ' if label else ''}{meter(bar)}{bar_text(bar)}")
     if load := load_text(state.metrics, final=state.final):
         lines.append("  " + " · ".join(load))
-    lines += [f"  {line}" for line in left_out(state)]
+    lines += [f"  {line}" for line in [*advice_of(state), *left_out(state)]]
     return "\n".join(lines)
 
 
@@ -222,6 +223,12 @@ def meter(bar: Bar, width: int = 20) -> str:
         return ""
     full = int(done * width)
     return f"|{'█' * full}{'·' * (width - full)}| "
+
+
+def advice_of(state: CardState) -> list[str]:
+    """That another machine would have done, if so."""
+    advice = state.receipt.advice if state.receipt is not None else None
+    return [] if advice is None else [plain(advice.text)]
 
 
 def left_out(state: CardState) -> list[str]:
@@ -249,7 +256,7 @@ def html_of(state: CardState, now: float) -> str:
     ]
     if load := load_text(state.metrics, final=state.final):
         parts.append(_line_html(" · ".join(load)))
-    parts += [_line_html(line) for line in left_out(state)]
+    parts += [_line_html(line) for line in [*advice_of(state), *left_out(state)]]
     below = "".join(_link_html(*link) for link in links_of(state))
     if not state.final:  # it may be read in a file, long after
         below += f"<span>{shown(_as_of(state, now))}</span>"

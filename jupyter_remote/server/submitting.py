@@ -222,6 +222,7 @@ def new_job(
         fuse="max_cost" if max_cost is not None and priced.rate_ucredits_per_h else "",
         priced_on=priced.machine.priced_on,
         cache=request.cache,
+        offer=priced.machine,
     )
 
 

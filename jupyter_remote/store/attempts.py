@@ -158,7 +158,7 @@ def finish(
     log = encode(outcome.log) if outcome.log else stored.job.log
     metrics = outcome.metrics or stored.job.metrics
     step = replace(step, job=replace(step.job, log=log, metrics=metrics))
-    return apply(session, stored, step, now, events)
+    return apply(session, stored, step, now, events, outcome.machines)
 
 
 def _last_words(

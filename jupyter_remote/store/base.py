@@ -25,6 +25,7 @@ from jupyter_remote.model import (
     JobRecord,
     JobState,
     Limits,
+    MachineType,
     OwnerId,
     Stage,
     TokenRecord,
@@ -63,6 +64,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     resumes: JobId | None = None
     estimate: bytes | None = None
     cache: CacheAsk | None = None
+    offer: MachineType | None = None  # the machine type, as the catalogue has it now
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -105,6 +107,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     log: Segment | None = None
     events: list[WorkerEvent] = []
     metrics: bytes | None = None
+    machines: Sequence[MachineType] = ()  # what else can be had: the receipt says if it would do
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

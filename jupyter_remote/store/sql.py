@@ -72,6 +72,7 @@ _whole = select(*JOB_WHOLE).join_from(job, spec)
 
 ADD_JOB = _row_of(job, "seq")
 ADD_SPEC = _all(spec)
+SPEC = select(spec.c.data).where(spec.c.job == _p("job"))
 JOB = _lean.where(job.c.id == _p("id"))
 WHOLE_JOB = _whole.where(job.c.id == _p("id"))
 JOB_BY_SEQ = _lean.where(job.c.seq == _p("seq"))
@@ -201,6 +202,9 @@ LAST_CURSOR = select(func.max(event.c.cursor))
 ADD_POSTING = _row_of(posting, "id")
 POSTED = select(posting.c.id).where(posting.c.key == _p("key"))
 POSTED_FOR = select(posting.c.id).where(posting.c.job == _p("job"))
+POSTED_OF_ATTEMPTS = select(posting.c.kind, posting.c.epoch, posting.c.amount_ucredits).where(
+    posting.c.job == _p("job"), posting.c.epoch.is_not(None)
+)
 ADD_ACCOUNT = _all(account)
 DEBIT = (
     update(account)
@@ -307,6 +311,7 @@ PROVEN = select(_lit(1)).where(_proven(_p("digest"), _p("owner")))
 
 # --- workers, instances, tokens --------------------------------------------------------------
 WORKERS = select(worker).where(worker.c.connected == _lit(1)).order_by(worker.c.id)
+WORKER = select(worker).where(worker.c.id == _p("id"))
 WORKER_TOKEN = select(worker.c.token).where(worker.c.id == _p("id"))
 ADD_WORKER = _all(worker)
 SAVE_WORKER = (

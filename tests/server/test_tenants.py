@@ -191,6 +191,7 @@ def test_an_open_result_opens_by_its_url_with_its_bytes_and_no_others(
     assert worker.complete(assign, result=result).ok
     done = mallory.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done)
     assert done.result == result
+    assert done.receipt is None  # what it cost is its owner's
     reader = {"Authorization": f"Bearer {server.make_token('read', owner='mallory')}"}
     assert server.raw("GET", f"{path_of(SECRET)}?job={id}", reader) == (200, SECRET)
     for path in (path_of(SECRET), f"{path_of(b'other')}?job={id}"):
