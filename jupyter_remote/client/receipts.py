@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,6 +35,12 @@ def _plain(value: Any) -> Any:
 def metadata(receipt: Receipt) -> dict[str, Any]:
     """As it stands in the metadata of a cell's output."""
     return {METADATA: {"receipt": msgspec.to_builtins(receipt)}}
+
+
+def metadata_of_many(receipts: Sequence[Receipt]) -> dict[str, Any]:
+    """The same for an output that is of several jobs."""
+    made = [msgspec.to_builtins(receipt) for receipt in receipts]
+    return {METADATA: {"receipts": made}} if made else {}
 
 
 def fetched(link: Link, ended: Done) -> Done:

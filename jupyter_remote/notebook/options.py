@@ -15,7 +15,6 @@ from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import quantities
 
 UNAVAILABLE = {
-    "compare": "comparing machines is not available on this backend yet",
     "resume": "resuming from a checkpoint is not available on this backend yet",
     "cache": "the result cache is not available on this backend yet",
 }

@@ -97,7 +97,7 @@ def test_wrong_values_are_refused(line):
         read(line)
 
 
-@pytest.mark.parametrize("line", ["--compare a,b", "--resume last", "--cache"])
+@pytest.mark.parametrize("line", ["--resume last", "--cache"])
 def test_what_no_backend_can_do_yet_is_said(line):
     with pytest.raises(UsageError, match="not available on this backend yet"):
         read(line)
