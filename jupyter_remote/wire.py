@@ -485,6 +485,21 @@ class CancelRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     force: bool = False  # kill at once instead of interrupting first
 
 
+class RepeatRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``POST /v1/jobs/{id}/repeat``: run what that job ran, as it ran, but for what is given here.
+
+    Sent again with the same id and body it is the same job.
+    """
+
+    id: str  # of the new job: a client-made UUID
+    resume: bool = False  # start from the checkpoint of that job
+    need: Need | None = None
+    timeout_s: float | None = None
+    max_cost_ucredits: int | None = None
+    description: str = ""
+    client: str = ""  # who listens
+
+
 # --- how code ended --------------------------------------------------------------------------
 class RemoteFailure(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """An exception as data: never a pickle of an unknown type."""

@@ -22,7 +22,7 @@ from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
 from jupyter_remote.client.plan import Plan
-from jupyter_remote.client.sessions import Sessions
+from jupyter_remote.client.repeating import Repeating
 from jupyter_remote.model import Balance, Entry, MachineType
 from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
@@ -55,7 +55,7 @@ class _Notebook(msgspec.Struct):
     nbformat: int
 
 
-class Client(Sessions):
+class Client(Repeating):
     """A backend, and jobs on it.
 
     Parameters

@@ -25,8 +25,10 @@ from jupyter_remote.wire import (
     BatchSubmitted,
     FileRef,
     JobSpec,
+    JobView,
     MissingSegment,
     Parcel,
+    RepeatRequest,
     Segment,
     SubmitRequest,
     Submitted,
@@ -153,6 +155,31 @@ def submit(
         job.say("notice", {"text": notice})
     if reply.missing:
         _send(context, [job], reply.missing, outgoing)
+    return job
+
+
+def repeat(
+    context: Context,
+    known: JobView,
+    request: RepeatRequest,
+    *,
+    namespace: dict[str, Any] | None,
+    on_job: OnJob | None = None,
+) -> Job:
+    """Have the backend run a job that it knows once more; nothing has to be sent for that."""
+    machine = request.need.machine if request.need is not None else known.machine
+    description = request.description or known.description
+    view = provisional(request.id, known.kind, description, machine, known.visibility)
+    job = Job(context, view, namespace=namespace, own=True)
+    if on_job is not None:
+        on_job(job)
+    context.link.check()
+    context.listener.watch(job)
+    with _given_up([job]):
+        path = f"/v1/jobs/{known.id}/repeat"
+        reply = context.link.call("POST", path, request, reply=Submitted)
+    context.newest = job.id
+    job.accepted(reply.job)
     return job
 
 

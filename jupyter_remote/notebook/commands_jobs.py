@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
-from jupyter_remote.notebook import receipts, whole
+from jupyter_remote.notebook import again, receipts, whole
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
 from jupyter_remote.notebook.options import Option
 from jupyter_remote.notebook.render import machine_of, status_line
-from jupyter_remote.notebook.run import VALUE, restore
-from jupyter_remote.notebook.show import Shown, raise_end
+from jupyter_remote.notebook.run import VALUE
+from jupyter_remote.notebook.show import Shown
 from jupyter_remote.notebook.state import CardState, cost_now, elapsed_s, state_of
 from jupyter_remote.notebook.tables import Table
 
@@ -106,22 +106,7 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
     after = job.view.cursor if given.get("new") else 0
     context.client.remember(job)
     shown = Shown(context, job, blocking=True, after=after, results=False)
-    done = shown.wait()
-    if done.job.kind == "notebook":
-        whole.write(job)
-        return raise_end(context, done)
-    if done.job.kind == "call":
-        raise_end(context, done)
-        return job.result()
-    if (home := context.expected(job.id)) is not None:
-        home()
-    else:
-        restore(context, shown)
-    raise_end(context, done)
-    if VALUE in context.shell.user_ns:
-        return context.shell.user_ns.pop(VALUE)
-    shown.relay.show_result()
-    return None
+    return again.brought(context, shown, shown.wait())
 
 
 def result(context: Context, given: Given, words: list[str]) -> Any:

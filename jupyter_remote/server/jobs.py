@@ -13,6 +13,7 @@ from jupyter_remote.server.auth import allow
 from jupyter_remote.server.logs import log_reply
 from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import check_job_id, new_job, requests_of
+from jupyter_remote.store.base import NewJob
 from jupyter_remote.store.views import view_of
 
 SHOWN = 500  # jobs of one page at most
@@ -80,11 +81,22 @@ def view(call: Call, job: JobRecord, cursor: int = 0) -> wire.JobView:
 
 
 async def submit(call: Call) -> wire.Submitted:
-    backend = call.backend
-    session = await session_of(call, call.body.spec)
-    new = new_job(call.body, call.caller.owner, backend.machines, backend.settings, session)
+    return await write(call, await new_of(call, call.body), call.body.spec)
+
+
+async def new_of(call: Call, request: wire.SubmitRequest) -> NewJob:
+    """The job that a request asks for."""
+    backend, owner = call.backend, call.caller.owner
+    session = await session_of(call, request.spec)
+    new = new_job(request, owner, backend.machines, backend.settings, session)
     await backend.shelf.look_for(new.segments)
-    await backend.scheduler.expect(new, call.body.spec)
+    return new
+
+
+async def write(call: Call, new: NewJob, spec: wire.JobSpec) -> wire.Submitted:
+    """Hold its money and let it run; the reply to whoever submits it."""
+    backend = call.backend
+    await backend.scheduler.expect(new, spec)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
     cursor = written.event.cursor if written.event else 0
     return wire.Submitted(view(call, written.job, cursor), written.missing)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from jupyter_remote.server import about, blobs, events, jobs, money, sessions, tokens
+from jupyter_remote.server import (
+    about,
+    blobs,
+    events,
+    jobs,
+    money,
+    repeating,
+    sessions,
+    tokens,
+)
 
 ENDPOINTS = [
     *about.ENDPOINTS,
     *jobs.ENDPOINTS,
+    *repeating.ENDPOINTS,
     *sessions.ENDPOINTS,
     *events.ENDPOINTS,
     *blobs.ENDPOINTS,
