@@ -32,7 +32,13 @@ class Command(msgspec.Struct, frozen=True):
         return Parser(f"%remote {self.name}", self.summary, self.options, self.words)
 
 
-MODULES = ("commands_backend", "commands_jobs", "commands_code", "commands_sessions")
+MODULES = (
+    "commands_backend",
+    "commands_jobs",
+    "commands_code",
+    "commands_sessions",
+    "commands_receipts",
+)
 NAMES = [
     "connect",
     "status",
@@ -54,6 +60,7 @@ NAMES = [
     "attach",
     "result",
     "cancel",
+    "rerun",
     "push",
     "pull",
     "vars",
@@ -63,7 +70,6 @@ NAMES = [
 ]
 LATER = {
     "budget": "budgets are not available on this backend yet; --max-cost limits one job",
-    "rerun": "repeating a job from its receipt is not available on this backend yet",
     "sync": "nothing to bring home: jobs of this kernel do so themselves, others with attach ID",
     "cache": "the result cache is not available on this backend yet",
 }
