@@ -44,6 +44,7 @@ from jupyter_remote.wire import (
 
 if TYPE_CHECKING:
     from jupyter_remote.client.capture import CapturedCall, CapturedCell
+    from jupyter_remote.client.comparison import Comparison
     from jupyter_remote.client.files import CapturedFile
     from jupyter_remote.client.views.views import Views
     from jupyter_remote.values import Packed
@@ -187,6 +188,28 @@ class Client(Repeating, Sharing, Account):
         from jupyter_remote.client import caching
 
         return caching.for_call(function, args, kwargs, captured, spec, self.namespace)
+
+    def compare(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        machines: Sequence[str],
+    ) -> Comparison:
+        """Run ``function(*args, **kwargs)`` on each of these machines, side by side.
+
+        ``max_cost`` is for all together. What it returns shows as a table.
+        """
+        from jupyter_remote.client.comparison import submit_each
+
+        spec, captured = self._call_spec(function, tuple(args), kwargs or {})
+        packed, origin = [captured.function, captured.inputs], self.origin(code_key_of(function))
+        return submit_each(
+            self,
+            machines,
+            lambda client: client.submit_spec(spec, packed, captured.files, origin=origin),
+        )
 
     def map(self, function: Callable[..., Any], /, *iterables: Iterable[Any]) -> Batch:
         """Run ``function`` on the items of ``iterables`` side by side, one job each.

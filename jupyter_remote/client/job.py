@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_remote import errors
-from jupyter_remote.client import describe
+from jupyter_remote.client import describe, receipts
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.handle import Handle
 from jupyter_remote.model import History, Status
@@ -22,6 +22,7 @@ from jupyter_remote.wire import (
     JobView,
     Metrics,
     Parcel,
+    Receipt,
 )
 
 if TYPE_CHECKING:
@@ -138,8 +139,17 @@ class Job(Handle):
 
     @property
     def receipt(self) -> dict[str, Any]:
-        """What it was, where it ran and what it cost."""
-        return describe.receipt(self.view)
+        """What it was, where it ran, what it used and what it cost; whole once it ended."""
+        return describe.receipt(self.view) | receipts.plain(self.whole_receipt)
+
+    @property
+    def whole_receipt(self) -> Receipt | None:
+        """The same as the backend made it; None while it goes on, and where none was made."""
+        if not self.done() or self._ended is None:
+            return None
+        if self._ended.receipt is None:
+            self._ended = receipts.fetched(self._context.link, self._ended)
+        return self._ended.receipt
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -40,6 +40,7 @@ MODULES = (
     "commands_code",
     "commands_sessions",
     "commands_cache",
+    "commands_receipts",
 )
 NAMES = [
     "connect",
@@ -63,6 +64,7 @@ NAMES = [
     "attach",
     "result",
     "cancel",
+    "rerun",
     "push",
     "pull",
     "vars",
@@ -72,7 +74,6 @@ NAMES = [
     "debug",
 ]
 LATER = {
-    "rerun": "repeating a job from its receipt is not available on this backend yet",
     "sync": "nothing to bring home: jobs of this kernel do so themselves, others with attach ID",
 }
 

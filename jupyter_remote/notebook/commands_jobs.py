@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
-from jupyter_remote.notebook import again, sharing, whole
+from jupyter_remote.notebook import again, receipts, sharing, whole
 from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
@@ -63,9 +64,14 @@ def _when(at: float, now: float) -> str:
     return time.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M", then)
 
 
-def show(context: Context, given: Given, words: list[str]) -> Table:
+def show(context: Context, given: Given, words: list[str]) -> Table | None:
     job = find(context, words)
+    if given.get("json"):
+        print(json.dumps(job.receipt, indent=1, ensure_ascii=False))
+        return None
     view, now = job.view, time.time()
+    if (receipt := job.whole_receipt) is not None:
+        return receipts.table(receipt)
     state = state_of(view)
     inputs = ", ".join(f"{n.name} ({n.type}, {say.size(n.size_bytes)})" for n in view.inputs)
     rows = [
@@ -152,10 +158,11 @@ _CANCEL = (
     Option(("-f", "--force"), "kill at once; without it the code may clean up first"),
     Option(("--checkpoint",), "let it save what is done first: --resume goes on from there"),
 )
+_SHOW = (Option(("--json",), "as JSON, with every digest"),)
 _ID = "[ID]"
 COMMANDS = (
     Command("jobs", jobs, "your jobs, newest first", options=_JOBS),
-    Command("show", show, "all about one job", _ID),
+    Command("show", show, "all about one job: its receipt, once it ended", _ID, _SHOW),
     Command("history", history, "what happened to a job, in plain words", _ID),
     Command("logs", logs, "everything a job printed", _ID),
     Command("attach", attach, "a job's output and result in this cell", _ID, _ATTACH),

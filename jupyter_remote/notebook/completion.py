@@ -17,7 +17,6 @@ from jupyter_remote.notebook import words
 from jupyter_remote.notebook.commands import NAMES
 from jupyter_remote.notebook.options import (
     RUN_PARSER,
-    UNAVAILABLE,
     VISIBILITIES,
     HelpAsked,
     Option,
@@ -113,9 +112,7 @@ def _arguments(parser: Parser, rest: str, positional: Words | None = None) -> Of
 
 
 def _flags(parser: Parser, fragment: str) -> Offer:
-    ready = [
-        f for option in parser.options if option.field not in UNAVAILABLE for f in option.flags
-    ]
+    ready = [f for option in parser.options for f in option.flags]
     return _fitting(ready, fragment)
 
 

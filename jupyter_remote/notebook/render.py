@@ -72,6 +72,7 @@ def bundle(state: CardState, now: float, *, host: str = "") -> dict[str, Any]:
 def card_json(state: CardState, now: float) -> dict[str, Any]:
     """What a renderer of our own, and the live card, draw from."""
     fields: dict[str, Any] = msgspec.to_builtins(state)
+    fields.pop("receipt")  # it stands in the metadata of the output
     completion = at_completion(state, now)
     return {
         **fields,
@@ -251,7 +252,7 @@ def meter(bar: Bar, width: int = 20) -> str:
 
 def notes(state: CardState) -> list[str]:
     """What else there is to be said of it."""
-    return [*_of_fuse(state), *left_out(state)]
+    return [*_of_fuse(state), *advice_of(state), *left_out(state)]
 
 
 def _of_fuse(state: CardState) -> list[str]:
@@ -267,6 +268,12 @@ def _of_fuse(state: CardState) -> list[str]:
         resume = f"%remote run --resume {words.short(state.id)}"
         found.append(f"{resume} starts a new job from its checkpoint")
     return found
+
+
+def advice_of(state: CardState) -> list[str]:
+    """That another machine would have done, if so."""
+    advice = state.receipt.advice if state.receipt is not None else None
+    return [] if advice is None else [plain(advice.text)]
 
 
 def left_out(state: CardState) -> list[str]:

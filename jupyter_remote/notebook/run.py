@@ -220,6 +220,11 @@ def plan(context: Context, options: RunOptions, prepared: Prepared) -> Plan:
 
 def run_prepared(context: Context, options: RunOptions, prepared: Prepared) -> None:
     """Shows the plan where it is due, submits, shows, brings home."""
+    if options.compare is not None:
+        from jupyter_remote.notebook import comparing
+
+        comparing.run(context, options, prepared)
+        return
     if not _planned(context, options, prepared):
         return
     shown = _submit(context, options, prepared)
@@ -299,9 +304,8 @@ def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Show
     def home() -> None:
         shown.settle()  # code that waited for it goes on below a card that says how it ended
         bring(context, shown, captured, watch, bound, quiet=options.quiet)
-        if not options.bg and job.ended is not None and job.ended.result is not None:
-            came = job.ended.result.ambient
-            ambient.apply({n: p for n, p in came.items() if n not in unused}, importing=False)
+        if not options.bg:
+            bring_state(job, unused)
 
     if options.bg:
         context.expect(job, home)
@@ -314,6 +318,13 @@ def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Show
         raise
     home()
     raise_end(context, done)
+
+
+def bring_state(job: Job, unused: Collection[str]) -> None:
+    """State that no variable holds, as the cell left it; not what it did not use."""
+    if job.ended is not None and job.ended.result is not None:
+        came = job.ended.result.ambient
+        ambient.apply({n: p for n, p in came.items() if n not in unused}, importing=False)
 
 
 def bring(

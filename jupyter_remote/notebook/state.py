@@ -8,7 +8,7 @@ import msgspec
 
 from jupyter_remote.money.estimate import Completion, of_bars, within
 from jupyter_remote.money.meter import cost_ucredits
-from jupyter_remote.wire import Bar, Done, Estimate, Event, JobView, Metrics
+from jupyter_remote.wire import Bar, Done, Estimate, Event, JobView, Metrics, Receipt
 
 FINAL = ("completed", "failed", "cancelled")
 REFUSED = "refused"  # reason of a job that never reached its backend; known here only
@@ -50,6 +50,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_at: float | None = None
     checkpoint_bytes: int = 0
     stopping: str = ""  # what a person asked for: "", "interrupting", "killing"
+    receipt: Receipt | None = None  # once it ended
 
     @property
     def folded_bytes(self) -> int:
@@ -98,6 +99,7 @@ def render(state: CardState, event: Event) -> CardState:
             return msgspec.structs.replace(state, folded=folded)
         case "done":
             done = msgspec.json.decode(event.data, type=Done)
+            state = msgspec.structs.replace(state, receipt=done.receipt)
             return _ended(_with_view(state, done.job))
         case _:
             return state

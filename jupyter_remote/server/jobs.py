@@ -24,6 +24,7 @@ SHOWN = 500  # jobs of one page at most
 _result = msgspec.json.Decoder(wire.Result)
 _error = msgspec.json.Decoder(wire.RemoteFailure)
 _spec = msgspec.json.Decoder(wire.JobSpec)
+_receipt = msgspec.json.Decoder(wire.Receipt)
 
 STATES: dict[str, tuple[JobState, ...]] = {
     "queued": (JobState.QUEUED, JobState.CLAIMED, JobState.RETRY_WAIT),
@@ -215,11 +216,26 @@ async def result(call: Call) -> wire.Done:
             f"The job is {job.status.value}: it has no result yet.",
             hint="Listen to its events; `done` is the last one.",
         )
+    mine = job.owner == call.caller.owner
     return wire.Done(
         job=view(call, job),
         result=_result.decode(job.result) if job.result else None,
         error=_error.decode(job.error) if job.error else None,
+        receipt=_receipt.decode(job.receipt) if job.receipt and mine else None,
     )
+
+
+async def receipt(call: Call) -> wire.Receipt:
+    job = await own_job(call)
+    if job.receipt is None:
+        ended = job.state in TERMINAL
+        raise errors.Conflict(
+            f"The job is {job.status.value}: it has no receipt" + ("." if ended else " yet."),
+            hint="Receipts of jobs that ended with an older version were not kept."
+            if ended
+            else "It is made when the job ends.",
+        )
+    return _receipt.decode(job.receipt)
 
 
 async def inputs(call: Call) -> wire.InputsReply:
@@ -302,6 +318,14 @@ ENDPOINTS = [
         summary="How a job ended; 409 while it has not",
         policy=READ,
         reply=wire.Done,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{id}/receipt",
+        handler=receipt,
+        summary="What a job of yours used and cost; 409 while it has not ended",
+        policy=READ,
+        reply=wire.Receipt,
     ),
     Endpoint(
         method="GET",

@@ -269,6 +269,7 @@ def new_job(
         # checkpoint begins in the midst.
         cache=None if spec.session or request.batch is not None or resumed else request.cache,
         results_id=results_id(request),
+        offer=priced.machine,
     )
 
 

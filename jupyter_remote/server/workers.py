@@ -232,7 +232,7 @@ class Link:
         backend = self._backend
         now = backend.clock.now()
         check_events(message.events)
-        outcome = outcome_of(message)
+        outcome = outcome_of(message, backend.machines)
         key = (active.job, active.epoch)
         if key in self._latest or any(not e.seq for e in message.events):
             latest = self._latest_of(active)

@@ -168,7 +168,7 @@ def finish(
     after = replace(step.job, log=log, metrics=metrics)
     step = replace(step, job=after, text=words.with_waiting(step.text, after))
     step = cache.keep(session, stored, step, cache_bytes, now)
-    return apply(session, stored, step, now, events)
+    return apply(session, stored, step, now, events, outcome.machines)
 
 
 def _last_words(

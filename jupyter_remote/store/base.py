@@ -26,6 +26,7 @@ from jupyter_remote.model import (
     JobRecord,
     JobState,
     Limits,
+    MachineType,
     OwnerId,
     PastRun,
     Share,
@@ -77,6 +78,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     estimate: bytes | None = None
     cache: CacheAsk | None = None
     results_id: str = ""  # where its result opens without a token; empty: nowhere
+    offer: MachineType | None = None  # the machine type, as the catalogue has it now
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -128,6 +130,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     events: list[WorkerEvent] = []
     metrics: bytes | None = None
     ran_s: float | None = None  # from its start to its end, by its worker: all that is charged
+    machines: Sequence[MachineType] = ()  # what else can be had: the receipt says if it would do
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

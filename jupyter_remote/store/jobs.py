@@ -155,7 +155,7 @@ _INSERTED = [
 
 
 def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
-    summary = views.summary_of(new.spec)
+    summary = views.summary_of(new.spec, new.offer)
     return JobRecord(
         id=new.id,
         owner=new.owner,

@@ -74,6 +74,7 @@ _whole = select(*JOB_WHOLE).join_from(job, spec)
 
 ADD_JOB = _row_of(job, "seq")
 ADD_SPEC = _all(spec)
+SPEC = select(spec.c.data).where(spec.c.job == _p("job"))
 JOB = _lean.where(job.c.id == _p("id"))
 WHOLE_JOB = _whole.where(job.c.id == _p("id"))
 WHOLE_JOB_BY_SEQ = _whole.where(job.c.seq == _p("seq"))
@@ -222,6 +223,9 @@ LAST_CURSOR = select(func.max(event.c.cursor))
 ADD_POSTING = _row_of(posting, "id")
 POSTED = select(posting.c.id).where(posting.c.key == _p("key"))
 POSTED_FOR = select(posting.c.id).where(posting.c.job == _p("job"))
+POSTED_OF_ATTEMPTS = select(posting.c.kind, posting.c.epoch, posting.c.amount_ucredits).where(
+    posting.c.job == _p("job"), posting.c.epoch.is_not(None)
+)
 ADD_ACCOUNT = _all(account)
 DEBIT = (
     update(account)
@@ -442,6 +446,7 @@ FORGET_INPUT = delete(reference).where(reference.c.digest == _p("digest"), _old_
 
 # --- workers, instances, tokens --------------------------------------------------------------
 WORKERS = select(worker).where(worker.c.connected == _lit(1)).order_by(worker.c.id)
+WORKER = select(worker).where(worker.c.id == _p("id"))
 WORKER_TOKEN = select(worker.c.token).where(worker.c.id == _p("id"))
 ADD_WORKER = _all(worker)
 SAVE_WORKER = (

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from jupyter_remote import __version__
-from jupyter_remote.model import JobRecord, JobState
+from jupyter_remote.model import JobRecord, JobState, MachineType
 from jupyter_remote.money.meter import cost_ucredits, usd_of
 from jupyter_remote.store.base import Totals
 from jupyter_remote.wire import (
@@ -33,6 +33,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
     inputs: list[NameInfo] = []
     inputs_bytes: int = 0
     code_digest: str = ""
+    offer: MachineType | None = None  # what it runs on, as the catalogue has it now
 
 
 class _Sized(msgspec.Struct, frozen=True):
@@ -64,6 +65,7 @@ class _Done(msgspec.Struct, frozen=True, omit_defaults=True):
     job: JobView
     result: msgspec.Raw | None = None
     error: msgspec.Raw | None = None
+    receipt: msgspec.Raw | None = None
 
 
 _specs = msgspec.json.Decoder(_Spec)
@@ -74,16 +76,16 @@ _estimates = msgspec.json.Decoder(Estimate)
 _checkpoints = msgspec.json.Decoder(Checkpoint)
 
 
-def summary_of(spec: bytes) -> Summary:
+def summary_of(spec: bytes, offer: MachineType | None = None) -> Summary:
     """From JSON of wire.JobSpec; empty for anything else (the spec is opaque to the store)."""
     try:
         known = _specs.decode(spec)
     except msgspec.MsgspecError:
-        return Summary()
+        return Summary(offer=offer)
     inputs = known.inputs or _Inputs()
     sizes = [s.size_bytes for s in inputs.segments] + [f.content.size_bytes for f in known.files]
     digest = code_digest_of(known.code, known.name, known.sources.values())
-    return Summary(inputs.names[:NAMES_SHOWN], sum(sizes), digest)
+    return Summary(inputs.names[:NAMES_SHOWN], sum(sizes), digest, offer)
 
 
 def money_of(job: JobRecord, now: float | None = None) -> Money:
@@ -182,7 +184,9 @@ def done_data(job: JobRecord) -> bytes:
     """Data of the ``done`` event: JSON of wire.Done."""
     result = msgspec.Raw(job.result) if job.result is not None else None
     error = msgspec.Raw(job.error) if job.error is not None else None
-    return encode(_Done(view_of(job), result, error))
+    # ten thousand calls of a map have theirs at their own addresses alone
+    receipt = msgspec.Raw(job.receipt) if job.receipt is not None and job.batch is None else None
+    return encode(_Done(view_of(job), result, error, receipt))
 
 
 def merge_bars(before: bytes | None, bars: Iterable[Bar]) -> bytes:

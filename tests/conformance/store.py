@@ -24,6 +24,7 @@ from jupyter_remote.model import (
     JobId,
     JobState,
     Limits,
+    MachineType,
     OwnerId,
     Reason,
     Stage,
@@ -37,9 +38,11 @@ from jupyter_remote.wire import (
     Bar,
     Checkpoint,
     Done,
+    JobSpec,
     JobView,
     Metrics,
     Parcel,
+    Receipt,
     Segment,
     WorkerEvent,
     encode,
@@ -110,6 +113,25 @@ def checkpoint(*digests: str, at: float = 12.0) -> Checkpoint:
 
 def types(changed: Changed) -> list[str]:
     return [event.type for event in changed.events]
+
+
+WORKER = WorkerRecord(
+    id=W1,
+    instance="local",
+    machine="local",
+    slots=2,
+    connected=True,
+    draining=False,
+    seen_at=0.0,
+    python="3.11.7",
+    platform="Linux",
+)
+
+
+def receipt_of(store: Store, job: JobId) -> Receipt:
+    stored = store.job(job).receipt
+    assert stored is not None
+    return msgspec.json.decode(stored, type=Receipt)
 
 
 class StoreConformance:
@@ -737,6 +759,87 @@ class StoreConformance:
         assert [t.id for t in store.tokens(ADA)] == ["t1"]
         assert [i.id for i in store.snapshot().instances] == ["i1"]
         assert (store.token_of_worker(W1), store.token_of_worker(W2)) == ("t", "")
+
+    # -- receipts
+    @pytest.mark.parametrize("outcome", ["succeeded", "failed", "expired", "cancelled"])
+    def test_a_job_that_ends_gets_its_receipt_in_the_same_step(
+        self, store: Store, outcome: str
+    ) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        store.put_worker(WORKER)
+        spec = encode(JobSpec(kind="cell", inputs=Parcel([Segment(A, 3, b"abc")])))
+        new = new_job(spec=spec, credits_per_h=36, hold_credits=36)
+        job = running(store, new)
+        assert store.job(job).receipt is None
+        changed = store.finish(job, 1, Outcome(kind=outcome), 110.0)
+        stored = receipt_of(store, job)
+        done = msgspec.json.decode(changed.events[-1].data, type=Done)
+        assert done.receipt == stored
+        assert (stored.id, stored.status) == (job, changed.job.status)
+        assert (stored.worker, stored.provider) == (W1, "local")
+        assert (stored.environment.python, stored.environment.platform) == ("3.11.7", "Linux")
+        assert [(a.epoch, a.charged_ucredits) for a in stored.attempts] == [(1, 1_000_000)]
+        assert stored.cost.total_ucredits == changed.job.cost_ucredits == 1_000_000
+        assert stored.segments == [(A, 3)]
+        assert stored.end_text == store.history(job)[-1].text
+
+    def test_a_receipt_tells_of_all_attempts_and_of_what_was_not_charged(
+        self, store: Store
+    ) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        job = running(store, new_job(credits_per_h=36, hold_credits=36))
+        store.finish(job, 1, Outcome(kind="died", signal="SIGKILL"), 60.0)
+        store.wake(100.0)
+        store.start(job, claimed(store, job, W2, 100.0), 100.0)
+        store.finish(job, 2, Outcome(kind="succeeded"), 200.0)
+        made = receipt_of(store, job)
+        assert [(a.how, a.signal, a.charged_ucredits, a.lost_ucredits) for a in made.attempts] == [
+            ("lost", "SIGKILL", 0, 500_000),
+            ("done", "", 1_000_000, 0),
+        ]
+        assert (made.cost.run_ucredits, made.cost.lost_ucredits) == (1_000_000, 500_000)
+        assert (made.ran_s, made.waited_s) == (150.0, 10.0)
+
+    def test_a_job_that_never_ran_has_a_receipt_too(self, store: Store) -> None:
+        store.submit([new_job()], 0.0)
+        store.cancel(JobId("job-1"), ADA, 5.0)
+        made = receipt_of(store, JobId("job-1"))
+        assert (made.status, made.ended_by, made.attempts) == ("cancelled", "user", [])
+
+    def test_a_lost_job_and_one_past_its_limit_have_receipts(self, store: Store) -> None:
+        lost = running(store, new_job("lost", max_attempts=1))
+        late = running(store, new_job("late", limits=Limits(max_run_s=20.0)))
+        store.expire_limits(40.0, 5.0)
+        store.expire_leases(10.0 + LEASE_S + 1)
+        assert receipt_of(store, late).ended_by == "time limit"
+        assert receipt_of(store, lost).ended_by == "platform"
+
+    def test_receipts_of_a_batch_are_kept_but_not_sent_with_each_end(self, store: Store) -> None:
+        job = running(store, new_job(batch="b"))
+        changed = store.finish(job, 1, Outcome(kind="succeeded"), 20.0)
+        assert msgspec.json.decode(changed.events[-1].data, type=Done).receipt is None
+        assert receipt_of(store, job).batch == "b"
+
+    def test_a_receipt_advises_on_what_could_be_had_when_the_job_ended(self, store: Store) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        offer = MachineType(id="large", cpus=8, memory_bytes=64 << 30, usd_per_h=1.0)
+        small = MachineType(id="small", cpus=4, memory_bytes=8 << 30, usd_per_h=0.25)
+        new = new_job(machine="large", credits_per_h=100, hold_credits=50, offer=offer)
+        job = running(store, new)
+        metrics = Metrics(
+            at=1.0,
+            cpu_percent=90.0,
+            memory_bytes=1 << 30,
+            peak_memory_bytes=1 << 30,
+            measured_s=90.0,
+            peak_cpu_percent=100.0,
+        )
+        outcome = Outcome(kind="succeeded", metrics=encode(metrics), machines=[offer, small])
+        store.finish(job, 1, outcome, 110.0)
+        made = receipt_of(store, job)
+        assert made.offer == offer
+        assert made.advice is not None
+        assert (made.advice.machine, made.advice.saves_percent) == ("small", 75)
 
     def test_the_id_of_a_job_that_was_forgotten_is_not_charged_again(self, store: Store) -> None:
         store.grant(ADA, 100_000_000, "play", 0.0)

@@ -10,7 +10,6 @@ from jupyter_remote.notebook.context import Context
 from jupyter_remote.notebook.options import (
     RUN_OPTIONS,
     RUN_PARSER,
-    UNAVAILABLE,
     HelpAsked,
     RunOptions,
     run_options,
@@ -97,12 +96,6 @@ def test_wrong_values_are_refused(line):
         read(line)
 
 
-@pytest.mark.parametrize("line", ["--compare a,b"])
-def test_what_no_backend_can_do_yet_is_said(line):
-    with pytest.raises(UsageError, match="not available on this backend yet"):
-        read(line)
-
-
 def test_a_job_to_go_on_from_is_named_by_its_id():
     assert read("--resume 1f3a").resume == "1f3a"
 
@@ -136,7 +129,7 @@ def test_help_lists_every_option():
     with pytest.raises(HelpAsked) as asked:
         read("-m local -h")
     told = str(asked.value)
-    assert all((o.flags[-1] in told) == (o.field not in UNAVAILABLE) for o in RUN_OPTIONS)
+    assert all(o.flags[-1] in told for o in RUN_OPTIONS)
     assert all(len(line) < 80 for line in told.splitlines())
 
 

@@ -51,6 +51,37 @@ def test_a_job_runs_on_a_worker_and_has_a_result(server: Running, worker: Worker
     assert [h.event for h in history] == ["submit", "claim", "start", "complete"]
 
 
+def test_the_receipt_is_there_when_the_job_ended_with_figures_price_and_advice(
+    server: Running, worker: Worker
+) -> None:
+    id = submit(server, need=wire.Need(machine="g5.xlarge")).job.id
+    with pytest.raises(errors.Conflict, match="no receipt yet"):
+        server.http.call("GET", f"/v1/jobs/{id}/receipt", reply=wire.Receipt)
+    assign = worker.pull(wire.Assign)
+    assert worker.start(assign).ok
+    gpu = wire.GpuMetrics("A10G", mean_percent=11.0, peak_percent=30.0, peak_memory_bytes=3 << 30)
+    metrics = wire.Metrics(
+        at=0.0,
+        cpu_percent=0.0,
+        memory_bytes=0,
+        peak_memory_bytes=2 << 30,
+        measured_s=90.0,
+        peak_cpu_percent=100.0,
+        gpus=[gpu],
+    )
+    assert worker.complete(assign, metrics=metrics).ok
+    receipt = server.http.call("GET", f"/v1/jobs/{id}/receipt", reply=wire.Receipt)
+    assert (receipt.id, receipt.status, receipt.machine) == (id, "completed", "g5.xlarge")
+    assert receipt.use == metrics
+    assert receipt.price.source
+    assert receipt.offer is not None
+    assert (receipt.offer.gpu, receipt.price.usd_per_h) == ("A10G", receipt.offer.usd_per_h)
+    assert receipt.advice is not None
+    assert "would have done" in receipt.advice.text
+    done = server.http.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done)
+    assert done.receipt == receipt
+
+
 def test_a_batch_is_one_request_and_many_jobs(server: Running, worker: Worker) -> None:
     ids = [str(uuid.uuid4()) for _ in range(5)]
     inputs = [wire.Parcel([wire.Segment("0" * 64, 1, b"x")]) for _ in ids]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from msgspec.structs import replace
+
 from jupyter_remote.model import Reason
 from jupyter_remote.wire import GpuMetrics
 from jupyter_remote.worker.busy import Busy
@@ -182,6 +184,27 @@ def test_figures_are_differences_and_the_peak_stays():
     final = meter.final()
     assert final is not None
     assert (final.cpu_percent, final.memory_bytes, final.peak_memory_bytes) == (50.0, 300, 900)
+
+
+def test_means_are_over_time_and_peaks_are_of_all_samples():
+    meter = Meter(None)
+    gpu = GpuMetrics("L4", 0.0, 1_000, 24_000)
+    readings = [(0.0, 0.0, 80.0, 5_000), (1.0, 1.0, 40.0, 9_000), (1.0, 4.0, 0.0, 2_000)]
+    for cpu_s, now, use_percent, memory in readings:
+        now_at = replace(gpu, use_percent=use_percent, memory_bytes=memory)
+        meter.sample(Use([1], cpu_s, 1), at=now, now=now, gpus=[now_at])
+    final = meter.final()
+    assert final is not None
+    # a second of 100 %, then three of none
+    assert (final.mean_cpu_percent, final.peak_cpu_percent, final.measured_s) == (25.0, 100.0, 4.0)
+    (seen,) = final.gpus
+    assert (seen.mean_percent, seen.peak_percent, seen.peak_memory_bytes) == (10.0, 80.0, 9_000)
+
+
+def test_a_single_look_is_its_own_mean():
+    meter = Meter(None)
+    seen = meter.sample(Use([1], 1.0, 1), 0.0, 0.0, [GpuMetrics("L4", use_percent=30.0)]).gpus[0]
+    assert (seen.mean_percent, seen.peak_percent) == (30.0, 30.0)
 
 
 def test_this_process_is_in_the_table_with_its_memory():
