@@ -12,10 +12,10 @@ from jupyter_remote import errors
 from jupyter_remote.amounts import duration, size
 from jupyter_remote.client import describe
 from jupyter_remote.client.agreement import Agreement, agreement
-from jupyter_remote.client.outputs import text_of
 from jupyter_remote.model import Status
 from jupyter_remote.money.meter import UCREDITS_PER_USD
 from jupyter_remote.money.meter import text_of as money
+from jupyter_remote.outputs import text_of
 from jupyter_remote.wire import Bar, JobView
 
 if TYPE_CHECKING:

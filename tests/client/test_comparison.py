@@ -40,7 +40,9 @@ def test_what_differs_is_a_column_and_says_how(client):
     def loss() -> float:
         import jupyter_remote as jr
 
-        return {0.21: 0.29, 0.0: 0.31}.get(jr.job._usd_per_h, 0.31 + 1e-14)
+        return {0.21: 0.29, 0.0: 0.31}.get(
+            (jr.job.purse.usd_per_h if jr.job.purse else 0), 0.31 + 1e-14
+        )
 
     comparison = client.compare(loss, machines=MACHINES)
     comparison.wait(60)
@@ -55,8 +57,8 @@ def test_a_failure_is_a_row_and_the_others_go_on(client):
     def only_here() -> str:
         import jupyter_remote as jr
 
-        print("at", jr.job._usd_per_h)
-        if jr.job._usd_per_h == 0:
+        print("at", (jr.job.purse.usd_per_h if jr.job.purse else 0))
+        if (jr.job.purse.usd_per_h if jr.job.purse else 0) == 0:
             raise ValueError("not <here>")
         return "value"
 
