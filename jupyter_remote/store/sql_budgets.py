@@ -18,7 +18,7 @@ _of_budget = select(
     budget.c.held_ucredits, budget.c.day,
 )  # fmt: skip
 BUDGETS = _of_budget.where(budget.c.owner == _p("owner")).order_by(budget.c.scope, budget.c.name)
-BUDGETS_OF_JOB = _of_budget.where(_concerned)
+BUDGETS_OF_JOB = _of_budget.where(_concerned).order_by(budget.c.scope)
 COUNT_BUDGETS = select(func.count()).where(budget.c.owner == _p("owner"))
 ADD_BUDGET = insert(budget).values({c: _p(c.name) for c in budget.c})
 MOVE_BUDGETS = (
