@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from jupyter_remote.errors import UnknownMachine
@@ -59,3 +60,16 @@ def test_a_machine_that_lacks_what_is_asked_for_beside_it_is_refused():
             catalog.choose(need, ALL)
         assert "Leave --machine out" in error.value.hint
     assert catalog.choose(Need(machine="g5.xlarge", gpu="a10g"), ALL).id == "g5.xlarge"
+
+
+@pytest.mark.parametrize("usd", [float("nan"), float("inf"), -0.01, 1e9])
+def test_a_row_without_a_sound_price_is_told_and_left_out(usd, caplog):
+    good, bad = catalog.catalogue()[:2]
+    for field in ("usd_per_h", "usd_per_h_low"):
+        odd = msgspec.structs.replace(bad, **{field: usd})
+        caplog.clear()
+        assert catalog.sound([good, odd]) == [good]
+        assert f"{bad.id} is priced at" in caplog.text
+        with pytest.raises(UnknownMachine, match="which cannot be"):
+            catalog.check_price(odd)
+    assert catalog.sound([good, bad]) == [good, bad]
