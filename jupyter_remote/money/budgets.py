@@ -64,11 +64,12 @@ def _used_up(budget: Budget, least_ucredits: int) -> BudgetExceeded:
     steps = []
     if budget.held_ucredits:
         steps.append("wait until running jobs give back what they do not need")
+        steps.append("give jobs a --timeout or --max-cost, so that each holds less")
     if budget.scope == DAY:
         steps.append("wait for the next day (00:00 UTC)")
     more = usd_of(2 * max(budget.limit_ucredits, least_ucredits))
     steps.append(f"allow more with `%remote budget {budget.scope} {more:.2g}`")
-    hint = f"{' or '.join(steps)}; `%remote budget` shows all"
+    hint = f"{', or '.join(steps)}; `%remote budget` shows all"
     return BudgetExceeded(
         f"{words(budget)} leaves {amount_text(budget.left_ucredits)}, and a second of this job is "
         f"{amount_text(least_ucredits)}: {amount_text(budget.spent_ucredits)} spent and "

@@ -61,6 +61,6 @@ def text_of(ucredits: int) -> str:
     usd = usd_of(ucredits)
     if usd == 0:
         return "$0"
-    if abs(usd) < 0.0001:
+    if 0 < usd < 0.00005:
         return "<$0.0001"
     return f"${usd:,.2f}" if abs(usd) >= 1 else f"${usd:.4f}"

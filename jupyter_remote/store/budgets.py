@@ -26,13 +26,10 @@ def set_budget(
     if session.value(sql.COUNT_BUDGETS, owner=owner) >= MOST:
         raise TooLarge(f"{MOST} budgets are set", hint="Clear some that are not needed any more.")
     day = budgets.day_of(now) if scope == budgets.DAY else ""
-    spending = session.row(
-        sql.SPENDING,
-        held=f"held:{owner}",
-        notebook=name if scope == budgets.NOTEBOOK else None,
-        since=budgets.begin_of(day) if day else 0.0,
-    )
-    spent, held = spending or (0, 0)
+    which = {"held": f"held:{owner}", "notebook": name or None}
+    since = budgets.begin_of(day) if day else 0.0
+    spent = session.value(sql.CHARGED, since=since, **which)
+    held = session.value(sql.HELD, **which) - session.value(sql.NOT_HELD_ANY_MORE, **which)
     session.insert(
         sql.ADD_BUDGET,
         owner=owner,
@@ -79,15 +76,12 @@ def move(session: Session, job: JobRecord, postings: Sequence[Posting], now: flo
     spent = sum(p.amount_ucredits for p in postings if p.kind == "capture")
     given_back = sum(p.amount_ucredits for p in postings if p.kind == "release")
     held = sum(p.amount_ucredits for p in postings if p.kind == "hold")
-    if spent or given_back or held:
-        session.change(
-            sql.MOVE_BUDGETS,
-            owner_is=job.owner,
-            notebook=job.notebook,
-            day_is=budgets.day_of(now),
-            spent=spent,
-            held=held - spent - given_back,
-        )
+    if not (spent or given_back or held):
+        return
+    held -= spent + given_back
+    owner, notebook = job.owner, job.notebook
+    if session.change(sql.MOVE_BUDGETS, owner_is=owner, notebook=notebook, spent=spent, held=held):
+        session.change(sql.BEGIN_DAY, owner_is=owner, day_is=budgets.day_of(now), spent=spent)
 
 
 def _budget_of(row: tuple[Any, ...], now: float) -> Budget:

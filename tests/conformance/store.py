@@ -584,6 +584,57 @@ class StoreConformance:
         assert kinds == ["release", "release", "capture", "hold", "hold", "grant"]
         assert sum(entry.amount_ucredits for entry in store.entries(ADA)) == 7_500_000
 
+    def test_what_was_held_is_all_there_is_for_all_tries(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        limits = Limits(max_run_s=8.0)
+        new = new_job(credits_per_h=3600, hold_credits=8, retries=5, limits=limits)
+        job = running(store, new)
+        store.finish(job, 1, Outcome(kind="failed", detail="ValueError: no"), 15.0)
+        assert store.history(job)[-1].text.endswith("(retry 1 of 5); charged 5 credits")
+        store.wake(100.0)
+        store.start(job, claimed(store, job, now=100.0), 100.0)
+        [stopped] = store.expire_limits(104.0, 0.5)
+        assert (stopped.job.state, stopped.job.reason) == (JobState.EXPIRED, Reason.COST_LIMIT)
+        assert stopped.job.cost_ucredits == 8 * 10**6
+        assert store.balance(ADA).available_ucredits == 92 * 10**6
+
+    def test_a_job_whose_hold_is_spent_is_not_tried_again_and_says_why(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        limits = Limits(max_run_s=8.0)
+        new = new_job(credits_per_h=3600, hold_credits=8, retries=5, limits=limits)
+        job = running(store, new)
+        done = store.finish(job, 1, Outcome(kind="failed", detail="ValueError: no"), 18.5).job
+        assert (done.state, done.cost_ucredits) == (JobState.FAILED, 8 * 10**6)
+        assert "not tried again: all that was held for it is spent" in done.detail
+        assert store.history(job)[-1].text == f"failed: {done.detail}; charged 8 credits"
+
+    def test_the_history_says_what_a_session_cost_to_wait(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        new = new_session("job-1", "lab", rate_ucredits_per_h=3600 * 10**6, hold_ucredits=10**8)
+        job = running(store, new)
+        metrics = encode(Metrics(at=0.0, cpu_percent=0.0, memory_bytes=1, busy_s=3.0))
+        store.finish(job, 1, Outcome(kind="succeeded", metrics=metrics), 22.0)
+        assert store.history(job)[-1].text == (
+            "completed: charged 12 credits, 88 credits given back; of that 3 credits for calls "
+            "and cells (3.0 s), 9 credits for waiting (9.0 s)"
+        )
+
+    def test_the_ledger_says_what_there_was_after_each_entry(self, store: Store) -> None:
+        store.grant(ADA, 10**7, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=8))
+        store.finish(job, 1, Outcome(kind="succeeded"), 12.5)
+        entries = store.entries(ADA)
+        assert [(e.account[:4], e.balance_ucredits) for e in entries] == [
+            ("avai", 7_500_000),
+            ("held", 0),
+            ("held", 5_500_000),
+            ("held", 8_000_000),
+            ("avai", 2_000_000),
+            ("avai", 10_000_000),
+        ]
+        assert [e.description for e in entries] == ["a test"] * 5 + [""]
+        assert store.entries(ADA, 2) == entries[:2]
+
     def test_what_is_lost_is_the_platforms_loss(self, store: Store) -> None:
         store.grant(ADA, 10**8, "start", 0.0)
         job = running(store, new_job(credits_per_h=3600, hold_credits=50, max_attempts=1))

@@ -68,8 +68,9 @@ def test_a_budget_that_is_used_up_says_which_how_far_and_what_to_do():
         "5 credits ($0.0500)"
     )
     assert told.value.hint == (
-        "Wait until running jobs give back what they do not need or wait for the next day "
-        "(00:00 UTC) or allow more with `%remote budget day 0.1`; `%remote budget` shows all"
+        "Wait until running jobs give back what they do not need, or give jobs a --timeout or "
+        "--max-cost, so that each holds less, or wait for the next day (00:00 UTC), or "
+        "allow more with `%remote budget day 0.1`; `%remote budget` shows all"
     )
 
 

@@ -128,3 +128,16 @@ def test_a_price_is_old_after_ninety_days():
     assert not catalog.is_old(G5, date(2026, 2, 13))
     assert catalog.is_old(G5, date(2026, 2, 14))
     assert not catalog.is_old(catalog.local_machine(), NOW)
+
+
+@pytest.mark.parametrize("usd", [float("nan"), float("inf"), -0.01, 1e9])
+def test_a_row_without_a_sound_price_is_told_and_left_out(usd, caplog):
+    good, bad = catalog.catalogue()[:2]
+    for field in ("usd_per_h", "usd_per_h_low"):
+        odd = msgspec.structs.replace(bad, **{field: usd})
+        caplog.clear()
+        assert catalog.sound([good, odd]) == [good]
+        assert f"{bad.id} is priced at" in caplog.text
+        with pytest.raises(UnknownMachine, match="which cannot be"):
+            catalog.check_price(odd)
+    assert catalog.sound([good, bad]) == [good, bad]

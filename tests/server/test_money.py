@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -125,6 +126,23 @@ def test_what_is_missing_is_told_in_credits_and_usd(server: Running) -> None:
         submit(server, need=need)
     with pytest.raises(errors.InsufficientFunds, match=r"56,768 credits \(\$567\.68\) are missing"):
         submit(server, need=need)
+
+
+def test_the_longest_run_of_any_job_is_a_limit_of_time_and_a_fuse_one_of_cost(
+    server: Running, worker: Worker
+) -> None:
+    submit(server, need=G5)
+    submit(server, need=G5, max_cost_ucredits=CREDIT)
+    assert worker.pull(wire.Assign).limits_timeout_s == server.backend.settings.longest_run_s
+    assert worker.pull(wire.Assign).limits_timeout_s is None
+
+
+def test_a_backend_that_watches_gpus_tells_its_workers(tmp_path: Path) -> None:
+    server = Running(tmp_path, gpu_idle_stop_s=600.0)
+    worker = Worker(server)
+    assert worker.hello().gpu_idle_s == 600.0
+    worker.close()
+    server.stop()
 
 
 # --- grants ----------------------------------------------------------------------------------
