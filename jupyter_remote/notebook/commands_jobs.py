@@ -20,6 +20,7 @@ from jupyter_remote.notebook.tables import Table
 
 if TYPE_CHECKING:
     from jupyter_remote.notebook.context import Context
+    from jupyter_remote.wire import JobView
 
 LISTED = 20
 STATUS = 48  # characters
@@ -76,12 +77,18 @@ def show(context: Context, given: Given, words: list[str]) -> Table:
         ("machine", machine_of(state)),
         ("attempt", str(view.attempt)),
         ("submitted", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view.submitted_at))),
-        ("ran", say.duration(elapsed_s(state, now)) if view.started_at is not None else "not yet"),
+        ("ran", _ran(view, state, now)),
         ("price", say.price(view.money.rate_ucredits_per_h)),
         ("cost", f"{say.money(cost_now(state, now))}, held {say.money(view.money.hold_ucredits)}"),
         ("inputs", f"{inputs or 'none'}: {say.size(view.inputs_bytes)}"),
     ]
     return Table(["", "job"], rows, empty="")
+
+
+def _ran(view: JobView, state: CardState, now: float) -> str:
+    if view.cached_from:
+        return f"no: it was given the result of job {say.short(view.cached_from)}"
+    return say.duration(elapsed_s(state, now)) if view.started_at is not None else "not yet"
 
 
 def history(context: Context, given: Given, words: list[str]) -> Table:

@@ -124,7 +124,8 @@ def _ask(
     name = ", ".join(n for n in captured.assigned if n != VALUE) or _first_line(source)
     question = caching.for_cell(captured, spec, python, name[:TITLE], namespace)
     captured.notices.extend(question.notices)
-    return question.ask
+    ask = question.ask
+    return ask and msgspec.structs.replace(ask, is_told=not options.quiet)
 
 
 def compiled(shell: Any, source: str) -> tuple[str, ast.Module]:

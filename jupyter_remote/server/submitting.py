@@ -150,6 +150,12 @@ def check_code(request: wire.SubmitRequest | wire.EstimateRequest) -> None:
         raise errors.TooLarge(f"The name of a notebook has at most {NAME_CHARS} characters.")
 
 
+def _cache_of(request: wire.SubmitRequest) -> wire.CacheAsk | None:
+    """What a session holds, or a checkpoint, is in no key; jobs of a batch share one."""
+    alone = not request.spec.session and request.batch is None and not request.resume
+    return request.cache if alone else None
+
+
 def _check_cache(ask: wire.CacheAsk) -> None:
     check_digest(ask.key)
     size = sum(len(p.name) + len(p.digest) + len(p.text) for p in ask.parts) + len(ask.name)
@@ -231,8 +237,7 @@ def new_job(
         inputs_bytes=sum(s.size_bytes for s in parcels_of(spec)),
         fuse="max_cost" if max_cost is not None and priced.rate_ucredits_per_h else "",
         priced_on=priced.machine.priced_on,
-        # What a session holds is not in the key; jobs of a batch share one.
-        cache=None if spec.session or request.batch is not None else request.cache,
+        cache=_cache_of(request),
     )
 
 

@@ -142,7 +142,8 @@ def take(session: Session, stored: Stored, hit: Hit, key: str, now: float) -> li
     session.change(sql.USED, owner_is=job.owner, key_is=key, saved=hit.cost_ucredits, used_at=now)
     origin = caching.taken_text(source.job.id, hit.created_at, now)
     cost = hit.cost_ucredits
-    credits, money = (credits_text(cost), text_of(cost)) if cost else ("", "")
+    is_much = cost >= caching.LEAST_UCREDITS
+    credits, money = (credits_text(cost), text_of(cost)) if is_much else ("", "")
     saved = caching.saved_text(credits, hit.run_s), caching.saved_text(money, hit.run_s)
     text = "; ".join(filter(None, (f"taken from the cache: {origin}", saved[0])))
     detail = " · ".join(filter(None, ("from the cache", saved[1])))

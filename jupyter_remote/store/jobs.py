@@ -75,7 +75,8 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
     text = _text_of(job, len(missing))
     why = f"not in the cache: {found}" if found else ""
     [event] = told(session, stored, "submit", f"{text}; {why}" if why else text, now).events
-    more = [_notice(session, stored, why, now)] if why else []
+    told_too = new.cache is not None and new.cache.is_told and why
+    more = [_notice(session, stored, why, now)] if told_too else []
     return Written(job, True, missing, event, more)
 
 
