@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,8 +20,9 @@ from jupyter_remote.client.handle import EventCallback
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
-from jupyter_remote.client.origin import NOT_ASKED, Origin, Question, code_key_of, notebook_name
+from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
 from jupyter_remote.client.plan import Plan
+from jupyter_remote.client.questions import Kept, warn_of_map
 from jupyter_remote.client.sessions import Sessions
 from jupyter_remote.model import Balance, Entry, MachineType
 from jupyter_remote.pickling import tensors
@@ -30,8 +30,6 @@ from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     AccountReply,
     CacheAsk,
-    CacheCleared,
-    CacheReply,
     EntryList,
     EstimateRequest,
     Event,
@@ -45,7 +43,6 @@ from jupyter_remote.wire import (
 
 if TYPE_CHECKING:
     from jupyter_remote.client.capture import CapturedCall
-    from jupyter_remote.client.files import CapturedFile
     from jupyter_remote.client.views.views import Views
     from jupyter_remote.values import Packed
 
@@ -59,7 +56,7 @@ class _Notebook(msgspec.Struct):
     nbformat: int
 
 
-class Client(Sessions):
+class Client(Kept, Sessions):
     """A backend, and jobs on it.
 
     Parameters
@@ -173,21 +170,6 @@ class Client(Sessions):
             origin=self.origin(code_key_of(function), question.ask),
         )
 
-    def _question(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        spec: JobSpec,
-        captured: CapturedCall,
-    ) -> Question:
-        """What a call asks of the cache."""
-        if not self.options.cache:
-            return NOT_ASKED
-        from jupyter_remote.client import caching
-
-        return caching.for_call(function, args, kwargs, captured, spec, self.namespace)
-
     def map(self, function: Callable[..., Any], /, *iterables: Iterable[Any]) -> Batch:
         """Run ``function`` on the items of ``iterables`` side by side, one job each.
 
@@ -204,7 +186,7 @@ class Client(Sessions):
         if code.parcel.size_bytes * len(items) > BATCH_INLINE_BYTES:
             code = values.beside(code)
         if self.options.cache:
-            _warn_of_map()
+            warn_of_map()
         bare = msgspec.structs.replace(spec, inputs=None, function=code.parcel)
         bare, packed, files = submitting.with_chunks(self._context, bare, [code], captured.files)
         origin = self.origin(code_key_of(function))
@@ -258,15 +240,6 @@ class Client(Sessions):
             origin=origin,
             notices=question.notices,
         )
-
-    def _question_of_notebook(
-        self, spec: JobSpec, data: bytes, files: Sequence[CapturedFile]
-    ) -> Question:
-        if not self.options.cache:
-            return NOT_ASKED
-        from jupyter_remote.client import caching
-
-        return caching.for_notebook(spec, data, files)
 
     def submit_spec(
         self,
@@ -402,17 +375,6 @@ class Client(Sessions):
         found = listing.jobs(self._context.jobs_page, status, limit)
         return [self._context.handle(view, self.namespace) for view in found]
 
-    # -- the cache
-    def cache_stats(self) -> CacheReply:
-        """Hits, misses, what they saved, and the newest entries."""
-        return self._context.link.call("GET", "/v1/cache", reply=CacheReply)
-
-    def clear_cache(self, which: str = "") -> CacheCleared:
-        """Drop kept results: of a function or cell by its name, of a job by its id or the beginning
-        of it; without either, all."""
-        params = {"which": which} if which else {"all": True}
-        return self._context.link.call("DELETE", "/v1/cache", reply=CacheCleared, params=params)
-
     # -- money and machines
     def machines(self, gpu: str | None = None) -> list[MachineType]:
         """What can be rented, with prices; ``gpu`` filters by the GPU's name."""
@@ -440,11 +402,6 @@ class Client(Sessions):
         params = {"limit": limit}
         path = "/v1/account/entries"
         return self._context.link.call("GET", path, reply=EntryList, params=params).entries
-
-
-def _warn_of_map() -> None:
-    told = "the calls of a map are not cached; those of a function by itself are"
-    warnings.warn_explicit(told, UserWarning, "jupyter_remote", 1)
 
 
 def _config() -> Any:

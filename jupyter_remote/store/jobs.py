@@ -18,7 +18,7 @@ from jupyter_remote.model import (
     Reason,
     Stage,
 )
-from jupyter_remote.store import blobs, cache, money, schema, sql, views
+from jupyter_remote.store import blobs, cache, kept_sql, money, schema, sql, views
 from jupyter_remote.store.apply import add_event, load, told
 from jupyter_remote.store.base import NewJob, Snapshot, Written
 from jupyter_remote.store.charges import credits_text, hold_of
@@ -249,8 +249,8 @@ def open_attempts(session: Session) -> list[AttemptRecord]:
 
 def forget(session: Session, ended_before: float, limit: int) -> int:
     """Delete jobs that ended before; the ledger stays, and so do results in the cache."""
-    for (digest,) in session.rows(sql.OLD_INPUTS, before=ended_before):
-        session.change(sql.FORGET_INPUT, digest=digest, before=ended_before)
+    for (digest,) in session.rows(kept_sql.OLD_INPUTS, before=ended_before):
+        session.change(kept_sql.FORGET_INPUT, digest=digest, before=ended_before)
         session.change(sql.MARK_UNUSED, digest_is=digest, now=ended_before)
     seqs = session.rows(sql.ENDED, before=ended_before, limit=limit)
     for (seq,) in seqs:
