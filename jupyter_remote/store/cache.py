@@ -111,16 +111,14 @@ def _is_whole(session: Session, source: Stored) -> bool:
 
 
 def _why(session: Session, new: NewJob, ask: CacheAsk) -> str:
-    row = session.row(kept_sql.CACHED_CODE, owner=new.owner, code_key=new.code_key)
+    code = {"owner": new.owner, "code_key": new.code_key}
+    row = session.row(kept_sql.CACHED_CODE, **code) if new.code_key else None
     if row is None:
         named = {"owner": new.owner, "name": ask.name, "notebook": new.notebook}
         row = session.row(kept_sql.CACHED_NAME, **named)
     if row is not None:
         return caching.why_missed(_part_lists.decode(row[0]), ask.parts)
-    ran = (
-        session.row(kept_sql.RAN, owner=new.owner, code_key=new.code_key) if new.code_key else None
-    )
-    return caching.FIRST if ran is None else caching.NOT_KEPT
+    return caching.FIRST if session.row(kept_sql.RAN, **code) is None else caching.NOT_KEPT
 
 
 def as_taken(new: NewJob, hit: Hit) -> NewJob:
