@@ -17,6 +17,8 @@ DAY_S = 86_400.0
 LEAST_S = 0.1  # of a run that is worth a word
 LEAST_UCREDITS = 10_000  # $0.0001
 
+_NAMED = frozenset({"input", "global", "variable", "function", "class", "module", "file"})
+
 FIRST = "first run"
 NOT_KEPT = "this code ran before, and no result of it is kept"
 DAMAGED = "its stored result is damaged or gone; it runs again"
@@ -57,8 +59,8 @@ def _changed(old: CachePart, new: CachePart) -> str:
 
 def _called(name: str) -> str:
     """``global scale`` is "global `scale`"."""
-    kind, space, which = name.partition(" ")
-    return name if kind in ("package", "state", "options") or not space else f"{kind} `{which}`"
+    kind, _, which = name.partition(" ")
+    return f"{kind} `{which}`" if kind in _NAMED else name
 
 
 # --- what stays ------------------------------------------------------------------------------

@@ -232,6 +232,8 @@ def _planned(context: Context, options: RunOptions, prepared: Prepared) -> bool:
     if options.plan:
         display(made)  # type: ignore[no-untyped-call]
         return False
+    if made.reply.cached_from:
+        return True  # it costs nothing
     if made.machine.simulated or made.price <= context.settings().plan_above_usd:
         return True
     display(made)  # type: ignore[no-untyped-call]

@@ -74,7 +74,8 @@ def test_parts_are_named_and_numbers_shown() -> None:
     assert found["input text"].text == found["input a"].text == ""
     assert found["package numpy"].text == np.__version__
     assert "package pandas" in found
-    assert not any(name.startswith(("state", "options")) for name in found)
+    state = [name for name in found if name.startswith(("state of", "options of"))]
+    assert state == ["options of the run"]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_options_count_where_somebody_set_them() -> None:
     before = asked(code, names)
     with np.printoptions(precision=3), pd.option_context("display.max_rows", 7):
         found = parts(asked(code, names))
-        assert {"options numpy", "options pandas"} <= set(found)
+        assert {"options of numpy", "options of pandas"} <= set(found)
     assert asked(code, names).ask == before.ask
 
 

@@ -196,7 +196,7 @@ def test_random_numbers_are_those_that_would_have_been_drawn(tmp_path):
     first = run(tmp_path, seed, draw, after, draw)
     again = run(tmp_path, seed, draw, after)
     assert "draws random numbers without a seed: numpy.random.rand()" in notices(first[1])
-    assert missed(first[3]) == "state numpy.random changed"
+    assert missed(first[3]) == "state of numpy.random changed"
     assert is_hit(again[1])
     assert [value(c) for c in again[1:]] == [value(c) for c in first[1:3]]
     seeded = cached("np.random.seed(1); x = np.random.rand()\nx")
