@@ -191,6 +191,7 @@ class CacheAsk(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     key: str  # 64 hex digits: digest of all parts
     name: str  # of the function, or what the cell assigns: an entry of it explains a miss
     parts: list[CachePart]
+    is_told: bool = True  # a notice says why there is none; the history does in any case
 
 
 class CacheEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

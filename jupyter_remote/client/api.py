@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,8 +21,9 @@ from jupyter_remote.client.handle import EventCallback
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
-from jupyter_remote.client.origin import NOT_ASKED, Origin, Question, code_key_of, notebook_name
+from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
 from jupyter_remote.client.plan import Plan, plan_request
+from jupyter_remote.client.questions import Kept, warn_of_map
 from jupyter_remote.client.repeating import Repeating
 from jupyter_remote.client.sharing import Sharing
 from jupyter_remote.guesses import guessing
@@ -32,8 +32,6 @@ from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     CacheAsk,
-    CacheCleared,
-    CacheReply,
     Event,
     JobSpec,
     MachineList,
@@ -45,7 +43,6 @@ from jupyter_remote.wire import (
 if TYPE_CHECKING:
     from jupyter_remote.client.capture import CapturedCall, CapturedCell
     from jupyter_remote.client.comparison import Comparison
-    from jupyter_remote.client.files import CapturedFile
     from jupyter_remote.client.views.views import Views
     from jupyter_remote.values import Packed
 
@@ -59,7 +56,7 @@ class _Notebook(msgspec.Struct):
     nbformat: int
 
 
-class Client(Repeating, Sharing, Account):
+class Client(Repeating, Kept, Sharing, Account):
     """A backend, and jobs on it.
 
     Parameters
@@ -174,21 +171,6 @@ class Client(Repeating, Sharing, Account):
             origin=self.origin(code_key_of(function), question.ask),
         )
 
-    def _question(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        spec: JobSpec,
-        captured: CapturedCall,
-    ) -> Question:
-        """What a call asks of the cache."""
-        if not self.options.cache:
-            return NOT_ASKED
-        from jupyter_remote.client import caching
-
-        return caching.for_call(function, args, kwargs, captured, spec, self.namespace)
-
     def compare(
         self,
         function: Callable[..., Any],
@@ -227,7 +209,7 @@ class Client(Repeating, Sharing, Account):
         if code.parcel.size_bytes * len(items) > BATCH_INLINE_BYTES:
             code = values.beside(code)
         if self.options.cache:
-            _warn_of_map()
+            warn_of_map()
         bare = msgspec.structs.replace(spec, inputs=None, function=code.parcel)
         bare, packed, files = submitting.with_chunks(self._context, bare, [code], captured.files)
         origin = self.origin(code_key_of(function))
@@ -281,15 +263,6 @@ class Client(Repeating, Sharing, Account):
             origin=origin,
             notices=question.notices,
         )
-
-    def _question_of_notebook(
-        self, spec: JobSpec, data: bytes, files: Sequence[CapturedFile]
-    ) -> Question:
-        if not self.options.cache:
-            return NOT_ASKED
-        from jupyter_remote.client import caching
-
-        return caching.for_notebook(spec, data, files)
 
     def submit_spec(
         self,
@@ -420,17 +393,6 @@ class Client(Repeating, Sharing, Account):
         found = listing.jobs(self._context.jobs_page, status, limit)
         return [self._context.handle(view, self.namespace) for view in found]
 
-    # -- the cache
-    def cache_stats(self) -> CacheReply:
-        """Hits, misses, what they saved, and the newest entries."""
-        return self._context.link.call("GET", "/v1/cache", reply=CacheReply)
-
-    def clear_cache(self, which: str = "") -> CacheCleared:
-        """Drop kept results: of a function or cell by its name, of a job by its id or the beginning
-        of it; without either, all."""
-        params = {"which": which} if which else {"all": True}
-        return self._context.link.call("DELETE", "/v1/cache", reply=CacheCleared, params=params)
-
     # -- machines
     def machine_list(self) -> MachineList:
         """What can be rented, with prices and with what is free now."""
@@ -452,11 +414,6 @@ class Client(Repeating, Sharing, Account):
         if chosen is not None and chosen.simulated:
             chosen = local
         return chosen is not None and chosen.gpu_count > 0
-
-
-def _warn_of_map() -> None:
-    told = "the calls of a map are not cached; those of a function by itself are"
-    warnings.warn_explicit(told, UserWarning, "jupyter_remote", 1)
 
 
 def _config() -> Any:

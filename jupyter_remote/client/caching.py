@@ -73,7 +73,7 @@ def for_cell(
     shown = spec.outputs, spec.value_as, spec.quiet_progress, _is_quiet(python)
     parts = [
         CachePart("code", code_key),
-        CachePart("way it is run", _digest(shown)),
+        CachePart("options of the run", _digest(shown)),
     ]
     walk = Digests(namespace, _extents([captured.packed]))
     things = [
@@ -99,7 +99,7 @@ def for_call(
     code_key = code_key_of(function)
     parts = [
         CachePart("code", code_key),
-        CachePart("way it is run", _digest(("call", spec.quiet_progress))),
+        CachePart("options of the run", _digest(("call", spec.quiet_progress))),
     ]
     walk = Digests(namespace, _extents([captured.function, captured.inputs]))
     things = [
@@ -271,9 +271,9 @@ def _states(state: Mapping[str, Parcel], draws: frozenset[str]) -> Iterator[Cach
     """Random state that the cell takes up, and options that were set."""
     for name, parcel in state.items():
         if name in STATES and name in draws:
-            yield CachePart(f"state {name}", _digest(_opened(parcel)))
+            yield CachePart(f"state of {name}", _digest(_opened(parcel)))
         elif name in OPTIONS and (given := _unusual(_opened(parcel), OPTIONS[name])):
-            yield CachePart(f"options {name}", _digest(given))
+            yield CachePart(f"options of {name}", _digest(given))
 
 
 def _opened(parcel: Parcel) -> Any:

@@ -29,7 +29,11 @@ READERS = frozenset({
     "xarray.open_dataset", "os.listdir", "os.scandir", "os.walk", "glob.glob",
 })  # fmt: skip
 READING_METHODS = frozenset({"read_text", "read_bytes"})  # of a path
-SHELL = {"system": "runs a shell command", "getoutput": "runs a shell command"}
+SHELL = frozenset({"system", "getoutput"})  # methods of IPython's shell, for ``!command``
+MAGICS = {
+    **dict.fromkeys(("bash", "sh", "script", "system", "sx", "pip", "conda"), "a shell command"),
+    "run": "a file with %run",
+}
 
 SEEDS = {
     "random.seed": "random",
@@ -129,8 +133,10 @@ class _Looker(ast.NodeVisitor):
             inner = function.value
             given = inner.args[:1] if isinstance(inner, ast.Call) else []
             self._read(given[0] if given else None)
-        elif _is_shell(function.value) and function.attr in SHELL:
-            self._tell(SHELL[function.attr])
+        elif _is_shell(function.value):
+            magic = node.args[0].value if _has_text(node) else ""  # type: ignore[attr-defined]
+            if what := "a shell command" if function.attr in SHELL else MAGICS.get(magic):
+                self._tell(f"runs {what}")
 
     def _reads(self, name: str, node: ast.Call) -> None:
         if name in ("open", "io.open"):
@@ -202,6 +208,11 @@ def _drawn(name: str) -> str | None:
     if module in ("random", "numpy.random"):
         return module
     return "torch.random" if module == "torch" and function in TORCH_DRAWS else None
+
+
+def _has_text(call: ast.Call) -> bool:
+    first = call.args[0] if call.args else None
+    return isinstance(first, ast.Constant) and isinstance(first.value, str)
 
 
 def _is_shell(node: ast.expr) -> bool:

@@ -14,7 +14,10 @@ SHOWN = 3  # changes that one line names
 HALF_LIFE_S = 7 * 86_400.0  # unused for so long, an entry is half as likely to be used
 SECOND_UCREDITS = 30_000  # what a second of waiting is worth, about $1 an hour
 DAY_S = 86_400.0
-LEAST_S = 0.05  # of a run that is worth a word
+LEAST_S = 0.1  # of a run that is worth a word
+LEAST_UCREDITS = 10_000  # $0.0001
+
+_NAMED = frozenset({"input", "global", "variable", "function", "class", "module", "file"})
 
 FIRST = "first run"
 NOT_KEPT = "this code ran before, and no result of it is kept"
@@ -56,8 +59,8 @@ def _changed(old: CachePart, new: CachePart) -> str:
 
 def _called(name: str) -> str:
     """``global scale`` is "global `scale`"."""
-    kind, space, which = name.partition(" ")
-    return name if kind in ("package", "state", "options") or not space else f"{kind} `{which}`"
+    kind, _, which = name.partition(" ")
+    return f"{kind} `{which}`" if kind in _NAMED else name
 
 
 # --- what stays ------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from jupyter_remote.notebook.tables import Table
 
 if TYPE_CHECKING:
     from jupyter_remote.notebook.context import Context
+    from jupyter_remote.wire import JobView
 
 LISTED = 20
 STATUS = 48  # characters
@@ -82,7 +83,7 @@ def show(context: Context, given: Given, words: list[str]) -> Table | None:
         ("machine", machine_of(state)),
         ("attempt", str(view.attempt)),
         ("submitted", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view.submitted_at))),
-        ("ran", say.duration(elapsed_s(state, now)) if view.started_at is not None else "not yet"),
+        ("ran", _ran(view, state, now)),
         ("price", say.price(view.money.rate_ucredits_per_h)),
         ("cost", f"{say.money(cost_now(state, now))}, held {say.money(view.money.hold_ucredits)}"),
         ("inputs", f"{inputs or 'none'}: {say.size(view.inputs_bytes)}"),
@@ -93,6 +94,12 @@ def show(context: Context, given: Given, words: list[str]) -> Table | None:
         at = time.strftime("%H:%M:%S", time.localtime(view.checkpoint_at))
         rows.append(("checkpoint", f"{say.size(view.checkpoint_bytes)}, {at}"))
     return Table(["", "job"], rows, empty="")
+
+
+def _ran(view: JobView, state: CardState, now: float) -> str:
+    if view.cached_from:
+        return f"no: it was given the result of job {say.short(view.cached_from)}"
+    return say.duration(elapsed_s(state, now)) if view.started_at is not None else "not yet"
 
 
 def history(context: Context, given: Given, words: list[str]) -> Table:

@@ -138,7 +138,8 @@ def _ask(
     name = ", ".join(n for n in captured.assigned if n != VALUE) or _first_line(source)
     question = caching.for_cell(captured, spec, python, name[:TITLE], namespace)
     captured.notices.extend(question.notices)
-    return question.ask
+    ask = question.ask
+    return ask and msgspec.structs.replace(ask, is_told=not options.quiet)
 
 
 def compiled(shell: Any, source: str) -> tuple[str, ast.Module]:
@@ -250,7 +251,7 @@ def _planned(context: Context, options: RunOptions, prepared: Prepared) -> bool:
     if options.max_cost is not None and options.max_cost <= above:
         return True
     made = plan(context, options, prepared)
-    if made.likely_usd <= above:
+    if made.reply.cached_from or made.likely_usd <= above:
         return True
     if not options.quiet:
         print(made.short())

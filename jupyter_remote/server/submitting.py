@@ -165,6 +165,12 @@ def check_code(request: wire.SubmitRequest | wire.EstimateRequest) -> None:
         raise errors.TooLarge(f"The name of a notebook has at most {NAME_CHARS} characters.")
 
 
+def _cache_of(request: wire.SubmitRequest) -> wire.CacheAsk | None:
+    """What a session holds, or a checkpoint, is in no key; jobs of a batch share one."""
+    alone = not request.spec.session and request.batch is None and not request.resume
+    return request.cache if alone else None
+
+
 def _check_cache(ask: wire.CacheAsk) -> None:
     check_digest(ask.key)
     size = sum(len(p.name) + len(p.digest) + len(p.text) for p in ask.parts) + len(ask.name)
@@ -265,9 +271,7 @@ def new_job(
         priced_on=priced.machine.priced_on,
         resumes=None if resumed is None else resumed.job,
         note="" if resumed is None else resumed.note,
-        # What a session holds is not in the key; jobs of a batch share one; one that goes on from a
-        # checkpoint begins in the midst.
-        cache=None if spec.session or request.batch is not None or resumed else request.cache,
+        cache=None if resumed else _cache_of(request),  # it would begin in the midst
         results_id=results_id(request),
         offer=priced.machine,
     )

@@ -133,6 +133,11 @@ CHECKS: list[tuple[str, str]] = [
         "HAVING j.starts <> count(a.started_at)",
     ),
     (
+        "job {0} was given the result of {1}, and started {2} times or holds {3}",
+        "SELECT id, cached_from, starts, hold_ucredits FROM job WHERE cached_from IS NOT NULL "
+        "AND (starts > 0 OR epoch > 0 OR hold_ucredits > 0 OR state <> 'succeeded')",
+    ),
+    (
         "job {0} started {1} times, {2} are allowed",
         "SELECT id, starts, max_attempts + retries FROM job WHERE starts > max_attempts + retries",
     ),

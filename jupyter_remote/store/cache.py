@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from jupyter_remote.model import JobId, JobRecord, JobState, OwnerId
 from jupyter_remote.money import caching
 from jupyter_remote.money.meter import text_of
-from jupyter_remote.store import sql
+from jupyter_remote.store import kept_sql, sql
 from jupyter_remote.store.apply import add_event, apply
 from jupyter_remote.store.base import NewJob, Source
 from jupyter_remote.store.charges import credits_text
@@ -71,11 +71,11 @@ class Hit(NamedTuple):
 # --- taking ----------------------------------------------------------------------------------
 def source_of(session: Session, owner: OwnerId, key: str) -> Source | None:
     """The job whose result stands for this key, with the blobs of that."""
-    row = session.row(sql.CACHED, owner=owner, key=key)
+    row = session.row(kept_sql.CACHED, owner=owner, key=key)
     if row is None:
         return None
     source = _source(session, row[0])
-    blobs = session.rows(sql.KEPT_BLOBS, job=source.seq)
+    blobs = session.rows(kept_sql.KEPT_BLOBS, job=source.seq)
     return Source(source.job.id, [Segment(digest, size) for digest, size, _ in blobs])
 
 
@@ -83,13 +83,13 @@ def look(session: Session, new: NewJob) -> Hit | str:
     """The entry for a new job, or why there is none."""
     ask = new.cache
     assert ask is not None
-    row = session.row(sql.CACHED, owner=new.owner, key=ask.key)
+    row = session.row(kept_sql.CACHED, owner=new.owner, key=ask.key)
     if row is None:
         return _why(session, new, ask)
     source, *rest = row
     hit = Hit(_source(session, source), *rest)
     if not _is_whole(session, hit.source):
-        session.change(sql.UNCACHE, owner=new.owner, key=ask.key)
+        session.change(kept_sql.UNCACHE, owner=new.owner, key=ask.key)
         return caching.DAMAGED
     return hit
 
@@ -101,7 +101,7 @@ def _source(session: Session, seq: int) -> Stored:
 
 def _is_whole(session: Session, source: Stored) -> bool:
     """Are its bytes there; and its inputs, if the result refers to parts of these?"""
-    if any(not present for _, _, present in session.rows(sql.KEPT_BLOBS, job=source.seq)):
+    if any(not present for _, _, present in session.rows(kept_sql.KEPT_BLOBS, job=source.seq)):
         return False
     if source.job.result is None or not _results.decode(source.job.result).refers:
         return True
@@ -111,14 +111,14 @@ def _is_whole(session: Session, source: Stored) -> bool:
 
 
 def _why(session: Session, new: NewJob, ask: CacheAsk) -> str:
-    row = session.row(sql.CACHED_CODE, owner=new.owner, code_key=new.code_key)
+    code = {"owner": new.owner, "code_key": new.code_key}
+    row = session.row(kept_sql.CACHED_CODE, **code) if new.code_key else None
     if row is None:
         named = {"owner": new.owner, "name": ask.name, "notebook": new.notebook}
-        row = session.row(sql.CACHED_NAME, **named)
+        row = session.row(kept_sql.CACHED_NAME, **named)
     if row is not None:
         return caching.why_missed(_part_lists.decode(row[0]), ask.parts)
-    ran = session.row(sql.RAN, owner=new.owner, code_key=new.code_key) if new.code_key else None
-    return caching.FIRST if ran is None else caching.NOT_KEPT
+    return caching.FIRST if session.row(kept_sql.RAN, **code) is None else caching.NOT_KEPT
 
 
 def as_taken(new: NewJob, hit: Hit) -> NewJob:
@@ -134,15 +134,18 @@ def as_taken(new: NewJob, hit: Hit) -> NewJob:
 def take(session: Session, stored: Stored, hit: Hit, key: str, now: float) -> list[Event]:
     """QUEUED to SUCCEEDED with the result and the output of another job; the events of that."""
     source, job = hit.source, stored.job
-    session.change(sql.COPY_REFERENCES, source=source.seq, job=stored.seq)
+    session.change(kept_sql.COPY_REFERENCES, source=source.seq, job=stored.seq)
     shown = [
         add_event(session, stored, type_, data, now, seq)
-        for type_, data, seq in session.rows(sql.SHOWN, job=source.seq, epoch=source.job.epoch)
+        for type_, data, seq in session.rows(kept_sql.SHOWN, job=source.seq, epoch=source.job.epoch)
     ]
-    session.change(sql.USED, owner_is=job.owner, key_is=key, saved=hit.cost_ucredits, used_at=now)
+    session.change(
+        kept_sql.USED, owner_is=job.owner, key_is=key, saved=hit.cost_ucredits, used_at=now
+    )
     origin = caching.taken_text(source.job.id, hit.created_at, now)
     cost = hit.cost_ucredits
-    credits, money = (credits_text(cost), text_of(cost)) if cost else ("", "")
+    is_much = cost >= caching.LEAST_UCREDITS
+    credits, money = (credits_text(cost), text_of(cost)) if is_much else ("", "")
     saved = caching.saved_text(credits, hit.run_s), caching.saved_text(money, hit.run_s)
     text = "; ".join(filter(None, (f"taken from the cache: {origin}", saved[0])))
     detail = " · ".join(filter(None, ("from the cache", saved[1])))
@@ -158,7 +161,7 @@ def keep(session: Session, stored: Stored, step: Step, limit_bytes: int, now: fl
     """
     if step.job.state is not JobState.SUCCEEDED:
         return step
-    asked = session.value(sql.ASKED, job=stored.seq)
+    asked = session.value(kept_sql.ASKED, job=stored.seq)
     if asked is None:
         return step
     size = _size_of(session, stored.seq, step.job)
@@ -166,9 +169,9 @@ def keep(session: Session, stored: Stored, step: Step, limit_bytes: int, now: fl
         return _saying(step, caching.too_large_text(size, limit_bytes))
     ask, owner = _asks.decode(asked), step.job.owner
     started_at = now if step.job.started_at is None else step.job.started_at
-    session.change(sql.UNCACHE, owner=owner, key=ask.key)
+    session.change(kept_sql.UNCACHE, owner=owner, key=ask.key)
     session.insert(
-        sql.ADD_CACHED,
+        kept_sql.ADD_CACHED,
         owner=owner,
         key=ask.key,
         job=stored.seq,
@@ -194,52 +197,54 @@ def _saying(step: Step, text: str) -> Step:
 
 def _size_of(session: Session, seq: int, job: JobRecord) -> int:
     """Bytes of its result and its output."""
-    blobs = sum(size for _, size, _ in session.rows(sql.KEPT_BLOBS, job=seq))
-    events = session.value(sql.EVENT_BYTES, job=seq) or 0
+    blobs = sum(size for _, size, _ in session.rows(kept_sql.KEPT_BLOBS, job=seq))
+    events = session.value(kept_sql.EVENT_BYTES, job=seq) or 0
     return int(blobs + events + len(job.result or b""))
 
 
 def trim(session: Session, limit_bytes: int, now: float) -> int:
     """Drop the least valuable entries of whoever has too much; how many."""
-    owners = session.rows(sql.CACHE_OWNERS)
+    owners = session.rows(kept_sql.CACHE_OWNERS)
     return sum(_trim(session, OwnerId(owner), limit_bytes, now) for (owner,) in owners)
 
 
 def _trim(session: Session, owner: OwnerId, limit_bytes: int, now: float) -> int:
-    if (session.value(sql.CACHE_BYTES, owner=owner) or 0) <= limit_bytes:
+    if (session.value(kept_sql.CACHE_BYTES, owner=owner) or 0) <= limit_bytes:
         return 0
     kept = [
         caching.Kept(
             key=key, size_bytes=size, cost_ucredits=cost, run_s=run_s, hits=hits, used_at=used_at
         )
-        for key, size, cost, run_s, hits, used_at in session.rows(sql.CACHE_WORTH, owner=owner)
+        for key, size, cost, run_s, hits, used_at in session.rows(kept_sql.CACHE_WORTH, owner=owner)
     ]
     gone = caching.least_valuable(kept, limit_bytes, now)
     for key in gone:
-        session.change(sql.UNCACHE, owner=owner, key=key)
+        session.change(kept_sql.UNCACHE, owner=owner, key=key)
     return len(gone)
 
 
 # --- for people ------------------------------------------------------------------------------
 def clear(session: Session, owner: OwnerId, which: str) -> CacheCleared:
     """Drop entries: of a name, of a job by the beginning of its id, or all; what went."""
-    entries = [_entry(row) for row in session.rows(sql.CACHE_ENTRIES, owner=owner, limit=EVERY)]
+    entries = [
+        _entry(row) for row in session.rows(kept_sql.CACHE_ENTRIES, owner=owner, limit=EVERY)
+    ]
     gone = [
         e for e in entries if not which or e.name == which or (e.job and e.job.startswith(which))
     ]
     for entry in gone:
-        session.change(sql.UNCACHE, owner=owner, key=entry.key)
+        session.change(kept_sql.UNCACHE, owner=owner, key=entry.key)
     return CacheCleared(len(gone), sum(e.size_bytes for e in gone))
 
 
 def stats(session: Session, owner: OwnerId, limit_bytes: int) -> CacheReply:
     """Hits, misses, what was saved, what is there."""
-    hits, saved, saved_s = session.row(sql.CACHE_HITS, owner=owner) or (0, 0, 0.0)
-    entries, size = session.row(sql.CACHE_SIZE, owner=owner) or (0, 0)
-    newest = session.rows(sql.CACHE_ENTRIES, owner=owner, limit=NEWEST)
+    hits, saved, saved_s = session.row(kept_sql.CACHE_HITS, owner=owner) or (0, 0, 0.0)
+    entries, size = session.row(kept_sql.CACHE_SIZE, owner=owner) or (0, 0)
+    newest = session.rows(kept_sql.CACHE_ENTRIES, owner=owner, limit=NEWEST)
     return CacheReply(
         hits=hits,
-        misses=session.value(sql.CACHE_MISSES, owner=owner) or 0,
+        misses=session.value(kept_sql.CACHE_MISSES, owner=owner) or 0,
         entries=entries,
         size_bytes=size or 0,
         limit_bytes=limit_bytes,

@@ -23,6 +23,7 @@ from jupyter_remote.store import (
     blobs,
     budgets,
     cache,
+    kept_sql,
     money,
     schema,
     shares,
@@ -92,7 +93,8 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
     why = f"not in the cache: {found}" if found else ""
     text = "; ".join(filter(None, (words.submitted(job, len(missing)), new.note, why)))
     [event] = told(session, stored, "submit", text, now).events
-    more = [_notice(session, stored, why, now)] if why else []
+    told_too = new.cache is not None and new.cache.is_told and why
+    more = [_notice(session, stored, why, now)] if told_too else []
     return Written(job, True, missing, event, more)
 
 
@@ -265,8 +267,8 @@ def open_attempts(session: Session) -> list[AttemptRecord]:
 
 def forget(session: Session, ended_before: float, limit: int) -> int:
     """Delete jobs that ended before; the ledger stays, and so do results in the cache."""
-    for (digest,) in session.rows(sql.OLD_INPUTS, before=ended_before):
-        session.change(sql.FORGET_INPUT, digest=digest, before=ended_before)
+    for (digest,) in session.rows(kept_sql.OLD_INPUTS, before=ended_before):
+        session.change(kept_sql.FORGET_INPUT, digest=digest, before=ended_before)
         session.change(sql.MARK_UNUSED, digest_is=digest, now=ended_before)
     seqs = session.rows(sql.ENDED, before=ended_before, limit=limit)
     for (seq,) in seqs:

@@ -55,6 +55,8 @@ def seen(cell: str, functions: Iterable[str] = (), files: Iterable[str] = ()) ->
         ("from pathlib import Path\nPath('a').read_text()", f"reads 'a', which {UNNAMED}"),
         ("import subprocess\nsubprocess.run(['ls'])", "runs a command: subprocess.run()"),
         ("get_ipython().system('ls')", "runs a shell command"),
+        ("get_ipython().run_line_magic('run', 'a.py')", "runs a file with %run"),
+        ("get_ipython().run_cell_magic('bash', '', 'ls')", "runs a shell command"),
     ],
 )  # fmt: skip
 def test_what_differs_from_run_to_run_is_named(code: str, told: str) -> None:

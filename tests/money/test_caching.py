@@ -20,7 +20,7 @@ BEFORE = [
     part("code", "a"),
     part("global scale", text="2"),
     part("input df", "d"),
-    part("state numpy.random", "r"),
+    part("state of numpy.random", "r"),
 ]
 
 
@@ -34,7 +34,7 @@ BEFORE = [
         (part("global scale", text="3"), "global `scale` changed: 2 → 3"),
         (part("global scale", "secret"), "global `scale` changed"),
         (part("input df", "e"), "input `df` changed"),
-        (part("state numpy.random", "s"), "state numpy.random changed"),
+        (part("state of numpy.random", "s"), "state of numpy.random changed"),
     ],
 )
 def test_what_changed_is_named_with_both_values(now: CachePart, why: str) -> None:

@@ -44,9 +44,9 @@ def missed(cell) -> str:
 def test_a_hit_gives_value_and_output_at_once(tmp_path):
     use = cached(SLOW)
     there = run(tmp_path, SETUP, use)
-    lines = ["%remote history last", "%remote cache stats"]
+    lines = ["%remote history last", "%remote cache stats", "%remote show last"]
     here = run(tmp_path, "'another notebook, and another number of the cell'", SETUP, use, *lines)
-    first, (again, history, stats) = there[1], here[2:]
+    first, (again, history, stats, shown) = there[1], here[2:]
     assert missed(first) == "first run"
     assert re.match(r"completed: added 1 entry to the cache \(\d+ B\)", status(first))
     assert is_hit(again)
@@ -55,6 +55,7 @@ def test_a_hit_gives_value_and_output_at_once(tmp_path):
     assert again.outputs[-1].execution_count == again.execution_count
     assert "taken from the cache: the result of job" in value(history)
     assert "1 hit, 1 miss; saved $0 and" in value(stats)
+    assert "no: it was given the result of job" in value(shown)
 
 
 CHANGES = {
@@ -195,7 +196,7 @@ def test_random_numbers_are_those_that_would_have_been_drawn(tmp_path):
     first = run(tmp_path, seed, draw, after, draw)
     again = run(tmp_path, seed, draw, after)
     assert "draws random numbers without a seed: numpy.random.rand()" in notices(first[1])
-    assert missed(first[3]) == "state numpy.random changed"
+    assert missed(first[3]) == "state of numpy.random changed"
     assert is_hit(again[1])
     assert [value(c) for c in again[1:]] == [value(c) for c in first[1:3]]
     seeded = cached("np.random.seed(1); x = np.random.rand()\nx")
@@ -223,6 +224,13 @@ def test_figures_and_displays_come_again(tmp_path):
              for c in (first, again)]  # fmt: skip
     assert [h[-1] for h in shown] == ["<b>x</b>", "<b>x</b>"]
     assert stream(again, "stderr") == "err\n"
+
+
+def test_a_quiet_cell_says_nothing_of_the_cache(tmp_path):
+    code = cached("import time\nprint(round(time.time() * 0))", "-q")
+    first, again, history = run(tmp_path, code, code, "%remote history last")
+    assert [(stream(c), notices(c), cards(c)) for c in (first, again)] == [("0\n", "", [])] * 2
+    assert "taken from the cache" in value(history)
 
 
 def test_failed_cells_and_cells_of_sessions_are_not_cached(tmp_path):

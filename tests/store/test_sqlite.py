@@ -234,6 +234,7 @@ def test_the_audit_finds_what_was_planted(path: Path) -> None:
     paid = new_job(credits_per_h=3600, hold_credits=2)
     store.finish(running(store, paid), 1, Outcome(kind="succeeded"), 11.0)
     running(store, new_job("job-2"))
+    store.submit([new_job("job-3")], 12.0)
     connection = connect(path)
     for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
         connection.execute(f"DROP TRIGGER {name}")
@@ -247,6 +248,7 @@ def test_the_audit_finds_what_was_planted(path: Path) -> None:
         "UPDATE job SET starts = 9 WHERE seq = 2": "9 times",
         "UPDATE job SET state = 'queued' WHERE seq = 2": "attempt 1 is open",
         "UPDATE job SET epoch = 2 WHERE seq = 2": "no attempt of that epoch",
+        "UPDATE job SET cached_from = 'x' WHERE seq = 3": "was given the result of x",
         "DELETE FROM event WHERE type = 'done'": "without its last event",
         "UPDATE job SET state = 'failed', cancel_requested = 1 WHERE seq = 2": "cancelled as asked",
     }
