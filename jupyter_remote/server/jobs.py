@@ -186,8 +186,9 @@ async def result(call: Call) -> wire.Done:
             f"The job is {job.status.value}: it has no result yet.",
             hint="Listen to its events; `done` is the last one.",
         )
+    [shown] = await views(call, [job])
     return wire.Done(
-        job=view(call, job),
+        job=shown,
         result=_result.decode(job.result) if job.result else None,
         error=_error.decode(job.error) if job.error else None,
     )

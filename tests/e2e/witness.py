@@ -80,7 +80,7 @@ def submit_for_ever(folder: Path, seed: int) -> None:
             mine.append(job)
             time.sleep(chance.uniform(0.05, 0.6))
             if chance.random() < 0.2:
-                job.cancel(force=chance.random() < 0.3)
+                chance.choice(mine).cancel(force=chance.random() < 0.3)
 
 
 class Seen(NamedTuple):
@@ -122,7 +122,7 @@ class Witnessed(Chaos):
     """Kills a number of times."""
 
     submitter = SUBMITTER
-    victims: ClassVar = {"backend": 2, "agent": 2, "kernel": 1}
+    victims: ClassVar = {"backend": 2, "agent": 1, "kernel": 2}
 
     def storm_of(self, kills: int, pause_s: tuple[float, float]) -> None:
         """Kill so often, each time something that is there."""
