@@ -39,7 +39,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="witness-"))
     print(f"journal and state: {folder}", flush=True)
     began = time.monotonic()
-    finding, kills = run(folder, options.kills, options.seed, (0.3, 1.5))
+    finding, kills = run(folder, options.kills, options.seed, (0.5, 2.0))
     print(f"{kills.total()} kills ({dict(kills)}) in {time.monotonic() - began:.0f} s")
     print("\n".join(report(finding)))
 

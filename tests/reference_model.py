@@ -222,7 +222,8 @@ class Model:
             self._charge(job, now)
             self._end(job, "done", "succeeded", "finished_before_cancel" if job.cancel else "")
         elif job.cancel or kind == "cancelled":
-            self._charge(job, now)
+            heard = attempt.beat or attempt.started or now
+            self._charge(job, heard if kind == "died" else now)
             self._end(job, "cancelled", "cancelled", "cancelled")
         elif kind == "expired":
             self._charge(job, now)

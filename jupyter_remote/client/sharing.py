@@ -53,7 +53,7 @@ class JobResult:
         why = f" ({self.reason.replace('_', ' ')})" if self.reason else ""
         facts = [f"{self.status}{why}", f"${self.price:.4f}", self.visibility]
         url = self.results_url
-        where = f"; {url} {opens_where(url)}" if url else ""
+        where = f"; {url} ({opens_where(url)})" if url else ""
         return f"<JobResult {self.jobs_uuid[:8]}{what}: {', '.join(facts)}{where}>"
 
     @property
@@ -125,7 +125,9 @@ class Sharing:
 
     def _call(self, method: str, job: Job, body: ShareRequest | None = None) -> ResultsView:
         path = f"/v1/jobs/{job.id}/share"
-        return self._context.link.call(method, path, body, reply=ResultsView)
+        view = self._context.link.call(method, path, body, reply=ResultsView)
+        job.shared(view)
+        return view
 
     def _somebodys(self, id: str) -> JobResult:
         found = self._context.link.call("GET", f"/v1/results/{id}", reply=Results)

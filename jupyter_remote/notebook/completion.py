@@ -24,6 +24,7 @@ from jupyter_remote.notebook.options import (
     is_flag,
     tokens_of,
 )
+from jupyter_remote.notebook.sharing import WAYS
 
 LOOK_S = 1.0  # that a Tab waits for a session
 PRIORITY = 1000  # before IPython's own, whose matches are then left out
@@ -225,6 +226,7 @@ _VALUES: dict[str, Words] = {
     "machine": _machine_ids,
     "gpu": _gpus,
     "visibility": lambda _: VISIBILITIES,
+    "share": lambda _: WAYS,
     "env": lambda _: ("auto", "none"),
     "inputs": _variables,
     "outputs": lambda _: ["none", *_variables("")],

@@ -66,4 +66,4 @@ def line(context: Context, job: Job) -> str:
     found = context.client.result(job)
     if not found.results_url:
         return found.visibility
-    return f"{found.visibility}: {found.results_url} {opens_where(found.results_url)}"
+    return f"{found.visibility}: {found.results_url} ({opens_where(found.results_url)})"

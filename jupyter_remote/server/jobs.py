@@ -216,12 +216,12 @@ async def result(call: Call) -> wire.Done:
             f"The job is {job.status.value}: it has no result yet.",
             hint="Listen to its events; `done` is the last one.",
         )
-    mine = job.owner == call.caller.owner
+    [shown] = await views(call, [job])
     return wire.Done(
-        job=view(call, job),
+        job=shown,
         result=_result.decode(job.result) if job.result else None,
         error=_error.decode(job.error) if job.error else None,
-        receipt=_receipt.decode(job.receipt) if job.receipt and mine else None,
+        receipt=_receipt.decode(job.receipt) if job.receipt else None,
     )
 
 

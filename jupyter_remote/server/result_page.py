@@ -22,6 +22,7 @@ from jupyter_remote.money.meter import UCREDITS_PER_USD, text_of
 
 MOST_CHARS = 200_000  # of one text
 MOST_HTML = 2_000_000  # characters of one display
+HIGHEST = 24  # rem, of a frame
 RASTERS = ("image/png", "image/jpeg", "image/gif", "image/webp")
 TEXTS = ("text/plain", "text/markdown", "text/latex", "application/json")
 
@@ -36,7 +37,7 @@ dt{opacity:.7}dd{margin:0;overflow-wrap:anywhere}
 pre{overflow-x:auto;white-space:pre-wrap;overflow-wrap:anywhere;margin:.5rem 0}
 pre.stderr,pre.error{border-left:3px solid #c62828;padding-left:.7rem}
 img{max-width:100%;background:#fff}
-iframe{width:100%;height:24rem;border:1px solid #8888;resize:vertical;background:#fff}
+iframe{width:100%;border:1px solid #8888;resize:vertical;background:#fff}
 .note{opacity:.7;font-size:.9rem}
 """
 
@@ -77,14 +78,14 @@ def _body(results: wire.Results, title: str) -> Iterator[str]:
         yield f"<h2>Value</h2>{_pre(results.text)}"
     if results.kind == "notebook":
         yield _notebook_link(results)
-    if results.names:
-        names = [f"{n.name}: {n.type}, {size(n.size_bytes)}" for n in results.names]
-        yield f"<h2>Variables</h2>{_pre(chr(10).join(names))}"
     if results.outputs:
         yield "<h2>Output</h2>"
         yield from map(_output, results.outputs)
     if results.cut:
         yield _note("There was more output than is shown here.")
+    if results.names:
+        names = (f"{n.name}: {n.type}, {size(n.size_bytes)}" for n in results.names)
+        yield "<h2>Variables</h2>" + _pre("\n".join(names))
     if results.error is not None and not _tells_error(results):
         yield f"<h2>Error</h2>{_pre(_traceback(results.error), 'error')}"
 
@@ -186,11 +187,14 @@ def _image(kind: str, encoded: str, label: str) -> str:
 
 
 def _frame(page: str, text: str) -> str:
-    """``sandbox`` without a word allows nothing. A frame cannot grow with what is in it, so what
-    there is as text stands below."""
+    """``sandbox`` without a word allows nothing. A frame cannot grow with what is in it: its height
+    is that of what there is as text, which stands below, too."""
+    lines = max(page.lower().count("<tr"), text.count("\n") + 1 if text else HIGHEST)
+    height = min(HIGHEST, 3 + 2 * lines)
     source = html.escape(page, quote=True)
     below = f"<details><summary>as text</summary>{_pre(text)}</details>" if text else ""
     scripts = "<script" in page.lower()
     note = _note("Its scripts do not run here.") if scripts else ""
-    frame = f'<iframe sandbox="" title="HTML output" srcdoc="{source}"></iframe>'
+    style = f'style="height:{height}rem"'
+    frame = f'<iframe sandbox="" title="HTML output" {style} srcdoc="{source}"></iframe>'
     return f"{frame}{note}{below}"

@@ -108,14 +108,19 @@ async def _results(call: Call) -> wire.Results:
         names=_names(job, result),
         outputs=outputs,
         cut=cut,
-        error=_error.decode(job.error) if job.error else None,
+        error=_told(_error.decode(job.error)) if job.error else None,
     )
+
+
+def _told(error: wire.RemoteFailure) -> wire.RemoteFailure:
+    """What is seen of an exception; what it holds may be for its owner only."""
+    return wire.RemoteFailure(ename=error.ename, evalue=error.evalue, traceback=error.traceback)
 
 
 def _names(job: JobRecord, result: wire.Result) -> list[wire.NameInfo]:
     """Variables that a cell brought home; what begins with an underscore is for the machinery."""
     names = result.value.names if result.value is not None and job.kind == "cell" else []
-    return [name for name in names if not name.name.startswith("_")]
+    return [n for n in names if not n.name.startswith("_") and n.type != "module"]
 
 
 def _outputs(backend: Backend, job: JobRecord) -> tuple[list[dict[str, Any]], bool]:

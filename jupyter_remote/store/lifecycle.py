@@ -176,14 +176,14 @@ def finish(
         raise Conflict(f"attempt {attempt.epoch} of job {job.id} did not start")
     if outcome.kind == "succeeded":
         return _succeed(job, attempt, outcome, now)
+    if outcome.kind == "died" and not _by_its_own_code(attempt, outcome):
+        return lose(job, attempts, outcome, now, jitter)
     if job.cancel_requested or outcome.kind == "cancelled":
         until = stopped_at(attempt, outcome, now)
         return cancelled_after_start(job, attempt, now, until, outcome)
     if outcome.kind == "expired":
         reason = _reason_of(outcome, Reason.TIME_LIMIT)
         return expire(job, attempt, now, reason, outcome)
-    if outcome.kind == "died" and not _by_its_own_code(attempt, outcome):
-        return lose(job, attempts, outcome, now, jitter)
     return _fail(job, attempts, outcome, now, jitter)
 
 

@@ -571,6 +571,29 @@ class StoreConformance:
         assert (lost.job.state, lost.job.cost_ucredits) == (JobState.CANCELLED, 3 * 10**6)
 
     # -- money
+    def test_a_worker_that_is_found_dead_ends_a_cancel_as_of_its_last_beat(
+        self, store: Store
+    ) -> None:
+        store.grant(ADA, 100_000_000, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=60))
+        store.beat(beat(job, 1), 14.0, LEASE_S)
+        store.cancel(job, ADA, 15.0)
+        found_dead = Outcome(kind="died", reason=Reason.LOST, detail="its process died")
+        done = store.finish(job, 1, found_dead, 30.0).job
+        assert (done.state, done.cost_ucredits) == (JobState.CANCELLED, 4_000_000)
+        assert done.detail == "its process died"
+        assert store.audit() == []
+
+    def test_a_kernel_that_died_while_it_was_cancelled_is_charged_to_its_end(
+        self, store: Store
+    ) -> None:
+        store.grant(ADA, 100_000_000, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=60))
+        store.cancel(job, ADA, 15.0)
+        died = Outcome(kind="died", reason=Reason.KERNEL_DIED, signal="SIGKILL", ran_s=6.0)
+        done = store.finish(job, 1, died, 30.0).job
+        assert (done.state, done.cost_ucredits) == (JobState.CANCELLED, 6_000_000)
+
     def test_money_is_held_then_captured_and_the_rest_released(self, store: Store) -> None:
         store.grant(ADA, 10**7, "start", 0.0)
         assert store.grant(ADA, 10**7, "start", 1.0).available_ucredits == 10**7

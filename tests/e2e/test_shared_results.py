@@ -71,6 +71,7 @@ def test_a_result_that_was_taken_back_is_gone_for_others_and_not_for_its_owner(
     job = client.submit(greet, "Eve")
     job.result(60)
     shared = client.share(job, "public")
+    assert job.visibility == client.job(job.id).visibility == "public"
     assert fetch(shared.results_url)[0] == 200
     assert job.id in fetch(client.url, "/v1/results")[1]
     assert client.revoke(shared.results_uuid).visibility == "private"

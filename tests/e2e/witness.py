@@ -39,7 +39,8 @@ submit_for_ever(Path(sys.argv[1]), int(sys.argv[2]))
 ATTEMPTS = """
     SELECT j.id, a.epoch, a.state, j.state, j.rate_ucredits_per_h, a.started_at, a.ended_at,
            (SELECT sum(p.amount_ucredits) FROM posting AS p
-            WHERE p.job = j.id AND p.epoch = a.epoch AND p.kind = 'capture')
+            WHERE p.job = j.id AND p.epoch = a.epoch AND p.kind = 'capture'),
+           (SELECT count(*) FROM history AS h WHERE h.job = a.job AND h.event = 'lose_cancelling')
     FROM attempt AS a JOIN job AS j ON j.seq = a.job ORDER BY j.seq, a.epoch"""
 
 
@@ -80,7 +81,7 @@ def submit_for_ever(folder: Path, seed: int) -> None:
             mine.append(job)
             time.sleep(chance.uniform(0.05, 0.6))
             if chance.random() < 0.2:
-                job.cancel(force=chance.random() < 0.3)
+                chance.choice(mine).cancel(force=chance.random() < 0.3)
 
 
 class Seen(NamedTuple):
@@ -102,6 +103,7 @@ class Charged(NamedTuple):
     started_at: float | None
     ended_at: float | None
     ucredits: int | None
+    lost_cancelling: int  # its worker died while it was being cancelled
 
     @property
     def seconds(self) -> float:
@@ -122,7 +124,7 @@ class Witnessed(Chaos):
     """Kills a number of times."""
 
     submitter = SUBMITTER
-    victims: ClassVar = {"backend": 2, "agent": 2, "kernel": 1}
+    victims: ClassVar = {"backend": 2, "agent": 1, "kernel": 2}
 
     def storm_of(self, kills: int, pause_s: tuple[float, float]) -> None:
         """Kill so often, each time something that is there."""
@@ -206,7 +208,9 @@ def bounds_s(one: Charged, witness: Seen | None) -> tuple[float, float]:
     ran_s = witness.last_at - witness.began_at
     if witness.ended and one.state != "cancelled":
         return ran_s, ran_s + OVERHEAD_S
-    if one.state == "cancelled":  # up to where it was last heard of, if its worker died, too
+    if one.lost_cancelling:  # up to where its worker was last heard of
+        return 0.0, ran_s + OVERHEAD_S
+    if one.state == "cancelled":
         return max(0.0, ran_s - DEATH_S), ran_s + OVERHEAD_S + DEATH_S
     return ran_s, ran_s + OVERHEAD_S + DEATH_S
 

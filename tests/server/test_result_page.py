@@ -127,6 +127,7 @@ def test_html_stands_in_a_frame_with_its_text_below() -> None:
     markup = Markup(page_of(result(display(data))))
     [frame] = markup.of("iframe")
     assert frame["srcdoc"] == data["text/html"]
+    assert frame["style"] == "height:5rem"
     assert "1 < 2" in markup.text
     assert "scripts do not run" not in markup.text
     assert "scripts do not run" in Markup(page_of(result(display({"text/html": SCRIPT})))).text

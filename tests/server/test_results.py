@@ -18,6 +18,7 @@ from jupyter_remote.http import Http
 from .conftest import LIMIT_S, Running, Worker, submit, until
 from .payloads import TEXTS
 
+MODULE = wire.NameInfo("np", "module", 72)
 LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
 
 
@@ -80,7 +81,8 @@ def test_a_result_opens_without_a_token_when_its_job_has_ended(
     assign = worker.pull(wire.Assign)
     worker.start(assign)
     assert [server.raw("GET", path)[0] for path in paths] == [404, 404]
-    value = wire.Parcel([], names=[wire.NameInfo("x", "int", 28), wire.NameInfo("_", "int")])
+    names = [wire.NameInfo("x", "int", 28), wire.NameInfo("_", "int"), MODULE]
+    value = wire.Parcel([], names=names)
     worker.complete(assign, events=[printed("hello")], result=wire.Result(value=value))
     status, page = server.raw("GET", paths[0])
     assert status == 200
@@ -181,7 +183,8 @@ def test_a_submit_that_is_sent_again_has_the_same_address(server: Running) -> No
 
 def test_a_failed_job_shows_its_error(server: Running, worker: Worker) -> None:
     error = wire.RemoteFailure(ename="ValueError", evalue="too small", traceback=["line 1"])
-    job = ended(server, worker, outcome="failed", error=error)
+    whole = msgspec.structs.replace(error, args=["a secret"], attributes={"key": "a secret"})
+    job = ended(server, worker, outcome="failed", error=whole)
     found = opened(server, job.results_uuid)
     assert (found.status, found.reason, found.error) == ("failed", "user_error", error)
     assert b"line 1" in server.raw("GET", f"/results/{job.results_uuid}")[1]
