@@ -22,6 +22,8 @@ from jupyter_remote.wire import Bar, Interval
 
 LEAST_ERROR = 0.05  # nothing was measured beyond 10 % done; speed drifts to the end
 NINE_OF_TEN = 1.645  # deviations of a normal distribution to both sides
+LEAST_SCORE = 0.1  # no row of good luck makes an interval a point
+ENOUGH = 8  # errors from which a bias can be told
 BEYOND = 0.9999  # a run that took longer than nearly all before is expected to end soon
 
 
@@ -84,20 +86,29 @@ def completion(
     return Completion(left_s=left_s, total_s=totals, cost_ucredits=(low, mid, high))
 
 
+def outermost(bars: Sequence[Bar]) -> tuple[float, float] | None:
+    """Of the outermost open bar with a total: the fraction that is done, and for how long."""
+    for bar in bars:
+        if not bar.parent and bar.state != "close" and bar.total and bar.total > 0:
+            return max(0.0, bar.n / bar.total), bar.elapsed_s
+    return None
+
+
 def of_bars(
-    bars: Sequence[Bar], elapsed_s: float, rate_ucredits_per_h: int, prior: Interval | None = None
+    bars: Sequence[Bar],
+    elapsed_s: float,
+    rate_ucredits_per_h: int,
+    prior: Interval | None = None,
+    errors: Sequence[tuple[float, float]] = (),
 ) -> Completion | None:
     """By the outermost open bar and by what was expected; None when neither says anything, and when
     that bar is full: what comes after it is not known."""
-    outer = next(
-        (b for b in bars if not b.parent and b.state != "close" and b.total and b.total > 0), None
-    )
-    if outer is None or not outer.total:
-        return completion(elapsed_s, 0.0, 0.0, rate_ucredits_per_h, prior=prior)
-    done = max(0.0, outer.n / outer.total)
+    done, bar_elapsed_s = outermost(bars) or (0.0, 0.0)
     if done >= 1:
         return None
-    return completion(elapsed_s, outer.elapsed_s, done, rate_ucredits_per_h, prior=prior)
+    return completion(
+        elapsed_s, bar_elapsed_s, done, rate_ucredits_per_h, prior=prior, errors=errors
+    )
 
 
 def in_usd(ucredits: Interval) -> Interval:
@@ -134,14 +145,24 @@ def _extrapolated(
     total_s = elapsed_s + left_s
     half = relative_error(fraction_done) * left_s / total_s
     if errors:
-        half *= judged([_score(*error) for error in errors]) / NINE_OF_TEN
+        bias = _bias(fraction_done, errors)
+        total_s = max(elapsed_s, total_s * math.exp(-bias))
+        scores = [_score(f, ratio, bias) for f, ratio in errors]
+        half *= max(LEAST_SCORE, judged(scores)) / NINE_OF_TEN
     return _Total(total_s, max(math.log1p(half) / NINE_OF_TEN, 1e-9))
 
 
-def _score(fraction_done: float, ratio: float) -> float:
+def _bias(fraction_done: float, errors: Sequence[tuple[float, float]]) -> float:
+    """By how much extrapolations from about so much done are too long, mostly: loops warm up. Few
+    of them tell nothing."""
+    near = [math.log(r) for f, r in errors if 2 / 3 < f / fraction_done < 3 / 2]
+    return median(near) if len(near) >= ENOUGH else 0.0
+
+
+def _score(fraction_done: float, ratio: float, bias: float) -> float:
     """How wrong an earlier extrapolation was, in deviations as the law has them."""
     half = relative_error(fraction_done) * (1 - fraction_done)
-    return abs(math.log(ratio)) * NINE_OF_TEN / max(math.log1p(half), 1e-9)
+    return abs(math.log(ratio) - bias) * NINE_OF_TEN / max(math.log1p(half), 1e-9)
 
 
 def _of_prior(prior: Interval) -> _Total | None:

@@ -34,7 +34,7 @@ from jupyter_remote.money.learning import (
 from jupyter_remote.wire import Estimate, Interval
 
 LONGEST_S = 10 * 365 * 86_400.0
-TOLD = 1.3  # a factor of inputs, or of speed, that is worth a word
+TOLD, TOLD_BYTES = 1.3, 64 * 1024  # a factor of inputs, and inputs, that are worth a word
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +117,7 @@ def _conversion(source: str, ask: Ask, learned: Learned) -> str:
 def _inputs(runs: Sequence[PastRun], ask: Ask) -> list[str]:
     usual = sorted(run.inputs_bytes for run in runs)[len(runs) // 2]
     factor = math.exp(log_bytes(ask.inputs_bytes) - log_bytes(usual))
-    if 1 / TOLD < factor < TOLD:
+    if 1 / TOLD < factor < TOLD or max(usual, ask.inputs_bytes) < TOLD_BYTES:
         return []
     if usual == 0:
         return [f"inputs {size(ask.inputs_bytes)}, none before"]

@@ -71,7 +71,7 @@ def bundle(state: CardState, now: float, *, host: str = "") -> dict[str, Any]:
 
 def card_json(state: CardState, now: float) -> dict[str, Any]:
     """What a renderer of our own, and the live card, draw from."""
-    fields: dict[str, Any] = msgspec.to_builtins(state)
+    fields: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(state, errors=()))
     fields.pop("receipt")  # it stands in the metadata of the output
     completion = at_completion(state, now)
     return {

@@ -36,6 +36,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     max_cost_ucredits: int | None = None
     timeout_s: float | None = None
     estimate: Estimate | None = None  # made before it ran
+    errors: tuple[tuple[float, float], ...] = ()  # of earlier extrapolations, see `halfway`
     attempt: int = 0
     submitted_at: float = 0.0
     started_at: float | None = None
@@ -237,6 +238,7 @@ def at_completion(state: CardState, now: float) -> Completion | None:
         elapsed_s(state, max(now, state.started_at)),
         state.rate_ucredits_per_h,
         state.estimate.run_s if state.estimate is not None else None,
+        state.errors,
     )
     return None if made is None else within(made, state.charged_ucredits, state.hold_ucredits)
 

@@ -84,5 +84,5 @@ def test_errors_of_earlier_extrapolations_set_the_width() -> None:
         assert made is not None
         return made.total_s[2] - made.total_s[0]
 
-    exact, poor = width(*[(0.1, 1.001)] * 50), width(*[(0.1, 1.5)] * 50)
+    exact, poor = width(*[(0.1, 1.001)] * 50), width(*[(0.1, 1.5), (0.1, 0.7)] * 25)
     assert exact < width() < poor
