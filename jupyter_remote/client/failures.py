@@ -80,6 +80,8 @@ def _go_on(job: JobView) -> str:
     """How what a job has saved is not lost; empty: it has saved nothing."""
     if job.checkpoint_at is None:
         return ""
+    if job.kind == "session":
+        return f"--resume {job.id[:8]} starts a cell or a call from its checkpoint"
     return f"`%remote run --resume {job.id[:8]}` starts a new job from its checkpoint"
 
 

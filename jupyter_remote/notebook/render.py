@@ -265,8 +265,9 @@ def _of_fuse(state: CardState) -> list[str]:
     saved = f"checkpoint of {time.strftime('%H:%M', time.localtime(state.checkpoint_at))}"
     found.append(f"{saved}, {words.size(state.checkpoint_bytes)}")
     if state.final:
-        resume = f"%remote run --resume {words.short(state.id)}"
-        found.append(f"{resume} starts a new job from its checkpoint")
+        how = "--resume" if state.kind == "session" else "%remote run --resume"
+        what = "a cell or a call" if state.kind == "session" else "a new job"
+        found.append(f"{how} {words.short(state.id)} starts {what} from its checkpoint")
     return found
 
 

@@ -165,14 +165,14 @@ class Supervisor:
             return self.abandon()
         if self._kill_at is not None and now >= self._kill_at:
             return self.kill(self.stop or CANCELLED)
+        if self._warn_at is not None and now >= self._warn_at:
+            self._warn_at = None
+            return Action.WARN  # before the limit, however late it is
         if self._limit_at is not None and now >= self._limit_at:
             return self._interrupt(self._limit, now)
         if self._save_until is not None and now >= self._save_until:
             self._save_until = None
             return Action.GIVE_UP
-        if self._warn_at is not None and now >= self._warn_at:
-            self._warn_at = None
-            return Action.WARN
         return Action.NOTHING
 
     def abandon(self) -> Action:

@@ -289,6 +289,9 @@ def test_what_was_saved_before_the_cost_limit_is_where_to_go_on() -> None:
     saved = msgspec.structs.replace(ended.job, checkpoint_at=1.0)
     error = raise_for(msgspec.structs.replace(ended, job=saved))
     assert "`%remote run --resume jjjjjjjj` starts a new job from its checkpoint" in str(error)
+    session = msgspec.structs.replace(saved, kind="session")
+    error = raise_for(msgspec.structs.replace(ended, job=session))
+    assert "--resume jjjjjjjj starts a cell or a call from its checkpoint" in str(error)
 
 
 @pytest.mark.parametrize(

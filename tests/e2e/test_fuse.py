@@ -91,6 +91,7 @@ def test_a_cost_limit_that_is_over_at_once_stops_the_job_all_the_same(client: jr
     with pytest.raises(jr.BudgetExceeded):
         job.result(timeout=30)
     assert job.view.money.cost_ucredits == job.view.money.hold_ucredits
+    assert history(job)[-2:] == ["warn", "expire"]
 
 
 def test_a_checkpoint_that_never_ends_holds_up_no_limit(client: jr.Client) -> None:
@@ -179,3 +180,21 @@ def test_a_damaged_checkpoint_is_told_where_it_is_opened_and_then_at_submit(
         resumed.submit(count).result(timeout=30)
     with pytest.raises(jr.JupyterRemoteError, match="is damaged, or gone; nothing was charged"):
         resumed.submit(count)
+
+
+def test_a_session_that_is_stopped_at_its_cost_limit_leaves_what_its_cells_registered(
+    client: jr.Client,
+) -> None:
+    session = client.session("lab", **CENTS)
+    session.execute(
+        "import jupyter_remote as jr\nn = 1\n@jr.on_checkpoint\ndef save(): return n", block=True
+    )
+    session.execute("n = 7", block=True)
+    until(lambda: session.job.done())
+    view = session.job.view
+    assert (view.status, view.reason) == ("failed", "cost_limit")
+    assert view.checkpoint_at is not None
+    with pytest.raises(jr.JupyterRemoteError, match="A session is no job to be repeated"):
+        client.repeat(view.id, resume=True)
+    goes_on = client.with_options(resume=view.id)
+    assert goes_on.submit(lambda: jr.job.checkpoint).result(timeout=30) == 7

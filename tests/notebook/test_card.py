@@ -182,6 +182,12 @@ def test_what_is_saved_is_on_the_card_and_how_to_go_on_from_it(status, saved, re
     assert ("%remote run --resume " in text) == resumes
 
 
+def test_of_a_session_that_was_stopped_cells_and_calls_go_on():
+    fields = {"checkpoint_at": 1e9, "kind": "session", "status": "failed"}
+    state = msgspec.structs.replace(running(), **fields)
+    assert "  --resume 0123abcd starts a cell or a call from its" in text_of(state, 1036.0)
+
+
 def test_a_completed_job_says_nothing_of_a_checkpoint():
     state = msgspec.structs.replace(running(), checkpoint_at=1e9, status="completed")
     assert "checkpoint" not in text_of(state, 1036.0)

@@ -202,6 +202,15 @@ def test_an_attempt_after_others_gets_their_checkpoint_and_what_is_left_of_the_m
     assert (second.max_run_s, second.warn_s) == (18.0, pytest.approx(10.8))
 
 
+def test_after_a_loss_the_next_attempt_goes_on_from_there(server: Running, worker: Worker) -> None:
+    assign = started(server, worker)
+    save(worker, assign, segment_of(server))
+    assert worker.complete(assign, outcome="died", detail="lost", result=None).ok
+    second = worker.pull(wire.Assign)
+    assert (second.job, second.epoch) == (assign.job, 2)
+    assert second.spec.checkpoint == wire.Parcel([segment_of(server)])
+
+
 def test_a_cancel_with_a_checkpoint_is_told_as_that_until_it_is_forced(
     server: Running, worker: Worker
 ) -> None:

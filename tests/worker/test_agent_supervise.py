@@ -62,6 +62,12 @@ def test_that_most_of_the_money_is_spent_is_said_once():
     assert it.tick(5.0) is Action.INTERRUPT
 
 
+def test_a_late_look_at_the_time_still_warns_before_it_stops():
+    it = supervisor(warn_s=4.0, max_run_s=5.0)
+    assert it.tick(7.0) is Action.WARN
+    assert it.tick(7.1) is Action.INTERRUPT
+
+
 def test_a_checkpoint_is_asked_for_once_at_a_time_and_given_up_on():
     it = supervisor(max_run_s=100.0)
     assert it.save(1.0, "budget") is Action.SAVE
