@@ -18,6 +18,7 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin
 from jupyter_remote.model import Stage
+from jupyter_remote.money import budgets
 from jupyter_remote.wire import (
     CHUNKED_BYTES,
     Bar,
@@ -151,7 +152,7 @@ def submit(
         reply = context.link.call("POST", "/v1/jobs", request, reply=Submitted)
     context.newest = job.id
     job.accepted(reply.job)
-    for notice in notices:
+    for notice in (*notices, *budgets.notices_of_cut(reply.job)):
         job.say("notice", {"text": notice})
     if reply.missing:
         _send(context, [job], reply.missing, outgoing)

@@ -33,7 +33,10 @@ def test_a_budget_is_set_shown_kept_to_and_lifted(kernel):
     told = value(kernel.run("%remote budget day 0.05"))
     assert "$0.0500" in told
     assert "UTC" in told
-    error = raised(kernel.run("%%remote_run -m p5.48xlarge.od\nimport time; time.sleep(60)"))
+    messages = kernel.run("%%remote_run -m p5.48xlarge.od\nimport time; time.sleep(60)")
+    assert "it is stopped when it has cost $0.0" in printed(messages)
+    assert "the budget of the day leaves no more" in printed(messages)
+    error = raised(messages)
     assert error["ename"] == "BudgetExceeded"
     assert "the budget of the day left" in error["evalue"]
     error = raised(kernel.run("%%remote_run -m p5.48xlarge.od\n1"))
