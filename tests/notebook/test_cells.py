@@ -336,7 +336,7 @@ def test_defaults_are_typed_as_they_are_listed_and_checked_at_once(tmp_path):
     assert stream(cells[3]) == listed
 
 
-@pytest.mark.parametrize("sub", ["cache on", "budget", "rerun last"])
+@pytest.mark.parametrize("sub", ["cache on", "rerun last"])
 def test_what_comes_later_is_said(tmp_path, sub):
     from jupyter_remote.errors import UsageError
     from jupyter_remote.notebook.commands import run as run_command
