@@ -19,6 +19,7 @@ from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin
 from jupyter_remote.client.sharing import opens_where
 from jupyter_remote.model import Stage
+from jupyter_remote.money import budgets
 from jupyter_remote.money.offers import too_little
 from jupyter_remote.wire import (
     CHUNKED_BYTES,
@@ -160,14 +161,22 @@ def submit(
         reply = context.link.call("POST", "/v1/jobs", request, reply=Submitted)
     context.newest = job.id
     job.accepted(reply.job)
-    told = too_little(
-        reply.job.max_cost_ucredits, reply.job.money.rate_ucredits_per_h, reply.job.estimate
-    )
-    for notice in [*notices, *_opens_at(context, reply.job), *([told] if told else [])]:
+    for notice in [*notices, *_told_of(context, reply.job)]:
         job.say("notice", {"text": notice})
     if reply.missing:
         _send(context, [job], reply.missing, outgoing)
     return job
+
+
+def _told_of(context: Context, view: JobView) -> list[str]:
+    """What its user should know of a job that the backend took."""
+    most, rate = view.max_cost_ucredits, view.money.rate_ucredits_per_h
+    little = too_little(most, rate, view.estimate)
+    return [
+        *_opens_at(context, view),
+        *budgets.notices_of_cut(view),
+        *([little] if little else []),
+    ]
 
 
 def _opens_at(context: Context, view: JobView) -> list[str]:

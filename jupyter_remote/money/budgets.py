@@ -14,7 +14,8 @@ import msgspec
 
 from jupyter_remote.errors import BudgetExceeded
 from jupyter_remote.model import Budget
-from jupyter_remote.money.meter import amount_text, cost_ucredits, longest_run_s, usd_of
+from jupyter_remote.money.meter import amount_text, cost_ucredits, longest_run_s, text_of, usd_of
+from jupyter_remote.wire import JobView
 
 ACCOUNT, DAY, NOTEBOOK = SCOPES = ("account", "day", "notebook")
 LEAST_RUN_S = 1.0  # less is not worth a start
@@ -92,3 +93,12 @@ def fuse_words(fuse: str) -> str:
     if fuse.startswith(FUSE):
         return f"all that the budget of the {fuse.removeprefix(FUSE)} left"
     return "--max-cost" if fuse == "max_cost" else ""
+
+
+def notices_of_cut(job: JobView) -> list[str]:
+    """What is told at once of a job that a budget has cut."""
+    if not job.fuse.startswith(FUSE):
+        return []
+    held = text_of(job.money.hold_ucredits)
+    scope = job.fuse.removeprefix(FUSE)
+    return [f"it is stopped when it has cost {held}: the budget of the {scope} leaves no more"]
