@@ -264,9 +264,24 @@ def report_progress(seen: list[Seen], seed: int) -> None:
             print(f"{percent:5} %   {what:32} {error:16.1%} {covered:17.1%} {width:12.1%}")
 
 
-GOALS = """
-goals: 87–93 % in the interval; half-width at most 25 % after three runs;
-       error from progress at most 7 % at 5 % done, 3 % at 10 %"""
+def report_goals(seen: list[Seen], known: list[Seen], seed: int) -> None:
+    """What was aimed at, and whether it is met."""
+
+    def error(percent: int) -> float:
+        rng = random.Random(seed)
+        these = halfway(known, rng, percent, with_prior=True, calibrated=True)
+        return statistics.median(abs(h.middle - 1) for h in these)
+
+    covered = share([s.covered for s in seen])
+    width = statistics.median(s.half_width for s in seen if s.runs == 3)
+    print()
+    for goal, figure, met in (
+        ("87–93 % in the interval", covered, 0.87 <= covered <= 0.93),
+        ("half-width at most 25 % after three runs", width, width <= 0.25),
+        ("error at most 7 % at 5 % done", error(5), error(5) <= 0.07),
+        ("error at most 3 % at 10 % done", error(10), error(10) <= 0.03),
+    ):
+        print(f"{'met' if met else 'MISSED':>6}  {goal}: {figure:.1%}")
 
 
 def main() -> None:
@@ -278,8 +293,9 @@ def main() -> None:
     each_ms = 1000 * (time.perf_counter() - began) / len(runs)
     report(seen)
     print(f"{each_ms:.2f} ms a prediction, learning included")
-    report_progress([s for s in seen if s.runs][::3], seed)
-    print(GOALS)
+    known = [s for s in seen if s.runs][::3]
+    report_progress(known, seed)
+    report_goals(seen, known, seed)
 
 
 if __name__ == "__main__":

@@ -16,24 +16,31 @@ from jupyter_remote.amounts import duration, size
 from jupyter_remote.client import environment
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin
+from jupyter_remote.client.plan_words import (
+    aligned,
+    comparison,
+    credits,
+    money,
+    shown,
+    soon,
+    table_html,
+    times,
+)
 from jupyter_remote.client.submitting import segments_of
 from jupyter_remote.money import meter
 from jupyter_remote.money.catalog import age_days, is_old
 from jupyter_remote.money.estimate import in_usd
-from jupyter_remote.money.offers import marks, too_little
+from jupyter_remote.money.offers import too_little
 from jupyter_remote.wire import (
     EstimateRequest,
     FileRef,
     Interval,
     JobSpec,
     NameInfo,
-    Offer,
     PlanReply,
     Segment,
 )
 
-HEADINGS = ("machine", "$/h", "starts", "takes", "costs", "")
-NUMBERS = (1,)  # columns that are set to the right
 SHOWN = 40  # names, files and the like of one list
 
 
@@ -86,6 +93,7 @@ class Plan:
         self.differences = (
             environment.compared(self.packages, reply.there) if reply.there is not None else []
         )
+        self._max_cost_ucredits = max_cost_ucredits
         told = too_little(max_cost_ucredits, reply.rate_ucredits_per_h, reply.estimate)
         self.notices = [*notices, *([told] if told else [])]
         if sampled := sum(sizes[d].size_bytes for d in set(guessed) if d in sizes):
@@ -149,6 +157,7 @@ class Plan:
         if reply.rate_ucredits_per_h:
             rows.append(("longest run", duration(reply.max_run_s)))
         rows.append(("priced", self._priced(date.today())))
+        rows.append(("held", self._held()))
         rows.append(("starts", self._start()))
         rows += self._environment()
         rows.append(("ships", self._ships()))
@@ -160,30 +169,25 @@ class Plan:
 
     def comparison(self) -> list[list[str]]:
         """Machine types with what the job would take and cost there; empty where there is one."""
-        if len(self.offers) < 2:
-            return []
-        return [
-            _offer_row(offer, told)
-            for offer, told in zip(self.offers, marks(self.offers), strict=True)
-        ]
+        return comparison(self.offers)
 
     def __repr__(self) -> str:
         rows = self.rows()
         width = max(len(label) for label, _ in rows)
         lines = [f"{label:>{width}}  {text}" for label, text in rows]
         if table := self.comparison():
-            lines += ["", *_aligned([list(HEADINGS), *table])]
+            lines += ["", *aligned(table)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         cells = "".join(
             f'<tr><th scope="row" style="text-align:left;vertical-align:top">{escape(label)}</th>'
-            f'<td style="text-align:left">{_shown(text)}</td></tr>'
+            f'<td style="text-align:left">{shown(text)}</td></tr>'
             for label, text in self.rows()
         )
         caption = "Plan: nothing runs yet"
         plan = f"<table><caption>{caption}</caption>{cells}</table>"
-        return plan + _table_html(self.comparison())
+        return plan + table_html(self.comparison())
 
     def _machine(self) -> str:
         machine = self.machine
@@ -213,11 +217,19 @@ class Plan:
         return text
 
     def _priced(self, today: date) -> str:
-        """A word on a price that may not be true any more; it stays that of the job."""
-        if not is_old(self.machine, today):
+        """Since when the price is known, and from whom; it stays that of the job."""
+        machine = self.machine
+        if not machine.priced_on:
             return ""
-        days = age_days(self.machine, today)
-        return f"as of {self.machine.priced_on}, {days} days ago ({self.machine.source})"
+        days = f", {age_days(machine, today)} days ago" if is_old(machine, today) else ""
+        return f"as of {machine.priced_on}{days} ({machine.source})"
+
+    def _held(self) -> str:
+        """What the hold is, and what stops the job there."""
+        if not self.reply.rate_ucredits_per_h:
+            return ""
+        limit = "--max-cost" if self._max_cost_ucredits is not None else "the longest run"
+        return f"{self._most()} by {limit}; what is not spent is given back"
 
     def _start(self) -> str:
         reply = self.reply
@@ -225,7 +237,7 @@ class Plan:
             before = f", {reply.jobs_waiting} waiting before it" * bool(reply.jobs_waiting)
             return f"when a slot is free: all are busy{before}"
         warm = "a machine is ready" if reply.warm else "a machine must be started"
-        return f"{_soon(reply.start_s)} ({warm})"
+        return f"{soon(reply.start_s)} ({warm})"
 
     def _environment(self) -> list[tuple[str, str]]:
         named = ", ".join(f"{p} {environment.version_of(p)}" for p in self.packages)
@@ -288,94 +300,9 @@ class _There:
         return all(s.size_bytes != size_bytes for s in absent)
 
 
-def times(run_s: Interval) -> str:
-    """``2 min 05 s (1 min 50 s – 2 min 20 s)``."""
-    low, middle, high = (duration(s) for s in (run_s.low, run_s.expected, run_s.high))
-    if low == high:
-        return middle
-    return f"{middle} ({low} – {high})" if run_s.low >= 0.05 else f"{middle} (up to {high})"
-
-
-def money(ucredits: Interval) -> str:
-    """``1.20 credits, $0.0120 (0.0100–0.0150)``."""
-    low, middle, high = (
-        meter.text_of(round(u)) for u in (ucredits.low, ucredits.expected, ucredits.high)
-    )
-    both = f"{credits(ucredits.expected)}, {middle}"
-    return both if low == high else f"{both} ({low.lstrip('$')}–{high.lstrip('$')})"
-
-
-def credits(ucredits: float) -> str:
-    """``88.00 credits``, ``0.019 credits``."""
-    amount = meter.credits_of(round(ucredits))
-    return f"{amount:,.2f} credits" if amount >= 1 or not amount else f"{amount:.2g} credits"
-
-
-def _soon(start_s: float) -> str:
-    return f"in {duration(start_s)}" if start_s >= 0.1 else "at once"
-
-
 def _shipped_text(shipped: Shipped) -> str:
     there = {True: ", there already", False: ", to be sent", None: ""}[shipped.there]
     return f"{shipped.name}: {shipped.type}, {size(shipped.size_bytes)}{there}"
-
-
-def _offer_row(offer: Offer, told: list[str]) -> list[str]:
-    machine, run_s, prices = offer.machine, offer.estimate.run_s, offer.estimate.ucredits
-    free = not machine.usd_per_h
-    costs = (
-        "free"
-        if free
-        else money(prices)
-        if prices
-        else f"at most {meter.text_of(offer.hold_ucredits)}"
-    )
-    return [
-        machine.id,
-        "free" if free else f"{machine.usd_per_h:,.4g}",
-        _soon(offer.start_s),
-        times(run_s) if run_s else "not known",
-        costs,
-        ", ".join(told),
-    ]
-
-
-def _aligned(lines: list[list[str]]) -> list[str]:
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
-    return [
-        "  ".join(
-            cell.rjust(width) if i in NUMBERS else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-
-
-def _table_html(table: list[list[str]]) -> str:
-    if not table:
-        return ""
-    side = [
-        f' style="text-align:{"right" if i in NUMBERS else "left"}"' for i in range(len(HEADINGS))
-    ]
-    head = "".join(
-        f'<th scope="col"{s}>{escape(h)}</th>' for s, h in zip(side, HEADINGS, strict=True)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{s}>{_shown(c)}</td>" for s, c in zip(side, row, strict=True))
-        + "</tr>"
-        for row in table
-    )
-    caption = "<caption>Machines for it, the chosen one first</caption>"
-    return (
-        f'<div style="overflow-x:auto"><table>{caption}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _shown(text: str) -> str:
-    """Text for HTML. A front end would set ``$0.10 at $0.44`` as a formula: the signs are apart."""
-    return escape(text).replace("$", "<span>$</span>")
 
 
 def _missing_bytes(segment: Segment, chunks: list[str]) -> int:

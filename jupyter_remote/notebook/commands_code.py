@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.client.origin import code_key_of
-from jupyter_remote.client.plan import money, times
+from jupyter_remote.client.plan_words import money, times
 from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import again, here, quantities, run, whole
 from jupyter_remote.notebook import words as say

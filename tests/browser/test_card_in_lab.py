@@ -20,7 +20,7 @@ ENDLESS = (
     "    time.sleep(0.02)"
 )
 GATED = (
-    "%%remote_run -m g5.xlarge -i gate\nimport os, time\nfrom tqdm.auto import tqdm\n"
+    "%%remote_run -m g5.xlarge --max-cost 1 -i gate\nimport os, time\nfrom tqdm.auto import tqdm\n"
     "for epoch in tqdm(range(3), desc='epoch'):\n"
     "    for batch in tqdm(range(4), desc='batch', leave=False):\n"
     "        time.sleep(0.06)\n        while epoch == 1 and not os.path.exists(gate):\n"

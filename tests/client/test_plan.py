@@ -11,7 +11,8 @@ import pytest
 
 from jupyter_remote import wire
 from jupyter_remote.client import environment
-from jupyter_remote.client.plan import Plan, credits, times
+from jupyter_remote.client.plan import Plan
+from jupyter_remote.client.plan_words import credits, times
 from jupyter_remote.model import MachineType
 from jupyter_remote.money.offers import marks, too_little
 
@@ -154,6 +155,20 @@ def test_a_limit_that_it_will_hit_is_told() -> None:
     assert too_little(None, 44_000_000, KNOWN) == too_little(1, 44_000_000, None) == ""
     plan = Plan(reply(estimate=KNOWN), max_cost_ucredits=500_000)
     assert "it will be stopped before its end" in repr(plan)
+
+
+def test_what_is_held_and_why_is_told() -> None:
+    assert "held  88.00 credits ($0.8800) by the longest run" in repr(Plan(reply()))
+    limited = Plan(reply(), max_cost_ucredits=88_000_000)
+    assert "held  88.00 credits ($0.8800) by --max-cost" in repr(limited)
+    assert "held" not in repr(Plan(reply(rate_ucredits_per_h=0)))
+
+
+def test_the_day_and_the_source_of_the_price_are_told() -> None:
+    machine = msgspec.structs.replace(MACHINE, priced_on="2020-01-01", source="a price list")
+    text = repr(Plan(reply(machine=machine)))
+    assert "priced  as of 2020-01-01, " in text
+    assert "days ago (a price list)" in text
 
 
 def test_a_plan_without_a_free_slot_says_that_it_waits() -> None:
