@@ -61,11 +61,16 @@ class Plan:
         """Does the balance cover it?"""
         return self.reply.available_ucredits >= self.reply.hold_ucredits
 
+    @property
+    def is_cached(self) -> bool:
+        """Would it be given a result that is kept, for nothing?"""
+        return bool(self.reply.cached_from)
+
     def rows(self) -> list[tuple[str, str]]:
         """What there is to say, as label and text."""
         reply = self.reply
         rows = [("machine", self._machine()), ("price", self._price())]
-        if reply.cached_from:
+        if self.is_cached:
             rows.insert(0, ("in the cache", f"free: the result of job {reply.cached_from[:8]}"))
         if reply.rate_ucredits_per_h:
             rows.append(("longest run", duration(reply.max_run_s)))

@@ -232,7 +232,7 @@ def _planned(context: Context, options: RunOptions, prepared: Prepared) -> bool:
     if options.plan:
         display(made)  # type: ignore[no-untyped-call]
         return False
-    if made.reply.cached_from:
+    if made.is_cached:
         return True  # it costs nothing
     if made.machine.simulated or made.price <= context.settings().plan_above_usd:
         return True

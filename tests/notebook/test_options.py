@@ -170,12 +170,14 @@ def test_code_with_an_open_quotation_mark_is_left_to_python():
         ({}, False, "yes", True),
         ({"yes": True}, False, None, True),
         ({"max_cost": 2.0}, False, None, True),
+        ({"cache": True}, False, None, True),  # and its result is there
         ({}, True, None, True),
     ],
 )
 def test_real_money_without_a_limit_is_asked_for(monkeypatch, options, simulated, answer, runs):
     machine = SimpleNamespace(id="g5.xlarge", simulated=simulated)
-    made = SimpleNamespace(machine=machine, price=24.0, usd_per_h=1.0)
+    cached = "cache" in options
+    made = SimpleNamespace(machine=machine, price=24.0, usd_per_h=1.0, is_cached=cached)
     asked = []
     monkeypatch.setattr(run, "plan", lambda *_: made)
     monkeypatch.setattr(run, "display", lambda shown: None)
