@@ -132,6 +132,11 @@ class Plan:
         """Does the balance cover it?"""
         return self.reply.available_ucredits >= self.reply.hold_ucredits
 
+    @property
+    def is_cached(self) -> bool:
+        """Would it be given a result that is kept, for nothing?"""
+        return bool(self.reply.cached_from)
+
     def short(self) -> str:
         """In a line or two, as it is shown before a job that may be expensive."""
         parts = [f"{self.machine.id}: {self._expected_price()}{self._price()}"]
@@ -147,7 +152,7 @@ class Plan:
         """What there is to say, as label and text; other machines are a table of their own."""
         reply = self.reply
         rows = [("machine", self._machine())]
-        if reply.cached_from:
+        if self.is_cached:
             rows.insert(0, ("in the cache", f"free: the result of job {reply.cached_from[:8]}"))
         if self.estimate.run_s is not None:
             rows.append(("takes", f"{times(self.estimate.run_s)}, by {self.estimate.basis}"))

@@ -20,7 +20,18 @@ CLOCKS = frozenset({
     "datetime.datetime.today", "datetime.date.today", "pandas.Timestamp.now",
     "pandas.Timestamp.today", "pandas.Timestamp.utcnow",
 })  # fmt: skip
-IDS = frozenset({"uuid.uuid1", "uuid.uuid4", "os.urandom", "os.getpid", "getpass.getpass", "input"})
+IDS = frozenset(
+    {
+        "os.getenv",
+        "os.environ.get",
+        "uuid.uuid1",
+        "uuid.uuid4",
+        "os.urandom",
+        "os.getpid",
+        "getpass.getpass",
+        "input",
+    }
+)
 NETWORK = frozenset({"requests", "urllib3", "httpx", "aiohttp", "socket", "http", "ftplib",
                      "smtplib", "boto3", "websockets", "paramiko"})  # fmt: skip
 READERS = frozenset({

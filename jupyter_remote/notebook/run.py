@@ -251,7 +251,7 @@ def _planned(context: Context, options: RunOptions, prepared: Prepared) -> bool:
     if options.max_cost is not None and options.max_cost <= above:
         return True
     made = plan(context, options, prepared)
-    if made.reply.cached_from or made.likely_usd <= above:
+    if made.is_cached or made.likely_usd <= above:
         return True
     if not options.quiet:
         print(made.short())

@@ -38,6 +38,7 @@ def seen(cell: str, functions: Iterable[str] = (), files: Iterable[str] = ()) ->
         ("from datetime import datetime as d\nd.now()", "calls datetime.datetime.now()"),
         ("pd.Timestamp.now()", "calls pandas.Timestamp.now()"),
         ("import uuid\nuuid.uuid4()", "calls uuid.uuid4()"),
+        ("import os\nos.environ.get('A')", "calls os.environ.get()"),
         ("import os\nos.urandom(3)", "calls os.urandom()"),
         ("import secrets\nsecrets.token_hex()", "calls secrets.token_hex()"),
         ("input('?')", "calls input()"),

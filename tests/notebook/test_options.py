@@ -167,6 +167,7 @@ def test_code_with_an_open_quotation_mark_is_left_to_python():
         ({}, False, "yes", True),
         ({"yes": True}, False, None, True),
         ({"max_cost": 2.0}, False, None, True),
+        ({"cache": True}, False, None, True),  # and its result is there
         ({}, True, None, True),
         ({"quiet": True}, True, None, True),
     ],
@@ -176,7 +177,12 @@ def test_real_money_without_a_limit_is_asked_for(
 ):
     machine = SimpleNamespace(id="g5.xlarge", simulated=simulated)
     made = SimpleNamespace(
-        machine=machine, price=24.0, likely_usd=24.0, usd_per_h=1.0, short=lambda: "in short"
+        machine=machine,
+        price=24.0,
+        likely_usd=24.0,
+        usd_per_h=1.0,
+        short=lambda: "in short",
+        is_cached="cache" in options,
     )
     asked = []
     monkeypatch.setattr(run, "plan", lambda *_: made)
