@@ -83,7 +83,7 @@ def test_another_owners_jobs_look_absent(server: Running) -> None:
     for endpoint in ENDPOINTS:
         if "{id}" not in endpoint.path or "jobs" not in endpoint.path:
             continue
-        body = b"{}" if endpoint.body else None
+        body = msgspec.json.encode({"id": VALUES["id"]}) if endpoint.body else None
         replies = [
             server.raw(endpoint.method, endpoint.path.replace("{id}", i), stranger, body)
             for i in (id, VALUES["id"])
