@@ -151,8 +151,8 @@ class Comparison:
         found = [self.note] if self.note else []
         if self.share_ucredits is not None and len(self.runs) > 1:
             found.append(
-                f"each may cost {money(self.share_ucredits)}, an equal share of the limit; "
-                "what one leaves of it is not passed on"
+                f"each that is not free may cost {money(self.share_ucredits)}, an equal share "
+                "of the limit; what one leaves of it is not passed on"
             )
         if not self.done():
             return found

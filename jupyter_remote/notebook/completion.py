@@ -224,6 +224,7 @@ def _notebooks(fragment: str) -> list[str]:
 
 _VALUES: dict[str, Words] = {
     "machine": _machine_ids,
+    "compare": _machine_ids,
     "gpu": _gpus,
     "visibility": lambda _: VISIBILITIES,
     "share": lambda _: WAYS,
@@ -238,6 +239,7 @@ _VALUES: dict[str, Words] = {
 }
 _POSITIONAL: dict[str, Words] = {
     "notebook": _notebooks,
+    "rerun": lambda fragment: [*_job_ids(fragment), *_notebooks(fragment)],
     "push": _variables,
     **dict.fromkeys(("vars", "stop"), _sessions),
     "pull": _remote_names,

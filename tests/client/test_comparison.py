@@ -88,7 +88,7 @@ def test_the_most_that_it_may_cost_is_split_among_those_that_have_a_price(client
     comparison.wait(60)
     limits = {job.machine: job.view.max_cost_ucredits for job in comparison.jobs}
     assert limits == {"g5.xlarge": 10_000_000, "g4dn.xlarge": 10_000_000, "local": None}
-    assert "each may cost $0.1000" in comparison.notes()[0]
+    assert "may cost $0.1000, an equal share" in comparison.notes()[0]
 
 
 def test_an_unknown_machine_is_told_before_anything_runs(client):

@@ -43,7 +43,7 @@ def test_values_of_the_cheapest_come_home_once_with_one_table_and_one_output():
     assert [line.split()[0] for line in shown[2:4]] == ["g4dn.xlarge", "g5.xlarge"]
     assert shown[2].endswith("kept")
     assert shown[3].endswith("identical")
-    assert "each may cost $0.1000" in shown[4]
+    assert "may cost $0.1000, an equal share" in shown[4]
     assert shown[5].endswith("those of g4dn.xlarge, the cheapest; the same output on all")
     kinds = [o.output_type for o in cells[1].outputs]
     assert (kinds[0], kinds[-1], {*kinds[1:-1]}) == ("display_data", "execute_result", {"stream"})
