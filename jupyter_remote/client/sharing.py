@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from jupyter_remote import errors
+from jupyter_remote.client.job import Job
 from jupyter_remote.wire import Results, ResultsView, ShareRequest
 
 if TYPE_CHECKING:
     from jupyter_remote.client.context import Context
-    from jupyter_remote.client.job import Job
     from jupyter_remote.outputs import Output
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -88,7 +88,9 @@ class Sharing:
 
         Raises NotFound.
         """
-        name = _name_in(str(getattr(id, "id", id)), self._context.link.http.url)
+        if isinstance(id, Job):
+            return JobResult(self._context, self._call("GET", id), id)
+        name = _name_in(str(id), self._context.link.http.url)
         try:
             job = self._context.job(name, self.namespace)
         except errors.NotFound:
