@@ -190,7 +190,7 @@ def test_real_money_without_a_limit_is_asked_for(
     given = RunOptions(machine="g5.xlarge", **options)
     assert run._planned(Context(), given, None) is runs
     assert len(asked) == (answer is not None)
-    assert ("in short" in capsys.readouterr().out) is not options.get("quiet", False)
+    assert ("in short" in capsys.readouterr().out) is not bool({"quiet", "cache"} & options.keys())
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,9 @@ def test_real_money_without_a_limit_is_asked_for(
 def test_what_cannot_be_expensive_is_not_planned(monkeypatch, options, likely_usd, asks):
     planned = []
     machine = SimpleNamespace(id="g5.xlarge", simulated=True)
-    made = SimpleNamespace(machine=machine, likely_usd=likely_usd, short=lambda: "")
+    made = SimpleNamespace(
+        machine=machine, likely_usd=likely_usd, short=lambda: "", is_cached=False
+    )
     monkeypatch.setattr(run, "plan", lambda *_: planned.append(1) or made)
     assert run._planned(Context(), RunOptions(**options), None)
     assert bool(planned) is asks
