@@ -3,8 +3,9 @@
 Run by hand: ``python benchmarks/estimates.py [seed]``. Each run is predicted from those before it,
 through the same window of history that the server reads.
 
-The world: 300 cells in 30 notebooks, 20 runs each, in random order. It was fixed before the first
-prediction was made, from measured figures where there are some:
+The world: 300 cells in 30 notebooks, 20 runs each, in random order. Its run times were fixed before
+the first prediction was made, from measured figures where there are some; the warm-up below was set
+afterwards, so that extrapolations are as far off as measured ones:
 
 * run-to-run noise is log-normal, with a deviation of its own for each cell, log-uniform from 3 %
   to 18 %: 18 % is what timings of ±30 % (nine of ten) on two shared cores are, 3 % a quiet machine;

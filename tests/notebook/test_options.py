@@ -216,7 +216,7 @@ def test_what_cannot_be_expensive_is_not_planned(monkeypatch, options, likely_us
 
 def test_a_job_that_is_expected_to_be_cheap_shows_no_plan(monkeypatch, capsys):
     machine = SimpleNamespace(id="g5.xlarge", simulated=False)
-    made = SimpleNamespace(machine=machine, price=24.0, likely_usd=0.01)
+    made = SimpleNamespace(machine=machine, price=24.0, likely_usd=0.01, is_cached=False)
     monkeypatch.setattr(run, "plan", lambda *_: made)
     assert run._planned(Context(), RunOptions(machine="g5.xlarge"), None)
     assert capsys.readouterr().out == ""
