@@ -1,4 +1,4 @@
-"""Writes ``src/wire.ts`` from ``jupyter_remote.wire``; with ``--check`` says whether it is stale."""
+"""Writes ``src/wire.ts`` from ``jupyter_remote.wire``; ``--check`` says whether it is stale."""
 
 from __future__ import annotations
 
