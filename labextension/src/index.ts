@@ -4,12 +4,14 @@ import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } fr
 import { ICommandPalette } from "@jupyterlab/apputils";
 import { PageConfig } from "@jupyterlab/coreutils";
 import { IDocumentManager } from "@jupyterlab/docmanager";
+import { ISettingRegistry } from "@jupyterlab/settingregistry";
 import { IStatusBar } from "@jupyterlab/statusbar";
 import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 
 import { asker } from "./api";
 import { jobsIcon } from "./icon";
 import { Jobs } from "./jobs";
+import { tellEnds } from "./notify";
 import { JobsPanel } from "./panel";
 import { StatusItem } from "./status";
 import type { JobView } from "./wire";
@@ -34,7 +36,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   id: "jupyter-remote:panel",
   description: "All jobs of the user, live, and what they cost.",
   autoStart: true,
-  optional: [ILabShell, ILayoutRestorer, ICommandPalette, IStatusBar, IDocumentManager, ITranslator],
+  optional: [ILabShell, ILayoutRestorer, ICommandPalette, IStatusBar, IDocumentManager, ITranslator, ISettingRegistry],
   activate: (
     app: JupyterFrontEnd,
     lab: ILabShell | null,
@@ -43,6 +45,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     statusBar: IStatusBar | null,
     documents: IDocumentManager | null,
     translator: ITranslator | null,
+    registry: ISettingRegistry | null,
   ): void => {
     const trans = (translator ?? nullTranslator).load("jupyter_remote");
     const ask = asker(app.serviceManager.serverSettings);
@@ -70,6 +73,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const item = new StatusItem(jobs, trans, () => void app.commands.execute(OPEN));
       statusBar.registerStatusItem("jupyter-remote:status", { item, align: "right", rank: 500 });
     }
+    const settings = registry ? registry.load(plugin.id).catch(() => null) : Promise.resolve(null);
+    void settings.then((loaded) => tellEnds(jobs, loaded, trans));
     void app.restored.then(() => jobs.refresh());
   },
 };

@@ -98,6 +98,19 @@ describe("the jobs of the page", () => {
     expect(clock.waits).toEqual([1000, 10_000]);
   });
 
+  it("tells the end of a job once, and only if it was seen while it went on", async () => {
+    const all = [job("1", "running"), job("2")];
+    const { ask } = backend(() => all);
+    const jobs = new Jobs(ask, timer());
+    const ended: string[] = [];
+    jobs.ended.connect((_, one) => ended.push(one.id));
+    await jobs.refresh();
+    all[0] = job("1");
+    await jobs.refresh();
+    await jobs.refresh();
+    expect(ended).toEqual(["1"]);
+  });
+
   it("has one look under way at a time", async () => {
     const { ask, asked } = backend(() => []);
     const jobs = new Jobs(ask, timer());

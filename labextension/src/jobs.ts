@@ -47,6 +47,7 @@ export class Jobs {
   hasOlder = false;
 
   private _changed = new Signal<this, void>(this);
+  private _ended = new Signal<this, JobView>(this);
   private _shown = false;
   private _timer: number | null = null;
   private _reading: Promise<void> | null = null;
@@ -60,6 +61,11 @@ export class Jobs {
 
   get changed(): ISignal<this, void> {
     return this._changed;
+  }
+
+  /** A job that was seen while it went on has ended. */
+  get ended(): ISignal<this, JobView> {
+    return this._ended;
   }
 
   get now(): number {
@@ -118,8 +124,10 @@ export class Jobs {
       ]);
       this.summary = summary;
       this.sessions = sessions.sessions;
+      const open = new Set(this.jobs.filter((job) => !isFinal(job)).map((job) => job.id));
       this._take(page);
       await this._lookAfter(page);
+      for (const job of this.jobs) if (open.has(job.id) && isFinal(job)) this._ended.emit(job);
       this.trouble = null;
       this.readAt = this._now();
     } catch (error) {

@@ -88,12 +88,12 @@ export class JobsPanel extends Widget {
       make("option", "", this._status, status ? __(status) : __("all")).value = status;
     }
     this._sessions = make("div", "jr-panel-sessions", this.node);
+    this._empty = make("div", "jr-panel-empty", this.node);
     this._list = make("div", "jr-panel-list", this.node);
     this._list.setAttribute("role", "listbox");
     this._list.setAttribute("aria-label", __("Jobs"));
     this._list.tabIndex = 0;
     this._space = make("div", "jr-panel-space", this._list);
-    this._empty = make("div", "jr-panel-empty", this.node);
     this._older = make("button", "jp-mod-styled jr-panel-older", this.node, __("Older jobs"));
     this._detail = make("div", "jr-panel-detail", this.node);
     this._text.oninput = this._status.onchange = () => this._draw();
@@ -160,7 +160,7 @@ export class JobsPanel extends Widget {
   private _nothing(): string {
     if (!this._jobs.readAt) return this._trans.__("Looking for jobs…");
     if (this._jobs.jobs.length) return this._trans.__("No job fits.");
-    return this._trans.__("No jobs yet. %%remote_run above a cell runs it as a job.");
+    return this._trans.__("No jobs yet. %1 above a cell runs it as a job.", "%%remote_run");
   }
 
   private _drawSessions(): void {
