@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.cards import words as say
 from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import here, quantities, run, whole
-from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.decorator import RemoteFunction
 from jupyter_remote.notebook.options import RUN_OPTIONS, Option, RunOptions, run_options

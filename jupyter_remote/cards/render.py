@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from jupyter_remote.model import Reason, Status
-from jupyter_remote.notebook import words
-from jupyter_remote.notebook.state import (
+from jupyter_remote.cards import words
+from jupyter_remote.cards.state import (
     HERE,
     REFUSED,
     CardState,
@@ -22,6 +21,7 @@ from jupyter_remote.notebook.state import (
     fraction,
     left_s,
 )
+from jupyter_remote.model import Reason, Status
 from jupyter_remote.wire import CARD_TYPE, LAST_OUTPUT, Bar, Metrics
 
 COLOURS = {
