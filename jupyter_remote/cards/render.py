@@ -61,7 +61,7 @@ def bundle(state: CardState, now: float, *, host: str = "") -> dict[str, Any]:
     """The static card as one MIME bundle. ``host``: the place, by name, of the live card."""
     page = html_of(state, now)
     return {
-        CARD_TYPE: card_json(state, now),
+        CARD_TYPE: card_json(state, now) | {"host": host},
         "text/html": f'<div class="{host}">{page}</div>' if host else page,
         "text/plain": text_of(state, now),
     }

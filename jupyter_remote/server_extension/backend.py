@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from jupyter_remote import errors
+from jupyter_remote.cards.render import card_json
+from jupyter_remote.cards.state import state_of
 from jupyter_remote.client import embedded
 from jupyter_remote.client.link import Link
 from jupyter_remote.settings import Settings
-from jupyter_remote.wire import HTTP_STATUS, Problem, problem_of
+from jupyter_remote.wire import HTTP_STATUS, JobView, Problem, problem_of
 
 _ID = r"[0-9a-f-]{36}"
+ONE_ID = re.compile(_ID)
 ROUTES = [
     (method, re.compile(pattern))
     for method, pattern in (
@@ -29,13 +33,10 @@ ROUTES = [
 ]
 """What the page needs, and no more: no tokens, no workers, no values."""
 
-NOT_RUNNING = Problem(
-    title="not running",
-    status=503,
-    code="not_running",
-    detail="the embedded backend does not run",
-    hint="It starts with the first job, or when the panel is opened.",
-)
+NOTHING = 204
+"""The embedded backend does not run: it starts with the first job, or when the panel is opened.
+That is no failure, which a page would write into its console."""
+
 # Of the backend, not of Jupyter Server: a page takes 401 and 403 for its own login.
 _STATUS = {"backend_unreachable": 503, "not_authenticated": 502, "not_authorized": 502}
 
@@ -65,7 +66,7 @@ class Backend:
     ) -> Answer:
         """One request of the page. ``start``: an embedded backend that does not run is started."""
         if not (start or self._is_there()):
-            return _answer(NOT_RUNNING)
+            return Answer(NOTHING, b"")
         try:
             content = body or (b"{}" if method == "POST" else None)
             reply = self._link.call(method, f"/{path}", content, reply=msgspec.Raw, params=params)
@@ -74,6 +75,21 @@ class Backend:
             return _answer(problem_of(error))
         self._begun = True
         return Answer(200, bytes(reply))
+
+    def cards(self, ids: Sequence[str]) -> Answer:
+        """What the cards of these jobs show now; of those that are not known, nothing."""
+        if not self._is_there():
+            return Answer(NOTHING, b"")
+        found = []
+        for id in ids:
+            try:
+                view = self._link.call("GET", f"/v1/jobs/{id}", reply=JobView)
+            except errors.NotFound:
+                continue
+            except errors.JupyterRemoteError as error:
+                return _answer(problem_of(error))
+            found.append(card_json(state_of(view), time.time()))
+        return Answer(200, msgspec.json.encode(found))
 
     def _is_there(self) -> bool:
         """Without starting one."""

@@ -4,6 +4,7 @@ route; the backend's token is added behind them."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,21 +14,46 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from jupyter_remote import settings
-from jupyter_remote.server_extension.backend import Backend, is_allowed
+from jupyter_remote.server_extension.backend import ONE_ID, Answer, Backend, is_allowed
 
 THREADS = 8  # requests of all pages at a time
 BODY_BYTES = 64 * 1024
+CARDS = 200  # of one request
 OURS = ("token", "start")  # parameters that are not the backend's
 
 
-class BackendHandler(APIHandler):
-    """Forwards one request."""
+class Handler(APIHandler):
+    """Asks the backend in a thread, and answers with what it said."""
 
     auth_resource = "jupyter_remote"
 
     def initialize(self, backend: Backend, threads: ThreadPoolExecutor) -> None:
         self._backend = backend
         self._threads = threads
+
+    async def _answer(self, ask: Callable[[], Answer]) -> None:
+        answer = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        self.set_status(answer.status)
+        if answer.body:
+            self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
+        await self.finish(answer.body or None)
+
+
+class CardsHandler(Handler):
+    """What the cards of some jobs show now, for a page whose kernel may be gone."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        ids = [id for id in self.get_query_argument("ids", "").split(",") if id]
+        if len(ids) > CARDS or not all(map(ONE_ID.fullmatch, ids)):
+            raise web.HTTPError(400)
+        await self._answer(lambda: self._backend.cards(ids))
+
+
+class BackendHandler(Handler):
+    """Forwards one request."""
 
     @web.authenticated
     @authorized
@@ -49,20 +75,18 @@ class BackendHandler(APIHandler):
         params = {name: value for name, value in given.items() if name not in OURS}
         start = given.get("start") == "1"
 
-        def ask() -> Any:
-            return self._backend.ask(method, path, params, self.request.body, start=start)
-
-        answer = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
-        self.set_status(answer.status)
-        self.set_header("Content-Type", "application/json")
-        self.set_header("Cache-Control", "no-store")
-        await self.finish(answer.body)
+        body = self.request.body
+        await self._answer(lambda: self._backend.ask(method, path, params, body, start=start))
 
 
 def install(server: Any) -> None:
     """Adds the routes to a running server."""
     backend = Backend(settings.load(server.config, server.root_dir or None))
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="jupyter-remote")
-    where = url_path_join(server.web_app.settings["base_url"], "jupyter-remote", "(v1/.+)")
+    base = url_path_join(server.web_app.settings["base_url"], "jupyter-remote")
     ours = {"backend": backend, "threads": threads}
-    server.web_app.add_handlers(".*$", [(where, BackendHandler, ours)])
+    routes = [
+        (url_path_join(base, "(v1/.+)"), BackendHandler, ours),
+        (url_path_join(base, "cards"), CardsHandler, ours),
+    ]
+    server.web_app.add_handlers(".*$", routes)

@@ -4,7 +4,21 @@ import { URLExt } from "@jupyterlab/coreutils";
 import { ServerConnection } from "@jupyterlab/services";
 
 import { type Ask, BackendError, type Params } from "./asking";
+import type { CardState } from "./cards";
 import type { Problem } from "./wire";
+
+const NOTHING = 204; // the embedded backend does not run, and was not to be started
+
+/** The request for the cards of some jobs. */
+export function readCards(settings: ServerConnection.ISettings): (ids: string[]) => Promise<CardState[]> {
+  return async (ids) => {
+    const url = `${URLExt.join(settings.baseUrl, "jupyter-remote/cards")}?ids=${ids.join(",")}`;
+    const response = await ServerConnection.makeRequest(url, {}, settings);
+    if (response.status === NOTHING) return [];
+    if (!response.ok) throw problemOf(response.status, await response.text());
+    return (await response.json()) as CardState[];
+  };
+}
 
 /** Requests to `jupyter-remote/v1/…` of this Jupyter server. */
 export function asker(settings: ServerConnection.ISettings): Ask {
@@ -20,6 +34,7 @@ export function asker(settings: ServerConnection.ISettings): Ask {
     } catch {
       throw new BackendError("jupyter_unreachable", "Jupyter Server does not answer");
     }
+    if (response.status === NOTHING) throw new BackendError("not_running", "The embedded backend does not run");
     const text = await response.text();
     if (response.ok) return JSON.parse(text) as T;
     throw problemOf(response.status, text);

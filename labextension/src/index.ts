@@ -6,16 +6,20 @@ import { PageConfig } from "@jupyterlab/coreutils";
 import { IDocumentManager } from "@jupyterlab/docmanager";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
 import { IStatusBar } from "@jupyterlab/statusbar";
+import { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 
-import { asker } from "./api";
+import { asker, readCards } from "./api";
+import { Cards } from "./cards";
 import { jobsIcon } from "./icon";
 import { Jobs } from "./jobs";
 import { tellEnds } from "./notify";
 import { JobsPanel } from "./panel";
+import { CardRenderer, MIME } from "./renderer";
 import { StatusItem } from "./status";
 import type { JobView } from "./wire";
 
+const RANK = 10; // before HTML
 const OPEN = "jupyter-remote:show-jobs";
 
 /** The path of a job's notebook for this server; null: it is not below its folder. */
@@ -79,4 +83,21 @@ const plugin: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default [plugin];
+const cards: JupyterFrontEndPlugin<void> = {
+  id: "jupyter-remote:cards",
+  description: "Cards of jobs in notebooks, live also without a kernel.",
+  autoStart: true,
+  requires: [IRenderMimeRegistry],
+  activate: (app: JupyterFrontEnd, registry: IRenderMimeRegistry): void => {
+    const settings = app.serviceManager.serverSettings;
+    const ask = asker(settings);
+    const live = new Cards(readCards(settings), window);
+    const cancel = (id: string, force: boolean): void => {
+      void ask("POST", `jobs/${id}/cancel`, {}, { force }).catch(() => undefined); // the card shows what came of it
+    };
+    const createRenderer = (): CardRenderer => new CardRenderer(live, cancel);
+    registry.addFactory({ safe: true, mimeTypes: [MIME], defaultRank: RANK, createRenderer });
+  },
+};
+
+export default [plugin, cards];
