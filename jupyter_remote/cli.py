@@ -93,7 +93,9 @@ def _add_jobs(commands: Commands) -> None:
         one = _add(commands, name, _lazy(name), help)
         one.add_argument("id", help="a job's id, its unique beginning, or `last`")
         if name == "cancel":
-            one.add_argument("--force", action="store_true", help="kill at once")
+            how = one.add_mutually_exclusive_group()
+            how.add_argument("--force", action="store_true", help="kill at once")
+            how.add_argument("--checkpoint", action="store_true", help="save what is done first")
     machines = _add(commands, "machines", _lazy("machines"), "what can be rented, with prices")
     machines.add_argument("--gpu", help="with this GPU")
     machines.add_argument("--spot", action="store_true", help="spot only")

@@ -220,7 +220,7 @@ class InsufficientFunds(JupyterRemoteError):
 
 
 class BudgetExceeded(JupyterRemoteError):
-    """The job reached its cost limit and was stopped."""
+    """The job reached its cost limit and was stopped; or a budget leaves nothing for it."""
 
     code = "budget_exceeded"
 

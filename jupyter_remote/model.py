@@ -78,6 +78,7 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     TIME_LIMIT = "time_limit"  # --timeout
     COST_LIMIT = "cost_limit"  # --max-cost, or the hold
+    GPU_IDLE = "gpu_idle"  # --gpu-idle
     LOST = "lost"  # no heartbeat, attempts used up
     KERNEL_DIED = "kernel_died"  # segfault, os._exit: the detail names the signal or status
     OUT_OF_MEMORY = "out_of_memory"
@@ -90,6 +91,7 @@ class Reason(StrEnum):
 TRANSITIONS: dict[tuple[JobState | None, str], JobState] = {
     (None, "submit"): JobState.QUEUED,
     (JobState.QUEUED, "claim"): JobState.CLAIMED,
+    (JobState.QUEUED, "cached"): JobState.SUCCEEDED,  # it is given another job's result
     (JobState.RETRY_WAIT, "due"): JobState.QUEUED,
     (JobState.CLAIMED, "start"): JobState.RUNNING,
     (JobState.CLAIMED, "release"): JobState.QUEUED,
@@ -171,6 +173,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     amount_ucredits: int
     job: str | None = None
     epoch: int | None = None
+    balance_ucredits: int | None = None  # of the account, afterwards
+    description: str = ""  # of the job
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +183,18 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     available_ucredits: int
     held_ucredits: int
     spent_ucredits: int
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What an owner may spend, and how far that is."""
+
+    scope: str  # account: in all; day: each day of UTC; notebook: in all for jobs of one notebook
+    name: str = ""  # of the notebook
+    limit_ucredits: int
+    spent_ucredits: int = 0
+    held_ucredits: int = 0  # by jobs that are not over
+    left_ucredits: int = 0
+    day: str = ""  # scope day: which is meant, "2026-11-26"
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +232,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     cancel_requested_at: float | None = None
     cancel_forced: bool = False  # kill at once instead of interrupting first
+    cancel_saves: bool = False  # ask for a checkpoint before interrupting
     result: bytes | None = None  # JSON of wire.Result
     error: bytes | None = None  # JSON of wire.RemoteFailure
     progress: bytes | None = None  # JSON list of wire.Bar: the latest of each
@@ -241,6 +258,29 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     def status(self) -> Status:
         """As users see it."""
         return status_of(self.state, self.cancel_requested)
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """An address at which the result of a job opens without a token, until it is revoked."""
+
+    id: str  # results_uuid: whoever knows it may look
+    job: JobId
+    owner: OwnerId
+    visibility: str  # unlisted; public: listed, too
+    created_at: float
+
+
+class PastRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that succeeded, for estimates of those to come."""
+
+    run_s: float
+    machine: str
+    inputs_bytes: int
+    code_key: str  # empty: not known
+    notebook: str
+    kind: str
+    ended_at: float
+    peak_memory_bytes: int = 0  # 0: not measured
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):

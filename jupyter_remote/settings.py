@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from traitlets.config import Config
 
 MIB = 1024 * 1024
+CACHE_BYTES = 2048 * MIB
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,10 +33,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 0  # jobs at a time on this computer; 0: one a core, at least 2
     play_credits: float = 1_000_000.0  # granted once on an embedded backend, for simulated types
     longest_run_s: float = 86_400.0  # of a job without --timeout
-    plan_above_usd: float = 1.0  # show the plan before a job whose hold is above this
+    gpu_idle_stop_s: float = 0.0  # stop jobs that use no GPU for this long; 0: never
+    plan_above_usd: float = 1.0  # a job that may cost more shows its plan first, in short
     retention_s: float = 30 * 86_400.0  # terminal jobs are forgotten after this long
     unused_blobs_s: float = 86_400.0  # blobs that no job needs are kept for this long
+    cache_bytes: int = CACHE_BYTES  # of results that an owner keeps to take them again
     interrupt_grace_s: float = 10.0  # between SIGINT and SIGKILL
+    checkpoint_s: float = 30.0  # code that is asked for a checkpoint is waited for this long
     heartbeat_s: float = 5.0
     lease_s: float = 45.0
     dead_man_s: float = 30.0

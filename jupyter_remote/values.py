@@ -30,6 +30,7 @@ import msgspec
 from blake3 import blake3
 
 from jupyter_remote.errors import CaptureError, DigestMismatch
+from jupyter_remote.guesses import named
 from jupyter_remote.mapping import clean_digest, cut, digest_of, extent, flat
 from jupyter_remote.pickling import reasons, tensors
 from jupyter_remote.pickling.arrival import Globals, arriving, fill_function, make_function
@@ -257,7 +258,7 @@ def _keep(buffers: list[memoryview]) -> Callable[[PickleBuffer], bool]:
 
 
 def _segment(view: memoryview, inline: bool) -> Segment:
-    digest = clean_digest(view) or digest_of(view)
+    digest = named(view)
     return Segment(digest, view.nbytes, bytes(view) if inline else None)
 
 

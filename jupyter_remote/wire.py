@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from jupyter_remote import errors
-from jupyter_remote.model import Balance, Entry, History, MachineType
+from jupyter_remote.model import Balance, Budget, Entry, History, MachineType
 
 PROTOCOL = 1
 FRAME_TYPE = "application/vnd.jupyter-remote.frame"
@@ -161,6 +161,8 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     session: str = ""  # cell: id of the session (a job too) in whose namespace it runs
     stdin: bool = False  # whoever submitted it answers ``input()``; else that is refused
     idle_timeout_s: float | None = None  # session: it ends when nobody called for so long
+    gpu_idle_s: float | None = None  # it is stopped when it used no GPU for so long; 0: never
+    checkpoint: Parcel | None = None  # what it goes on from: set by the server
 
 
 def code_digest_of(code: str, name: str = "", sources: Iterable[str] = ()) -> str:
@@ -187,8 +189,45 @@ class CacheAsk(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """May the result be taken from the cache, and kept there?"""
 
     key: str  # 64 hex digits: digest of all parts
-    name: str  # of the function or cell: with an entry of the same name a miss is explained
+    name: str  # of the function, or what the cell assigns: an entry of it explains a miss
     parts: list[CachePart]
+    is_told: bool = True  # a notice says why there is none; the history does in any case
+
+
+class CacheEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A result that is kept."""
+
+    key: str
+    job: str  # that made it
+    name: str
+    description: str = ""
+    size_bytes: int = 0
+    cost_ucredits: int = 0
+    run_s: float = 0.0
+    hits: int = 0
+    saved_ucredits: int = 0
+    created_at: float
+    used_at: float
+
+
+class CacheReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``GET /v1/cache``. Hits and misses are those of jobs that are not forgotten yet."""
+
+    hits: int = 0
+    misses: int = 0
+    entries: int = 0
+    size_bytes: int = 0
+    limit_bytes: int = 0
+    saved_ucredits: int = 0
+    saved_s: float = 0.0
+    newest: list[CacheEntry] = []
+
+
+class CacheCleared(msgspec.Struct, frozen=True):
+    """``DELETE /v1/cache``: what went."""
+
+    entries: int
+    size_bytes: int
 
 
 class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -244,6 +283,9 @@ class GpuMetrics(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_total_bytes: int = 0
     power_w: float = 0.0
     temperature_c: float = 0.0
+    mean_percent: float = 0.0  # of use, since the first sample
+    peak_percent: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -255,6 +297,10 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     peak_memory_bytes: int = 0
     memory_limit_bytes: int = 0
     gpus: list[GpuMetrics] = []
+    busy_s: float | None = None  # session: how long its calls and cells ran; else it waited
+    measured_s: float = 0.0  # since the first sample; means and peaks are of this time
+    mean_cpu_percent: float = 0.0
+    peak_cpu_percent: float = 0.0
 
 
 class Money(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -291,6 +337,112 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     at: float
     epoch: int
     why: str = ""  # budget, preempted, cancel
+
+
+# --- receipts --------------------------------------------------------------------------------
+RECEIPT = 1  # version of this form; readers take what they know of a newer one
+
+
+class ReceiptFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    path: str
+    digest: str
+    size_bytes: int
+
+
+class ReceiptEnvironment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Where the code ran; what is not known is empty."""
+
+    python: str = ""
+    platform: str = ""
+    packages: dict[str, str] = {}  # those that its values need, by the version used
+    lock: str = ""  # digest of all packages, where the environment was made from a list
+
+
+class ReceiptPrice(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Of the machine, as frozen at submit."""
+
+    usd_per_h: float = 0.0
+    priced_on: str = ""
+    source: str = ""
+    spot: bool = False
+
+
+class ReceiptAttempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    epoch: int
+    worker: str
+    how: str  # it ended: done, error, cancelled, revoked (given back), lost
+    claimed_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    signal: str = ""
+    charged_ucredits: int = 0
+    lost_ucredits: int = 0  # what it would have cost, had its worker not been lost
+
+
+class ReceiptCost(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """By part, micro-credits."""
+
+    total_ucredits: int = 0
+    run_ucredits: int = 0
+    waiting_ucredits: int | None = None  # of a session for its next cell; None: not known
+    disk_ucredits: int = 0
+    egress_ucredits: int = 0
+    lost_ucredits: int = 0  # not charged: the platform's loss
+    saved_ucredits: int = 0  # not charged: the result came from the cache
+
+
+class Advice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Another machine would have done."""
+
+    machine: str
+    text: str
+    saves_percent: int
+
+
+class Receipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a job was, where it ran and what it cost; made when it ends, never changed."""
+
+    receipt: int  # RECEIPT of its maker
+    id: str
+    kind: str
+    status: str
+    reason: str = ""
+    detail: str = ""
+    ended_by: str = ""  # code, user, time limit, cost limit, system, platform
+    end_text: str = ""  # the last line of its history
+    description: str = ""
+    visibility: str = "private"
+    version: str = ""  # of the program
+    notebook: str = ""
+    session: str = ""
+    batch: str = ""
+    resumes: str = ""
+    cached_from: str = ""
+    code_key: str = ""
+    code_digest: str = ""
+    inputs: list[NameInfo] = []
+    inputs_bytes: int = 0
+    inputs_digest: str = ""  # of all names together: they share one pickle
+    segments: list[tuple[str, int]] = []  # digest and size: that pickle, then its buffers
+    files: list[ReceiptFile] = []
+    files_digest: str = ""  # of all their paths and contents
+    environment: ReceiptEnvironment = ReceiptEnvironment()
+    machine: str = "local"
+    simulated: bool = False
+    offer: MachineType | None = None  # the machine type, as the catalogue had it at submit
+    provider: str = ""
+    worker: str = ""
+    price: ReceiptPrice = ReceiptPrice()
+    submitted_at: float = 0.0
+    claimed_at: float | None = None  # of the last attempt
+    started_at: float | None = None
+    ended_at: float | None = None
+    waited_s: float = 0.0  # from submit to the first start
+    ran_s: float = 0.0  # all attempts together
+    attempts: list[ReceiptAttempt] = []
+    use: Metrics | None = None
+    cost: ReceiptCost = ReceiptCost()
+    advice: Advice | None = None
 
 
 class JobView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -333,6 +485,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     cached_from: str = ""  # id of the job whose result it was given, without being run
     saved_ucredits: int = 0  # by that
     priced_on: str = ""
+    results_uuid: str = ""  # where its result opens without a token, see ResultsView
 
 
 class Submitted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -371,6 +524,22 @@ class InputRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class CancelRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     force: bool = False  # kill at once instead of interrupting first
+    checkpoint: bool = False  # ask its code for a checkpoint before it is interrupted
+
+
+class RepeatRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``POST /v1/jobs/{id}/repeat``: run what that job ran, as it ran, but for what is given here.
+
+    Sent again with the same id and body it is the same job.
+    """
+
+    id: str  # of the new job: a client-made UUID
+    resume: bool = False  # start from the checkpoint of that job
+    need: Need | None = None
+    timeout_s: float | None = None
+    max_cost_ucredits: int | None = None
+    description: str = ""
+    client: str = ""  # who listens
 
 
 # --- how code ended --------------------------------------------------------------------------
@@ -410,6 +579,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     deleted: list[str] = []  # names that no longer exist over there
     refers: bool = False  # cell: ``value`` has numbers of inputs in it
     ambient: dict[str, Parcel] = {}  # cell: such state as it is now, if it changed; inline
+    text: str = ""  # of a value that is not displayed, for people; cut
     displayed: bool = False
 
 
@@ -453,6 +623,7 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     job: JobView
     result: Result | None = None
     error: RemoteFailure | None = None
+    receipt: Receipt | None = None  # of a job of a batch only at its own address
 
 
 class EventPage(msgspec.Struct, frozen=True):
@@ -473,6 +644,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True, tag="hello", kw_onl
     python: str = ""
     platform: str = ""
     running: list[tuple[str, int]] = []  # (job, epoch)
+    environment: WorkerEnvironment | None = None
 
 
 class Start(msgspec.Struct, frozen=True, omit_defaults=True, tag="start"):
@@ -517,6 +689,25 @@ class Complete(msgspec.Struct, frozen=True, omit_defaults=True, tag="complete", 
     events: list[WorkerEvent] = []  # the last ones
     metrics: Metrics | None = None
     log: Segment | None = None  # the whole output, if some of it was folded
+    ran_s: float | None = None  # since it was told to start; it may have waited to say so
+
+
+class Warned(msgspec.Struct, frozen=True, tag="warned", kw_only=True):
+    """Most of what the fuse of this job allows is spent."""
+
+    req: int
+    job: str
+    epoch: int
+
+
+class Saved(msgspec.Struct, frozen=True, omit_defaults=True, tag="saved", kw_only=True):
+    """What the checkpoint functions of an attempt gave. Its segments are with the server."""
+
+    req: int
+    job: str
+    epoch: int
+    value: Parcel
+    why: str = ""  # as in Checkpoint
 
 
 class Release(msgspec.Struct, frozen=True, omit_defaults=True, tag="release", kw_only=True):
@@ -579,7 +770,9 @@ HUNG_UP, AWAY, ABSENT = 4100, 4101, 4104
 there is no such session."""
 
 
-WorkerMessage = Hello | Start | Beat | Complete | Release | Ping | Listening | ChannelMessage
+WorkerMessage = (
+    Hello | Start | Beat | Complete | Warned | Saved | Release | Ping | Listening | ChannelMessage
+)
 
 
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw_only=True):
@@ -589,6 +782,7 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw
     version: str = ""
     heartbeat_s: float = 5.0
     dead_man_s: float = 30.0
+    gpu_idle_s: float = 0.0  # of jobs that do not say it; 0: never
     keep: list[tuple[str, int]] = []
     blobs: str = ""  # folder of the blob store if it is on the same machine
     spool: str = ""  # folder into which new blobs may be moved
@@ -602,6 +796,7 @@ class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_o
     spec: JobSpec
     limits_timeout_s: float | None = None
     max_run_s: float = 86_400.0
+    warn_s: float | None = None  # of running: most of what its fuse allows is spent then
     memory_bytes: int | None = None
     rate_ucredits_per_h: int = 0
     hold_ucredits: int = 0
@@ -616,18 +811,20 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_o
     req: int
     ok: bool = True
     code: str = ""  # error code when not ok; "conflict": the epoch is stale, kill and discard
-    cancel: Literal["", "interrupt", "kill"] = ""
+    cancel: Literal["", "checkpoint", "interrupt", "kill"] = ""
     drain: bool = False
     budget_left_ucredits: int | None = None
     acked_seq: int = 0
+    warn_s: float | None = None  # to Start, as in Assign: a budget is looked at after that was sent
 
 
 class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", kw_only=True):
-    """Stop this attempt: ``interrupt`` (SIGINT, 10 s, then kill) or ``kill``."""
+    """Stop this attempt: ``interrupt`` (SIGINT, 10 s, then kill), ``checkpoint`` (the same, after
+    its code was asked for one) or ``kill``."""
 
     job: str
     epoch: int
-    how: Literal["interrupt", "kill"] = "interrupt"
+    how: Literal["checkpoint", "interrupt", "kill"] = "interrupt"
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag="input", kw_only=True):
@@ -698,7 +895,7 @@ class WorkerList(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """``GET /health``, the one open route: which server answers here, and its protocol."""
+    """``GET /health``, open to anybody: which server answers here, and its protocol."""
 
     server_id: str
     version: str
@@ -707,8 +904,10 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     proof: str = ""  # that an embedded backend is the one of the connection file
 
 
-class MachineList(msgspec.Struct, frozen=True):
+class MachineList(msgspec.Struct, frozen=True, omit_defaults=True):
     machines: list[MachineType]
+    slots_free: dict[str, int] = {}  # machine type → slots of its workers that are free now
+    slots: dict[str, int] = {}  # and all of them; simulated types share those of this computer
 
 
 class AccountReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -718,8 +917,36 @@ class AccountReply(msgspec.Struct, frozen=True, kw_only=True):
     usd: float
 
 
+class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """``GET /v1/account/summary``: by the same numbers as the jobs themselves show."""
+
+    running: int  # jobs; sessions apart
+    sessions: int
+    queued: int
+    rate_ucredits_per_h: int  # of all that runs, sessions too
+    usd_per_h: float
+    simulated: bool  # some of it
+    spent_today_ucredits: int  # charged since midnight, and what running ones cost so far
+    since_at: float  # that midnight, in UTC
+    available_ucredits: int
+    held_ucredits: int
+    at: float  # now
+
+
 class EntryList(msgspec.Struct, frozen=True):
     entries: list[Entry]  # newest first
+
+
+class BudgetRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``PUT /v1/account/budgets``: in place of the one of this scope and name."""
+
+    scope: str  # account, day, notebook
+    name: str = ""  # of the notebook
+    limit_ucredits: int
+
+
+class BudgetList(msgspec.Struct, frozen=True):
+    budgets: list[Budget]
 
 
 class EstimateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -729,10 +956,31 @@ class EstimateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     segments: list[Segment] = []  # without data: which of these are there?
     timeout_s: float | None = None
     max_cost_ucredits: int | None = None
-    code_digest: str = ""
     code_key: str = ""
     notebook: str = ""
     kind: str = ""
+    cache_key: str = ""  # is a result of this kept?
+    executable: str = ""  # the interpreter here: on one computer jobs run in the same one
+
+
+class WorkerEnvironment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a worker has: Python, platform and installed packages."""
+
+    python: str
+    magic: str = ""  # hex of importlib.util.MAGIC_NUMBER
+    platform: str = ""  # "Linux"
+    machine: str = ""  # "x86_64"
+    packages: dict[str, str] = {}  # name of the distribution → version
+
+
+class Offer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A machine type for a job, with what it is expected to take and to cost there."""
+
+    machine: MachineType
+    estimate: Estimate
+    hold_ucredits: int
+    start_s: float = 0.0
+    warm: bool = False
 
 
 class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -744,8 +992,14 @@ class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     start_s: float = 0.0  # expected until user code runs
     warm: bool = True
     available_ucredits: int = 0
-    alternatives: list[MachineType] = []
-    typical_run_s: tuple[float, float] | None = None  # from earlier runs of the same code
+    cached_from: str = ""  # id of the job whose result it would be given, for nothing
+    estimate: Estimate = Estimate()
+    offers: list[Offer] = []  # the chosen machine first, then others that fit
+    least_ucredits: int = 0  # what the job costs at least
+    slots_free: int = 0  # of connected workers that could take it now
+    jobs_waiting: int = 0  # before it
+    same_python: bool = False  # it runs in the interpreter that asked
+    there: WorkerEnvironment | None = None  # of a worker that would take it; None: none is known
 
 
 class TokenRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -773,6 +1027,48 @@ class GrantRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     owner: str
     amount_ucredits: int
     key: str = ""  # idempotency
+
+
+class ShareRequest(msgspec.Struct, frozen=True):
+    """``POST /v1/jobs/{id}/share``: let the result be opened without a token."""
+
+    visibility: Literal["unlisted", "public"] = "unlisted"
+
+
+class ResultsView(msgspec.Struct, frozen=True, kw_only=True):
+    """A result by its names (B5): what anybody may know of a job who may look at its result."""
+
+    jobs_uuid: str
+    results_uuid: str  # empty: private
+    results_url: str  # opens in a browser without a token; empty: private
+    visibility: str
+    status: str
+    reason: str
+    detail: str
+    price: float  # USD: so far, or in the end
+    simulated: bool  # the machine, and so the price
+    version: str  # of the server
+    kind: str
+    description: str
+    machine: str
+    submitted_at: float
+    started_at: float | None
+    ended_at: float | None
+
+
+class Results(ResultsView, frozen=True, kw_only=True):
+    """``GET /v1/results/{id}``: the same with what it printed, displayed and gave back."""
+
+    text: str  # of a call's value; cut
+    names: list[NameInfo]  # what came home
+    outputs: list[dict[str, Any]]  # as a cell of a notebook has them
+    cut: bool  # it showed more than is here
+    error: RemoteFailure | None
+
+
+class ResultsList(msgspec.Struct, frozen=True):
+    results: list[ResultsView]
+    next: str  # pass as ``before`` for the next page; empty: no more
 
 
 class BlobView(msgspec.Struct, frozen=True, omit_defaults=True):

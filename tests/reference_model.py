@@ -7,11 +7,13 @@ micro-credits a second. A verb that is not allowed raises :class:`Refused` and c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
 
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
 ACTIVE = {"claimed", "running"}
 LEASE_S = 45
 GRACE_S = 5
+DAY_S = 86_400
 
 
 class Refused(Exception):
@@ -36,7 +38,7 @@ class Job:
     owner: str
     body: str
     rate: int
-    max_run: int
+    max_run: float
     max_attempts: int
     retries: int
     ready: bool
@@ -46,10 +48,13 @@ class Job:
     cancel: bool = False
     due: int = 0
     attempts: list[Attempt] = field(default_factory=list)
+    notebook: str = ""
+    fuse: str = ""
+    cut: int | None = None  # what a budget left for its hold
 
     @property
     def hold(self) -> int:
-        return self.rate * self.max_run
+        return int(self.rate * self.max_run) if self.cut is None else self.cut
 
     @property
     def epoch(self) -> int:
@@ -66,8 +71,19 @@ class Job:
         return 0 if self.state in TERMINAL else self.hold - self.cost
 
 
+@dataclass
+class Budget:
+    limit: int
+    day: int = 0  # scope day: the latest on which money moved, and what was spent since it began
+    spent: int = 0
+
+
 class Model:
     def __init__(self) -> None:
+        self.budgets: dict[tuple[str, str, str], Budget] = {}  # by owner, scope, name
+        self.grants: set[tuple[str, str]] = set()  # by owner, key
+        self.charges: list[tuple[str, int, int]] = []  # to whom, when, how much
+        self.now = 0
         self.jobs: dict[str, Job] = {}
         self.granted: dict[str, int] = {}
         self.senders: set[str] = set()  # who sent the blob
@@ -82,16 +98,72 @@ class Model:
     def available(self, owner: str) -> int:
         return self.granted.get(owner, 0) - self.spent(owner) - self.held(owner)
 
+    def grant(self, owner: str, amount: int, key: str) -> None:
+        if (owner, key) not in self.grants:
+            self.grants.add((owner, key))
+            self.granted[owner] = self.granted.get(owner, 0) + amount
+
+    # -- budgets follow from the jobs, too
+    def set_budget(self, owner: str, scope: str, name: str, limit: int, now: int) -> None:
+        today = now // DAY_S
+        spent = sum(n for who, at, n in self.charges if who == owner and at >= today * DAY_S)
+        self.budgets[owner, scope, name] = Budget(limit, today, spent)
+
+    def _moved(self, owner: str, charged: int, at: int) -> None:
+        """Money of this owner moved."""
+        if charged:
+            self.charges.append((owner, at, charged))
+        if (budget := self.budgets.get((owner, "day", ""))) is not None:
+            if budget.day < at // DAY_S:
+                budget.day, budget.spent = at // DAY_S, 0
+            budget.spent += charged
+
+    def clear_budget(self, owner: str, scope: str, name: str) -> bool:
+        return self.budgets.pop((owner, scope, name), None) is not None
+
+    def used(self, owner: str, scope: str, name: str, now: int) -> tuple[int, int]:
+        """Spent, held."""
+        budget = self.budgets[owner, scope, name]
+        mine = [
+            job
+            for job in self.jobs.values()
+            if job.owner == owner and (scope != "notebook" or job.notebook == name)
+        ]
+        spent = sum(job.cost for job in mine)
+        if scope == "day":
+            spent = 0 if budget.day < now // DAY_S else budget.spent
+        return spent, sum(job.held() for job in mine)
+
+    def left(self, owner: str, scope: str, name: str, now: int) -> int:
+        spent, held = self.used(owner, scope, name, now)
+        return max(0, self.budgets[owner, scope, name].limit - spent - held)
+
+    def _cut(self, job: Job, now: int) -> None:
+        """To what the tightest budget leaves."""
+        concerned = [
+            (self.left(owner, scope, name, now), scope)
+            for owner, scope, name in sorted(self.budgets)
+            if owner == job.owner and (scope != "notebook" or name == job.notebook)
+        ]
+        left, scope = min(concerned, key=lambda one: one[0], default=(job.hold, ""))
+        if job.hold > left:
+            if left < job.rate:
+                raise Refused
+            job.cut, job.max_run, job.fuse = left, left / job.rate, f"budget {scope}"
+
     # -- verbs
-    def submit(self, key: str, job: Job) -> bool:
+    def submit(self, key: str, job: Job, now: int) -> bool:
         known = self.jobs.get(key)
         if known is not None:
             if (known.body, known.owner) != (job.body, job.owner):
                 raise Refused
             return False
+        self._cut(job, now)
         if job.hold > self.available(job.owner):
             raise Refused
         self.jobs[key] = job
+        if job.hold:
+            self._moved(job.owner, 0, now)
         return True
 
     def upload(self, owner: str) -> None:
@@ -150,7 +222,8 @@ class Model:
             self._charge(job, now)
             self._end(job, "done", "succeeded", "finished_before_cancel" if job.cancel else "")
         elif job.cancel or kind == "cancelled":
-            self._charge(job, now)
+            heard = attempt.beat or attempt.started or now
+            self._charge(job, heard if kind == "died" else now)
             self._end(job, "cancelled", "cancelled", "cancelled")
         elif kind == "expired":
             self._charge(job, now)
@@ -187,10 +260,18 @@ class Model:
         started = job.attempts[-1].started
         if started is not None:
             seconds = max(0, min(until - started, job.max_run))
-            job.cost += min(job.rate * seconds, job.hold - job.cost)
+            amount = min(ceil(job.rate * seconds - 1e-9), job.hold - job.cost)
+            job.cost += amount
+            if amount:
+                self._moved(job.owner, amount, self.now)
 
     def _end(self, job: Job, attempt: str, state: str, reason: str) -> None:
         job.attempts[-1].end, job.state, job.reason = attempt, state, reason
+        self._given_back(job)
+
+    def _given_back(self, job: Job) -> None:
+        if job.hold > job.cost:
+            self._moved(job.owner, 0, self.now)
 
     def cancel(self, key: str, owner: str) -> None:
         job = self.jobs[key]
@@ -201,6 +282,7 @@ class Model:
         job.cancel = True
         if job.state != "running":
             job.state, job.reason = "cancelled", "cancelled"
+            self._given_back(job)
 
     def sweep_leases(self, now: int) -> int:
         swept = 0
@@ -224,7 +306,7 @@ class Model:
             paid = (job.hold - job.cost) / job.rate if job.rate else job.max_run
             if now - started > min(job.max_run, paid) + GRACE_S:
                 swept += 1
-                reason = "cost_limit" if paid < job.max_run else "time_limit"
+                reason = "cost_limit" if job.fuse or paid < job.max_run else "time_limit"
                 self._charge(job, now)
                 if job.cancel:
                     self._end(job, "cancelled", "cancelled", "cancelled")

@@ -20,8 +20,10 @@ from jupyter_remote.cards.state import (
     elapsed_s,
     fraction,
     left_s,
+    share_of_fuse,
 )
 from jupyter_remote.model import Reason, Status
+from jupyter_remote.money.fuse import WARNED
 from jupyter_remote.wire import CARD_TYPE, LAST_OUTPUT, Bar, Metrics
 
 COLOURS = {
@@ -69,7 +71,8 @@ def bundle(state: CardState, now: float, *, host: str = "") -> dict[str, Any]:
 
 def card_json(state: CardState, now: float) -> dict[str, Any]:
     """What a renderer of our own, and the live card, draw from."""
-    fields: dict[str, Any] = msgspec.to_builtins(state)
+    fields: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(state, errors=()))
+    fields.pop("receipt")  # it stands in the metadata of the output
     completion = at_completion(state, now)
     return {
         **fields,
@@ -83,7 +86,9 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
             "title": title_of(state),
             "status": status_line(state),
             "load": " · ".join(load_text(state.metrics, final=state.final)),
-            "left": " · ".join(left_out(state)),
+            "left": " · ".join(notes(state)),
+            "of": _of_about(state, now),
+            "expected": "" if completion else " · ".join(_in_the_end(state, now)),
             "links": [list(link) for link in links_of(state)],
         },
     }
@@ -137,6 +142,7 @@ def status_line(state: CardState) -> str:
 _WHY: dict[str, str] = {
     Reason.TIME_LIMIT: "it reached its time limit",
     Reason.COST_LIMIT: "it reached its cost limit",
+    Reason.GPU_IDLE: "it used no GPU",
     Reason.LOST: "its worker was lost",
     Reason.OUT_OF_MEMORY: "it ran out of memory",
     Reason.POISON: "it ends its workers",
@@ -151,16 +157,36 @@ def figures(state: CardState, now: float) -> list[str]:
     if state.attempt > 1:
         found.append(f"attempt {state.attempt}")
     if state.started_at is not None and (state.runs or state.final):
-        found.append(words.duration(elapsed_s(state, now)))
+        found.append(words.duration(elapsed_s(state, now)) + _of_about(state, now))
     if not state.is_priced:
         return found
     if state.rate_ucredits_per_h or cost_now(state, now):
         found.append(f"{words.money(cost_now(state, now))} at {_price(state)}")
-        if completion := at_completion(state, now):
-            found.append(f"≈ {words.interval(completion.cost_ucredits)} at completion")
+        found += _in_the_end(state, now)
+        if (share := share_of_fuse(state, now)) is not None:
+            found.append(f"{100 * share:.0f} % of {words.money(state.max_cost_ucredits or 0)}")
     else:
         found.append("free")
     return found
+
+
+def _of_about(state: CardState, now: float) -> str:
+    """How long it takes in all, where only earlier runs tell: a bar says what is left itself."""
+    completion = at_completion(state, now)
+    if completion is None or any(b.state != "close" and b.total for b in state.bars):
+        return ""
+    return f" of ≈ {words.duration(completion.total_s[1])}"
+
+
+def _in_the_end(state: CardState, now: float) -> list[str]:
+    """What it will have cost: from progress and earlier runs, before the start from these alone."""
+    if completion := at_completion(state, now):
+        return [f"≈ {words.interval(completion.cost_ucredits)} at completion"]
+    expected = state.estimate.ucredits if state.estimate is not None else None
+    if state.status != Status.QUEUED or expected is None:
+        return []
+    cost = round(expected.low), round(expected.expected), round(expected.high)
+    return [f"≈ {words.interval(cost)} expected"]
 
 
 def _price(state: CardState) -> str:
@@ -211,7 +237,7 @@ def text_of(state: CardState, now: float) -> str:
         lines.append(f"{indent}{label + ': ' if label else ''}{meter(bar)}{bar_text(bar)}")
     if load := load_text(state.metrics, final=state.final):
         lines.append("  " + " · ".join(load))
-    lines += [f"  {line}" for line in left_out(state)]
+    lines += [f"  {line}" for line in notes(state)]
     return "\n".join(lines)
 
 
@@ -222,6 +248,33 @@ def meter(bar: Bar, width: int = 20) -> str:
         return ""
     full = int(done * width)
     return f"|{'█' * full}{'·' * (width - full)}| "
+
+
+def notes(state: CardState) -> list[str]:
+    """What else there is to be said of it."""
+    return [*_of_fuse(state), *advice_of(state), *left_out(state)]
+
+
+def _of_fuse(state: CardState) -> list[str]:
+    """That most of the money is spent; what is saved, and how to go on from it."""
+    found = []
+    if state.warned_at is not None and state.runs:
+        found.append(f"{WARNED} of the cost limit is spent")
+    if state.checkpoint_at is None or state.status == Status.COMPLETED:
+        return found
+    saved = f"checkpoint of {time.strftime('%H:%M', time.localtime(state.checkpoint_at))}"
+    found.append(f"{saved}, {words.size(state.checkpoint_bytes)}")
+    if state.final:
+        how = "--resume" if state.kind == "session" else "%remote run --resume"
+        what = "a cell or a call" if state.kind == "session" else "a new job"
+        found.append(f"{how} {words.short(state.id)} starts {what} from its checkpoint")
+    return found
+
+
+def advice_of(state: CardState) -> list[str]:
+    """That another machine would have done, if so."""
+    advice = state.receipt.advice if state.receipt is not None else None
+    return [] if advice is None else [plain(advice.text)]
 
 
 def left_out(state: CardState) -> list[str]:
@@ -249,7 +302,7 @@ def html_of(state: CardState, now: float) -> str:
     ]
     if load := load_text(state.metrics, final=state.final):
         parts.append(_line_html(" · ".join(load)))
-    parts += [_line_html(line) for line in left_out(state)]
+    parts += [_line_html(line) for line in notes(state)]
     below = "".join(_link_html(*link) for link in links_of(state))
     if not state.final:  # it may be read in a file, long after
         below += f"<span>{shown(_as_of(state, now))}</span>"

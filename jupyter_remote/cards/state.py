@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from jupyter_remote.money.estimate import Completion, completion
+from jupyter_remote.money.estimate import Completion, of_bars, within
 from jupyter_remote.money.meter import cost_ucredits
-from jupyter_remote.wire import Bar, Done, Event, JobView, Metrics
+from jupyter_remote.wire import Bar, Done, Estimate, Event, JobView, Metrics, Receipt
 
 FINAL = ("completed", "failed", "cancelled")
 REFUSED = "refused"  # reason of a job that never reached its backend; known here only
@@ -35,6 +35,8 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     charged_ucredits: int = 0  # for the attempts before this one
     max_cost_ucredits: int | None = None
     timeout_s: float | None = None
+    estimate: Estimate | None = None  # made before it ran
+    errors: tuple[tuple[float, float], ...] = ()  # of earlier extrapolations, see `halfway`
     attempt: int = 0
     submitted_at: float = 0.0
     started_at: float | None = None
@@ -44,7 +46,12 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     folded: dict[str, int] = {}  # bytes of each stream that are in its log only
     dropped: int = 0  # displays that are gone
     progress_at: float = 0.0  # when the newest bar was heard of
+    fuse: str = ""  # what bounds its cost: "max_cost", or a budget
+    warned_at: float | None = None  # most of what its fuse allows was spent
+    checkpoint_at: float | None = None
+    checkpoint_bytes: int = 0
     stopping: str = ""  # what a person asked for: "", "interrupting", "killing"
+    receipt: Receipt | None = None  # once it ended
 
     @property
     def folded_bytes(self) -> int:
@@ -93,6 +100,7 @@ def render(state: CardState, event: Event) -> CardState:
             return msgspec.structs.replace(state, folded=folded)
         case "done":
             done = msgspec.json.decode(event.data, type=Done)
+            state = msgspec.structs.replace(state, receipt=done.receipt)
             return _ended(_with_view(state, done.job))
         case _:
             return state
@@ -113,6 +121,8 @@ def _with_fields(state: CardState, fields: dict[str, Any]) -> CardState:
     known |= {k: money[k] for k in _MONEY if k in money}
     if metrics := fields.get("metrics"):
         known["metrics"] = msgspec.convert(metrics, Metrics)
+    if estimate := fields.get("estimate"):
+        known["estimate"] = msgspec.convert(estimate, Estimate)
     if known.get("attempt", 0) > max(state.attempt, 1):
         known |= {"bars": (), "folded": {}, "dropped": 0}  # a new attempt draws its own
     if known.get("status") == "queued" and "cost_ucredits" in known:  # between two attempts
@@ -137,6 +147,10 @@ _PLAIN = [
     "submitted_at",
     "started_at",
     "ended_at",
+    "fuse",
+    "warned_at",
+    "checkpoint_at",
+    "checkpoint_bytes",
 ]
 _MONEY = ("rate_ucredits_per_h", "hold_ucredits", "cost_ucredits", "simulated")
 
@@ -216,19 +230,21 @@ def left_s(bar: Bar) -> float | None:
 
 
 def at_completion(state: CardState, now: float) -> Completion | None:
-    """What the job will have cost, by its outermost bar."""
+    """What the job will have taken and cost, by its outermost bar and by earlier runs."""
     if not state.runs or state.started_at is None:
         return None
-    outer = next((b for b in state.bars if not b.parent and b.state != "close" and b.total), None)
-    if outer is None or (done := fraction(outer)) is None or done >= 1:
-        return None
-    made = completion(
+    made = of_bars(
+        state.bars,
         elapsed_s(state, max(now, state.started_at)),
-        outer.elapsed_s,
-        done,
         state.rate_ucredits_per_h,
+        state.estimate.run_s if state.estimate is not None else None,
+        state.errors,
     )
-    if made is None:
+    return None if made is None else within(made, state.charged_ucredits, state.hold_ucredits)
+
+
+def share_of_fuse(state: CardState, now: float) -> float | None:
+    """Of ``--max-cost`` what is spent, 0 to 1; None without such a limit, or on a free machine."""
+    if not state.max_cost_ucredits or not state.rate_ucredits_per_h:
         return None
-    low, expected, high = (state.charged_ucredits + cost for cost in made.cost_ucredits)
-    return msgspec.structs.replace(made, cost_ucredits=(low, expected, high))
+    return min(1.0, cost_now(state, now) / state.max_cost_ucredits)

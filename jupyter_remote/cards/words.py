@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_remote.amounts import duration, size
-from jupyter_remote.money.meter import UCREDITS_PER_USD, usd_of
+from jupyter_remote.money.meter import UCREDITS_PER_USD, text_of
 
 __all__ = ["count", "dropped", "duration", "interval", "money", "price", "rate", "short", "size"]
 
@@ -22,12 +22,7 @@ def rate(value: float | None, unit: str) -> str:
 
 def money(ucredits: float) -> str:
     """``$0``, ``$0.0123``, ``$12.30``; a trace of money is never shown as nothing."""
-    usd = usd_of(round(ucredits))
-    if usd == 0:
-        return "$0"
-    if abs(usd) < 0.0001:
-        return "<$0.0001"
-    return f"${usd:,.2f}" if abs(usd) >= 1 else f"${usd:.4f}"
+    return text_of(round(ucredits))
 
 
 def price(ucredits_per_h: float) -> str:

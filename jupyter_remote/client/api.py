@@ -14,6 +14,7 @@ import msgspec
 from jupyter_remote import errors
 from jupyter_remote import settings as settings_module
 from jupyter_remote.client import listing, submitting, transfer
+from jupyter_remote.client.account import Account
 from jupyter_remote.client.batch import Batch
 from jupyter_remote.client.context import Context
 from jupyter_remote.client.handle import EventCallback
@@ -21,26 +22,27 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
-from jupyter_remote.client.plan import Plan
-from jupyter_remote.client.sessions import Sessions
-from jupyter_remote.model import Balance, Entry, MachineType
+from jupyter_remote.client.plan import Plan, plan_request
+from jupyter_remote.client.questions import Kept, warn_of_map
+from jupyter_remote.client.repeating import Repeating
+from jupyter_remote.client.sharing import Sharing
+from jupyter_remote.guesses import guessing
+from jupyter_remote.model import MachineType
 from jupyter_remote.pickling import tensors
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
-    AccountReply,
-    EntryList,
-    EstimateRequest,
+    CacheAsk,
     Event,
     JobSpec,
     MachineList,
     Need,
     PlanReply,
     ServerInfo,
-    code_digest_of,
 )
 
 if TYPE_CHECKING:
-    from jupyter_remote.client.capture import CapturedCall
+    from jupyter_remote.client.capture import CapturedCall, CapturedCell
+    from jupyter_remote.client.comparison import Comparison
     from jupyter_remote.client.views.views import Views
     from jupyter_remote.values import Packed
 
@@ -54,7 +56,7 @@ class _Notebook(msgspec.Struct):
     nbformat: int
 
 
-class Client(Sessions):
+class Client(Repeating, Kept, Sharing, Account):
     """A backend, and jobs on it.
 
     Parameters
@@ -131,7 +133,8 @@ class Client(Sessions):
 
     def with_options(self, **options: Any) -> Client:
         """The same client with other defaults: machine, gpu, cpus, memory, max_cost (USD),
-        timeout, retries, max_attempts, description, visibility, files, progress, cache, resume."""
+        timeout, gpu_idle, retries, max_attempts, description, visibility, files, progress, cache,
+        resume."""
         return self._with(self.options.changed(options))
 
     def _with(self, options: Options) -> Client:
@@ -158,20 +161,42 @@ class Client(Sessions):
         """:meth:`submit`, for those who show the job from its first moment on."""
         spec, captured = self._call_spec(function, args, kwargs)
         packed = [captured.function, captured.inputs]
-        notices = captured.notices
+        question = self._question(function, args, kwargs, spec, captured)
         return self.submit_spec(
             spec,
             packed,
             captured.files,
             on_job=on_job,
-            notices=notices,
-            origin=self.origin(code_key_of(function)),
+            notices=[*captured.notices, *question.notices],
+            origin=self.origin(code_key_of(function), question.ask),
+        )
+
+    def compare(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        machines: Sequence[str],
+    ) -> Comparison:
+        """Run ``function(*args, **kwargs)`` on each of these machines, side by side.
+
+        ``max_cost`` is for all together. What it returns shows as a table.
+        """
+        from jupyter_remote.client.comparison import submit_each
+
+        spec, captured = self._call_spec(function, tuple(args), kwargs or {})
+        packed, origin = [captured.function, captured.inputs], self.origin(code_key_of(function))
+        return submit_each(
+            self,
+            machines,
+            lambda client: client.submit_spec(spec, packed, captured.files, origin=origin),
         )
 
     def map(self, function: Callable[..., Any], /, *iterables: Iterable[Any]) -> Batch:
         """Run ``function`` on the items of ``iterables`` side by side, one job each.
 
-        The function is captured and sent once.
+        The function is captured and sent once. Their results are not taken from the cache.
         """
         from jupyter_remote import values
 
@@ -183,6 +208,8 @@ class Client(Sessions):
         code = captured.function
         if code.parcel.size_bytes * len(items) > BATCH_INLINE_BYTES:
             code = values.beside(code)
+        if self.options.cache:
+            warn_of_map()
         bare = msgspec.structs.replace(spec, inputs=None, function=code.parcel)
         bare, packed, files = submitting.with_chunks(self._context, bare, [code], captured.files)
         origin = self.origin(code_key_of(function))
@@ -226,8 +253,16 @@ class Client(Sessions):
             files=[f.ref for f in files],
             executable=sys.executable,
         )
-        origin = client.origin(hashlib.sha256(data).hexdigest())
-        return client.submit_spec(spec, [packed], files, description=file.name, origin=origin)
+        question = client._question_of_notebook(spec, data, files)
+        origin = client.origin(hashlib.sha256(data).hexdigest(), question.ask)
+        return client.submit_spec(
+            spec,
+            [packed],
+            files,
+            description=file.name,
+            origin=origin,
+            notices=question.notices,
+        )
 
     def submit_spec(
         self,
@@ -274,42 +309,40 @@ class Client(Sessions):
             notices=notices,
         )
 
-    def origin(self, code_key: str = "") -> Origin:
+    def origin(self, code_key: str = "", cache: CacheAsk | None = None) -> Origin:
         """Where jobs of this client come from."""
-        return Origin(code_key, notebook_name(self.namespace))
+        return Origin(code_key, notebook_name(self.namespace), cache)
 
     def plan(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan:
         """What :meth:`submit` with the same arguments would ship and cost. Runs nothing."""
-        spec, captured = self._call_spec(function, args, kwargs)
-        origin = self.origin(code_key_of(function))
-        return self.plan_spec(spec, notices=captured.notices, names=captured.names, origin=origin)
+        with guessing() as guessed:
+            spec, captured = self._call_spec(function, args, kwargs)
+        question = self._question(function, args, kwargs, spec, captured)
+        captured.notices.extend(question.notices)
+        origin = self.origin(code_key_of(function), question.ask)
+        return self.plan_spec(spec, captured, guessed, origin)
 
     def plan_spec(
         self,
         spec: JobSpec,
-        *,
-        names: Sequence[Any] = (),
-        notices: Sequence[str] = (),
-        options: Options | None = None,
+        captured: CapturedCell | CapturedCall,
+        guessed: Sequence[str] = (),
         origin: Origin | None = None,
     ) -> Plan:
-        """The plan of a captured spec."""
-        chosen = options or self.options
-        origin = origin or self.origin()
-        segments = submitting.segments_of(spec)
-        request = EstimateRequest(
-            need=chosen.need,
-            segments=segments,
-            timeout_s=chosen.timeout_s,
-            max_cost_ucredits=chosen.max_cost_ucredits,
-            code_digest=code_digest_of(spec.code, spec.name, spec.sources.values()),
-            code_key=origin.code_key,
-            notebook=origin.notebook,
-            kind=spec.kind,
-        )
+        """The plan of a captured spec. ``guessed``: digests of inputs of which a sample alone was
+        looked at."""
+        request = plan_request(spec, self.options, origin or self.origin())
         reply = self._context.link.call("POST", "/v1/plans", request, reply=PlanReply)
-        files = [(f.path, f.content.size_bytes) for f in spec.files]
-        return Plan(reply, names, files, segments, notices)
+        return Plan(
+            reply,
+            captured.names,
+            spec.files,
+            request.segments,
+            captured.notices,
+            used=captured.used,
+            guessed=guessed,
+            max_cost_ucredits=self.options.max_cost_ucredits,
+        )
 
     def _call_spec(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -360,10 +393,14 @@ class Client(Sessions):
         found = listing.jobs(self._context.jobs_page, status, limit)
         return [self._context.handle(view, self.namespace) for view in found]
 
-    # -- money and machines
+    # -- machines
+    def machine_list(self) -> MachineList:
+        """What can be rented, with prices and with what is free now."""
+        return self._context.link.call("GET", "/v1/machines", reply=MachineList)
+
     def machines(self, gpu: str | None = None) -> list[MachineType]:
         """What can be rented, with prices; ``gpu`` filters by the GPU's name."""
-        found = self._context.link.call("GET", "/v1/machines", reply=MachineList).machines
+        found = self.machine_list().machines
         return [m for m in found if gpu is None or gpu.lower() in m.gpu.lower()]
 
     def has_gpu(self) -> bool:
@@ -377,16 +414,6 @@ class Client(Sessions):
         if chosen is not None and chosen.simulated:
             chosen = local
         return chosen is not None and chosen.gpu_count > 0
-
-    def balance(self) -> Balance:
-        """Credits (in micro-credits) available, held and spent."""
-        return self._context.link.call("GET", "/v1/account", reply=AccountReply).balance
-
-    def ledger(self, limit: int = 100) -> list[Entry]:
-        """The latest entries of the account, newest first."""
-        params = {"limit": limit}
-        path = "/v1/account/entries"
-        return self._context.link.call("GET", path, reply=EntryList, params=params).entries
 
 
 def _config() -> Any:

@@ -67,6 +67,8 @@ class CapturedCell:
     sources: dict[str, str] = field(default_factory=dict)  # filename -> text of notebook cells
     source_names: dict[str, str] = field(default_factory=dict)  # filename -> "In [3]"
     used: list[str] = field(default_factory=list)  # modules that it imports or whose things it uses
+    direct: frozenset[str] = frozenset()  # names that the cell itself reads
+    aliases: frozenset[str] = frozenset()  # other names of the notebook for what is sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class CapturedCall:
     notices: list[str] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
     source_names: dict[str, str] = field(default_factory=dict)
+    used: list[str] = field(default_factory=list)  # modules that it imports or whose things it uses
     globals: Namespace = field(default_factory=dict)  # of the notebook, that functions bring along
 
 
@@ -144,6 +147,8 @@ def capture_cell(
         sources=sources,
         source_names=names_of_cells(sources, namespace),
         used=used,
+        direct=frozenset(direct),
+        aliases=frozenset(aliases),
     )
 
 
@@ -311,6 +316,7 @@ def capture_call(
         notices=[*notices_of_size(names, direct), *modules.notices],
         sources=sources,
         source_names=names_of_cells(sources, namespace),
+        used=[*reached.modules, *modules.imports],
         globals={n: namespace[n] for n in reached.names if n in namespace},
     )
 
@@ -335,7 +341,7 @@ def _pack_arguments(
     kwargs: dict[str, Any],
     namespace: Namespace,
 ) -> Packed:
-    labels = _labels(function, args, kwargs)
+    labels = labels_of(function, args, kwargs)
     names = [name_info(label, value) for label, value in labels]
     try:
         return values.pack((args, kwargs), namespace=namespace, names=names, chunked=False)
@@ -353,7 +359,7 @@ def _pack_arguments(
         ) from error
 
 
-def _labels(
+def labels_of(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[tuple[str, Any]]:
     """Arguments under the names of their parameters, as far as these can be told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -15,10 +16,16 @@ import msgspec
 
 from jupyter_remote import connection, errors, wire
 from jupyter_remote.amounts import size
+from jupyter_remote.client import account, embedded, listing
 from jupyter_remote.client import doctor as checks
-from jupyter_remote.client import embedded, listing
 from jupyter_remote.http import Http
-from jupyter_remote.money.meter import UCREDITS_PER_CREDIT, credits_of, text_of, usd_of
+from jupyter_remote.money.meter import (
+    MOST_UCREDITS,
+    UCREDITS_PER_CREDIT,
+    credits_of,
+    text_of,
+    usd_of,
+)
 from jupyter_remote.settings import load
 
 Options = argparse.Namespace
@@ -60,7 +67,12 @@ def status(options: Options) -> int:
         f"{http.url}  version {info.version}, process {info.pid}",
         f"{info.jobs_running} jobs running, {info.jobs_queued} queued; {workers}",
     ]
-    return _print(options, info, lines)
+    told = msgspec.to_builtins(info)
+    with contextlib.suppress(errors.NotAuthorized):  # a worker's token
+        mine = http.call("GET", account.SUMMARY, reply=wire.AccountSummary)
+        lines.append(f"yours: {account.line_of(mine)}")
+        told["account"] = msgspec.to_builtins(mine)
+    return _print(options, told, lines)
 
 
 def stop(options: Options) -> int:
@@ -134,7 +146,8 @@ def logs(options: Options) -> int:
 def cancel(options: Options) -> int:
     http = _http()
     path = f"/v1/jobs/{_job(http, options.id)}/cancel"
-    view = http.call("POST", path, wire.CancelRequest(options.force), wire.JobView)
+    asked = wire.CancelRequest(force=options.force, checkpoint=options.checkpoint)
+    view = http.call("POST", path, asked, wire.JobView)
     return _print(options, view, [f"{view.id}: {view.status}"])
 
 
@@ -190,9 +203,15 @@ def _account(options: Options, reply: wire.AccountReply) -> int:
 
 
 def credits_grant(options: Options) -> int:
+    amount = options.amount * UCREDITS_PER_CREDIT
+    if not 1 <= amount <= MOST_UCREDITS:
+        raise errors.UsageError(
+            f"{options.amount:g} credits cannot be granted.",
+            hint=f"Write an amount above zero, up to {credits_of(MOST_UCREDITS):,.0f}.",
+        )
     request = wire.GrantRequest(
         owner=options.owner,
-        amount_ucredits=round(options.amount * UCREDITS_PER_CREDIT),
+        amount_ucredits=round(amount),
         key=options.key or uuid.uuid4().hex,
     )
     return _account(options, _http().call("POST", "/v1/account/grants", request, wire.AccountReply))

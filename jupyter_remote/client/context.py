@@ -120,13 +120,24 @@ class Context:
             return None
         return Arrived(*self._opened(ended.job, parcel, namespace, given=originals))
 
+    def inputs_of(self, job: JobView) -> Parcel | None:
+        """What a job was sent."""
+        return self.link.call("GET", f"/v1/jobs/{job.id}/inputs", reply=InputsReply).inputs
+
+    def open_inputs(
+        self, job: JobView, inputs: Parcel, namespace: dict[str, Any] | None
+    ) -> tuple[dict[str, Any], values.Numbered]:
+        """Of a cell: names and values, and the objects by their numbers."""
+        numbered: values.Numbered = {}
+        return self._opened(job, inputs, namespace, numbered=numbered), numbered
+
     def _cell_of(self, ended: Done, namespace: dict[str, Any] | None) -> Any:
         inputs: dict[str, Any] = {}
         numbered: values.Numbered = {}
         if ended.result is not None and ended.result.refers:
-            reply = self.link.call("GET", f"/v1/jobs/{ended.job.id}/inputs", reply=InputsReply)
-            if reply.inputs is not None:
-                inputs = self._opened(ended.job, reply.inputs, namespace, numbered=numbered)
+            parcel = self.inputs_of(ended.job)
+            if parcel is not None:
+                inputs, numbered = self.open_inputs(ended.job, parcel, namespace)
         arrived = self.arrived(ended, namespace, numbered.__getitem__)
         if arrived is None:
             return {} if ended.job.status == Status.COMPLETED else None

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from jupyter_remote import wire
 from jupyter_remote.model import Stage
 from jupyter_remote.money import meter
-from jupyter_remote.wire import Bar, Done, Event, JobView, Metrics, Money
+from jupyter_remote.money.estimate import Completion, in_usd, of_bars, within
+from jupyter_remote.wire import Bar, Done, Event, Interval, JobView, Metrics, Money
 
 _DONE = msgspec.json.Decoder(Done)
 _BAR = msgspec.json.Decoder(Bar)
@@ -31,22 +33,39 @@ class _Patch(msgspec.Struct, frozen=True):
     submitted_at: float | UnsetType = UNSET
     started_at: float | UnsetType | None = UNSET
     ended_at: float | UnsetType | None = UNSET
+    warned_at: float | UnsetType | None = UNSET
+    checkpoint_at: float | UnsetType | None = UNSET
+    checkpoint_bytes: int | UnsetType = UNSET
 
 
 _PATCH = msgspec.json.Decoder(_Patch)
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job may cost."""
+    """What a job may take and cost: as it was expected before, and of a running one as it is now.
+
+    Intervals hold nine cases of ten.
+    """
 
     usd_per_h: float
     hold_usd: float  # set aside; the most that it can cost
     hold_credits: float
     simulated: bool
+    run_s: Interval | None = None  # in all; None: nothing is known
+    usd: Interval | None = None  # in the end
+    left_s: float | None = None  # of a running job
+    basis: str = ""  # in words: "3 earlier runs of this code on g5.xlarge"
+    runs: int = 0  # how many earlier ones it rests on
+    max_usd: float | None = None  # --max-cost
+    fuse_share: float | None = None  # of that what is spent, 0 to 1
 
     def __str__(self) -> str:
         rate = f"${self.usd_per_h:.4g}/h" if self.usd_per_h else "free"
-        return f"{rate}{' (simulated)' if self.simulated else ''}, at most ${self.hold_usd:.4f}"
+        expected = ""
+        if self.usd is not None and self.usd_per_h:
+            expected = f"≈ ${self.usd.expected:.4f} ({self.usd.low:.4f}–{self.usd.high:.4f}), "
+        simulated = " (simulated)" if self.simulated else ""
+        return f"{expected}{rate}{simulated}, at most ${self.hold_usd:.4f}"
 
 
 def moved(job: JobView, event: Event) -> tuple[JobView, Done | None]:
@@ -70,7 +89,7 @@ def _patched(job: JobView, event: Event) -> JobView:
     patch = _PATCH.decode(event.data)
     changes = {k: v for k in patch.__struct_fields__ if (v := getattr(patch, k)) is not UNSET}
     if "status" in changes:  # fields at their default are left out of JSON
-        changes = {"stage": "", "reason": "", "detail": ""} | changes
+        changes = {"stage": "", "reason": "", "detail": "", "warned_at": None} | changes
     return msgspec.structs.replace(job, **changes)
 
 
@@ -94,10 +113,37 @@ def cost_usd(job: JobView, now: float) -> float:
     return meter.usd_of(cost)
 
 
-def estimate(job: JobView) -> Estimate:
-    """What a submitted job may cost."""
+def _completion(job: JobView, now: float) -> Completion | None:
+    if job.started_at is None or job.ended_at is not None:
+        return None
+    prior = job.estimate.run_s if job.estimate is not None else None
+    elapsed_s = max(0.0, now - job.started_at)
+    made = of_bars(job.progress, elapsed_s, job.money.rate_ucredits_per_h, prior)
+    return None if made is None else within(made, 0, job.money.hold_ucredits)
+
+
+def estimate(job: JobView, now: float | None = None) -> Estimate:
+    """What a submitted job may take and cost; ``now``, the time of day, counts progress in."""
     money = job.money
+    before = job.estimate or wire.Estimate()
+    run_s, ucredits, left_s = before.run_s, before.ucredits, None
+    if now is not None and (made := _completion(job, now)) is not None:
+        run_s, ucredits, left_s = (
+            Interval(*made.total_s),
+            Interval(*made.cost_ucredits),
+            made.left_s,
+        )
+    most = job.max_cost_ucredits
+    spent = cost_usd(job, now or job.submitted_at)
+    has_fuse = bool(most and money.rate_ucredits_per_h)
     return Estimate(
+        run_s=run_s,
+        usd=None if ucredits is None else in_usd(ucredits),
+        left_s=left_s,
+        basis=before.basis,
+        runs=before.runs,
+        max_usd=None if most is None else meter.usd_of(most),
+        fuse_share=min(1.0, spent / meter.usd_of(most or 1)) if has_fuse else None,
         usd_per_h=money.usd_per_h or meter.usd_of(money.rate_ucredits_per_h),
         hold_usd=meter.usd_of(money.hold_ucredits),
         hold_credits=meter.credits_of(money.hold_ucredits),

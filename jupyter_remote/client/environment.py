@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
+
+from jupyter_remote.wire import WorkerEnvironment
 
 # packages whose pickles depend on their version
 VERSIONED = ("cloudpickle", "numpy", "pandas", "torch")
@@ -42,6 +45,46 @@ def here(packages: Iterable[str] = ()) -> Environment:
         machine=platform.machine(),
         packages=versions,
     )
+
+
+def packages_among(modules: Iterable[str], local: Iterable[str] = ()) -> list[str]:
+    """Import names of the installed packages among ``modules``, dotted names; ``local`` ones travel
+    as files."""
+    tops = {name.partition(".")[0] for name in modules}
+    known = {*sys.stdlib_module_names, "jupyter_remote", *local}
+    return sorted(name for name in tops - known if version_of(name))
+
+
+def compared(packages: Iterable[str], there: WorkerEnvironment) -> list[Difference]:
+    """What of these packages, or of Python, is not there as it is here."""
+    names = list(packages)
+    ours = here(names)
+    used = {n: v for n, v in ours.packages.items() if n in names}
+    theirs = {n: v for n in names if (v := there.packages.get(_distribution(n)))}
+    return differences(
+        msgspec.structs.replace(ours, packages=used),
+        Environment(
+            python=there.python,
+            magic=there.magic,
+            platform=there.platform,
+            machine=there.machine,
+            packages=theirs,
+        ),
+    )
+
+
+def _distribution(name: str) -> str:
+    """Under which a worker lists what is imported as ``name``."""
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        name = next(iter(_distributions().get(name, [name])))
+    return name.replace("_", "-").lower()
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def version_of(name: str) -> str:

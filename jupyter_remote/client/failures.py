@@ -22,6 +22,7 @@ import msgspec
 
 from jupyter_remote import errors
 from jupyter_remote.model import Reason, Status
+from jupyter_remote.money.budgets import FUSE
 from jupyter_remote.wire import LAST_OUTPUT, Done, JobView, RemoteFailure
 
 _set = BaseException.__setattr__  # never one that the user's class defines
@@ -60,7 +61,9 @@ def raise_for(
         case Reason.TIME_LIMIT:
             ended = errors.JobTimedOut(what, hint="allow more with --timeout, or do less at a time")
         case Reason.COST_LIMIT:
-            ended = errors.BudgetExceeded(what, hint="allow more with --max-cost")
+            ended = errors.BudgetExceeded(what, hint=_go_on(job) or _more_money(job))
+        case Reason.GPU_IDLE:
+            ended = errors.JobTimedOut(what, hint="wait longer with --gpu-idle, or use the GPU")
         case Reason.LOST | Reason.KERNEL_DIED | Reason.OUT_OF_MEMORY | Reason.POISON:
             ended = errors.JobLost(_with_output(what, last_output), hint=_next_step(job))
         case _ if remote is not None:
@@ -73,10 +76,25 @@ def raise_for(
     return ended
 
 
+def _go_on(job: JobView) -> str:
+    """How what a job has saved is not lost; empty: it has saved nothing."""
+    if job.checkpoint_at is None:
+        return ""
+    if job.kind == "session":
+        return f"--resume {job.id[:8]} starts a cell or a call from its checkpoint"
+    return f"`%remote run --resume {job.id[:8]}` starts a new job from its checkpoint"
+
+
 def _with_output(what: str, last_output: str) -> str:
     tail = last_output.rstrip()[-2000:]
     told = not tail or LAST_OUTPUT in what  # by the worker, in the detail
     return what if told else f"{what}\nIts last output was:\n{tail}"
+
+
+def _more_money(job: JobView) -> str:
+    if job.fuse.startswith(FUSE):
+        return f"allow more with `%remote budget {job.fuse.removeprefix(FUSE)} USD`"
+    return "allow more with --max-cost"
 
 
 def _next_step(job: JobView) -> str:

@@ -14,9 +14,9 @@ from jupyter_remote import errors
 from jupyter_remote.client import describe
 from jupyter_remote.client.events import Stream
 from jupyter_remote.client.failures import raise_for
-from jupyter_remote.client.outputs import text_of
 from jupyter_remote.model import Status
-from jupyter_remote.wire import Done, Event, EventPage, JobView, Money, raw
+from jupyter_remote.outputs import text_of
+from jupyter_remote.wire import Done, Event, EventPage, JobView, Money, ResultsView, raw
 
 if TYPE_CHECKING:
     from jupyter_remote.client.context import Context
@@ -153,6 +153,13 @@ class Handle(Future[Any]):
             self.submitted = True
             if view.cursor >= self._cursor and self._ended is None:
                 self._job = view
+
+    def shared(self, view: ResultsView) -> None:
+        """Who may open its result now."""
+        with self._order:
+            self._job = msgspec.structs.replace(
+                self._job, visibility=view.visibility, results_uuid=view.results_uuid
+            )
 
     def say(self, type: str, data: Any) -> None:
         """An event made on this side: a notice, a bar of what is being sent."""

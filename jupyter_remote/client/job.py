@@ -9,11 +9,11 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_remote import errors
-from jupyter_remote.client import describe
+from jupyter_remote.client import describe, receipts
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.handle import Handle
-from jupyter_remote.client.outputs import Output, outputs_of, text_of
 from jupyter_remote.model import History, Status
+from jupyter_remote.outputs import Output, outputs_of, text_of
 from jupyter_remote.wire import (
     Bar,
     CancelRequest,
@@ -21,6 +21,8 @@ from jupyter_remote.wire import (
     InputRequest,
     JobView,
     Metrics,
+    Parcel,
+    Receipt,
 )
 
 if TYPE_CHECKING:
@@ -116,8 +118,8 @@ class Job(Handle):
 
     @property
     def estimate(self) -> describe.Estimate:
-        """What it may cost."""
-        return describe.estimate(self._job)
+        """What it may take and cost: expected before, and as its progress says."""
+        return describe.estimate(self.view, time.time())
 
     @property
     def progress(self) -> list[Bar]:
@@ -137,8 +139,17 @@ class Job(Handle):
 
     @property
     def receipt(self) -> dict[str, Any]:
-        """What it was, where it ran and what it cost."""
-        return describe.receipt(self.view)
+        """What it was, where it ran, what it used and what it cost; whole once it ended."""
+        return describe.receipt(self.view) | receipts.plain(self.whole_receipt)
+
+    @property
+    def whole_receipt(self) -> Receipt | None:
+        """The same as the backend made it; None while it goes on, and where none was made."""
+        if not self.done() or self._ended is None:
+            return None
+        if self._ended.receipt is None:
+            self._ended = receipts.fetched(self._context.link, self._ended)
+        return self._ended.receipt
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -170,14 +181,16 @@ class Job(Handle):
     def cancelled(self) -> bool:
         return self.done() and self._job.status == Status.CANCELLED
 
-    def cancel(self, force: bool = False) -> bool:
-        """Ask it to stop; ``force`` kills at once. False: it had ended already.
+    def cancel(self, force: bool = False, *, checkpoint: bool = False) -> bool:
+        """Ask it to stop; ``force`` kills at once, ``checkpoint`` has it save what is done first.
+        False: it had ended already.
 
         Before it started this is free; after, what ran is charged.
         """
         try:
             path = f"/v1/jobs/{self.id}/cancel"
-            self._context.link.call("POST", path, CancelRequest(force=force), reply=JobView)
+            asked = CancelRequest(force=force, checkpoint=checkpoint)
+            self._context.link.call("POST", path, asked, reply=JobView)
         except errors.Conflict:
             return self.status == Status.CANCELLED
         return True
@@ -236,6 +249,14 @@ class Job(Handle):
         if self._ended is None:
             return None
         return self._context.arrived(self._ended, self._namespace, originals)
+
+    def inputs_sent(self) -> Parcel | None:
+        """What it was given, packed."""
+        return self._context.inputs_of(self._job)
+
+    def open_inputs(self, inputs: Parcel) -> tuple[dict[str, Any], dict[int, Any]]:
+        """Of a cell: names and values, and the objects by their numbers."""
+        return self._context.open_inputs(self._job, inputs, self._namespace)
 
     def _waited(self) -> None:
         if self.on_waited is not None:

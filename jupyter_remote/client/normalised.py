@@ -4,6 +4,7 @@ names and docstrings only. Pure, but for looking up the source of a function."""
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import hashlib
 import inspect
@@ -42,6 +43,24 @@ def key_of_function(function: Callable[..., Any]) -> str:
     return _digest(_dump(tree))
 
 
+@functools.lru_cache(4096)
+def key_of_code(code: types.CodeType) -> str:
+    """64 hex digits for the body and the signature of a function, without its defaults' values."""
+    tree = tree_of_code(code)
+    return _digest(repr(_parts(code)) if tree is None else _dump(copy.deepcopy(tree)))
+
+
+@functools.lru_cache(4096)
+def tree_of_code(code: types.CodeType) -> ast.Module | None:
+    """Of the ``def`` that it comes from; None where its source is not to be had by itself."""
+    if code.co_name.startswith("<"):  # its lines may hold more than one
+        return None
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(code)))
+    except (OSError, TypeError, SyntaxError, ValueError, RecursionError):
+        return None
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
@@ -51,7 +70,8 @@ class _Normal(ast.NodeTransformer):
 
     def visit(self, node: ast.AST) -> ast.AST:
         self.generic_visit(node)
-        if isinstance(node, Named) and ast.get_docstring(node, clean=False) is not None:
+        shows = isinstance(node, ast.Module) and len(node.body) == 1  # a cell of a string alone
+        if isinstance(node, Named) and not shows and ast.get_docstring(node, clean=False):
             node.body = node.body[1:] or [ast.Pass()]
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.decorator_list = [d for d in node.decorator_list if not _is_remote(d)]
@@ -75,6 +95,12 @@ def _compiled(function: Any) -> str:
     return repr(_parts(code))
 
 
+def _constant(value: Any) -> Any:
+    if isinstance(value, types.CodeType):
+        return _parts(value)
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else value  # no order
+
+
 def _parts(code: types.CodeType) -> tuple[Any, ...]:
-    constants = tuple(_parts(c) if isinstance(c, types.CodeType) else c for c in code.co_consts)
+    constants = tuple(map(_constant, code.co_consts))
     return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars

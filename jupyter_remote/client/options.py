@@ -12,6 +12,7 @@ from jupyter_remote.errors import UsageError
 from jupyter_remote.money import meter
 from jupyter_remote.wire import Need
 
+MOST_USD = meter.usd_of(meter.MOST_UCREDITS)
 Visibility: TypeAlias = Literal["private", "unlisted", "public"]
 
 
@@ -21,6 +22,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     need: Need = Need()
     max_cost_ucredits: int | None = None
     timeout_s: float | None = None
+    gpu_idle_s: float | None = None
     retries: int = 0
     max_attempts: int = 3
     description: str = ""
@@ -34,10 +36,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """With the options that a user wrote. Raises UsageError.
 
         machine, gpu ("A10G" or "A10G:2"), cpus, memory (bytes or "16GB"), max_cost (USD), timeout
-        (seconds or "2h"), retries (runs again when the code raises), max_attempts (runs that a
-        lost worker may cost), description, visibility, files (paths), progress (False: bars print
-        as they would), cache (True: take the result from the cache if it is there, and keep it
-        there), resume (id of a job: start from its checkpoint).
+        (seconds or "2h"), gpu_idle (it is stopped when no GPU was used for so long), retries (runs
+        again when the code raises), max_attempts (runs that a lost worker may cost), description,
+        visibility, files (paths), progress (False: bars print as they would), cache (True: take
+        the result from the cache if it is there, and keep it there), resume (id of a job: start
+        from its checkpoint).
         """
         for name in given:
             if name not in _READ:
@@ -79,8 +82,15 @@ def _timeout(options: Options, name: str, value: Any) -> Options:
     return _set(options, timeout_s=None if value is None else seconds(value))
 
 
+def _gpu_idle(options: Options, name: str, value: Any) -> Options:
+    return _set(options, gpu_idle_s=None if value is None else seconds(value))
+
+
 def _max_cost(options: Options, name: str, value: Any) -> Options:
-    cost = None if value is None else meter.ucredits_of_usd(_amount(name, value))
+    usd = None if value is None else _amount(name, value)
+    if usd is not None and usd > MOST_USD:
+        raise UsageError(f"{name}={value!r} is more than there can be", hint=f"write {name}=2")
+    cost = None if usd is None else meter.ucredits_of_usd(usd)
     return _set(options, max_cost_ucredits=cost)
 
 
@@ -128,6 +138,7 @@ _READ: dict[str, Any] = {
     "memory": _memory,
     "max_cost": _max_cost,
     "timeout": _timeout,
+    "gpu_idle": _gpu_idle,
     "retries": _count,
     "max_attempts": _count,
     "description": lambda o, n, v: _set(o, description=str(v or "")),

@@ -6,7 +6,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,16 @@ class Origin(msgspec.Struct, frozen=True):
     code_key: str = ""
     notebook: str = ""
     cache: CacheAsk | None = None
+
+
+class Question(NamedTuple):
+    """What is asked of the cache, and what the user should know."""
+
+    ask: CacheAsk | None  # None: it cannot be told what the result depends on
+    notices: list[str]
+
+
+NOT_ASKED = Question(None, [])
 
 
 def notebook_name(namespace: dict[str, Any]) -> str:

@@ -1,14 +1,40 @@
-"""What a job would ship, where it would run and what it would cost; made before anything runs."""
+"""What a job would ship, where it would run and what it would cost; made before anything runs.
+
+A plan is of one capture: it holds nothing that could be run. What runs is captured anew, so that a
+change of the code between plan and run is in the run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import date
 from html import escape
 from typing import NamedTuple
 
 from jupyter_remote.amounts import duration, size
+from jupyter_remote.client import environment
+from jupyter_remote.client.options import Options
+from jupyter_remote.client.origin import Origin
+from jupyter_remote.client.submitting import segments_of
 from jupyter_remote.money import meter
-from jupyter_remote.wire import NameInfo, PlanReply, Segment
+from jupyter_remote.money.catalog import age_days, is_old
+from jupyter_remote.money.estimate import in_usd
+from jupyter_remote.money.offers import marks, too_little
+from jupyter_remote.wire import (
+    EstimateRequest,
+    FileRef,
+    Interval,
+    JobSpec,
+    NameInfo,
+    Offer,
+    PlanReply,
+    Segment,
+)
+
+HEADINGS = ("machine", "$/h", "starts", "takes", "costs", "")
+NUMBERS = (1,)  # columns that are set to the right
+SHOWN = 40  # names, files and the like of one list
 
 
 class Shipped(NamedTuple):
@@ -17,6 +43,7 @@ class Shipped(NamedTuple):
     name: str
     type: str
     size_bytes: int
+    there: bool | None = None  # already; None: it is in the request, or one cannot say of it alone
 
 
 class Plan:
@@ -26,20 +53,46 @@ class Plan:
         self,
         reply: PlanReply,
         names: Iterable[NameInfo] = (),
-        files: Iterable[tuple[str, int]] = (),
+        files: Iterable[FileRef] = (),
         segments: Iterable[Segment] = (),
         notices: Iterable[str] = (),
+        *,
+        used: Iterable[str] = (),
+        guessed: Iterable[str] = (),
+        max_cost_ucredits: int | None = None,
     ) -> None:
         self.reply = reply
         self.machine = reply.machine
-        self.shipped = [Shipped(n.name, n.type, n.size_bytes) for n in names]
-        self.shipped += [Shipped(path, "file", size) for path, size in files]
-        self.notices = list(notices)
+        self.estimate = reply.estimate
+        self.offers = list(reply.offers)
         sizes = {s.digest: s for s in segments}
+        lacking = {m.digest: m.chunks for m in reply.missing if m.digest in sizes}
         self.inputs_bytes = sum(s.size_bytes for s in sizes.values())
-        self.missing_bytes = sum(
-            _missing_bytes(sizes[m.digest], m.chunks) for m in reply.missing if m.digest in sizes
+        self.missing_bytes = sum(_missing_bytes(sizes[d], c) for d, c in lacking.items())
+        files = list(files)
+        there = _There(sizes.values(), lacking, [f.content for f in files])
+        self.shipped = [
+            Shipped(n.name, n.type, n.size_bytes, there.of_size(n.size_bytes))
+            for n in names
+            if n.type != "module"  # the other side has its own
+        ]
+        self.shipped += [
+            Shipped(f.path, "module" if f.module else "file", f.content.size_bytes,
+                    there.of_segment(f.content))
+            for f in files
+        ]  # fmt: skip
+        local = {f.path.partition("/")[0].removesuffix(".py") for f in files if f.module}
+        self.packages = environment.packages_among(used, local)
+        self.differences = (
+            environment.compared(self.packages, reply.there) if reply.there is not None else []
         )
+        told = too_little(max_cost_ucredits, reply.rate_ucredits_per_h, reply.estimate)
+        self.notices = [*notices, *([told] if told else [])]
+        if sampled := sum(sizes[d].size_bytes for d in set(guessed) if d in sizes):
+            self.notices.append(
+                f"of {size(sampled)} that was sent before a sample was compared; the run compares "
+                "every byte."
+            )
 
     @property
     def price(self) -> float:
@@ -52,6 +105,16 @@ class Plan:
         return meter.credits_of(self.reply.hold_ucredits)
 
     @property
+    def expected(self) -> Interval | None:
+        """USD: what it is expected to cost, with the ends of a 90 % interval; None: not known."""
+        return None if self.estimate.ucredits is None else in_usd(self.estimate.ucredits)
+
+    @property
+    def likely_usd(self) -> float:
+        """USD that it will hardly exceed: by earlier runs, without any by what is held for it."""
+        return self.expected.high if self.expected is not None else self.price
+
+    @property
     def usd_per_h(self) -> float:
         """USD an hour while it runs."""
         return meter.usd_of(self.reply.rate_ucredits_per_h)
@@ -61,35 +124,66 @@ class Plan:
         """Does the balance cover it?"""
         return self.reply.available_ucredits >= self.reply.hold_ucredits
 
+    def short(self) -> str:
+        """In a line or two, as it is shown before a job that may be expensive."""
+        parts = [f"{self.machine.id}: {self._expected_price()}{self._price()}"]
+        if (run_s := self.estimate.run_s) is not None:
+            parts.append(f"takes {times(run_s)}")
+        parts += [f"starts {self._start()}", f"ships {self._ships()}"]
+        lines = ["; ".join(parts)]
+        if run_s is not None:
+            lines.append(f"by {self.estimate.basis}")
+        return "\n".join([*lines, *self.notices])
+
     def rows(self) -> list[tuple[str, str]]:
-        """What there is to say, as label and text."""
+        """What there is to say, as label and text; other machines are a table of their own."""
         reply = self.reply
-        rows = [("machine", self._machine()), ("price", self._price())]
+        rows = [("machine", self._machine())]
+        if reply.cached_from:
+            rows.insert(0, ("in the cache", f"free: the result of job {reply.cached_from[:8]}"))
+        if self.estimate.run_s is not None:
+            rows.append(("takes", f"{times(self.estimate.run_s)}, by {self.estimate.basis}"))
+        else:
+            rows.append(("takes", f"not known: {self.estimate.basis}" * bool(self.estimate.basis)))
+        rows.append(("price", self._expected_price() + self._price()))
         if reply.rate_ucredits_per_h:
             rows.append(("longest run", duration(reply.max_run_s)))
-        if reply.typical_run_s is not None:
-            low, high = reply.typical_run_s
-            rows.append(("earlier runs", f"{duration(low)} to {duration(high)}"))
+        rows.append(("priced", self._priced(date.today())))
         rows.append(("starts", self._start()))
+        rows += self._environment()
         rows.append(("ships", self._ships()))
-        rows += [("", f"{s.name}: {s.type}, {size(s.size_bytes)}") for s in self.shipped]
-        if reply.alternatives:
-            offers = (f"{m.id} ${m.usd_per_h:.4g}/h" for m in reply.alternatives)
-            rows.append(("or", ", ".join(offers)))
+        rows += [("", _shipped_text(s)) for s in self.shipped[:SHOWN]]
+        if (more := len(self.shipped) - SHOWN) > 0:
+            rows.append(("", f"and {more} more"))
+        rows = [row for row in rows if row[1]]
         return rows + [("note", notice) for notice in self.notices]
+
+    def comparison(self) -> list[list[str]]:
+        """Machine types with what the job would take and cost there; empty where there is one."""
+        if len(self.offers) < 2:
+            return []
+        return [
+            _offer_row(offer, told)
+            for offer, told in zip(self.offers, marks(self.offers), strict=True)
+        ]
 
     def __repr__(self) -> str:
         rows = self.rows()
         width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:>{width}}  {text}" for label, text in rows)
+        lines = [f"{label:>{width}}  {text}" for label, text in rows]
+        if table := self.comparison():
+            lines += ["", *_aligned([list(HEADINGS), *table])]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         cells = "".join(
-            f'<tr><th scope="row" style="text-align:left">{escape(label)}</th>'
+            f'<tr><th scope="row" style="text-align:left;vertical-align:top">{escape(label)}</th>'
             f'<td style="text-align:left">{_shown(text)}</td></tr>'
             for label, text in self.rows()
         )
-        return f"<table><caption>Plan: nothing runs yet</caption>{cells}</table>"
+        caption = "Plan: nothing runs yet"
+        plan = f"<table><caption>{caption}</caption>{cells}</table>"
+        return plan + _table_html(self.comparison())
 
     def _machine(self) -> str:
         machine = self.machine
@@ -100,19 +194,49 @@ class Plan:
             parts.append("simulated: runs on this computer, priced as there")
         return ", ".join(part for part in parts if part != "0 B")
 
+    def _expected_price(self) -> str:
+        prices = self.estimate.ucredits
+        if prices is None or not self.reply.rate_ucredits_per_h:
+            return ""
+        return f"≈ {money(prices)}, "
+
+    def _most(self) -> str:
+        return f"{credits(self.reply.hold_ucredits)} ({meter.text_of(self.reply.hold_ucredits)})"
+
     def _price(self) -> str:
         if not self.reply.rate_ucredits_per_h:
             return "free"
-        text = f"${self.usd_per_h:.4g}/h, at most {self.credits:,.2f} credits (${self.price:,.2f})"
+        text = f"${self.usd_per_h:.4g}/h, at most {self._most()}"
         if not self.affordable:
             lacking = self.reply.hold_ucredits - self.reply.available_ucredits
             text += f"; {meter.credits_of(lacking):,.2f} credits are missing"
         return text
 
+    def _priced(self, today: date) -> str:
+        """A word on a price that may not be true any more; it stays that of the job."""
+        if not is_old(self.machine, today):
+            return ""
+        days = age_days(self.machine, today)
+        return f"as of {self.machine.priced_on}, {days} days ago ({self.machine.source})"
+
     def _start(self) -> str:
-        warm = "a machine is ready" if self.reply.warm else "a machine must be started"
-        when = f"in {duration(self.reply.start_s)}" if self.reply.start_s >= 0.1 else "at once"
-        return f"{when} ({warm})"
+        reply = self.reply
+        if reply.warm and not reply.slots_free:
+            before = f", {reply.jobs_waiting} waiting before it" * bool(reply.jobs_waiting)
+            return f"when a slot is free: all are busy{before}"
+        warm = "a machine is ready" if reply.warm else "a machine must be started"
+        return f"{_soon(reply.start_s)} ({warm})"
+
+    def _environment(self) -> list[tuple[str, str]]:
+        named = ", ".join(f"{p} {environment.version_of(p)}" for p in self.packages)
+        rows = [("packages", named)] if named else []
+        if self.reply.same_python:
+            rows.append(("Python", "the same one as here, with its packages"))
+        elif self.differences:
+            rows.append(("differs", "; ".join(d.text for d in self.differences)))
+        elif self.reply.there is not None:
+            rows.append(("Python", f"{self.reply.there.python} there, and the same versions"))
+        return rows
 
     def _ships(self) -> str:
         if not self.inputs_bytes:
@@ -121,6 +245,132 @@ class Plan:
         return (
             f"{size(self.missing_bytes)} ({size(there)} of {size(self.inputs_bytes)} there already)"
         )
+
+
+def plan_request(spec: JobSpec, options: Options, origin: Origin) -> EstimateRequest:
+    """What the backend is asked about a job that was captured."""
+    return EstimateRequest(
+        need=options.need,
+        segments=segments_of(spec),
+        timeout_s=options.timeout_s,
+        max_cost_ucredits=options.max_cost_ucredits,
+        code_key=origin.code_key,
+        notebook=origin.notebook,
+        kind=spec.kind,
+        executable=spec.executable,
+        cache_key=origin.cache.key if origin.cache is not None else "",
+    )
+
+
+class _There:
+    """What of the inputs the backend has. A name is known by the one segment of its size: arrays
+    are a segment each."""
+
+    def __init__(
+        self, segments: Iterable[Segment], lacking: dict[str, list[str]], files: Sequence[Segment]
+    ) -> None:
+        self._lacking = lacking
+        of_files = {content.digest for content in files}
+        self._segments = [s for s in segments if s.digest not in of_files]
+        self._sizes = Counter(s.size_bytes for s in self._segments)
+
+    def of_segment(self, segment: Segment) -> bool | None:
+        return None if segment.data is not None else segment.digest not in self._lacking
+
+    def of_size(self, size_bytes: int) -> bool | None:
+        absent = [s for s in self._segments if s.digest in self._lacking]
+        if not self._segments:
+            return None
+        if not absent or len(absent) == len(self._segments):
+            return not absent
+        if self._sizes[size_bytes] != 1:
+            return None
+        return all(s.size_bytes != size_bytes for s in absent)
+
+
+def times(run_s: Interval) -> str:
+    """``2 min 05 s (1 min 50 s – 2 min 20 s)``."""
+    low, middle, high = (duration(s) for s in (run_s.low, run_s.expected, run_s.high))
+    if low == high:
+        return middle
+    return f"{middle} ({low} – {high})" if run_s.low >= 0.05 else f"{middle} (up to {high})"
+
+
+def money(ucredits: Interval) -> str:
+    """``1.20 credits, $0.0120 (0.0100–0.0150)``."""
+    low, middle, high = (
+        meter.text_of(round(u)) for u in (ucredits.low, ucredits.expected, ucredits.high)
+    )
+    both = f"{credits(ucredits.expected)}, {middle}"
+    return both if low == high else f"{both} ({low.lstrip('$')}–{high.lstrip('$')})"
+
+
+def credits(ucredits: float) -> str:
+    """``88.00 credits``, ``0.019 credits``."""
+    amount = meter.credits_of(round(ucredits))
+    return f"{amount:,.2f} credits" if amount >= 1 or not amount else f"{amount:.2g} credits"
+
+
+def _soon(start_s: float) -> str:
+    return f"in {duration(start_s)}" if start_s >= 0.1 else "at once"
+
+
+def _shipped_text(shipped: Shipped) -> str:
+    there = {True: ", there already", False: ", to be sent", None: ""}[shipped.there]
+    return f"{shipped.name}: {shipped.type}, {size(shipped.size_bytes)}{there}"
+
+
+def _offer_row(offer: Offer, told: list[str]) -> list[str]:
+    machine, run_s, prices = offer.machine, offer.estimate.run_s, offer.estimate.ucredits
+    free = not machine.usd_per_h
+    costs = (
+        "free"
+        if free
+        else money(prices)
+        if prices
+        else f"at most {meter.text_of(offer.hold_ucredits)}"
+    )
+    return [
+        machine.id,
+        "free" if free else f"{machine.usd_per_h:,.4g}",
+        _soon(offer.start_s),
+        times(run_s) if run_s else "not known",
+        costs,
+        ", ".join(told),
+    ]
+
+
+def _aligned(lines: list[list[str]]) -> list[str]:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in NUMBERS else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _table_html(table: list[list[str]]) -> str:
+    if not table:
+        return ""
+    side = [
+        f' style="text-align:{"right" if i in NUMBERS else "left"}"' for i in range(len(HEADINGS))
+    ]
+    head = "".join(
+        f'<th scope="col"{s}>{escape(h)}</th>' for s, h in zip(side, HEADINGS, strict=True)
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{s}>{_shown(c)}</td>" for s, c in zip(side, row, strict=True))
+        + "</tr>"
+        for row in table
+    )
+    caption = "<caption>Machines for it, the chosen one first</caption>"
+    return (
+        f'<div style="overflow-x:auto"><table>{caption}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def _shown(text: str) -> str:

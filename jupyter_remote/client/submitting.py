@@ -12,12 +12,14 @@ import msgspec
 
 from jupyter_remote import errors, mapping
 from jupyter_remote.client import transfer
-from jupyter_remote.client.context import Context
+from jupyter_remote.client.context import FULL_ID, Context
 from jupyter_remote.client.handle import EventCallback, provisional
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin
+from jupyter_remote.client.sharing import opens_where
 from jupyter_remote.model import Stage
+from jupyter_remote.money.offers import too_little
 from jupyter_remote.wire import (
     CHUNKED_BYTES,
     Bar,
@@ -25,8 +27,10 @@ from jupyter_remote.wire import (
     BatchSubmitted,
     FileRef,
     JobSpec,
+    JobView,
     MissingSegment,
     Parcel,
+    RepeatRequest,
     Segment,
     SubmitRequest,
     Submitted,
@@ -56,6 +60,8 @@ def request_of(
     context: Context, id: str, spec: JobSpec, options: Options, origin: Origin
 ) -> SubmitRequest:
     """The request for a job under these options."""
+    if options.gpu_idle_s is not None:
+        spec = msgspec.structs.replace(spec, gpu_idle_s=options.gpu_idle_s)
     return SubmitRequest(
         id=id,
         spec=spec,
@@ -70,8 +76,13 @@ def request_of(
         notebook=origin.notebook,
         code_key=origin.code_key,
         cache=origin.cache,
-        resume=options.resume,
+        resume=whole_id(context, options.resume),
     )
+
+
+def whole_id(context: Context, id: str) -> str:
+    """Of a job that was named by the beginning of its id, or as ``last``. Raises NotFound."""
+    return id if not id or len(id) == FULL_ID else context.job(id, None).id
 
 
 class CutFile(NamedTuple):
@@ -149,10 +160,46 @@ def submit(
         reply = context.link.call("POST", "/v1/jobs", request, reply=Submitted)
     context.newest = job.id
     job.accepted(reply.job)
-    for notice in notices:
+    told = too_little(
+        reply.job.max_cost_ucredits, reply.job.money.rate_ucredits_per_h, reply.job.estimate
+    )
+    for notice in [*notices, *_opens_at(context, reply.job), *([told] if told else [])]:
         job.say("notice", {"text": notice})
     if reply.missing:
         _send(context, [job], reply.missing, outgoing)
+    return job
+
+
+def _opens_at(context: Context, view: JobView) -> list[str]:
+    if not view.results_uuid:
+        return []
+    url = f"{context.link.http.url}/results/{view.results_uuid}"
+    where = f"{url} ({opens_where(url)})"
+    return [f"{view.visibility}: its result will be at {where}"]
+
+
+def repeat(
+    context: Context,
+    known: JobView,
+    request: RepeatRequest,
+    *,
+    namespace: dict[str, Any] | None,
+    on_job: OnJob | None = None,
+) -> Job:
+    """Have the backend run a job that it knows once more; nothing has to be sent for that."""
+    machine = request.need.machine if request.need is not None else known.machine
+    description = request.description or known.description
+    view = provisional(request.id, known.kind, description, machine, known.visibility)
+    job = Job(context, view, namespace=namespace, own=True)
+    if on_job is not None:
+        on_job(job)
+    context.link.check()
+    context.listener.watch(job)
+    with _given_up([job]):
+        path = f"/v1/jobs/{known.id}/repeat"
+        reply = context.link.call("POST", path, request, reply=Submitted)
+    context.newest = job.id
+    job.accepted(reply.job)
     return job
 
 

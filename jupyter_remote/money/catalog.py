@@ -7,8 +7,11 @@ zones at one moment. They age: every row says when it was read.
 from __future__ import annotations
 
 import difflib
+import logging
+import math
 import os
 from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
 
 import msgspec
 
@@ -17,9 +20,13 @@ from jupyter_remote.errors import UnknownMachine
 from jupyter_remote.model import MachineType
 from jupyter_remote.wire import Need
 
+log = logging.getLogger(__name__)
+
 PRICED_ON = "2025-11-15"
 SOURCE = "Amazon EC2 public price list, us-east-1"
 GIB = 1024**3
+OLD_DAYS = 90  # a price that was read longer ago is shown as old
+MOST_USD_PER_H = 10_000.0  # the dearest machine costs a hundred or so: above this is a slip
 
 # type: vCPU, GiB, GPU, GPUs, GiB of one GPU, on demand $/h, spot $/h (low, high) or None
 _EC2: dict[str, tuple[int, int, str, int, int, float, tuple[float, float] | None]] = {
@@ -84,6 +91,91 @@ def catalogue() -> list[MachineType]:
 def simulated(machines: Iterable[MachineType]) -> list[MachineType]:
     """The same types as an embedded backend offers them: run here, priced as there."""
     return [m if m.id == "local" else msgspec.structs.replace(m, simulated=True) for m in machines]
+
+
+def check_price(machine: MachineType) -> MachineType:
+    """The machine. Raises UnknownMachine for a price at which nothing can be held: negative, not a
+    number, or so high that it is a mistake."""
+    for usd in (machine.usd_per_h, machine.usd_per_h_low):
+        if not 0 <= usd <= MOST_USD_PER_H:
+            raise UnknownMachine(
+                f"{machine.id} is priced at {usd:g} USD an hour, which cannot be: it is not used.",
+                hint="Choose another; `%remote machines` lists those with a price.",
+            )
+    return machine
+
+
+def sound(machines: Iterable[MachineType]) -> list[MachineType]:
+    """Those whose price can be; the others are told in the log."""
+    found = []
+    for machine in machines:
+        try:
+            found.append(check_price(machine))
+        except UnknownMachine as error:
+            log.warning("%s", error.message)
+    return found
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    """A catalogue with what a provider said, and what of that was refused, in words."""
+
+    machines: list[MachineType]
+    refused: list[str]
+
+
+def refreshed(machines: Sequence[MachineType], rows: Iterable[MachineType], now: date) -> Refreshed:
+    """The catalogue with the rows of a provider: new prices of known types, and new types.
+
+    A row that cannot be true is refused, one that is older than what is known is passed over. Jobs
+    keep the price that they were submitted at.
+    """
+    by_id = {m.id: m for m in machines}
+    refused = []
+    for row in rows:
+        if why := _why_not(row, now):
+            refused.append(f"{row.id or 'a row without a name'}: {why}")
+        elif row.id not in by_id or row.priced_on >= by_id[row.id].priced_on:
+            simulated = row.id in by_id and by_id[row.id].simulated
+            by_id[row.id] = msgspec.structs.replace(row, simulated=simulated)
+    first = [m for m in by_id.values() if m.id == "local"]
+    others = [m for m in by_id.values() if m.id != "local"]
+    return Refreshed([*first, *sorted(others, key=lambda m: (m.usd_per_h, m.id))], refused)
+
+
+def _why_not(row: MachineType, now: date) -> str:
+    """Why a row cannot be true; empty when it can."""
+    if not row.id or row.id == "local":
+        return "no provider sets the price of that"
+    for price in (row.usd_per_h, row.usd_per_h_low):
+        if not 0 <= price <= MOST_USD_PER_H:  # NaN is neither
+            return f"{price} is no price an hour in USD"
+    if row.usd_per_h == 0 or row.usd_per_h_low > row.usd_per_h:
+        return f"{row.usd_per_h_low}–{row.usd_per_h} is no range of prices"
+    if not (0 < row.cpus < math.inf and row.memory_bytes > 0 and row.gpu_count >= 0):
+        return "its cores, memory or GPUs are no amounts"
+    read = _date(row.priced_on)
+    if read is None or read > now + timedelta(days=1):  # the day differs around the world
+        return f"{row.priced_on!r} is no date that has been"
+    return "" if row.source else "it does not say where its price was read"
+
+
+def age_days(machine: MachineType, now: date) -> int | None:
+    """For how long the price is known; None for what has none."""
+    read = _date(machine.priced_on)
+    return None if read is None else (now - read).days
+
+
+def is_old(machine: MachineType, now: date) -> bool:
+    """Was the price read so long ago that it should be said?"""
+    days = age_days(machine, now)
+    return days is not None and days > OLD_DAYS
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _shortfalls(machine: MachineType, need: Need) -> list[str]:

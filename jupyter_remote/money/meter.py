@@ -7,6 +7,7 @@ import math
 UCREDITS_PER_CREDIT = 1_000_000
 UCREDITS_PER_USD = 100 * UCREDITS_PER_CREDIT
 MS_PER_H = 3_600_000
+MOST_UCREDITS = 1 << 60  # of one grant or limit
 
 
 def ucredits_of_usd(usd: float) -> int:
@@ -44,9 +45,22 @@ def longest_run_s(
     return longest
 
 
+def credits_text(ucredits: int) -> str:
+    """``12.3 credits``: at most six decimals, none that are zero."""
+    text = f"{credits_of(ucredits):,.6f}".rstrip("0").rstrip(".")
+    return f"{text} credit" if text == "1" else f"{text} credits"
+
+
+def amount_text(ucredits: int) -> str:
+    """For people, in both: ``12.3 credits ($0.1230)``."""
+    return f"{credits_text(ucredits)} ({text_of(ucredits)})"
+
+
 def text_of(ucredits: int) -> str:
-    """For people: ``$0.0123``; free is ``$0``."""
+    """For people: ``$0.0123``; free is ``$0``, and a trace of money is never shown as nothing."""
     usd = usd_of(ucredits)
     if usd == 0:
         return "$0"
+    if 0 < usd < 0.00005:
+        return "<$0.0001"
     return f"${usd:,.2f}" if abs(usd) >= 1 else f"${usd:.4f}"

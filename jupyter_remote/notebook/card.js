@@ -34,7 +34,7 @@ function money(ucredits) {
 function figures(state, ageS) {
   const parts = [state.machine + (state.simulated ? " (simulated)" : "")];
   if (state.attempt > 1) parts.push(`attempt ${state.attempt}`);
-  if (state.ticks) parts.push(duration(state.now + ageS - state.started_at));
+  if (state.ticks) parts.push(duration(state.now + ageS - state.started_at) + state.texts.of);
   else if (FINAL.includes(state.status) && state.started_at != null) parts.push(duration(state.ended_at - state.started_at));
   if (!state.is_priced) return parts;
   if (!state.rate_ucredits_per_h && !state.cost_ucredits) return [...parts, "free"];
@@ -45,6 +45,10 @@ function figures(state, ageS) {
     const [low, expected, high] = state.completion.cost_ucredits;
     const spread = money(low) === money(high) ? "" : ` (${money(low).slice(1)}–${money(high).slice(1)})`;
     parts.push(`≈ ${money(expected)}${spread} at completion`);
+  } else if (state.texts.expected) parts.push(state.texts.expected);
+  if (state.max_cost_ucredits && state.rate_ucredits_per_h) {
+    const share = Math.min(1, cost / state.max_cost_ucredits);
+    parts.push(`${Math.round(100 * share)} % of ${money(state.max_cost_ucredits)}`);
   }
   return parts;
 }

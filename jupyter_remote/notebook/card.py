@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from jupyter_remote.cards.render import bundle, card_json, status_line
 from jupyter_remote.cards.state import CardState
+from jupyter_remote.client.receipts import metadata
 from jupyter_remote.notebook.sinks import WIDGET_TYPE
 
 PERIOD_S = 0.1
@@ -133,7 +134,8 @@ class Card:
         data = bundle(state, now, host=self._id if live else "")
         if live and self._front == "view" and self._widget is not None:
             data |= {WIDGET_TYPE: {"model_id": self._widget.model_id, **_WIDGET_VERSION}}
-        self._publish(data, {}, transient={"display_id": self._id}, update=update)
+        kept = metadata(state.receipt) if state.receipt is not None else {}
+        self._publish(data, kept, transient={"display_id": self._id}, update=update)
         self._published_at, self._status = now, status_line(state)
         if state.final and self._widget is not None:
             self._widget.close()

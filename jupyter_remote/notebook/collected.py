@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from jupyter_remote.client.receipts import METADATA
 from jupyter_remote.notebook.pace import Pace
 from jupyter_remote.notebook.sinks import Bundle, KernelSink
 
@@ -27,6 +28,7 @@ class CollectedSink:
         self._clock = clock
         self._id = f"jupyter-remote-{uuid.uuid4().hex}"
         self._outputs: list[tuple[str, Bundle]] = []  # display id or stream, and its bundle
+        self._metadata: Bundle = {}
         self._size = 0
         self._due_at = 0.0
         self._shown = True
@@ -61,6 +63,7 @@ class CollectedSink:
             self._add(f"id {id}", data)
 
     def result(self, data: Bundle, metadata: Bundle) -> None:
+        self._metadata = {key: metadata[key] for key in (METADATA,) if key in metadata}
         self._add("result", data)
 
     def clear(self, wait: bool) -> None:
@@ -90,7 +93,7 @@ class CollectedSink:
             "text/plain": "\n".join(_plain(data) for data in bundles),
             "text/html": "".join(map(_html, bundles)),
         }
-        self._sink.display(whole, {}, transient={"display_id": self._id}, update=True)
+        self._sink.display(whole, self._metadata, transient={"display_id": self._id}, update=True)
         self._shown = True
         self._due_at = self._clock() + max(PERIOD_S, self._size / BYTES_PER_S)
 

@@ -32,7 +32,16 @@ class Command(msgspec.Struct, frozen=True):
         return Parser(f"%remote {self.name}", self.summary, self.options, self.words)
 
 
-MODULES = ("commands_backend", "commands_jobs", "commands_code", "commands_sessions")
+MODULES = (
+    "commands_backend",
+    "commands_money",
+    "commands_machines",
+    "commands_jobs",
+    "commands_code",
+    "commands_sessions",
+    "commands_cache",
+    "commands_receipts",
+)
 NAMES = [
     "connect",
     "status",
@@ -43,6 +52,7 @@ NAMES = [
     "machines",
     "balance",
     "ledger",
+    "budget",
     "plan",
     "cost",
     "run",
@@ -54,18 +64,17 @@ NAMES = [
     "attach",
     "result",
     "cancel",
+    "rerun",
     "push",
     "pull",
     "vars",
     "sessions",
     "stop",
+    "cache",
     "debug",
 ]
 LATER = {
-    "budget": "budgets are not available on this backend yet; --max-cost limits one job",
-    "rerun": "repeating a job from its receipt is not available on this backend yet",
     "sync": "nothing to bring home: jobs of this kernel do so themselves, others with attach ID",
-    "cache": "the result cache is not available on this backend yet",
 }
 
 

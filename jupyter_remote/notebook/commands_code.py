@@ -6,8 +6,10 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.cards import words as say
+from jupyter_remote.client.origin import code_key_of
+from jupyter_remote.client.plan import money, times
 from jupyter_remote.errors import UsageError
-from jupyter_remote.notebook import here, quantities, run, whole
+from jupyter_remote.notebook import again, here, quantities, run, whole
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.decorator import RemoteFunction
 from jupyter_remote.notebook.options import RUN_OPTIONS, Option, RunOptions, run_options
@@ -24,26 +26,43 @@ _OPTIONS = tuple(
 
 
 def plan(context: Context, given: Given, words: list[str]) -> Plan:
-    options, prepared = _prepared(context, given, words[0])
-    return run.plan(context, options, prepared)
+    return _plan(context, given, words[0])
 
 
 def cost(context: Context, given: Given, words: list[str]) -> None:
-    options, prepared = _prepared(context, given, words[0])
-    made = run.plan(context, options, prepared)
+    for line in price_of(_plan(context, given, words[0])):
+        print(line)
+
+
+def _plan(context: Context, given: Given, code: str) -> Plan:
+    """Of a call of a remote function by that function's earlier runs."""
+    options, prepared = _prepared(context, given, code, planned=True)
+    if (called := _called(context, code)) is not None:
+        prepared = prepared._replace(code_key=code_key_of(called.__wrapped__))
+    return run.plan(context, options, prepared)
+
+
+def price_of(made: Plan) -> list[str]:
+    """The price alone: an hour, what is expected and by what, and the most."""
+    machine = f"{made.machine.id}{' (simulated)' if made.machine.simulated else ''}"
+    run_s, prices = made.estimate.run_s, made.estimate.ucredits
+    by = f", by {made.estimate.basis}" if run_s is not None else ""
     if not made.reply.rate_ucredits_per_h:
-        print(f"{made.machine.id}: free")
-        return
+        return [f"{machine}: free{f'; takes {times(run_s)}{by}' if run_s is not None else ''}"]
     an_hour = f"{100 * made.usd_per_h:,.4g} credits (${made.usd_per_h:,.4g}) an hour"
     longest = say.duration(made.reply.max_run_s)
     at_most = f"at most {made.credits:,.4g} credits (${made.price:,.4g}) for {longest}"
-    print(
-        f"{made.machine.id}{' (simulated)' if made.machine.simulated else ''}: {an_hour}, {at_most}"
-    )
+    lines = [f"{machine}: {an_hour}, {at_most}"]
+    if run_s is not None and prices is not None:
+        lines.append(f"expected: {money(prices)} for {times(run_s)}{by}")
+    return lines
 
 
 def run_line(context: Context, given: Given, words: list[str]) -> Any:
-    """One expression or statement as a job; the value of an expression."""
+    """One expression or statement as a job; the value of an expression. With ``--resume`` alone the
+    job of that id, from its checkpoint."""
+    if given.get("resume") and not words[0].strip():
+        return again.resume(context, given)
     if not context.enabled:
         return _run_here(context.shell, words[0].rstrip("; \t"))
     options, prepared = _prepared(context, given, words[0], value=True)
@@ -59,12 +78,12 @@ def _run_here(shell: Any, code: str) -> Any:
 
 
 def _prepared(
-    context: Context, given: Given, code: str, *, value: bool = False
+    context: Context, given: Given, code: str, *, value: bool = False, planned: bool = False
 ) -> tuple[RunOptions, run.Prepared]:
     own = _options_of_the_called(context, code)
     options = run_options({"description": code, **own, **given}, context.defaults)
     # a semicolon keeps the notebook from showing the value, not the value from coming
-    prepared = run.prepare(context, options, code.rstrip("; \t"), value=value)
+    prepared = run.prepare(context, options, code.rstrip("; \t"), value=value, planned=planned)
     if prepared is None:
         raise UsageError("there is no expression", hint="write %remote run train(3)")
     return options, prepared
@@ -72,14 +91,7 @@ def _prepared(
 
 def _options_of_the_called(context: Context, code: str) -> dict[str, Any]:
     """A call of a remote function runs, and costs, as the function says."""
-    try:
-        tree = ast.parse(code.strip(), mode="eval")
-    except SyntaxError:
-        return {}
-    if not isinstance(tree.body, ast.Call) or not isinstance(tree.body.func, ast.Name):
-        return {}
-    called = context.shell.user_ns.get(tree.body.func.id)
-    if not isinstance(called, RemoteFunction):
+    if (called := _called(context, code)) is None:
         return {}
     read = {"gpu": quantities.gpu, "memory": quantities.memory_bytes, "timeout": quantities.seconds}
     fields = RunOptions.__struct_fields__
@@ -90,11 +102,30 @@ def _options_of_the_called(context: Context, code: str) -> dict[str, Any]:
     }
 
 
+def _called(context: Context, code: str) -> RemoteFunction[..., Any] | None:
+    """The remote function that an expression calls by its name, and no more."""
+    try:
+        tree = ast.parse(code.strip(), mode="eval")
+    except SyntaxError:
+        return None
+    if not isinstance(tree.body, ast.Call) or not isinstance(tree.body.func, ast.Name):
+        return None
+    called = context.shell.user_ns.get(tree.body.func.id)
+    return called if isinstance(called, RemoteFunction) else None
+
+
 _TO = Option(("--to",), "where to write the executed notebook", "PATH")
 _EXPRESSION = "EXPRESSION"
 COMMANDS = (
     Command("plan", plan, "what an expression would ship and cost", _EXPRESSION, _OPTIONS, True),
     Command("cost", cost, "its price alone", _EXPRESSION, _OPTIONS, True),
-    Command("run", run_line, "run an expression as a job", _EXPRESSION, _OPTIONS, True),
+    Command(
+        "run",
+        run_line,
+        "run an expression as a job; with --resume alone go on with one",
+        _EXPRESSION,
+        _OPTIONS,
+        True,
+    ),
     Command("notebook", whole.run, "run a notebook as a job", "PATH", (*_OPTIONS, _TO)),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,17 @@ from jupyter_remote.cards.render import machine_of, status_line
 from jupyter_remote.cards.state import CardState, cost_now, elapsed_s, state_of
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
-from jupyter_remote.notebook import whole
+from jupyter_remote.notebook import again, receipts, sharing, whole
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
 from jupyter_remote.notebook.options import Option
-from jupyter_remote.notebook.run import VALUE, restore
-from jupyter_remote.notebook.show import Shown, raise_end
+from jupyter_remote.notebook.run import VALUE
+from jupyter_remote.notebook.show import Shown
 from jupyter_remote.notebook.tables import Table
 
 if TYPE_CHECKING:
     from jupyter_remote.notebook.context import Context
+    from jupyter_remote.wire import JobView
 
 LISTED = 20
 STATUS = 48  # characters
@@ -63,25 +65,41 @@ def _when(at: float, now: float) -> str:
     return time.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M", then)
 
 
-def show(context: Context, given: Given, words: list[str]) -> Table:
+def show(context: Context, given: Given, words: list[str]) -> Table | None:
     job = find(context, words)
+    if given.get("json"):
+        print(json.dumps(job.receipt, indent=1, ensure_ascii=False))
+        return None
     view, now = job.view, time.time()
+    if (receipt := job.whole_receipt) is not None:
+        return receipts.table(receipt)
     state = state_of(view)
     inputs = ", ".join(f"{n.name} ({n.type}, {say.size(n.size_bytes)})" for n in view.inputs)
     rows = [
         ("id", view.id),
         ("what", view.description or view.kind),
         ("status", status_line(state)),
-        ("visibility", view.visibility),
+        ("visibility", sharing.line(context, job)),
         ("machine", machine_of(state)),
         ("attempt", str(view.attempt)),
         ("submitted", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view.submitted_at))),
-        ("ran", say.duration(elapsed_s(state, now)) if view.started_at is not None else "not yet"),
+        ("ran", _ran(view, state, now)),
         ("price", say.price(view.money.rate_ucredits_per_h)),
         ("cost", f"{say.money(cost_now(state, now))}, held {say.money(view.money.hold_ucredits)}"),
         ("inputs", f"{inputs or 'none'}: {say.size(view.inputs_bytes)}"),
     ]
+    if view.resumes:
+        rows.append(("resumes", f"the checkpoint of job {say.short(view.resumes)}"))
+    if view.checkpoint_at is not None:
+        at = time.strftime("%H:%M:%S", time.localtime(view.checkpoint_at))
+        rows.append(("checkpoint", f"{say.size(view.checkpoint_bytes)}, {at}"))
     return Table(["", "job"], rows, empty="")
+
+
+def _ran(view: JobView, state: CardState, now: float) -> str:
+    if view.cached_from:
+        return f"no: it was given the result of job {say.short(view.cached_from)}"
+    return say.duration(elapsed_s(state, now)) if view.started_at is not None else "not yet"
 
 
 def history(context: Context, given: Given, words: list[str]) -> Table:
@@ -100,25 +118,14 @@ def attach(context: Context, given: Given, words: list[str]) -> Any:
     after = job.view.cursor if given.get("new") else 0
     context.client.remember(job)
     shown = Shown(context, job, blocking=True, after=after, results=False)
-    done = shown.wait()
-    if done.job.kind == "notebook":
-        whole.write(job)
-        return raise_end(context, done)
-    if done.job.kind == "call":
-        raise_end(context, done)
-        return job.result()
-    if (home := context.expected(job.id)) is not None:
-        home()
-    else:
-        restore(context, shown)
-    raise_end(context, done)
-    if VALUE in context.shell.user_ns:
-        return context.shell.user_ns.pop(VALUE)
-    shown.relay.show_result()
-    return None
+    return again.brought(context, shown, shown.wait())
 
 
 def result(context: Context, given: Given, words: list[str]) -> Any:
+    if sharing.asked(given):
+        return sharing.change(context, given, words)
+    if (found := sharing.somebodys(context, words)) is not None:
+        return found
     job = find(context, words)
     if not job.done():
         raise UsageError(
@@ -134,12 +141,19 @@ def result(context: Context, given: Given, words: list[str]) -> Any:
 
 def cancel(context: Context, given: Given, words: list[str]) -> None:
     job = find(context, words)
-    asked = job.cancel(force=bool(given.get("force")))
+    force, checkpoint = bool(given.get("force")), bool(given.get("checkpoint"))
+    if force and checkpoint:
+        raise UsageError(
+            "what is killed at once saves nothing", hint="leave out --force or --checkpoint"
+        )
+    asked = job.cancel(force, checkpoint=checkpoint)
     short = say.short(job.id)
-    if asked:
-        print(f"job {short} was asked to stop" if not given.get("force") else f"job {short} killed")
-    else:
+    if not asked:
         print(f"job {short} had ended before: {job.status}")
+    elif checkpoint:
+        print(f"job {short} was asked to save a checkpoint and to stop")
+    else:
+        print(f"job {short} killed" if force else f"job {short} was asked to stop")
 
 
 _JOBS = (
@@ -147,14 +161,18 @@ _JOBS = (
     Option(("--status",), "only those", "STATUS"),
 )
 _ATTACH = (Option(("--new",), "only output from now on"),)
-_CANCEL = (Option(("-f", "--force"), "kill at once; without it the code may clean up first"),)
+_CANCEL = (
+    Option(("-f", "--force"), "kill at once; without it the code may clean up first"),
+    Option(("--checkpoint",), "let it save what is done first: --resume goes on from there"),
+)
+_SHOW = (Option(("--json",), "as JSON, with every digest"),)
 _ID = "[ID]"
 COMMANDS = (
     Command("jobs", jobs, "your jobs, newest first", options=_JOBS),
-    Command("show", show, "all about one job", _ID),
+    Command("show", show, "all about one job: its receipt, once it ended", _ID, _SHOW),
     Command("history", history, "what happened to a job, in plain words", _ID),
     Command("logs", logs, "everything a job printed", _ID),
     Command("attach", attach, "a job's output and result in this cell", _ID, _ATTACH),
-    Command("result", result, "the value of a job that ended", _ID),
+    Command("result", result, "the value of a job that ended", _ID, sharing.OPTIONS),
     Command("cancel", cancel, "stop a job", _ID, _CANCEL),
 )

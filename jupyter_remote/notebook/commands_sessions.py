@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from jupyter_remote.cards import words as say
 from jupyter_remote.cards.render import machine_of
-from jupyter_remote.cards.state import cost_now, elapsed_s, state_of
+from jupyter_remote.cards.state import CardState, cost_now, elapsed_s, state_of
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
+from jupyter_remote.money.waiting import split
 from jupyter_remote.notebook import quantities
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from jupyter_remote.client.views.session import Session
     from jupyter_remote.client.views.variables import Variables
     from jupyter_remote.notebook.context import Context
+    from jupyter_remote.wire import JobView
 
 DEFAULT = "default"
 
@@ -59,16 +61,26 @@ def sessions(context: Context, given: Given, words: list[str]) -> Table:
                 machine_of(state),
                 say.duration(elapsed_s(state, now)) if state.started_at is not None else "",
                 say.money(cost_now(state, now)),
+                _waiting(found.job, state, now),
                 say.short(state.id),
             ]
         )
     return Table(
-        ["session", "status", "machine", "for", "cost", "job"],
+        ["session", "status", "machine", "for", "cost", "of it waiting", "job"],
         rows,
         empty="no sessions: %%remote_run -s NAME starts one, and client.view(n) starts n",
-        numbers=(3, 4),
-        whole=(0, 5),
+        numbers=(3, 4, 5),
+        whole=(0, 6),
     )
+
+
+def _waiting(view: JobView, state: CardState, now: float) -> str:
+    """How long, and for what, it waited for the next call."""
+    if view.metrics is None or view.metrics.busy_s is None:
+        return ""
+    parts = split(cost_now(state, now), elapsed_s(state, now), view.metrics.busy_s)
+    waiting = say.duration(parts.waiting_s)
+    return f"{waiting}, {say.money(parts.waiting_ucredits)}" if parts.waiting_ucredits else waiting
 
 
 def stop(context: Context, given: Given, words: list[str]) -> None:

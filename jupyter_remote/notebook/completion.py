@@ -17,7 +17,6 @@ from jupyter_remote.notebook import context as contexts
 from jupyter_remote.notebook.commands import NAMES
 from jupyter_remote.notebook.options import (
     RUN_PARSER,
-    UNAVAILABLE,
     VISIBILITIES,
     HelpAsked,
     Option,
@@ -25,6 +24,7 @@ from jupyter_remote.notebook.options import (
     is_flag,
     tokens_of,
 )
+from jupyter_remote.notebook.sharing import WAYS
 
 LOOK_S = 1.0  # that a Tab waits for a session
 PRIORITY = 1000  # before IPython's own, whose matches are then left out
@@ -113,9 +113,7 @@ def _arguments(parser: Parser, rest: str, positional: Words | None = None) -> Of
 
 
 def _flags(parser: Parser, fragment: str) -> Offer:
-    ready = [
-        f for option in parser.options if option.field not in UNAVAILABLE for f in option.flags
-    ]
+    ready = [f for option in parser.options for f in option.flags]
     return _fitting(ready, fragment)
 
 
@@ -228,6 +226,7 @@ _VALUES: dict[str, Words] = {
     "machine": _machine_ids,
     "gpu": _gpus,
     "visibility": lambda _: VISIBILITIES,
+    "share": lambda _: WAYS,
     "env": lambda _: ("auto", "none"),
     "inputs": _variables,
     "outputs": lambda _: ["none", *_variables("")],
@@ -235,6 +234,7 @@ _VALUES: dict[str, Words] = {
     "files": _paths,
     "to": _paths,
     "session": _sessions,
+    "resume": _job_ids,
 }
 _POSITIONAL: dict[str, Words] = {
     "notebook": _notebooks,

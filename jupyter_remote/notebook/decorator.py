@@ -75,8 +75,9 @@ class RemoteFunction(Generic[P, R]):
 
     @property
     def _client(self) -> Client:
-        client = contexts.current().client
-        return client.with_options(**self.options) if self.options else client
+        context = contexts.current()
+        options = {"cache": True, **self.options} if context.defaults.get("cache") else self.options
+        return context.client.with_options(**options) if options else context.client
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """As a method it is bound as functions are."""

@@ -56,7 +56,7 @@ class HereJob(Job):
             raise self._exception
         return self._value
 
-    def cancel(self, force: bool = False) -> bool:
+    def cancel(self, force: bool = False, *, checkpoint: bool = False) -> bool:
         return False
 
     def logs(self) -> str:

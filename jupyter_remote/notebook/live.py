@@ -21,6 +21,7 @@ from jupyter_remote.cards import words
 from jupyter_remote.cards.state import REFUSED, CardState, render, state_of
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.errors import JupyterRemoteError
+from jupyter_remote.notebook.halfway import Halfway, errors
 from jupyter_remote.notebook.interrupts import Interrupts
 from jupyter_remote.notebook.relay import Relay
 from jupyter_remote.wire import Done, Event
@@ -58,7 +59,8 @@ class Live:
         self.job = job
         self.relay = relay
         self.card = card
-        self.state = state_of(job.view)
+        self.state = msgspec.structs.replace(state_of(job.view), errors=errors())
+        self._halfway = Halfway()
         self.done: Done | None = None
         self.question: tuple[str, bool] | None = None  # a prompt, and whether it hides the answer
         self._draws_at = 0.0  # the card is not drawn before
@@ -77,7 +79,8 @@ class Live:
         """The backend has it."""
         self._draws_at = 0.0
         if not self.state.is_priced:
-            self.state = state_of(self.job.view)
+            known = state_of(self.job.view)
+            self.state = msgspec.structs.replace(known, errors=self.state.errors)
 
     def refuse(self, error: BaseException) -> None:
         """It never came to the backend whole; a card that is seen already says so."""
@@ -103,11 +106,14 @@ class Live:
         if self.state.waits_again and self.state.detail != before.detail:
             self.relay.note(f"[{self.state.detail}]")
         self.relay.event(event)
+        if event.type == "progress":
+            self._halfway.look(self.state, event.at or time.time())
         if event.type == "ask":
             asked = msgspec.json.decode(event.data)
             self.question = asked["prompt"], asked["password"]
         if event.type == "done":
             self.done = msgspec.json.decode(event.data, type=Done)
+            self._halfway.ended(self.state)
             self._ended(self.done)
             self.relay.end()
 

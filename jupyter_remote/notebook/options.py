@@ -14,11 +14,6 @@ import msgspec
 from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import quantities
 
-UNAVAILABLE = {
-    "compare": "comparing machines is not available on this backend yet",
-    "resume": "resuming from a checkpoint is not available on this backend yet",
-    "cache": "the result cache is not available on this backend yet",
-}
 VISIBILITIES = ("private", "unlisted", "public")
 
 
@@ -65,6 +60,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     plan: bool = False
     max_cost: float | None = None  # USD
     timeout: float | None = None  # seconds
+    gpu_idle: float | None = None  # seconds
     retries: int = 0
     max_attempts: int | None = None
     description: str | None = None
@@ -132,6 +128,7 @@ RUN_OPTIONS = (
     Option(("--plan",), "show the plan, run nothing"),
     Option(("--max-cost",), "stop the job at this cost", "USD", quantities.usd),
     Option(("--timeout",), "stop the job after this time", "2h", quantities.seconds),
+    Option(("--gpu-idle",), "stop it when no GPU was used for so long", "10m", quantities.seconds),
     Option(("--retries",), "runs again when the code raises", "N", quantities.count),
     Option(("--max-attempts",), "runs where workers are lost, 3 by default", "N", _attempts),
     Option(("--cache",), "take the result from the cache if it is there"),
@@ -170,10 +167,9 @@ class Parser:
         """What ``-h`` prints."""
         words = f" {self.words}" if self.words else ""
         lines = [f"{self.usage}{' [options]' if self.options else ''}{words}", "", self.summary]
-        options = [option for option in self.options if option.field not in UNAVAILABLE]
-        if options:
-            width = max(len(option.usage) for option in options)
-            lines += ["", *(f"  {o.usage:<{width}}  {o.help}" for o in options)]
+        if self.options:
+            width = max(len(option.usage) for option in self.options)
+            lines += ["", *(f"  {o.usage:<{width}}  {o.help}" for o in self.options)]
         return "\n".join(lines)
 
     def parse(self, line: str) -> tuple[dict[str, Any], list[str]]:
@@ -254,7 +250,7 @@ RUN_PARSER = Parser(
 
 
 def run_options(given: Mapping[str, Any], defaults: Mapping[str, Any] = {}) -> RunOptions:
-    """Given options over the notebook's defaults. What no backend can do yet is refused here.
+    """Given options over the notebook's defaults.
 
     A machine given by name drops the defaults of ``--gpu`` and its like, and the other way round:
     the later word on where to run wins whole.
@@ -262,9 +258,6 @@ def run_options(given: Mapping[str, Any], defaults: Mapping[str, Any] = {}) -> R
     needs = ("machine", "gpu", "cpus")
     said_where = any(key in given for key in needs)
     merged = {k: v for k, v in defaults.items() if not (said_where and k in needs)} | dict(given)
-    for key, why in UNAVAILABLE.items():
-        if merged.pop(key, None) not in (None, False):
-            raise UsageError(f"--{key}: {why}", hint="leave the option out")
     return RunOptions(**merged)
 
 

@@ -54,6 +54,7 @@ class Relay:
     Parameters
     ----------
     results: show what the last expression of the cell gives; else only :meth:`show_result` does.
+    signed: it is shown at the end, with what :meth:`sign` adds to its metadata.
     cleared: called after the cell was cleared, to show the card again; None: there is none.
     """
 
@@ -62,12 +63,14 @@ class Relay:
         sink: Sink,
         *,
         results: bool = True,
+        signed: bool = False,
         cleared: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.sink = sink
         self._results = results
+        self._signed = signed
         self._result: Output | None = None  # not shown yet
         self._cleared = cleared
         self._clock = clock
@@ -140,6 +143,13 @@ class Relay:
             self._put(self._result)
             self.settle()
 
+    def sign(self, metadata: dict[str, Any]) -> None:
+        """The job ended: what the last expression gave is shown, and says so."""
+        if self._result is not None and self._signed:
+            self._result.data["metadata"] = self._result.data.get("metadata", {}) | metadata
+            if self._results:
+                self._put(self._result)
+
     def end(self) -> None:
         """The job ended: says how much was left out. What waits goes on being sent."""
         displays = self._folded.pop("display_data", None)
@@ -195,7 +205,7 @@ class Relay:
         widget = output.type in DISPLAYS and output.data["data"].pop(WIDGET_TYPE, None)
         if output.type == "update_display_data":
             self._update(output)
-        elif output.type == "execute_result" and not self._results:
+        elif output.type == "execute_result" and (self._signed or not self._results):
             self._result = output
         else:
             self._put(output)

@@ -17,14 +17,16 @@ from jupyter_remote.client.home import bring_home
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.client.names import parse
 from jupyter_remote.client.normalised import key_of_cell
+from jupyter_remote.client.pairing import originals_of
 from jupyter_remote.contents.watch import Watch
+from jupyter_remote.guesses import guessing
 from jupyter_remote.notebook import here, in_session
 from jupyter_remote.notebook.bound import Bound
 from jupyter_remote.notebook.options import RunOptions
 from jupyter_remote.notebook.show import Shown, raise_end, submit
 from jupyter_remote.notebook.sinks import cell_number, has_person, kernel_of
 from jupyter_remote.pickling import tensors
-from jupyter_remote.wire import JobSpec, Result
+from jupyter_remote.wire import CacheAsk, JobSpec, Result
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from jupyter_remote.notebook.context import Context
 
 VALUE = "_jupyter_remote_value"  # the name under which the value of an expression comes home
+LOCAL = "local"  # the machine type that costs nothing
 TITLE = 60  # characters of the cell's first line in a job's description
 
 
@@ -43,6 +46,8 @@ class Prepared(NamedTuple):
     captured: CapturedCell
     title: str
     code_key: str
+    guessed: list[str]  # digests of inputs that were not hashed again: good for a plan alone
+    cache: CacheAsk | None = None  # what to ask of the cache
 
 
 def run_cell(context: Context, line: str, source: str) -> None:
@@ -50,7 +55,7 @@ def run_cell(context: Context, line: str, source: str) -> None:
     options = context.options(line)
     if not context.enabled and not options.plan:
         run_here(context, options, source)
-    elif (prepared := prepare(context, options, source)) is None:
+    elif (prepared := prepare(context, options, source, planned=options.plan)) is None:
         print("nothing to do: the cell holds no code")
     else:
         run_prepared(context, options, prepared)
@@ -72,18 +77,29 @@ def run_here(context: Context, options: RunOptions, source: str) -> None:
 
 
 def prepare(
-    context: Context, options: RunOptions, source: str, *, value: bool = False
+    context: Context,
+    options: RunOptions,
+    source: str,
+    *,
+    value: bool = False,
+    planned: bool = False,
 ) -> Prepared | None:
     """What would be sent; None: there is no code. Syntax errors and names that cannot travel end
-    here, before anything is sent. ``value``: that of a last expression comes home, too."""
+    here, before anything is sent.
+
+    ``value``: that of a last expression comes home, too; ``planned``: it is not to be sent.
+    """
     filename, tree = compiled(context.shell, source)
     if not tree.body:
         return None
     client = configured(context, options)
     session = None
-    with tensors.gpu(client.has_gpu):
-        if options.session is not None:
+    with tensors.gpu(client.has_gpu), guessing(planned) as guessed:
+        if options.session is not None and not planned:
             session = in_session.open_session(context, client, options)
+        elif options.session is not None:
+            session = client.known_session(options.session)
+        if session is not None:
             captured = in_session.capture(context, session, source, options)
         else:
             captured = capture_cell(
@@ -102,7 +118,28 @@ def prepare(
         stdin = not options.bg and in_session.can_ask(context.shell)
         spec = msgspec.structs.replace(spec, session=session.job.id, ambient={}, stdin=stdin)
     title = options.description or _title(context.shell, source)
-    return Prepared(spec, captured, title, key_of_cell(context.shell.transform_cell(source)))
+    ask = _ask(context, options, spec, captured, source) if options.cache else None
+    code_key = key_of_cell(context.shell.transform_cell(source))
+    return Prepared(spec, captured, title, code_key, guessed, ask)
+
+
+def _ask(
+    context: Context, options: RunOptions, spec: JobSpec, captured: CapturedCell, source: str
+) -> CacheAsk | None:
+    """What a cell asks of the cache; what is to be said of that is among its notices."""
+    from jupyter_remote.client import caching
+
+    if options.session is not None:
+        told = "cells of a session are not cached: what the session holds is not known here"
+        captured.notices.extend(caching.once(told))
+        return None
+    python, namespace = context.shell.transform_cell(source), context.shell.user_ns
+    # What it leaves tells a cell from others longer than its text does, which is edited.
+    name = ", ".join(n for n in captured.assigned if n != VALUE) or _first_line(source)
+    question = caching.for_cell(captured, spec, python, name[:TITLE], namespace)
+    captured.notices.extend(question.notices)
+    ask = question.ask
+    return ask and msgspec.structs.replace(ask, is_told=not options.quiet)
 
 
 def compiled(shell: Any, source: str) -> tuple[str, ast.Module]:
@@ -141,13 +178,17 @@ def _spec(
 
 
 def _title(shell: Any, source: str) -> str:
-    """The cell by its first line that does something."""
+    """The cell by its number and what it does."""
+    return f"In [{cell_number(shell)}]: {_first_line(source)}"
+
+
+def _first_line(source: str) -> str:
+    """That does something."""
     lines = [line.strip() for line in source.splitlines()]
     dull = ("#", "import ", "from ", "try:")
     telling = [line for line in lines if line and not line.startswith(dull)]
     first = next(iter([*telling, *lines]), "")
-    first = first if len(first) <= TITLE else first[: TITLE - 1] + "…"
-    return f"In [{cell_number(shell)}]: {first}"
+    return first if len(first) <= TITLE else first[: TITLE - 1] + "…"
 
 
 def configured(context: Context, options: RunOptions) -> Client:
@@ -160,6 +201,7 @@ def configured(context: Context, options: RunOptions) -> Client:
         "memory": options.memory,
         "max_cost": options.max_cost,
         "timeout": options.timeout,
+        "gpu_idle": options.gpu_idle,
         "retries": options.retries,
         "max_attempts": options.max_attempts,
         "visibility": options.visibility,
@@ -173,16 +215,17 @@ def plan(context: Context, options: RunOptions, prepared: Prepared) -> Plan:
     """What the backend says to a prepared cell."""
     captured = prepared.captured
     client = configured(context, options)
-    return client.plan_spec(
-        prepared.spec,
-        names=captured.names,
-        notices=captured.notices,
-        origin=client.origin(prepared.code_key),
-    )
+    origin = client.origin(prepared.code_key, prepared.cache)
+    return client.plan_spec(prepared.spec, captured, prepared.guessed, origin)
 
 
 def run_prepared(context: Context, options: RunOptions, prepared: Prepared) -> None:
     """Shows the plan where it is due, submits, shows, brings home."""
+    if options.compare is not None:
+        from jupyter_remote.notebook import comparing
+
+        comparing.run(context, options, prepared)
+        return
     if not _planned(context, options, prepared):
         return
     shown = _submit(context, options, prepared)
@@ -194,21 +237,26 @@ def run_prepared(context: Context, options: RunOptions, prepared: Prepared) -> N
 def _planned(context: Context, options: RunOptions, prepared: Prepared) -> bool:
     """Shows the plan where it is due; False: do not run it.
 
-    A job of real money without a limit of its own is asked for first, where there is someone to
-    ask; ``--max-cost`` and ``--yes`` are answers given beforehand.
+    In short before what may be expensive. A job of real money without a limit of its own is asked
+    for then, where there is someone to ask; ``--max-cost`` and ``--yes`` are answers given
+    beforehand.
     """
-    costly = any(x is not None for x in (options.machine, options.gpu, options.cpus))
-    agreed = options.yes or options.max_cost is not None
-    if not options.plan and (agreed or not costly):
+    if options.plan:
+        display(plan(context, options, prepared))  # type: ignore[no-untyped-call]
+        return False
+    needs = (options.machine, options.gpu, options.cpus, options.memory)
+    if options.machine == LOCAL or all(x is None for x in needs):
+        return True
+    above = context.settings().plan_above_usd
+    if options.max_cost is not None and options.max_cost <= above:
         return True
     made = plan(context, options, prepared)
-    if options.plan:
-        display(made)  # type: ignore[no-untyped-call]
-        return False
-    if made.machine.simulated or made.price <= context.settings().plan_above_usd:
+    if made.reply.cached_from or made.likely_usd <= above:
         return True
-    display(made)  # type: ignore[no-untyped-call]
-    return _confirmed(context, made)
+    if not options.quiet:
+        print(made.short())
+    agreed = options.yes or options.max_cost is not None or made.machine.simulated
+    return agreed or _confirmed(context, made)
 
 
 def _confirmed(context: Context, made: Plan) -> bool:
@@ -235,7 +283,7 @@ def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Shown:
             description=prepared.title,
             on_job=on_job,
             notices=[] if options.quiet else captured.notices,
-            origin=client.origin(prepared.code_key),
+            origin=client.origin(prepared.code_key, prepared.cache),
         )
 
     return submit(
@@ -257,9 +305,8 @@ def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Show
     def home() -> None:
         shown.settle()  # code that waited for it goes on below a card that says how it ended
         bring(context, shown, captured, watch, bound, quiet=options.quiet)
-        if not options.bg and job.ended is not None and job.ended.result is not None:
-            came = job.ended.result.ambient
-            ambient.apply({n: p for n, p in came.items() if n not in unused}, importing=False)
+        if not options.bg:
+            bring_state(job, unused)
 
     if options.bg:
         context.expect(job, home)
@@ -274,6 +321,13 @@ def _show(context: Context, options: RunOptions, prepared: Prepared, shown: Show
     raise_end(context, done)
 
 
+def bring_state(job: Job, unused: Collection[str]) -> None:
+    """State that no variable holds, as the cell left it; not what it did not use."""
+    if job.ended is not None and job.ended.result is not None:
+        came = job.ended.result.ambient
+        ambient.apply({n: p for n, p in came.items() if n not in unused}, importing=False)
+
+
 def bring(
     context: Context,
     shown: Shown,
@@ -284,17 +338,18 @@ def bring(
     quiet: bool,
 ) -> None:
     """Changed and new names into the notebook that sent them; what stayed behind is told."""
-    ended, numbered = shown.job.ended, captured.numbered
+    ended = shown.job.ended
     if ended is None or ended.result is None:
         return
     theirs = bound.others()  # before functions arrive, which bind what they use
-    arrived = shown.job.arrived(numbered.__getitem__)
+    originals = originals_of(shown.job, captured, context.shell.user_ns)
+    arrived = shown.job.arrived(originals)
     if arrived is not None:
         told = bring_home(
             context.shell.user_ns,
             ended.result,
             arrived,
-            numbered.__getitem__,
+            originals,
             captured.sent,
             watch,
             theirs,

@@ -11,6 +11,7 @@ import msgspec
 from jupyter_remote.cards import words
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.jobs import Job
+from jupyter_remote.client.receipts import metadata
 from jupyter_remote.model import Status
 from jupyter_remote.notebook.advice import advise
 from jupyter_remote.notebook.card import Card
@@ -66,6 +67,7 @@ class Shown:
         self.relay = Relay(
             self._below(place, blocking) if outputs else _Silent(),
             results=results,
+            signed=not card,  # no card holds the receipt
             cleared=(lambda: self.live.redraw()) if isinstance(drawn, Card) else None,
         )
         self.live = Live(job, self.relay, drawn, self._ended)
@@ -125,7 +127,8 @@ class Shown:
         raise KeyboardInterrupt
 
     def _ended(self, done: Done) -> None:
-        """Shows what it failed with where that is not raised."""
+        """Signs the result; shows what it failed with where that is not raised."""
+        self.relay.sign(metadata(done.receipt) if done.receipt is not None else {})
         if self.raises or done.job.status != Status.FAILED:
             return
         if (error := error_of(self.context, done)) is not None:

@@ -148,6 +148,7 @@ class LocalProvider:
             "home": str(self._path(launch.id, "home")),
             "once": True,
             "interrupt_grace_s": settings.interrupt_grace_s,
+            "checkpoint_s": settings.checkpoint_s,
             "live_output_bytes": settings.live_output_bytes,
             "live_output_bytes_per_s": settings.live_output_bytes_per_s,
         }

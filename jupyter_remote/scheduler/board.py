@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from jupyter_remote.model import (
     ACTIVE,
@@ -48,6 +49,10 @@ class Waiting:
         return self.owner, self.pool, self.batch, self.session or (NO_SLOT if self.aside else "")
 
 
+How = Literal["", "checkpoint", "interrupt", "kill"]
+"""Of a cancel; empty: there is none."""
+
+
 @dataclass(slots=True)
 class Active:
     """An attempt that a worker has, or is just being given (epoch 0)."""
@@ -60,8 +65,8 @@ class Active:
     started: bool = False
     started_at: float | None = None
     rate_ucredits_per_h: int = 0
-    hold_ucredits: int = 0
-    cancel: str = ""  # "", "interrupt", "kill"
+    hold_ucredits: int = 0  # what earlier attempts left of it
+    cancel: How = ""
     leaving: bool = False  # its worker has said that it ended
     aside: bool = False  # it takes no slot
 
@@ -132,6 +137,7 @@ class Board:
         self.launch_at = 0.0
         self.launch_failures = 0
         self.waits: deque[float] = deque(maxlen=WAITS)  # from claim to start, seconds
+        self.starts: deque[float] = deque(maxlen=WAITS)  # from launch to hello, seconds
         self.done_at: dict[str, float] = {}  # when each periodic action was last done
 
     @property
@@ -180,9 +186,10 @@ class Board:
         active.started = job.state is JobState.RUNNING
         active.started_at = job.started_at
         active.rate_ucredits_per_h = job.rate_ucredits_per_h
-        active.hold_ucredits = job.hold_ucredits
+        active.hold_ucredits = job.hold_ucredits - job.cost_ucredits
         if job.cancel_requested and active.cancel != "kill":
-            active.cancel = "kill" if job.cancel_forced else "interrupt"
+            soft: How = "checkpoint" if job.cancel_saves else "interrupt"
+            active.cancel = "kill" if job.cancel_forced else soft
         if agent := self.agents.get(active.worker):
             agent.take(active)
 

@@ -24,6 +24,7 @@ from jupyter_remote.model import (
     JobRecord,
     WorkerId,
 )
+from jupyter_remote.money import fuse
 from jupyter_remote.providers.base import Launch as LaunchRequest
 from jupyter_remote.providers.base import Provider, Seen
 from jupyter_remote.scheduler import plan as plans
@@ -32,6 +33,7 @@ from jupyter_remote.scheduler.board import (
     Active,
     Agent,
     Board,
+    How,
     Instance,
     Waiting,
     waiting_of,
@@ -221,6 +223,8 @@ class Scheduler:
         self.board.connect(agent)
         self.heard(agent.id)
         if instance := self.board.instances.get(agent.instance):
+            if instance.away_since == instance.launched_at:  # its first hello
+                self.board.starts.append(self._clock.now() - instance.launched_at)
             instance.away_since = float("inf")
         for active in self.board.held_by(agent.id):
             if active.cancel:
@@ -251,12 +255,10 @@ class Scheduler:
         self.board.disconnect(worker)
         self.wake()
 
-    def tell(self, active: Active, how: str) -> None:
+    def tell(self, active: Active, how: How) -> None:
         """Ask the worker of an attempt to stop it; a harder way replaces a softer one."""
         active.cancel = how
-        message = wire.Cancel(
-            job=active.job, epoch=active.epoch, how="kill" if how == "kill" else "interrupt"
-        )
+        message = wire.Cancel(job=active.job, epoch=active.epoch, how=how or "interrupt")
         self._spawn(self._tell(active.worker, message))
 
     async def _tell(self, worker: WorkerId, message: wire.ServerMessage) -> None:
@@ -368,6 +370,7 @@ class Scheduler:
     async def tidy(self) -> None:
         """Forget jobs that ended long ago, and blobs that nobody needs: rows first, then bytes."""
         now = self._clock.now()
+        await self._commit(self._store.trim_cache, now)
         while await self._commit(self._store.forget_jobs, now - self._retention.jobs_s):
             log.info("forgot old jobs")
         await self._commit(self._store.forget_fleet, now - self._retention.jobs_s)
@@ -500,17 +503,35 @@ async def _logged(work: Awaitable[None]) -> None:
 def assignment(
     job: JobRecord | NewJob, epoch: int, spec: wire.JobSpec, lease_s: float
 ) -> wire.Assign:
-    """What is sent to the worker of a job."""
+    """What is sent to the worker of a job: a first attempt at it, or one after others."""
+    spent = 0
+    if isinstance(job, JobRecord):
+        spent = job.cost_ucredits
+        if job.checkpoint is not None:
+            saved = msgspec.json.decode(job.checkpoint, type=wire.Checkpoint)
+            spec = msgspec.structs.replace(spec, checkpoint=saved.value)
+    asked_s = job.limits.timeout_s
+    if asked_s is None and not job.fuse:  # nothing but the longest run of any job here bounds it
+        asked_s = job.limits.max_run_s
+    rate, hold, longest_s = job.rate_ucredits_per_h, job.hold_ucredits, job.limits.max_run_s
     return wire.Assign(
         job=job.id,
         epoch=epoch,
         owner=job.owner,
         spec=spec,
-        limits_timeout_s=job.limits.timeout_s,
-        max_run_s=job.limits.max_run_s,
+        limits_timeout_s=asked_s,
+        max_run_s=fuse.run_left_s(rate, hold - spent, longest_s),
+        warn_s=fuse.warn_after_s(
+            fuse=job.fuse,
+            rate_ucredits_per_h=rate,
+            hold_ucredits=hold,
+            spent_ucredits=spent,
+            max_cost_ucredits=job.limits.max_cost_ucredits,
+            longest_s=longest_s,
+        ),
         memory_bytes=job.limits.memory_bytes,
-        rate_ucredits_per_h=job.rate_ucredits_per_h,
-        hold_ucredits=job.hold_ucredits,
+        rate_ucredits_per_h=rate,
+        hold_ucredits=hold,
         lease_s=lease_s,
         aside=waiting_of(job).aside,
     )

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from jupyter_remote import __version__, errors, wire
 from jupyter_remote.clock import Clock, SystemClock
 from jupyter_remote.model import InstanceState, OwnerId, TokenRecord
-from jupyter_remote.money.catalog import catalogue, simulated
+from jupyter_remote.money.catalog import catalogue, simulated, sound
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT
 from jupyter_remote.providers.base import Launch, Provider
 from jupyter_remote.scheduler.board import Active
@@ -53,6 +53,7 @@ def make_backend(
     clock: Clock | None = None,
     provider: Provider | None = None,
     url: str = "",
+    scheme: str = "http",
     connection_file: str = "",
 ) -> Backend:
     """A backend on the state in ``home``. Raises StorageFull when it cannot be opened."""
@@ -60,7 +61,7 @@ def make_backend(
     from jupyter_remote.store.sqlite import open_sqlite
     from jupyter_remote.store.writer import Writer
 
-    store = open_sqlite(home / "db.sqlite")
+    store = open_sqlite(home / "db.sqlite", cache_bytes=settings.cache_bytes)
     known = store.snapshot(1)
     busy = bool(known.active or known.waiting)
     clock = steady_clock(clock or SystemClock(), home, busy=busy)
@@ -72,6 +73,7 @@ def make_backend(
         pid=os.getpid(),
         version=__version__,
         key=secrets.token_hex(32) if embedded else "",
+        scheme=scheme,
     )
     backend = Backend(
         settings=settings,
@@ -82,7 +84,7 @@ def make_backend(
         blobs=DiskBlobs(home / "blobs"),
         hub=Hub(),
         fleet=Fleet(),
-        machines=simulated(catalogue()) if embedded else catalogue(),
+        machines=sound(simulated(catalogue()) if embedded else catalogue()),
         stop=stop,
     )
     backend.scheduler = _scheduler(backend, provider, _launcher(backend, url, connection_file))

@@ -16,12 +16,15 @@ from jupyter_remote.model import TERMINAL, JobRecord, MachineType, OwnerId
 from jupyter_remote.scheduler.loop import Scheduler
 from jupyter_remote.server.auth import Tokens
 from jupyter_remote.server.blob_shelf import BlobShelf
+from jupyter_remote.server.estimates import Estimates
 from jupyter_remote.server.hub import Hub
 from jupyter_remote.server.switchboard import Switchboard
 from jupyter_remote.server.workers import Fleet
 from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import Changed, Store, Written
 from jupyter_remote.wire import Event
+
+PAGES_AT_ONCE = 2  # results that are read for whoever opens them
 
 
 class Writer(Protocol):
@@ -44,6 +47,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     version: str
     key: str = ""  # of an embedded backend: see `connection`
+    scheme: str = "http"  # under which it is reached from outside
 
 
 def changes_of(result: object) -> Iterator[tuple[JobRecord, Sequence[Event]]]:
@@ -52,7 +56,7 @@ def changes_of(result: object) -> Iterator[tuple[JobRecord, Sequence[Event]]]:
         yield result.job, result.events
     elif isinstance(result, Written):
         if result.created:
-            yield result.job, [result.event] if result.event else []
+            yield result.job, [*([result.event] if result.event else []), *result.more]
     elif isinstance(result, list | tuple):
         for part in result:
             if not isinstance(part, Changed | Written):
@@ -77,13 +81,16 @@ class Backend:
     scheduler: Scheduler = field(init=False)
     tokens: Tokens = field(init=False)
     switchboard: Switchboard = field(default_factory=Switchboard)
+    pages: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PAGES_AT_ONCE))
     used_at: float = 0.0  # monotonic time of the last request
     _commits: set[asyncio.Future[Any]] = field(default_factory=set)
     shelf: BlobShelf = field(init=False)
+    estimates: Estimates = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(lambda h: self.look(self.store.token, h), self.clock)
         self.used_at = self.clock.monotonic()
+        self.estimates = Estimates(self.store.past_runs, self.read, self.clock)
         self.shelf = BlobShelf(self.store, self.blobs, self.clock, self.commit)
 
     async def read(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -124,5 +131,6 @@ class Backend:
         for job, events in changes_of(commit.result()):
             self.hub.publish(job.owner, job.client, job.id, events)
             self.scheduler.note(job)
+            self.estimates.note(job)
             if job.kind == "session" and job.state in TERMINAL:
                 self.switchboard.forget(job.id)

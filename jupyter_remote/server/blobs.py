@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Sequence
 
-import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import JobId, OwnerId
+from jupyter_remote.model import OwnerId
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.problems import JSON_HEADERS, Reply
 from jupyter_remote.server.routing import BYTES_TYPES, Call, Endpoint
@@ -17,12 +16,6 @@ from jupyter_remote.server.submitting import check_chunks, check_digest
 
 _BARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 BYTES_HEADERS = ((b"content-type", BYTES_TYPES[0].encode()), JSON_HEADERS[2])
-
-
-class BlobQuery(msgspec.Struct, frozen=True):
-    """``job``: an unlisted or public job that has this blob in its result."""
-
-    job: str = ""
 
 
 class Download:
@@ -64,19 +57,7 @@ async def _require_readable(call: Call, digest: str) -> None:
     for owner in await _owners(call):
         if await backend.look(backend.store.may_read_blob, digest, owner):
             return
-    if not call.query.job or not await _in_open_result(call, digest):
-        raise _absent()
-
-
-async def _in_open_result(call: Call, digest: str) -> bool:
-    try:
-        job = await call.backend.look(call.backend.store.job, JobId(call.query.job))
-    except errors.NotFound:
-        return False
-    if job.visibility == "private" or job.result is None:
-        return False
-    value = msgspec.json.decode(job.result, type=wire.Result).value
-    return value is not None and any(s.digest == digest for s in value.segments)
+    raise _absent()
 
 
 async def _present(call: Call, digest: str, size_bytes: int) -> wire.BlobView:
@@ -189,7 +170,6 @@ ENDPOINTS = [
         handler=get,
         summary="The bytes",
         policy=READ,
-        query=BlobQuery,
         reply_type=BYTES_TYPES[0],
     ),
     Endpoint(
@@ -198,7 +178,6 @@ ENDPOINTS = [
         handler=head,
         summary="Is it there, and how large",
         policy=READ,
-        query=BlobQuery,
         reply_type=BYTES_TYPES[0],
     ),
 ]

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from jupyter_remote import wire
 from jupyter_remote.server.problems import problem_reply
 
+RESULTS = "/results/"  # pages for anybody
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -46,13 +47,22 @@ class Gate:
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1").lower() not in self._origins(host):
             return _refused(403, "Requests from other origins are refused.")
-        if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        site = headers.get(b"sec-fetch-site", b"none")
+        if site not in (b"none", b"same-origin") and not _follows_a_link(scope, headers):
             return _refused(403, "Requests from other sites are refused.")
         return None
 
     @staticmethod
     def _origins(host: str) -> tuple[str, str]:
         return f"http://{host}", f"https://{host}"
+
+
+def _follows_a_link(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """Somebody opens the page of a result from elsewhere: it is made to be seen, by whoever knows
+    its address, and it can neither be put into another page nor be read by one."""
+    opens = headers.get(b"sec-fetch-mode"), headers.get(b"sec-fetch-dest")
+    asks = scope["type"] == "http" and scope["method"] == "GET"
+    return asks and scope["path"].startswith(RESULTS) and opens == (b"navigate", b"document")
 
 
 def _refused(status: int, detail: str) -> wire.Problem:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
 from starlette.types import ASGIApp
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import TERMINAL, JobId, JobRecord, JobState
+from jupyter_remote.model import TERMINAL, JobId, JobRecord, JobState, Share
+from jupyter_remote.server import cache
 from jupyter_remote.server.auth import allow
+from jupyter_remote.server.checkpoints import resumed
 from jupyter_remote.server.logs import log_reply
 from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import check_job_id, new_job, requests_of
+from jupyter_remote.store.base import NewJob
 from jupyter_remote.store.views import view_of
 
 SHOWN = 500  # jobs of one page at most
@@ -20,6 +24,7 @@ SHOWN = 500  # jobs of one page at most
 _result = msgspec.json.Decoder(wire.Result)
 _error = msgspec.json.Decoder(wire.RemoteFailure)
 _spec = msgspec.json.Decoder(wire.JobSpec)
+_receipt = msgspec.json.Decoder(wire.Receipt)
 
 STATES: dict[str, tuple[JobState, ...]] = {
     "queued": (JobState.QUEUED, JobState.CLAIMED, JobState.RETRY_WAIT),
@@ -60,17 +65,6 @@ async def own_job(call: Call) -> JobRecord:
     return job
 
 
-async def readable_job(call: Call) -> JobRecord:
-    """The same; unlisted and public ones are readable by whoever knows their whole id."""
-    try:
-        job: JobRecord = await call.backend.look(call.backend.store.job, JobId(call.path["id"]))
-    except errors.NotFound:
-        raise not_found() from None
-    if job.owner != call.caller.owner and job.visibility == "private":
-        raise not_found()
-    return job
-
-
 def view(call: Call, job: JobRecord, cursor: int = 0) -> wire.JobView:
     """The job as it is shown now."""
     shown = view_of(job, now=call.backend.clock.now(), cursor=cursor)
@@ -78,15 +72,46 @@ def view(call: Call, job: JobRecord, cursor: int = 0) -> wire.JobView:
     return msgspec.structs.replace(shown, detail=detail)
 
 
+async def views(call: Call, jobs: Sequence[JobRecord], cursor: int = 0) -> list[wire.JobView]:
+    """The same of several, with who may see their results now."""
+    shares = await call.backend.look(call.backend.store.shares, [j.id for j in jobs])
+    return [_with_share(view(call, job, cursor), shares.get(job.id)) for job in jobs]
+
+
+def _with_share(shown: wire.JobView, share: Share | None) -> wire.JobView:
+    visibility, id = (share.visibility, share.id) if share else ("private", "")
+    return msgspec.structs.replace(shown, visibility=visibility, results_uuid=id)
+
+
 async def submit(call: Call) -> wire.Submitted:
-    backend = call.backend
-    session = await session_of(call, call.body.spec)
-    new = new_job(call.body, call.caller.owner, backend.machines, backend.settings, session)
+    new = await new_of(call, call.body)
+    spec = call.body.spec if new.resumes is None else _spec.decode(new.spec)
+    return await write(call, new, spec)
+
+
+async def new_of(call: Call, request: wire.SubmitRequest) -> NewJob:
+    """The job that a request asks for."""
+    backend, owner = call.backend, call.caller.owner
+    session = await session_of(call, request.spec)
+    goes_on = await resumed(backend, request.resume, request.id, owner)
+    new = new_job(request, owner, backend.machines, backend.settings, session, goes_on)
     await backend.shelf.look_for(new.segments)
-    await backend.scheduler.expect(new, call.body.spec)
+    return new
+
+
+async def write(call: Call, new: NewJob, spec: wire.JobSpec) -> wire.Submitted:
+    """Hold its money and let it run; the reply to whoever submits it."""
+    backend = call.backend
+    if not await cache.answers(backend, new.owner, new.cache):
+        new = await backend.estimates.added(new)
+        await backend.scheduler.expect(new, spec)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
-    cursor = written.event.cursor if written.event else 0
-    return wire.Submitted(view(call, written.job, cursor), written.missing)
+    told = [*([written.event] if written.event else []), *written.more]
+    cursor = told[-1].cursor if told else 0
+    shown = view(call, written.job, cursor)
+    if new.results_id:
+        [shown] = await views(call, [written.job], cursor)
+    return wire.Submitted(shown, written.missing)
 
 
 async def session_of(call: Call, spec: wire.JobSpec) -> JobRecord | None:
@@ -111,7 +136,11 @@ async def session_of(call: Call, spec: wire.JobSpec) -> JobRecord | None:
 async def submit_batch(call: Call) -> wire.BatchSubmitted:
     backend = call.backend
     owner, machines, settings = call.caller.owner, backend.machines, backend.settings
-    new = [new_job(r, owner, machines, settings) for r in requests_of(call.body)]
+    requests = requests_of(call.body)
+    goes_on = await resumed(backend, requests[0].resume, requests[0].id, owner)
+    new = [new_job(r, owner, machines, settings, resumed=goes_on) for r in requests]
+    estimated = (await backend.estimates.added(new[0])).estimate  # they differ in their inputs only
+    new = [msgspec.structs.replace(one, estimate=estimated) for one in new]
     named = {s.digest: s for one in new for s in one.segments}
     await backend.shelf.look_for(list(named.values()))
     written = await backend.commit(backend.store.submit, new, backend.clock.now())
@@ -124,7 +153,7 @@ async def list_jobs(call: Call) -> wire.JobList:
     backend, owner = call.backend, call.caller.owner
     if query.prefix is not None:
         found = await backend.read(backend.store.find, query.prefix, owner, query.limit)
-        return wire.JobList([view(call, j) for j in found])
+        return wire.JobList(await views(call, found))
     jobs = await backend.read(
         backend.store.jobs,
         owner,
@@ -136,12 +165,13 @@ async def list_jobs(call: Call) -> wire.JobList:
     )
     shown = [j for j in jobs if not query.status or j.status.value == query.status]
     following = jobs[-1].id if len(jobs) == query.limit else ""
-    return wire.JobList([view(call, j) for j in shown], following)
+    return wire.JobList(await views(call, shown), following)
 
 
 async def show(call: Call) -> wire.JobView:
     cursor = await call.backend.look(call.backend.store.last_cursor)
-    return view(call, await readable_job(call), cursor)
+    [shown] = await views(call, [await own_job(call)], cursor)
+    return shown
 
 
 async def history(call: Call) -> wire.HistoryReply:
@@ -152,9 +182,14 @@ async def history(call: Call) -> wire.HistoryReply:
 async def cancel(call: Call) -> wire.JobView:
     backend = call.backend
     job = await own_job(call)
-    force: bool = call.body.force
+    asked: wire.CancelRequest = call.body
     changed = await backend.commit(
-        backend.store.cancel, job.id, call.caller.owner, backend.clock.now(), force
+        backend.store.cancel,
+        job.id,
+        call.caller.owner,
+        backend.clock.now(),
+        asked.force,
+        saves=asked.checkpoint,
     )
     return view(call, changed.job)
 
@@ -175,17 +210,32 @@ async def answer(call: Call) -> wire.JobView:
 
 
 async def result(call: Call) -> wire.Done:
-    job = await readable_job(call)
+    job = await own_job(call)
     if job.state not in TERMINAL:
         raise errors.Conflict(
             f"The job is {job.status.value}: it has no result yet.",
             hint="Listen to its events; `done` is the last one.",
         )
+    [shown] = await views(call, [job])
     return wire.Done(
-        job=view(call, job),
+        job=shown,
         result=_result.decode(job.result) if job.result else None,
         error=_error.decode(job.error) if job.error else None,
+        receipt=_receipt.decode(job.receipt) if job.receipt else None,
     )
+
+
+async def receipt(call: Call) -> wire.Receipt:
+    job = await own_job(call)
+    if job.receipt is None:
+        ended = job.state in TERMINAL
+        raise errors.Conflict(
+            f"The job is {job.status.value}: it has no receipt" + ("." if ended else " yet."),
+            hint="Receipts of jobs that ended with an older version were not kept."
+            if ended
+            else "It is made when the job ends.",
+        )
+    return _receipt.decode(job.receipt)
 
 
 async def inputs(call: Call) -> wire.InputsReply:
@@ -268,6 +318,14 @@ ENDPOINTS = [
         summary="How a job ended; 409 while it has not",
         policy=READ,
         reply=wire.Done,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/jobs/{id}/receipt",
+        handler=receipt,
+        summary="What a job of yours used and cost; 409 while it has not ended",
+        policy=READ,
+        reply=wire.Receipt,
     ),
     Endpoint(
         method="GET",

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import OwnerId
+from jupyter_remote.model import MachineType, OwnerId
+from jupyter_remote.money.billing import Billing, least_ucredits
 from jupyter_remote.money.catalog import fitting
-from jupyter_remote.money.estimate import spread, typical
-from jupyter_remote.money.meter import credits_of, usd_of
+from jupyter_remote.money.estimate import typical
+from jupyter_remote.money.learning import Ask
+from jupyter_remote.money.meter import MOST_UCREDITS, credits_of, ucredits_of_usd, usd_of
 from jupyter_remote.scheduler.board import LOCAL
+from jupyter_remote.server import cache
 from jupyter_remote.server.auth import allow
+from jupyter_remote.server.estimates import price_of
 from jupyter_remote.server.routing import Call, Endpoint
-from jupyter_remote.server.submitting import MOST_UCREDITS, check_label, check_segments, price
+from jupyter_remote.server.submitting import (
+    Price,
+    check_code,
+    check_label,
+    check_segments,
+    price,
+)
+from jupyter_remote.store.views import account_of, midnight
+
+if TYPE_CHECKING:
+    from jupyter_remote.server.backend import Backend
 
 ALTERNATIVES = 5
 WARM_START_S, COLD_START_S = 0.1, 2.0  # as long as nothing was measured
@@ -36,39 +51,111 @@ class EntriesQuery(msgspec.Struct, frozen=True):
 async def machines(call: Call) -> wire.MachineList:
     query: MachinesQuery = call.query
     gpu = query.gpu.lower()
+    slots, free = _slots(call.backend)
     return wire.MachineList(
         [
             m
             for m in call.backend.machines
             if (not gpu or m.gpu.lower() == gpu) and (query.spot is None or m.spot is query.spot)
-        ]
+        ],
+        free,
+        slots,
     )
+
+
+def _slots(backend: Backend) -> tuple[dict[str, int], dict[str, int]]:
+    """Of each pool of workers: all slots, and those that are free."""
+    slots: Counter[str] = Counter()
+    free: Counter[str] = Counter()
+    for agent in backend.scheduler.board.agents.values():
+        slots[agent.pool] += 0 if agent.draining else agent.slots
+        free[agent.pool] += agent.free
+    return dict(slots), dict(free)
 
 
 async def plan(call: Call) -> wire.PlanReply:
     request: wire.EstimateRequest = call.body
     backend = call.backend
     check_segments(request.segments)
+    check_code(request)
     timeout_s, max_cost = request.timeout_s, request.max_cost_ucredits
     priced = price(request.need, timeout_s, max_cost, backend.machines, backend.settings)
     missing = await backend.look(backend.store.missing, request.segments, call.caller.owner)
     balance = await backend.look(backend.store.balance, call.caller.owner)
-    runs = await backend.look(backend.store.runs, call.caller.owner, request.code_digest)
-    wanted = msgspec.structs.replace(request.need, machine="")
-    others = [m for m in fitting(wanted, backend.machines) if m.id != priced.machine.id]
-    pool = LOCAL if priced.machine.simulated else priced.machine.id
-    warm = any(a.pool == pool for a in backend.scheduler.board.agents.values())
+    offers = [
+        await _offer(call, one, fresh=one is priced) for one in [priced, *_others(call, priced)]
+    ]
+    pool = _pool(priced.machine)
+    board = backend.scheduler.board
+    same_python = pool == LOCAL and backend.facts.embedded and bool(request.executable)
     return wire.PlanReply(
         machine=priced.machine,
         rate_ucredits_per_h=priced.rate_ucredits_per_h,
         hold_ucredits=priced.hold_ucredits,
         max_run_s=priced.max_run_s,
         missing=missing,
-        start_s=typical(backend.scheduler.board.waits, WARM_START_S) if warm else COLD_START_S,
-        warm=warm,
+        start_s=offers[0].start_s,
+        warm=offers[0].warm,
         available_ucredits=balance.available_ucredits,
-        alternatives=others[:ALTERNATIVES],
-        typical_run_s=spread(runs),
+        cached_from=await cache.would_be_given(call, request.cache_key),
+        estimate=offers[0].estimate,
+        offers=offers,
+        least_ucredits=least_ucredits(priced.rate_ucredits_per_h, Billing()),
+        slots_free=_slots(backend)[1].get(pool, 0),
+        jobs_waiting=board.waiting,
+        same_python=same_python,
+        there=None if same_python else backend.fleet.environment_of(backend, pool),
+    )
+
+
+def _pool(machine: MachineType) -> str:
+    return LOCAL if machine.simulated else machine.id
+
+
+def _others(call: Call, chosen: Price) -> list[Price]:
+    """The cheapest other types that would do, and the next larger ones with the same GPU."""
+    request: wire.EstimateRequest = call.body
+    machines, settings = call.backend.machines, call.backend.settings
+    wanted = msgspec.structs.replace(request.need, machine="")
+    if request.need.machine and chosen.machine.gpu and not wanted.gpu:
+        wanted = msgspec.structs.replace(wanted, gpu_count=1)
+    fit = [m for m in fitting(wanted, machines) if m.id != chosen.machine.id]
+    if (most := request.max_cost_ucredits) is not None:
+        fit = [m for m in fit if most >= least_ucredits(ucredits_of_usd(m.usd_per_h), Billing())]
+    if chosen.machine.gpu:  # who named a machine with a GPU wants one
+        fit = [m for m in fit if m.gpu]
+    return [
+        price(
+            wire.Need(machine=m.id),
+            request.timeout_s,
+            request.max_cost_ucredits,
+            machines,
+            settings,
+        )
+        for m in fit[:ALTERNATIVES]
+    ]
+
+
+async def _offer(call: Call, priced: Price, *, fresh: bool) -> wire.Offer:
+    request: wire.EstimateRequest = call.body
+    backend, machine = call.backend, priced.machine
+    ask = Ask(
+        machine=machine.id,
+        inputs_bytes=sum(s.size_bytes for s in request.segments),
+        code_key=request.code_key,
+        notebook=request.notebook,
+        kind=request.kind,
+    )
+    charged = price_of(priced.rate_ucredits_per_h, priced.hold_ucredits)
+    board = backend.scheduler.board
+    warm = any(a.pool == _pool(machine) for a in board.agents.values())
+    start_s = typical(board.waits, WARM_START_S) if warm else typical(board.starts, COLD_START_S)
+    return wire.Offer(
+        machine=machine,
+        estimate=await backend.estimates.estimate(call.caller.owner, ask, charged, fresh=fresh),
+        hold_ucredits=priced.hold_ucredits,
+        start_s=start_s,
+        warm=warm,
     )
 
 
@@ -82,6 +169,12 @@ async def _account(call: Call, owner: OwnerId) -> wire.AccountReply:
 
 async def account(call: Call) -> wire.AccountReply:
     return await _account(call, call.caller.owner)
+
+
+async def summary(call: Call) -> wire.AccountSummary:
+    backend, now = call.backend, call.backend.clock.now()
+    totals = await backend.read(backend.store.totals, call.caller.owner, midnight(now))
+    return account_of(totals, now)
 
 
 async def entries(call: Call) -> wire.EntryList:
@@ -132,6 +225,14 @@ ENDPOINTS = [
         summary="Your balance",
         policy=READ,
         reply=wire.AccountReply,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/account/summary",
+        handler=summary,
+        summary="What runs and waits, $/h now, spent today, left and held",
+        policy=READ,
+        reply=wire.AccountSummary,
     ),
     Endpoint(
         method="GET",

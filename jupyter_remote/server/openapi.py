@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from jupyter_remote import wire
-from jupyter_remote.server.routing import BYTES_TYPES, JSON_TYPE, Endpoint
+from jupyter_remote.server.routing import BYTES_TYPES, HTML_TYPE, JSON_TYPE, Endpoint
 
 REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"{(\w+)}")
@@ -95,6 +95,8 @@ def _responses(endpoint: Endpoint, schema_of: dict[Any, Json]) -> Json:
             content[JSON_TYPE] = {"schema": schema_of[endpoint.reply]}
         if endpoint.reply_type != JSON_TYPE or endpoint.reply is None:
             content[endpoint.reply_type] = {}
+    if endpoint.reply_type == HTML_TYPE:  # people see it
+        problem = {**problem, HTML_TYPE: {}}
     errors = {} if endpoint.method == "HEAD" else {"content": problem}
     return {
         str(endpoint.status): {"description": "Done", "content": content},

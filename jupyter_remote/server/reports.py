@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import Stage
+from jupyter_remote.model import MachineType, Stage
 from jupyter_remote.scheduler.board import Active
 from jupyter_remote.server.submitting import check_segments
 from jupyter_remote.store.base import AttemptUpdate, Outcome
@@ -81,8 +81,11 @@ class Latest:
         self.written_at, self.changed, self.metrics = now, False, None
 
 
-def outcome_of(message: wire.Complete) -> Outcome:
-    """What the store is told. Raises InvalidRequest for malformed segments."""
+def outcome_of(message: wire.Complete, machines: Sequence[MachineType] = ()) -> Outcome:
+    """What the store is told; ``machines`` is what can be had.
+
+    Raises InvalidRequest for malformed segments.
+    """
     value = message.result.value if message.result else None
     segments = [s for s in value.segments if s.data is None] if value else []
     check_segments([*segments, *([message.log] if message.log else [])])
@@ -98,4 +101,6 @@ def outcome_of(message: wire.Complete) -> Outcome:
         log=message.log,
         events=[e for e in message.events if e.seq],
         metrics=encode(message.metrics) if message.metrics else None,
+        ran_s=message.ran_s,
+        machines=machines,
     )

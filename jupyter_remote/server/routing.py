@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jupyter_remote.server.backend import Backend
 
 JSON_TYPE = "application/json"
+HTML_TYPE = "text/html"
 BYTES_TYPES = ("application/octet-stream", wire.FRAME_TYPE)
 
 

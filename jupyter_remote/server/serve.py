@@ -92,6 +92,7 @@ class Host:
             stop=self.stop,
             provider=self._provider,
             url=self.url,
+            scheme="https" if self.options.behind_proxy else self.url.partition(":")[0],
             connection_file=str(self.file) if self.options.embedded else "",
         )
         self._server = Server(self._config(self.backend), self)

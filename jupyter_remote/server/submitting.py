@@ -10,9 +10,17 @@ import msgspec
 from blake3 import blake3
 
 from jupyter_remote import errors, wire
+from jupyter_remote.amounts import duration
 from jupyter_remote.model import JobId, JobRecord, Limits, MachineType, OwnerId
-from jupyter_remote.money.catalog import choose
-from jupyter_remote.money.meter import cost_ucredits, longest_run_s, ucredits_of_usd
+from jupyter_remote.money.billing import LEAST_RUN_S, Billing, least_ucredits
+from jupyter_remote.money.catalog import check_price, choose
+from jupyter_remote.money.meter import (
+    MOST_UCREDITS,
+    cost_ucredits,
+    longest_run_s,
+    text_of,
+    ucredits_of_usd,
+)
 from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import NewJob
 from jupyter_remote.wire import MOST_BYTES
@@ -22,12 +30,20 @@ BATCH_BYTES = 64 * 1024 * 1024  # that the database holds once for each job
 RETRIES = 1000
 TEXT_CHARS = 10_000  # of a description
 NAME_CHARS = 1000  # of a notebook
+CACHE_CHARS = 4_000_000  # of the parts of a key
 SEGMENTS = 100_000
 LONGEST_S = 10 * 365 * 86_400.0
-MOST_UCREDITS = 1 << 60
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LABEL = re.compile(r"[\w.:@+-]{0,128}")
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """What a new job goes on from."""
+
+    job: JobId
+    value: wire.Parcel
+    note: str  # for its history
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -91,7 +107,7 @@ def _check_path(path: str) -> None:
 
 def parcels_of(spec: wire.JobSpec) -> Iterator[wire.Segment]:
     """All segments that a spec refers to."""
-    for parcel in (spec.function, spec.inputs):
+    for parcel in (spec.function, spec.inputs, spec.checkpoint):
         if parcel is not None:
             yield from parcel.segments
     for file in spec.files:
@@ -143,8 +159,23 @@ def check_code(request: wire.SubmitRequest | wire.EstimateRequest) -> None:
     """Raises InvalidRequest for what cannot name code or a notebook."""
     if request.code_key:
         check_digest(request.code_key)
+    if isinstance(request, wire.SubmitRequest) and request.cache is not None:
+        _check_cache(request.cache)
     if len(request.notebook) > NAME_CHARS:
         raise errors.TooLarge(f"The name of a notebook has at most {NAME_CHARS} characters.")
+
+
+def _cache_of(request: wire.SubmitRequest) -> wire.CacheAsk | None:
+    """What a session holds, or a checkpoint, is in no key; jobs of a batch share one."""
+    alone = not request.spec.session and request.batch is None and not request.resume
+    return request.cache if alone else None
+
+
+def _check_cache(ask: wire.CacheAsk) -> None:
+    check_digest(ask.key)
+    size = sum(len(p.name) + len(p.digest) + len(p.text) for p in ask.parts) + len(ask.name)
+    if size > CACHE_CHARS:
+        raise errors.TooLarge(f"What a key is made of has at most {CACHE_CHARS} characters.")
 
 
 def _check_session(spec: wire.JobSpec) -> None:
@@ -153,6 +184,7 @@ def _check_session(spec: wire.JobSpec) -> None:
         raise errors.InvalidRequest("A session has a name.")
     if spec.session and spec.kind not in ("session", "cell"):
         raise errors.InvalidRequest(f"A {spec.kind} runs in no session.")
+    _check_range("gpu_idle_s", spec.gpu_idle_s, 0, LONGEST_S)
     _check_range("idle_timeout_s", spec.idle_timeout_s, 0.001, LONGEST_S)
 
 
@@ -166,10 +198,22 @@ def price(
     """Machine, frozen rate, longest run and hold. Raises UnknownMachine."""
     check_need(need)
     check_limits(timeout_s, max_cost_ucredits)
-    machine = choose(need, machines)
+    machine = check_price(choose(need, machines))
     rate = ucredits_of_usd(machine.usd_per_h)
+    check_max_cost(max_cost_ucredits, rate, machine)
     run_s = longest_run_s(rate, settings.longest_run_s, timeout_s, max_cost_ucredits)
     return Price(machine, rate, run_s, cost_ucredits(rate, run_s))
+
+
+def check_max_cost(max_cost_ucredits: int | None, rate: int, machine: MachineType) -> None:
+    """Raises UsageError, with the least price, for a limit that pays for no run at all."""
+    least = least_ucredits(rate, Billing())
+    if max_cost_ucredits is not None and max_cost_ucredits < least:
+        raise errors.UsageError(
+            f"--max-cost {text_of(max_cost_ucredits)} is below the least price of a job on "
+            f"{machine.id}: {text_of(least)} for {duration(LEAST_RUN_S)} of run.",
+            hint="Nothing was sent or held. Allow more, or choose a cheaper machine.",
+        )
 
 
 def new_job(
@@ -178,13 +222,17 @@ def new_job(
     machines: Sequence[MachineType],
     settings: Settings,
     session: JobRecord | None = None,
+    resumed: Resumed | None = None,
 ) -> NewJob:
     """The job to write. ``session``: the one that it is to run in, which pays for its time.
+    ``resumed``: what it goes on from.
 
     Raises InvalidRequest, UnknownMachine.
     """
     check(request)
     spec = request.spec
+    if resumed is not None:
+        spec = msgspec.structs.replace(spec, checkpoint=resumed.value)
     timeout_s, max_cost = request.timeout_s, request.max_cost_ucredits
     need = request.need if session is None else wire.Need(machine=session.machine)
     priced = price(need, timeout_s, max_cost, machines, settings)
@@ -218,11 +266,26 @@ def new_job(
         session=spec.session,
         notebook=request.notebook,
         code_key=request.code_key,
-        inputs_bytes=sum(s.size_bytes for s in parcels_of(spec)),
+        inputs_bytes=sum(s.size_bytes for s in parcels_of(request.spec)),
         fuse="max_cost" if max_cost is not None and priced.rate_ucredits_per_h else "",
         priced_on=priced.machine.priced_on,
-        cache=request.cache,
+        resumes=None if resumed is None else resumed.job,
+        note="" if resumed is None else resumed.note,
+        cache=None if resumed else _cache_of(request),  # it would begin in the midst
+        results_id=results_id(request),
+        offer=priced.machine,
     )
+
+
+def results_id(request: wire.SubmitRequest) -> str:
+    """A new address for the result of a job that is not private; a session has no result."""
+    shared = request.visibility != "private" and request.spec.kind != "session"
+    return new_results_id() if shared else ""
+
+
+def new_results_id() -> str:
+    """122 random bits: nobody guesses one."""
+    return str(uuid.uuid4())
 
 
 def requests_of(batch: wire.BatchRequest) -> list[wire.SubmitRequest]:

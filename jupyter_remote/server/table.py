@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from jupyter_remote.server import about, blobs, events, jobs, money, sessions, tokens
+from jupyter_remote.server import (
+    about,
+    blobs,
+    budgets,
+    cache,
+    events,
+    jobs,
+    money,
+    repeating,
+    results,
+    sessions,
+    tokens,
+)
 
 ENDPOINTS = [
     *about.ENDPOINTS,
     *jobs.ENDPOINTS,
+    *repeating.ENDPOINTS,
     *sessions.ENDPOINTS,
     *events.ENDPOINTS,
     *blobs.ENDPOINTS,
     *money.ENDPOINTS,
+    *results.ENDPOINTS,
+    *cache.ENDPOINTS,
+    *budgets.ENDPOINTS,
     *tokens.ENDPOINTS,
 ]
 

@@ -20,9 +20,11 @@ from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.multiplex import Channels
 from jupyter_remote.scheduler.board import Active, Agent
 from jupyter_remote.server.auth import Caller
+from jupyter_remote.server.checkpoints import saved, warned
 from jupyter_remote.server.reports import Latest, check_events, outcome_of
 from jupyter_remote.server.submitting import check_label, parcels_of
 from jupyter_remote.server.switchboard import Listening
+from jupyter_remote.store.charges import warn_after_s
 
 if TYPE_CHECKING:
     from jupyter_remote.server.backend import Backend
@@ -35,6 +37,8 @@ OUTSTANDING = 256  # messages of one worker that are being worked on
 CLOSE_S = 1.0
 DEAD_BEFORE_LEASE = 2 / 3  # a worker gives up for certain before its lease ends here
 REPLACED, SILENT, REFUSED = 4000, 4001, 1008
+
+OfAttempt = wire.Start | wire.Beat | wire.Complete | wire.Warned | wire.Saved | wire.Release
 
 _decoder = msgspec.msgpack.Decoder(wire.WorkerMessage)
 _encode = msgspec.msgpack.encode
@@ -49,6 +53,7 @@ class Link:
         self.token = token
         self.heard_at = backend.clock.monotonic()
         self.channels = Channels(self.send)
+        self.environment: wire.WorkerEnvironment | None = None
         self._backend = backend
         self._websocket = websocket
         self._turns: dict[str, asyncio.Task[None]] = {}
@@ -112,7 +117,7 @@ class Link:
     async def _turn(
         self,
         before: asyncio.Task[None] | None,
-        message: wire.Start | wire.Beat | wire.Complete | wire.Release,
+        message: OfAttempt,
     ) -> None:
         if before is not None and not before.done():
             await asyncio.wait([before])
@@ -123,9 +128,7 @@ class Link:
             if self._turns.get(message.job) is asyncio.current_task():
                 del self._turns[message.job]
 
-    async def _answer(
-        self, message: wire.Start | wire.Beat | wire.Complete | wire.Release
-    ) -> wire.Answer:
+    async def _answer(self, message: OfAttempt) -> wire.Answer:
         try:
             await self._backend.scheduler.claimed(JobId(message.job))
             active = self._mine(message.job, message.epoch)
@@ -136,6 +139,12 @@ class Link:
                     return await self._beat(message, active)
                 case wire.Complete():
                     return await self._complete(message, active)
+                case wire.Warned():
+                    await warned(self._backend, active)
+                    return self._flags(message.req, active)
+                case wire.Saved():
+                    await saved(self._backend, active, message)
+                    return self._flags(message.req, active)
                 case wire.Release():
                     return await self._release(message, active)
         except errors.JupyterRemoteError as error:
@@ -158,27 +167,31 @@ class Link:
         return agent is not None and agent.draining
 
     def _flags(self, req: int, active: Active, acked_seq: int = 0) -> wire.Answer:
-        left = None
-        if active.rate_ucredits_per_h and active.started_at is not None:
-            elapsed_s = self._backend.clock.now() - active.started_at
-            spent = cost_ucredits(active.rate_ucredits_per_h, elapsed_s)
-            left = max(0, active.hold_ucredits - spent)
-        elif active.rate_ucredits_per_h:
-            left = active.hold_ucredits
-        how = active.cancel
         return wire.Answer(
             req=req,
-            cancel="kill" if how == "kill" else "interrupt" if how else "",
+            cancel=active.cancel,
             drain=self._draining(),
-            budget_left_ucredits=left,
+            budget_left_ucredits=self._left(active),
             acked_seq=acked_seq,
         )
+
+    def _left(self, active: Active) -> int | None:
+        """What is held for it and not spent; None: it costs nothing."""
+        if not active.rate_ucredits_per_h:
+            return None
+        elapsed_s = self._backend.clock.now() - active.started_at if active.started_at else 0.0
+        spent = cost_ucredits(active.rate_ucredits_per_h, elapsed_s)
+        return max(0, active.hold_ucredits - spent)
 
     async def _start(self, message: wire.Start, active: Active) -> wire.Answer:
         backend = self._backend
         now = backend.clock.now()
-        await backend.commit(backend.store.start, active.job, active.epoch, now)
-        return self._flags(message.req, active)
+        started = await backend.commit(backend.store.start, active.job, active.epoch, now)
+        # All that is held: what it pays for is the longest run, which begins now.
+        held = active.hold_ucredits if active.rate_ucredits_per_h else None
+        answer = self._flags(message.req, active)
+        warn_s = warn_after_s(started.job)
+        return msgspec.structs.replace(answer, budget_left_ucredits=held, warn_s=warn_s)
 
     async def _beat(self, message: wire.Beat, active: Active) -> wire.Answer:
         backend = self._backend
@@ -219,7 +232,7 @@ class Link:
         backend = self._backend
         now = backend.clock.now()
         check_events(message.events)
-        outcome = outcome_of(message)
+        outcome = outcome_of(message, backend.machines)
         key = (active.job, active.epoch)
         if key in self._latest or any(not e.seq for e in message.events):
             latest = self._latest_of(active)
@@ -270,6 +283,12 @@ class Fleet:
         link = self.links.get(worker)
         return link is not None and await link.send(message)
 
+    def environment_of(self, backend: Backend, pool: str) -> wire.WorkerEnvironment | None:
+        """What a worker of this pool has; None when none is connected, or none said it."""
+        agents = backend.scheduler.board.agents.values()
+        links = (self.links.get(agent.id) for agent in agents if agent.pool == pool)
+        return next((link.environment for link in links if link and link.environment), None)
+
     async def cut_off(self, token: str) -> None:
         """A token was revoked: whoever is connected with it is not any more."""
         for link in [each for each in self.links.values() if each.token == token]:
@@ -317,6 +336,7 @@ class Fleet:
         if (before := self.links.get(worker)) is not None:
             await before.close(REPLACED)
         link = Link(backend, websocket, worker, caller.token_id)
+        link.environment = hello.environment
         keep = await _resumed(backend, worker, hello.running)
         self.links[worker] = link
         await link.send(_welcome(backend, keep))
@@ -389,6 +409,7 @@ def _welcome(backend: Backend, keep: list[tuple[str, int]]) -> wire.Welcome:
     return wire.Welcome(
         version=backend.facts.version,
         heartbeat_s=settings.heartbeat_s,
+        gpu_idle_s=settings.gpu_idle_stop_s,
         dead_man_s=min(settings.dead_man_s, DEAD_BEFORE_LEASE * settings.lease_s),
         keep=keep,
         blobs=str(backend.blobs.folder or "") if backend.facts.embedded else "",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from jupyter_remote.errors import Conflict, NotFound
-from jupyter_remote.model import TERMINAL, AttemptRecord, JobRecord, OwnerId
-from jupyter_remote.store import money, sql, views
+from jupyter_remote.model import TERMINAL, AttemptRecord, JobRecord, MachineType, OwnerId
+from jupyter_remote.store import budgets, money, receipts, sql, views
 from jupyter_remote.store.base import Changed
 from jupyter_remote.store.lifecycle import Step
 from jupyter_remote.store.records import Stored, attempt_of, mutable_of, stored_of
@@ -41,17 +42,27 @@ def attempts_of(session: Session, stored: Stored) -> list[AttemptRecord]:
 
 
 def apply(
-    session: Session, before: Stored, step: Step, now: float, events: Sequence[Event] = ()
+    session: Session,
+    before: Stored,
+    step: Step,
+    now: float,
+    events: Sequence[Event] = (),
+    machines: Sequence[MachineType] = (),
 ) -> Changed:
-    """Write ``step``; ``events`` were stored just before, in the same transaction.
+    """Write ``step``; ``events`` were stored just before, in the same transaction. ``machines``:
+    what else can be had, for the receipt of a job that ends.
 
     Raises Conflict when the job is not any more what the step was made from.
     """
+    if step.job.state in TERMINAL:
+        receipt = receipts.made(session, before, step, machines)
+        step = replace(step, job=replace(step.job, receipt=receipt))
     save_job(session, before, step.job)
     if step.attempt is not None:
         save_attempt(session, before.seq, step.attempt)
     for posting in step.postings:
-        money.post(session, posting, now, step.job.id)
+        money.post(session, posting, now, step.job)
+    budgets.move(session, step.job, step.postings, now)
     return told(session, Stored(before.seq, step.job), step.event, step.text, now, events)
 
 

@@ -20,7 +20,7 @@ from jupyter_remote.model import (
     Stage,
     WorkerId,
 )
-from jupyter_remote.store import blobs, charges, lifecycle, sql, views
+from jupyter_remote.store import blobs, cache, charges, lifecycle, sql, views, words
 from jupyter_remote.store.apply import (
     add_event,
     add_worker_events,
@@ -34,6 +34,8 @@ from jupyter_remote.store.base import AttemptUpdate, Changed, Outcome
 from jupyter_remote.store.records import Stored, stored_of
 from jupyter_remote.store.session import Session
 from jupyter_remote.wire import Bar, Event, WorkerEvent, encode
+
+SAVING_S = 600.0  # for a result to arrive, after the limit; it is not charged
 
 
 def claim(
@@ -147,7 +149,13 @@ def resume(
 
 # --- the end of an attempt -------------------------------------------------------------------
 def finish(
-    session: Session, job: JobId, epoch: int, outcome: Outcome, now: float, jitter: float
+    session: Session,
+    job: JobId,
+    epoch: int,
+    outcome: Outcome,
+    now: float,
+    jitter: float,
+    cache_bytes: int,
 ) -> Changed:
     """The attempt ended as its worker says."""
     stored = load(session, job)
@@ -157,8 +165,10 @@ def finish(
     events = _last_words(session, stored, epoch, outcome, now)
     log = encode(outcome.log) if outcome.log else stored.job.log
     metrics = outcome.metrics or stored.job.metrics
-    step = replace(step, job=replace(step.job, log=log, metrics=metrics))
-    return apply(session, stored, step, now, events)
+    after = replace(step.job, log=log, metrics=metrics)
+    step = replace(step, job=after, text=words.with_waiting(step.text, after))
+    step = cache.keep(session, stored, step, cache_bytes, now)
+    return apply(session, stored, step, now, events, outcome.machines)
 
 
 def _last_words(
@@ -181,7 +191,7 @@ def _last_words(
 
 
 def cancel(
-    session: Session, job: JobId, owner: OwnerId, now: float, force: bool, why: str
+    session: Session, job: JobId, owner: OwnerId, now: float, force: bool, why: str, saves: bool
 ) -> Changed:
     """Asked again for a running job it is the same, unless now it is to be killed at once."""
     stored = load(session, job, owner)
@@ -190,7 +200,9 @@ def cancel(
         return Changed(stored.job, [])
     active = stored.job.state in ACTIVE
     attempt = attempt_at(session, stored, stored.job.epoch) if active else None
-    return apply(session, stored, lifecycle.cancel(stored.job, attempt, now, force, why), now)
+    return apply(
+        session, stored, lifecycle.cancel(stored.job, attempt, now, force, why, saves), now
+    )
 
 
 # --- what time brings ------------------------------------------------------------------------
@@ -202,9 +214,11 @@ def expire_lease(session: Session, stored: Stored, now: float, jitter: float) ->
 
 
 def past_limit(job: JobRecord, now: float, grace_s: float) -> bool:
-    """Did its worker fail to stop it?"""
+    """Did its worker fail to stop it? What the code has made by then may still be on its way."""
     if job.state is not JobState.RUNNING or job.started_at is None:
         return False
+    if job.stage is Stage.SAVING_RESULT:
+        grace_s += SAVING_S
     return now - job.started_at > charges.run_left_s(job) + grace_s
 
 

@@ -24,6 +24,8 @@ _SIDES = """
     SELECT source AS name, -amount_ucredits AS amount FROM posting
     UNION ALL SELECT target, amount_ucredits FROM posting"""
 
+_COUNTS = "(b.scope <> 'notebook' OR p.notebook = b.name)"  # a posting, for a budget
+
 CHECKS: list[tuple[str, str]] = [
     (
         "the balance of {0} is {1}, its entries add up to {2}",
@@ -38,6 +40,21 @@ CHECKS: list[tuple[str, str]] = [
         "all balances add up to {0} instead of 0",
         "SELECT total FROM (SELECT sum(balance_ucredits) AS total FROM account) AS t "
         "WHERE total <> 0",
+    ),
+    (
+        "the budget {0} {1!r} of {2} says {3} held, the ledger {4}",
+        f"SELECT * FROM (SELECT b.scope, b.name, b.owner, b.held_ucredits, (SELECT "
+        f"coalesce(sum(CASE WHEN p.target = 'held:' || b.owner THEN p.amount_ucredits "
+        f"ELSE -p.amount_ucredits END), 0) FROM posting AS p "
+        f"WHERE 'held:' || b.owner IN (p.source, p.target) AND {_COUNTS}) AS held "
+        f"FROM budget AS b) AS t WHERE held_ucredits <> held",
+    ),
+    (
+        "the budget {0} {1!r} of {2} says {3} spent, the ledger {4}",
+        f"SELECT * FROM (SELECT b.scope, b.name, b.owner, b.spent_ucredits, (SELECT "
+        f"coalesce(sum(p.amount_ucredits), 0) FROM posting AS p WHERE p.kind = 'capture' "
+        f"AND p.source = 'held:' || b.owner AND {_COUNTS}) AS spent "
+        f"FROM budget AS b WHERE b.scope <> 'day') AS t WHERE spent_ucredits <> spent",
     ),
     (
         "{0} is overdrawn: {1}",
@@ -114,6 +131,11 @@ CHECKS: list[tuple[str, str]] = [
         "SELECT j.id, j.starts, count(a.started_at) FROM job AS j "
         "LEFT JOIN attempt AS a ON a.job = j.seq GROUP BY j.id, j.starts "
         "HAVING j.starts <> count(a.started_at)",
+    ),
+    (
+        "job {0} was given the result of {1}, and started {2} times or holds {3}",
+        "SELECT id, cached_from, starts, hold_ucredits FROM job WHERE cached_from IS NOT NULL "
+        "AND (starts > 0 OR epoch > 0 OR hold_ucredits > 0 OR state <> 'succeeded')",
     ),
     (
         "job {0} started {1} times, {2} are allowed",

@@ -17,6 +17,7 @@ import msgspec
 from jupyter_remote.model import (
     AttemptRecord,
     Balance,
+    Budget,
     Entry,
     History,
     InstanceRecord,
@@ -25,13 +26,25 @@ from jupyter_remote.model import (
     JobRecord,
     JobState,
     Limits,
+    MachineType,
     OwnerId,
+    PastRun,
+    Share,
     Stage,
     TokenRecord,
     WorkerId,
     WorkerRecord,
 )
-from jupyter_remote.wire import CacheAsk, Event, MissingSegment, Segment, WorkerEvent
+from jupyter_remote.wire import (
+    CacheAsk,
+    CacheCleared,
+    CacheReply,
+    Checkpoint,
+    Event,
+    MissingSegment,
+    Segment,
+    WorkerEvent,
+)
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +74,11 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     fuse: str = ""
     priced_on: str = ""
     resumes: JobId | None = None
+    note: str = ""  # what else the first line of its history says
     estimate: bytes | None = None
     cache: CacheAsk | None = None
+    results_id: str = ""  # where its result opens without a token; empty: nowhere
+    offer: MachineType | None = None  # the machine type, as the catalogue has it now
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -72,6 +88,14 @@ class Written(msgspec.Struct, frozen=True):
     created: bool  # False: it was there already
     missing: list[MissingSegment]
     event: Event | None = None  # the status event that was stored
+    more: list[Event] = []  # stored after that
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A job whose result is in the cache."""
+
+    job: JobId
+    segments: list[Segment]  # of its result and log
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -105,6 +129,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     log: Segment | None = None
     events: list[WorkerEvent] = []
     metrics: bytes | None = None
+    ran_s: float | None = None  # from its start to its end, by its worker: all that is charged
+    machines: Sequence[MachineType] = ()  # what else can be had: the receipt says if it would do
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +145,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[AttemptRecord]  # of the active ones
     workers: list[WorkerRecord]  # connected ones
     instances: list[InstanceRecord]  # not TERMINATED
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """What an owner's jobs are doing, and what was charged for them."""
+
+    active: list[JobRecord]  # CLAIMED or RUNNING
+    queued: int  # QUEUED or RETRY_WAIT
+    captured_ucredits: int
+    balance: Balance
 
 
 class BlobRow(msgspec.Struct, frozen=True):
@@ -136,9 +171,10 @@ class Store(Protocol):
 
     # -- jobs
     def submit(self, new: Sequence[NewJob], now: float) -> list[Written]:
-        """Write jobs, their holds and history. All or nothing.
+        """Write jobs, their holds and history. All or nothing. One whose key is in the cache of
+        its owner has the result of that entry at once, needs no inputs and costs nothing.
 
-        Raises InsufficientFunds (says how much is missing), KeyReused.
+        Raises InsufficientFunds (says how much is missing), BudgetExceeded, KeyReused.
         """
         ...
 
@@ -170,8 +206,17 @@ class Store(Protocol):
 
     def history(self, job: JobId) -> list[History]: ...
 
-    def runs(self, owner: OwnerId, code_digest: str, limit: int = 20) -> list[float]:
-        """How long the latest completed runs of the same code took, seconds, newest first."""
+    def past_runs(
+        self,
+        owner: OwnerId,
+        *,
+        code_key: str = "",
+        notebook: str = "",
+        kind: str = "",
+        limit: int = 100,
+    ) -> list[PastRun]:
+        """The latest jobs that succeeded, newest first: of one code, or else of one notebook, or
+        else of one kind (without calls of batches). Results of the cache are none."""
         ...
 
     def snapshot(self, limit: int = 1000) -> Snapshot: ...
@@ -214,8 +259,21 @@ class Store(Protocol):
         now: float,
         force: bool = False,
         why: str = "by the user",
+        saves: bool = False,
     ) -> Changed:
-        """Before it started: CANCELLED, free. Running: sets the flag. Terminal: Conflict."""
+        """Before it started: CANCELLED, free. Running: sets the flag. Terminal: Conflict.
+
+        ``saves``: its worker asks for a checkpoint first.
+        """
+        ...
+
+    def warn(self, job: JobId, epoch: int, now: float) -> Changed:
+        """Most of what the fuse of a running job allows is spent; each attempt says so once."""
+        ...
+
+    def checkpoint(self, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
+        """What a running job saved, in the place of what it saved before; all segments must be
+        there, else Conflict. An attempt that follows, or another job, goes on from it."""
         ...
 
     def renew_leases(self, now: float, lease_s: float) -> int:
@@ -298,11 +356,29 @@ class Store(Protocol):
         ...
 
     def forget_jobs(self, ended_before: float, limit: int = 1000) -> int:
-        """Retention: delete terminal jobs (events, references) that ended before; how many."""
+        """Retention: delete terminal jobs (events, references) that ended before; how many.
+
+        Of those whose result is in the cache only the inputs go.
+        """
         ...
 
     def forget_fleet(self, gone_before: float) -> None:
         """Delete workers, instances and tokens that were gone, ended or revoked before."""
+        ...
+
+    # -- the cache
+    def cached(self, owner: OwnerId, key: str) -> Source | None:
+        """What a submit with this key would be given, if its bytes are whole."""
+        ...
+
+    def cache_stats(self, owner: OwnerId) -> CacheReply: ...
+
+    def clear_cache(self, owner: OwnerId, which: str = "") -> CacheCleared:
+        """Drop entries of a name, or of a job by the beginning of its id; empty: all."""
+        ...
+
+    def trim_cache(self, now: float) -> int:
+        """Drop the least valuable entries of whoever has too much; how many."""
         ...
 
     # -- money
@@ -313,6 +389,49 @@ class Store(Protocol):
     def balance(self, owner: OwnerId) -> Balance: ...
 
     def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]: ...
+
+    def totals(self, owner: OwnerId, since: float) -> Totals:
+        """Of one moment, with what was charged from ``since`` on. Cheap: it is asked often."""
+        ...
+
+    # -- results to share
+    def share(self, job: JobId, owner: OwnerId, visibility: str, id: str, now: float) -> Share:
+        """Let the job's result be opened at ``id``; if it is shared already, at its address of now.
+
+        Raises NotFound, also when it is somebody else's; Conflict for a session.
+        """
+        ...
+
+    def revoke_share(self, job: JobId, owner: OwnerId, now: float) -> None:
+        """Its address is good no more, ever; nothing if it has none. Raises NotFound."""
+        ...
+
+    def shares(self, jobs: Sequence[JobId]) -> dict[JobId, Share]:
+        """The addresses that these jobs have now."""
+        ...
+
+    def shared(self, id: str) -> JobRecord:
+        """The job whose result opens at this address. Raises NotFound: absent, revoked, not over
+        yet look the same."""
+        ...
+
+    def public(self, limit: int = 50, before: str = "") -> list[tuple[Share, JobRecord]]:
+        """Public results of all owners, the newest first; ``before`` is the last address of the
+        page before."""
+        ...
+
+    def set_budget(
+        self, owner: OwnerId, scope: str, name: str, limit_ucredits: int, now: float
+    ) -> Budget:
+        """In place of the one of this scope and name. Jobs that hold money keep it; from now on a
+        submit is cut to what the tightest budget leaves, or raises BudgetExceeded."""
+        ...
+
+    def clear_budget(self, owner: OwnerId, scope: str, name: str) -> bool:
+        """Was there one?"""
+        ...
+
+    def budgets(self, owner: OwnerId, now: float) -> list[Budget]: ...
 
     # -- workers, instances, tokens
     def put_worker(self, worker: WorkerRecord) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from jupyter_remote.model import AttemptRecord, JobRecord, Reason
-from jupyter_remote.money.meter import MS_PER_H, cost_ucredits, credits_of
+from jupyter_remote.money import fuse
+from jupyter_remote.money.meter import cost_ucredits
+from jupyter_remote.money.meter import credits_text as credits_text
+from jupyter_remote.store.base import Outcome
 
 
 class Posting(msgspec.Struct, frozen=True):
@@ -17,12 +20,6 @@ class Posting(msgspec.Struct, frozen=True):
     amount_ucredits: int
     key: str
     epoch: int | None = None
-
-
-def credits_text(ucredits: int) -> str:
-    """``12.3 credits``: at most six decimals, none that are zero."""
-    text = f"{credits_of(ucredits):,.6f}".rstrip("0").rstrip(".")
-    return f"{text} credit" if text == "1" else f"{text} credits"
 
 
 def hold_of(job: JobRecord) -> tuple[Posting, ...]:
@@ -40,6 +37,14 @@ def rest_of_hold(job: JobRecord) -> tuple[Posting, ...]:
         return ()
     source, target = f"held:{job.owner}", f"available:{job.owner}"
     return (Posting("release", source, target, rest, f"release:{job.id}"),)
+
+
+def stopped_at(attempt: AttemptRecord, outcome: Outcome | None, now: float) -> float:
+    """When the meter stopped: its worker may have waited for us since then."""
+    ran_s = outcome.ran_s if outcome else None
+    if ran_s is None or attempt.started_at is None or not ran_s >= 0:
+        return now
+    return min(now, attempt.started_at + ran_s)
 
 
 def charge_of(job: JobRecord, attempt: AttemptRecord, until: float) -> int:
@@ -70,10 +75,20 @@ def loss_of(job: JobRecord, attempt: AttemptRecord, now: float) -> tuple[Posting
 
 def run_left_s(job: JobRecord) -> float:
     """The longest that an attempt may run: by the job's limits, and by what is still held."""
-    if not job.rate_ucredits_per_h:
-        return job.limits.max_run_s
     left = job.hold_ucredits - job.cost_ucredits
-    return min(job.limits.max_run_s, left * MS_PER_H // job.rate_ucredits_per_h / 1000)
+    return fuse.run_left_s(job.rate_ucredits_per_h, left, job.limits.max_run_s)
+
+
+def warn_after_s(job: JobRecord) -> float | None:
+    """Run seconds of its attempt at which most of what its fuse allows is spent; None: never."""
+    return fuse.warn_after_s(
+        fuse=job.fuse,
+        rate_ucredits_per_h=job.rate_ucredits_per_h,
+        hold_ucredits=job.hold_ucredits,
+        spent_ucredits=job.cost_ucredits,
+        max_cost_ucredits=job.limits.max_cost_ucredits,
+        longest_s=job.limits.max_run_s,
+    )
 
 
 def limit_reason(job: JobRecord) -> Reason:
@@ -81,5 +96,6 @@ def limit_reason(job: JobRecord) -> Reason:
     asked = job.limits.timeout_s
     if asked is not None and run_left_s(job) >= asked:
         return Reason.TIME_LIMIT
-    paid = job.limits.max_cost_ucredits is not None or run_left_s(job) < job.limits.max_run_s
+    cut = job.limits.max_cost_ucredits is not None or bool(job.fuse)
+    paid = cut or run_left_s(job) < job.limits.max_run_s
     return Reason.COST_LIMIT if paid else Reason.TIME_LIMIT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from jupyter_remote.errors import Conflict, KeyReused
 from jupyter_remote.model import (
@@ -14,13 +15,25 @@ from jupyter_remote.model import (
     JobRecord,
     JobState,
     OwnerId,
+    PastRun,
     Reason,
     Stage,
 )
-from jupyter_remote.store import blobs, money, schema, sql, views
-from jupyter_remote.store.apply import load, told
+from jupyter_remote.store import (
+    blobs,
+    budgets,
+    cache,
+    kept_sql,
+    money,
+    schema,
+    shares,
+    sql,
+    views,
+    words,
+)
+from jupyter_remote.store.apply import add_event, load, told
 from jupyter_remote.store.base import NewJob, Snapshot, Written
-from jupyter_remote.store.charges import credits_text, hold_of
+from jupyter_remote.store.charges import hold_of
 from jupyter_remote.store.records import (
     JOB_LEAN,
     Stored,
@@ -29,10 +42,11 @@ from jupyter_remote.store.records import (
     instance_of,
     job_of,
     mutable_of,
+    past_run_of,
     worker_of,
 )
 from jupyter_remote.store.session import Session
-from jupyter_remote.wire import encode
+from jupyter_remote.wire import Event, encode
 
 HIGHEST_CHARACTER = "\U0010ffff"
 
@@ -43,8 +57,10 @@ def submit(session: Session, new: NewJob, now: float) -> Written:
     if there is not None:
         if there != (new.body_digest, new.owner):
             raise _reused(f"the job id {new.id} was used for another request")
-        missing = blobs.missing(session, new.segments, new.owner)
-        return Written(load(session, new.id, whole=True).job, False, missing)
+        job = load(session, new.id, whole=True).job
+        taken = job.cached_from is not None  # it waits for nothing
+        missing = [] if taken else blobs.missing(session, new.segments, new.owner)
+        return Written(job, False, missing)
     return _write(session, new, now)
 
 
@@ -56,7 +72,11 @@ def _reused(what: str) -> KeyReused:
 def _write(session: Session, new: NewJob, now: float) -> Written:
     if new.kind == "session":
         _check_name(session, new)
+    found = cache.look(session, new) if new.cache is not None else ""
+    if isinstance(found, cache.Hit):
+        return _taken(session, new, found, now)
     missing = blobs.missing(session, new.segments, new.owner)
+    new, budgeted = budgets.fit(session, new, now)
     job = _record_of(new, now, ready=not missing)
     money.admit(session, job.owner, job.hold_ucredits)
     if job.hold_ucredits and session.row(sql.POSTED_FOR, job=job.id):
@@ -65,9 +85,35 @@ def _write(session: Session, new: NewJob, now: float) -> Written:
     for segment in new.segments:
         blobs.refer(session, stored.seq, segment, "input")
     for posting in hold_of(job):
-        money.post(session, posting, now, job.id)
-    written = told(session, stored, "submit", _text_of(job, len(missing)), now)
-    return Written(job, True, missing, written.events[0])
+        money.post(session, posting, now, job)
+        if budgeted:
+            budgets.move(session, job, [posting], now)
+    if new.results_id:
+        shares.open_at(session, new.results_id, job, job.visibility, now)
+    why = f"not in the cache: {found}" if found else ""
+    text = "; ".join(filter(None, (words.submitted(job, len(missing)), new.note, why)))
+    [event] = told(session, stored, "submit", text, now).events
+    told_too = new.cache is not None and new.cache.is_told and why
+    more = [_notice(session, stored, why, now)] if told_too else []
+    return Written(job, True, missing, event, more)
+
+
+def _notice(session: Session, stored: Stored, text: str, now: float) -> Event:
+    return add_event(session, stored, "notice", encode({"text": text}), now)
+
+
+def _taken(session: Session, new: NewJob, hit: cache.Hit, now: float) -> Written:
+    """With the result of another job, at once."""
+    assert new.cache is not None
+    key, new = new.cache.key, cache.as_taken(new, hit)
+    job = _record_of(new, now, ready=True)
+    job = replace(job, cached_from=hit.source.job.id, saved_ucredits=hit.cost_ucredits)
+    stored = Stored(_insert(session, job, replace(new, cache=None)), job)
+    if new.results_id:
+        shares.open_at(session, new.results_id, job, job.visibility, now)
+    [event] = told(session, stored, "submit", "queued", now).events
+    more = cache.take(session, stored, hit, key, now)
+    return Written(load(session, new.id, whole=True).job, True, [], event, more)
 
 
 def _check_name(session: Session, new: NewJob) -> None:
@@ -98,7 +144,8 @@ def _insert(session: Session, job: JobRecord, new: NewJob) -> int:
         memory_bytes=limits.memory_bytes,
         **values,
     )
-    session.insert(sql.ADD_SPEC, job=seq, data=job.spec)
+    asked = encode(new.cache) if new.cache is not None else None
+    session.insert(sql.ADD_SPEC, job=seq, data=job.spec, asked=asked)
     return seq
 
 
@@ -110,7 +157,7 @@ _INSERTED = [
 
 
 def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
-    summary = views.summary_of(new.spec)
+    summary = views.summary_of(new.spec, new.offer)
     return JobRecord(
         id=new.id,
         owner=new.owner,
@@ -150,15 +197,6 @@ def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
     )
 
 
-def _text_of(job: JobRecord, missing: int) -> str:
-    text = "queued"
-    if missing:
-        text += f"; waiting for {missing} input{'s' if missing > 1 else ''}"
-    if job.hold_ucredits:
-        text += f"; held {credits_text(job.hold_ucredits)}"
-    return text
-
-
 def find(session: Session, prefix: str, owner: OwnerId, limit: int) -> list[JobRecord]:
     """By the beginning of the id, newest first."""
     high = prefix + HIGHEST_CHARACTER
@@ -190,10 +228,17 @@ def listed(
     return [job_of(row) for row in rows]
 
 
-def runs(session: Session, owner: OwnerId, code_digest: str, limit: int) -> list[float]:
-    """How long the latest completed runs of the same code took, seconds."""
-    rows = session.rows(sql.RUNS, owner=owner, code_digest=code_digest, limit=limit)
-    return [run_s for (run_s,) in rows]
+def past_runs(
+    session: Session, owner: OwnerId, code_key: str, notebook: str, kind: str, limit: int
+) -> list[PastRun]:
+    """The latest that succeeded, newest first, of the first of the three that is given."""
+    given = {"code_key": code_key, "notebook": notebook, "kind": kind}
+    name = next((name for name, value in given.items() if value), None)
+    if name is None:
+        return []
+    statement = sql.PAST_RUNS[name]
+    rows = session.rows(statement, owner=owner, limit=limit, **{name: given[name]})
+    return [past_run_of(row) for row in rows]
 
 
 def history(session: Session, job: JobId) -> list[History]:
@@ -221,7 +266,10 @@ def open_attempts(session: Session) -> list[AttemptRecord]:
 
 
 def forget(session: Session, ended_before: float, limit: int) -> int:
-    """Delete jobs that ended before; the ledger stays."""
+    """Delete jobs that ended before; the ledger stays, and so do results in the cache."""
+    for (digest,) in session.rows(kept_sql.OLD_INPUTS, before=ended_before):
+        session.change(kept_sql.FORGET_INPUT, digest=digest, before=ended_before)
+        session.change(sql.MARK_UNUSED, digest_is=digest, now=ended_before)
     seqs = session.rows(sql.ENDED, before=ended_before, limit=limit)
     for (seq,) in seqs:
         digests = session.rows(sql.DIGESTS, job=seq)

@@ -25,14 +25,15 @@ from jupyter_remote.model import (
     Stage,
     WorkerId,
 )
+from jupyter_remote.store import words
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.charges import (
     Posting,
     capture_of,
     charge_of,
-    credits_text,
     loss_of,
     rest_of_hold,
+    stopped_at,
 )
 
 BACKOFF_S = 2.0
@@ -59,6 +60,7 @@ def _step(
     **changes: Any,
 ) -> Step:
     after = replace(before, state=TRANSITIONS[before.state, event], **changes)
+    text = words.with_money(text, before, after)
     if after.state in TERMINAL:
         postings = (*postings, *rest_of_hold(after))
     return Step(event=event, text=text, job=after, attempt=attempt, postings=tuple(postings))
@@ -77,6 +79,22 @@ def fence(
     if job.state not in states or attempt.ended_at is not None:
         raise Conflict(f"job {job.id} is {job.state.value}; this is not possible any more")
     return attempt
+
+
+# --- from the cache --------------------------------------------------------------------------
+def cached(job: JobRecord, source: JobRecord, now: float, text: str, detail: str) -> Step:
+    """QUEUED to SUCCEEDED with what ``source`` gave back."""
+    return _step(
+        job,
+        "cached",
+        text,
+        detail=detail,
+        stage=Stage.DONE,
+        ended_at=now,
+        result=source.result,
+        progress=source.progress,
+        log=source.log,
+    )
 
 
 # --- to a worker -----------------------------------------------------------------------------
@@ -104,6 +122,7 @@ def claim(
         started_at=None,
         progress=None,
         metrics=None,
+        warned_at=None,
     )
     return step, attempt
 
@@ -157,13 +176,14 @@ def finish(
         raise Conflict(f"attempt {attempt.epoch} of job {job.id} did not start")
     if outcome.kind == "succeeded":
         return _succeed(job, attempt, outcome, now)
+    if outcome.kind == "died" and not _by_its_own_code(attempt, outcome):
+        return lose(job, attempts, outcome, now, jitter)
     if job.cancel_requested or outcome.kind == "cancelled":
-        return cancelled_after_start(job, attempt, now, now, outcome)
+        until = stopped_at(attempt, outcome, now)
+        return cancelled_after_start(job, attempt, now, until, outcome)
     if outcome.kind == "expired":
         reason = _reason_of(outcome, Reason.TIME_LIMIT)
         return expire(job, attempt, now, reason, outcome)
-    if outcome.kind == "died" and not _by_its_own_code(attempt, outcome):
-        return lose(job, attempts, outcome, now, jitter)
     return _fail(job, attempts, outcome, now, jitter)
 
 
@@ -198,19 +218,14 @@ def _charged(job: JobRecord, attempt: AttemptRecord, until: float) -> dict[str, 
     }
 
 
-def _with_charge(text: str, job: JobRecord, changes: dict[str, Any]) -> str:
-    charged = changes["cost_ucredits"] - job.cost_ucredits
-    return f"{text}: charged {credits_text(charged)}" if charged else text
-
-
 def _succeed(job: JobRecord, attempt: AttemptRecord, outcome: Outcome, now: float) -> Step:
     late = job.cancel_requested
-    changes = _charged(job, attempt, now)
+    changes = _charged(job, attempt, stopped_at(attempt, outcome, now))
     text = "finished before the cancel" if late else "completed"
     return _step(
         job,
         "complete",
-        _with_charge(text, job, changes),
+        text,
         attempt=_ended(attempt, AttemptState.DONE, now),
         reason=Reason.FINISHED_BEFORE_CANCEL if late else Reason.NONE,
         detail=text if late else outcome.detail,
@@ -228,30 +243,33 @@ def _fail(
     attempt = attempts[-1]
     errors = 1 + sum(a.state is AttemptState.ERROR for a in attempts[:-1])
     ended = _ended(attempt, AttemptState.ERROR, now, outcome.signal)
-    changes = _charged(job, attempt, now)
+    changes = _charged(job, attempt, stopped_at(attempt, outcome, now))
     why = outcome.detail or "the code raised an error"
     affordable = changes["cost_ucredits"] < job.hold_ucredits or not job.rate_ucredits_per_h
-    if job.state is JobState.RUNNING and errors <= job.retries and affordable:
+    again = job.state is JobState.RUNNING and errors <= job.retries
+    if again and affordable:
         wait_s = backoff_s(errors, jitter)
         text = f"{why}; trying again in {wait_s:.1f} s (retry {errors} of {job.retries})"
         return _step(
             job,
             "retry",
-            _with_charge(text, job, changes),
+            text,
             attempt=ended,
             stage=Stage.WAITING,
             detail=text,
             not_before_at=now + wait_s,
             **changes,
         )
+    if again:
+        why = f"{why}; not tried again: all that was held for it is spent"
     default = Reason.USER_ERROR if attempt.started_at is not None else Reason.ENVIRONMENT
     return _step(
         job,
         "fail",
-        _with_charge(f"failed: {why}", job, changes),
+        f"failed: {why}",
         attempt=ended,
         reason=_reason_of(outcome, default),
-        detail=outcome.detail,
+        detail=why if again else outcome.detail,
         stage=Stage.DONE,
         ended_at=now,
         error=outcome.error,
@@ -303,7 +321,7 @@ def lose(
     return _step(
         job,
         "lose_last",
-        f"lost: {why}; not charged for this attempt",
+        f"lost: {why}",
         attempt=ended,
         postings=loss,
         reason=Reason.POISON if poison else _reason_of(outcome, Reason.LOST),
@@ -322,15 +340,15 @@ def expire(
     outcome: Outcome | None = None,
 ) -> Step:
     """The time or money limit was reached."""
-    changes = _charged(job, attempt, now)
-    what = "cost limit" if reason is Reason.COST_LIMIT else "time limit"
+    changes = _charged(job, attempt, stopped_at(attempt, outcome, now))
+    what = words.limit(job, reason)
     return _step(
         job,
         "expire",
-        _with_charge(f"stopped at its {what}", job, changes),
+        f"stopped at its {what}",
         attempt=_ended(attempt, AttemptState.ERROR, now),
         reason=reason,
-        detail=(outcome.detail if outcome else "") or f"reached its {what}",
+        detail=words.detail_of_limit(job, reason, outcome.detail if outcome else ""),
         stage=Stage.DONE,
         ended_at=now,
         error=outcome.error if outcome else None,
@@ -341,13 +359,19 @@ def expire(
 
 # --- cancel ----------------------------------------------------------------------------------
 def cancel(
-    job: JobRecord, attempt: AttemptRecord | None, now: float, force: bool, why: str = "by the user"
+    job: JobRecord,
+    attempt: AttemptRecord | None,
+    now: float,
+    force: bool,
+    why: str = "by the user",
+    saves: bool = False,
 ) -> Step:
     """Before it started: CANCELLED, free. Running: the flag, for its worker to act on."""
     if job.state in TERMINAL:
         raise Conflict(f"job {job.id} is {job.state.value} already")
     if job.state is JobState.RUNNING:
-        text = "cancel requested" + (" (kill at once)" if force else "")
+        how = " (kill at once)" if force else " (after a checkpoint)" if saves else ""
+        text = f"cancel requested{how}"
         return _step(
             job,
             "cancel",
@@ -355,12 +379,12 @@ def cancel(
             cancel_requested=True,
             cancel_requested_at=job.cancel_requested_at or now,
             cancel_forced=force,
+            cancel_saves=saves and not force,
         )
-    free = "not charged" if not job.cost_ucredits else "nothing more is charged"
     return _step(
         job,
         "cancel",
-        f"cancelled {why} before it started: {free}",
+        f"cancelled {why} before it started",
         attempt=_ended(attempt, AttemptState.REVOKED, now) if attempt else None,
         cancel_requested=True,
         cancel_requested_at=now,
@@ -382,11 +406,10 @@ def cancelled_after_start(
     """RUNNING to CANCELLED, charged up to ``until``."""
     changes = _charged(job, attempt, until)
     by = "by the user" if job.cancel_requested else "over there"
-    charged = changes["cost_ucredits"] - job.cost_ucredits
     return _step(
         job,
         event,
-        f"cancelled {by} after start: charged {credits_text(charged)}",
+        f"cancelled {by} after start",
         attempt=_ended(attempt, AttemptState.CANCELLED, now, outcome.signal if outcome else ""),
         reason=Reason.CANCELLED,
         detail=outcome.detail if outcome else "",

@@ -19,6 +19,7 @@ from jupyter_remote.model import (
     JobState,
     Limits,
     OwnerId,
+    PastRun,
     Reason,
     Stage,
     TokenRecord,
@@ -45,6 +46,7 @@ MUTABLE = (
     "ended_at",
     "cancel_requested_at",
     "cancel_forced",
+    "cancel_saves",
     "result",
     "error",
     "progress",
@@ -55,7 +57,7 @@ MUTABLE = (
     "receipt",
 )
 _LIMITS = ("timeout_s", "max_run_s", "max_cost_ucredits", "memory_bytes")
-_FLAGS = ("simulated", "cancel_requested", "cancel_forced", "ready")
+_FLAGS = ("simulated", "cancel_requested", "cancel_forced", "cancel_saves", "ready")
 _PLAIN = (
     "id",
     "owner",
@@ -140,6 +142,30 @@ def attempt_of(job: JobId, row: tuple[Any, ...]) -> AttemptRecord:
     )
 
 
+class _Peak(msgspec.Struct, frozen=True):
+    """The part of wire.Metrics that counts for runs to come."""
+
+    peak_memory_bytes: int = 0
+
+
+_peaks = msgspec.json.Decoder(_Peak)
+
+
+def past_run_of(row: tuple[Any, ...]) -> PastRun:
+    """From a row of ``sql.PAST_RUNS``."""
+    run_s, machine, inputs_bytes, code_key, notebook, kind, ended_at, metrics = row
+    return PastRun(
+        run_s=run_s,
+        machine=machine,
+        inputs_bytes=inputs_bytes,
+        code_key=code_key,
+        notebook=notebook,
+        kind=kind,
+        ended_at=ended_at,
+        peak_memory_bytes=_peaks.decode(metrics).peak_memory_bytes if metrics else 0,
+    )
+
+
 def event_of(row: tuple[Any, ...]) -> Event:
     """From ``cursor, job id, epoch, seq, type, data, at``."""
     cursor, job, epoch, seq, type_, data, at = row
@@ -156,10 +182,10 @@ def history_of(row: tuple[Any, ...]) -> History:
 
 def entries_of(row: tuple[Any, ...]) -> list[Entry]:
     """Both sides of a row of ``posting``: what leaves the source arrives at the target."""
-    number, at, source, target, kind, amount, job, epoch = row
+    number, at, source, target, kind, amount, job, epoch, description = row
     return [
         Entry(id=2 * number + side, at=at, account=account, kind=kind, amount_ucredits=sum_,
-              job=job, epoch=epoch)
+              job=job, epoch=epoch, description=description or "")
         for side, account, sum_ in ((0, source, -amount), (1, target, amount))
     ]  # fmt: skip
 

@@ -115,6 +115,7 @@ job = Table(
     _time("ended_at"),
     _time("cancel_requested_at"),
     _flag("cancel_forced"),
+    _flag("cancel_saves"),
     Column("result", LargeBinary),
     Column("error", LargeBinary),
     Column("progress", LargeBinary),
@@ -127,6 +128,7 @@ job = Table(
     CheckConstraint("cost_ucredits >= 0 AND cost_ucredits <= hold_ucredits", name="charge"),
 )
 Index("ix_job_owner", job.c.owner, job.c.seq)
+Index("ix_job_queued", job.c.owner, job.c.state, **_only("state IN ('queued', 'retry_wait')"))
 Index("ix_job_batch", job.c.batch, **_only("batch IS NOT NULL"))
 # Claims and snapshots read only these small indexes, however many jobs have ended.
 Index(
@@ -140,13 +142,6 @@ Index(
     job.c.seq,
     **_only("state = 'queued' AND ready = 1 AND batch IS NULL"),
 )
-# Earlier runs of the same code.
-Index(
-    "ix_job_code",
-    job.c.owner,
-    job.c.code_digest,
-    **_only("state = 'succeeded' AND code_digest <> ''"),
-)
 # Earlier runs, for estimates: of the same code, of the same notebook, of the same kind.
 Index(
     "ix_job_code_key",
@@ -159,6 +154,12 @@ Index(
     job.c.owner,
     job.c.notebook,
     **_only("notebook <> ''"),
+)
+Index(
+    "ix_job_kind",
+    job.c.owner,
+    job.c.kind,
+    **_only("state = 'succeeded' AND batch IS NULL"),
 )
 # One session of each name at a time.
 Index(
@@ -184,6 +185,7 @@ spec = Table(
     metadata,
     Column("job", ForeignKey("job.seq"), primary_key=True),
     Column("data", LargeBinary, nullable=False),
+    Column("asked", LargeBinary),  # JSON of wire.CacheAsk, of a job whose result is to be kept
 )
 
 attempt = Table(
@@ -270,7 +272,7 @@ reference = Table(
     metadata,
     Column("job", ForeignKey("job.seq"), primary_key=True),
     Column("digest", ForeignKey("blob.digest"), primary_key=True),
-    Column("role", Text, primary_key=True),  # input, result, log
+    Column("role", Text, primary_key=True),  # input, result, log, checkpoint
     sqlite_with_rowid=False,
 )
 Index("ix_reference_digest", reference.c.digest)
@@ -320,6 +322,7 @@ posting = Table(
     _number("amount_ucredits"),
     Column("job", Text),
     Column("epoch", Integer),
+    _text("notebook", server_default=""),  # of the job
     _text("key"),  # "hold:<job>", "capture:<job>:<epoch>", …: each is posted once
     UniqueConstraint("key"),
     CheckConstraint("amount_ucredits > 0 AND source <> target", name="amount"),
@@ -327,6 +330,15 @@ posting = Table(
 )
 Index("ix_posting_source", posting.c.source)
 Index("ix_posting_target", posting.c.target)
+# What was charged since a time, without a look at the rows.
+Index(
+    "ix_posting_capture",
+    posting.c.source,
+    posting.c.at,
+    posting.c.kind,
+    posting.c.amount_ucredits,
+    **_only("kind = 'capture'"),
+)
 Index("ix_posting_job", posting.c.job, **_only("job IS NOT NULL"))
 
 # Results that were kept to be taken again: the job is not forgotten as long as its row is here.
@@ -359,6 +371,9 @@ budget = Table(
     _text("scope", primary_key=True),  # account, day, notebook
     _text("name", primary_key=True),  # of the notebook; empty for the others
     _number("limit_ucredits"),
+    _number("spent_ucredits", "0"),  # these two follow the ledger, so that no submit adds it up
+    _number("held_ucredits", "0"),
+    _text("day", server_default=""),  # scope day: the latest of UTC on which money moved
     _time("set_at", null=False),
     sqlite_with_rowid=False,
 )
@@ -368,13 +383,27 @@ share = Table(
     "share",
     metadata,
     _text("id", primary_key=True),  # results_uuid
-    _text("job"),  # its id; the job may be forgotten before
+    _text("job"),  # its id
     _text("owner"),
+    _text("visibility"),  # unlisted, public
     _time("created_at", null=False),
     _time("revoked_at"),
     sqlite_with_rowid=False,
 )
 Index("ix_share_job", share.c.job)
+# One address of each job at a time.
+Index(
+    "uq_share_open",
+    share.c.job,
+    unique=True,
+    **_only("revoked_at IS NULL"),
+)
+Index(
+    "ix_share_public",
+    share.c.created_at,
+    share.c.id,
+    **_only("visibility = 'public' AND revoked_at IS NULL"),
+)
 
 worker = Table(
     "worker",

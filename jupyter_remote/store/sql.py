@@ -12,6 +12,7 @@ from jupyter_remote.store.schema import (
     account,
     attempt,
     blob,
+    cache,
     chunk,
     event,
     history,
@@ -19,6 +20,7 @@ from jupyter_remote.store.schema import (
     job,
     posting,
     reference,
+    share,
     spec,
     token,
     upload,
@@ -72,8 +74,10 @@ _whole = select(*JOB_WHOLE).join_from(job, spec)
 
 ADD_JOB = _row_of(job, "seq")
 ADD_SPEC = _all(spec)
+SPEC = select(spec.c.data).where(spec.c.job == _p("job"))
 JOB = _lean.where(job.c.id == _p("id"))
 WHOLE_JOB = _whole.where(job.c.id == _p("id"))
+WHOLE_JOB_BY_SEQ = _whole.where(job.c.seq == _p("seq"))
 JOB_BY_SEQ = _lean.where(job.c.seq == _p("seq"))
 SAVE_JOB = (
     update(job)
@@ -110,27 +114,45 @@ DUE = _lean.where(job.c.state == _lit("retry_wait"), job.c.not_before_at <= _p("
 )
 _open = attempt.c.ended_at.is_(None)
 ACTIVE = _lean.join_from(attempt, job).where(_open).order_by(job.c.seq)
-RUNS = (
-    select(job.c.ended_at - job.c.started_at)
+_past_runs = (
+    select(
+        job.c.ended_at - job.c.started_at,
+        *(
+            job.c[n]
+            for n in ("machine", "inputs_bytes", "code_key", "notebook", "kind", "ended_at")
+        ),
+        job.c.metrics,
+    )
     .where(
         job.c.owner == _p("owner"),
-        job.c.code_digest == _p("code_digest"),
         job.c.state == _lit("succeeded"),
-        job.c.code_digest != _lit(""),
+        job.c.started_at.is_not(None),
+        job.c.cached_from.is_(None),
     )
     .order_by(job.c.seq.desc())
     .limit(_p("limit"))
     .offset(_lit(0))
 )
+PAST_RUNS = {
+    "code_key": _past_runs.where(job.c.code_key == _p("code_key"), job.c.code_key != _lit("")),
+    "notebook": _past_runs.where(job.c.notebook == _p("notebook"), job.c.notebook != _lit("")),
+    "kind": _past_runs.where(job.c.kind == _p("kind"), job.c.batch.is_(None)),
+}
 ENDED = (
-    select(job.c.seq).where(job.c.ended_at < _p("before")).order_by(job.c.ended_at)
+    select(job.c.seq)
+    .where(job.c.ended_at < _p("before"), ~sa.exists().where(cache.c.job == job.c.seq))
+    .order_by(job.c.ended_at)
     .limit(_p("limit")).offset(_lit(0))
 )  # fmt: skip
+_id = select(job.c.id).where(job.c.seq == _p("job"))
 FORGET = [
     delete(event).where(event.c.job == _p("job")),
     delete(history).where(history.c.job == _p("job")),
     delete(attempt).where(attempt.c.job == _p("job")),
     delete(reference).where(reference.c.job == _p("job")),
+    delete(share).where(
+        share.c.job == select(job.c.id).where(job.c.seq == _p("job")).scalar_subquery()
+    ),
     delete(spec).where(spec.c.job == _p("job")),
     delete(job).where(job.c.seq == _p("job")),
 ]
@@ -201,6 +223,9 @@ LAST_CURSOR = select(func.max(event.c.cursor))
 ADD_POSTING = _row_of(posting, "id")
 POSTED = select(posting.c.id).where(posting.c.key == _p("key"))
 POSTED_FOR = select(posting.c.id).where(posting.c.job == _p("job"))
+POSTED_OF_ATTEMPTS = select(posting.c.kind, posting.c.epoch, posting.c.amount_ucredits).where(
+    posting.c.job == _p("job"), posting.c.epoch.is_not(None)
+)
 ADD_ACCOUNT = _all(account)
 DEBIT = (
     update(account)
@@ -221,8 +246,9 @@ ACCOUNT = select(account.c.balance_ucredits, account.c.spent_ucredits).where(
 ENTRIES = (
     select(
         posting.c.id, posting.c.at, posting.c.source, posting.c.target, posting.c.kind,
-        posting.c.amount_ucredits, posting.c.job, posting.c.epoch,
+        posting.c.amount_ucredits, posting.c.job, posting.c.epoch, job.c.description,
     )
+    .join_from(posting, job, job.c.id == posting.c.job, isouter=True)
     .where(
         sa.or_(
             posting.c.source.in_([_p("available"), _p("held")]),
@@ -265,6 +291,9 @@ REFERRED = select(reference.c.digest).where(
     reference.c.job == _p("job"), reference.c.digest == _p("digest"), reference.c.role == _p("role")
 )
 DIGESTS = select(reference.c.digest).distinct().where(reference.c.job == _p("job"))
+_of_role = (reference.c.job == _p("job"), reference.c.role == _p("role"))
+DIGESTS_OF_ROLE = select(reference.c.digest).where(*_of_role)
+FORGET_ROLE = delete(reference).where(*_of_role)
 WAITING_FOR = (
     _lean.join_from(reference, job)
     .where(
@@ -307,6 +336,7 @@ PROVEN = select(_lit(1)).where(_proven(_p("digest"), _p("owner")))
 
 # --- workers, instances, tokens --------------------------------------------------------------
 WORKERS = select(worker).where(worker.c.connected == _lit(1)).order_by(worker.c.id)
+WORKER = select(worker).where(worker.c.id == _p("id"))
 WORKER_TOKEN = select(worker.c.token).where(worker.c.id == _p("id"))
 ADD_WORKER = _all(worker)
 SAVE_WORKER = (

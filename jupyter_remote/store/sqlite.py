@@ -14,6 +14,7 @@ from jupyter_remote.errors import StorageFull
 from jupyter_remote.model import (
     AttemptRecord,
     Balance,
+    Budget,
     Entry,
     History,
     InstanceRecord,
@@ -22,11 +23,25 @@ from jupyter_remote.model import (
     JobRecord,
     JobState,
     OwnerId,
+    PastRun,
     TokenRecord,
     WorkerId,
     WorkerRecord,
 )
-from jupyter_remote.store import attempts, audit, blobs, events, fleet, jobs, money, sql
+from jupyter_remote.settings import CACHE_BYTES
+from jupyter_remote.store import (
+    attempts,
+    audit,
+    blobs,
+    budgets,
+    cache,
+    checkpoints,
+    events,
+    fleet,
+    jobs,
+    money,
+    sql,
+)
 from jupyter_remote.store.apply import apply, load
 from jupyter_remote.store.base import (
     AttemptUpdate,
@@ -35,34 +50,55 @@ from jupyter_remote.store.base import (
     NewJob,
     Outcome,
     Snapshot,
+    Source,
     Written,
 )
 from jupyter_remote.store.lifecycle import due
 from jupyter_remote.store.migrate import bring_up_to_date
 from jupyter_remote.store.records import stored_of
 from jupyter_remote.store.session import Session, connect, disk_errors_told
-from jupyter_remote.wire import Event, MissingSegment, Segment
+from jupyter_remote.store.sqlite_sharing import SharingVerbs
+from jupyter_remote.wire import (
+    CacheCleared,
+    CacheReply,
+    Checkpoint,
+    Event,
+    MissingSegment,
+    Segment,
+)
 
 
-def open_sqlite(path: str | Path, *, jitter: Callable[[], float] = random.random) -> SqliteStore:
+def open_sqlite(
+    path: str | Path,
+    *,
+    jitter: Callable[[], float] = random.random,
+    cache_bytes: int = CACHE_BYTES,
+) -> SqliteStore:
     """Open, and bring up to date, the database at ``path``; its folder exists already.
 
-    ``jitter`` gives numbers in [0, 1) that spread the waits before a retry.
+    ``jitter`` gives numbers in [0, 1) that spread the waits before a retry; ``cache_bytes`` is
+    what the cache of each owner may take.
     Raises StorageFull when the file cannot be opened or written.
     """
-    return SqliteStore(path, jitter)
+    return SqliteStore(path, jitter, cache_bytes)
 
 
-class SqliteStore:
+class SqliteStore(SharingVerbs):
     """Implements :class:`jupyter_remote.store.base.Store`.
 
     Verbs that write may be called from any thread, one at a time; a ``Writer`` groups them.
     Verbs that read take a connection of their own.
     """
 
-    def __init__(self, path: str | Path, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        jitter: Callable[[], float] = random.random,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self._path = path
         self._jitter = jitter
+        self._cache_bytes = cache_bytes
         self._turn = threading.RLock()
         self._idle: deque[Session] = deque()
         self._grouped = False
@@ -161,9 +197,17 @@ class SqliteStore:
         with self._read() as session:
             return jobs.history(session, job)
 
-    def runs(self, owner: OwnerId, code_digest: str, limit: int = 20) -> list[float]:
+    def past_runs(
+        self,
+        owner: OwnerId,
+        *,
+        code_key: str = "",
+        notebook: str = "",
+        kind: str = "",
+        limit: int = 100,
+    ) -> list[PastRun]:
         with self._read() as session:
-            return jobs.runs(session, owner, code_digest, limit)
+            return jobs.past_runs(session, owner, code_key, notebook, kind, limit)
 
     def snapshot(self, limit: int = 1000) -> Snapshot:
         with self._read() as session, session.snapshot():
@@ -190,7 +234,8 @@ class SqliteStore:
 
     def finish(self, job: JobId, epoch: int, outcome: Outcome, now: float) -> Changed:
         with self._write() as session:
-            return attempts.finish(session, job, epoch, outcome, now, self._jitter())
+            limit, jitter = self._cache_bytes, self._jitter()
+            return attempts.finish(session, job, epoch, outcome, now, jitter, limit)
 
     def release(self, job: JobId, epoch: int, now: float, why: str) -> Changed:
         with self._write() as session:
@@ -203,9 +248,18 @@ class SqliteStore:
         now: float,
         force: bool = False,
         why: str = "by the user",
+        saves: bool = False,
     ) -> Changed:
         with self._write() as session:
-            return attempts.cancel(session, job, owner, now, force, why)
+            return attempts.cancel(session, job, owner, now, force, why, saves)
+
+    def warn(self, job: JobId, epoch: int, now: float) -> Changed:
+        with self._write() as session:
+            return checkpoints.warn(session, job, epoch, now)
+
+    def checkpoint(self, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
+        with self._write() as session:
+            return checkpoints.save(session, job, epoch, checkpoint, now)
 
     def renew_leases(self, now: float, lease_s: float) -> int:
         with self._write() as session:
@@ -301,6 +355,23 @@ class SqliteStore:
         with self._read() as session:
             return blobs.may_read(session, digest, owner)
 
+    # -- the cache
+    def cached(self, owner: OwnerId, key: str) -> Source | None:
+        with self._read() as session:
+            return cache.source_of(session, owner, key)
+
+    def cache_stats(self, owner: OwnerId) -> CacheReply:
+        with self._read() as session, session.snapshot():
+            return cache.stats(session, owner, self._cache_bytes)
+
+    def clear_cache(self, owner: OwnerId, which: str = "") -> CacheCleared:
+        with self._write() as session:
+            return cache.clear(session, owner, which)
+
+    def trim_cache(self, now: float) -> int:
+        with self._write() as session:
+            return cache.trim(session, self._cache_bytes, now)
+
     # -- money
     def grant(self, owner: OwnerId, amount_ucredits: int, key: str, now: float) -> Balance:
         with self._write() as session:
@@ -311,8 +382,22 @@ class SqliteStore:
             return money.balance(session, owner)
 
     def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]:
-        with self._read() as session:
+        with self._read() as session, session.snapshot():
             return money.entries(session, owner, limit)
+
+    def set_budget(
+        self, owner: OwnerId, scope: str, name: str, limit_ucredits: int, now: float
+    ) -> Budget:
+        with self._write() as session:
+            return budgets.set_budget(session, owner, scope, name, limit_ucredits, now)
+
+    def clear_budget(self, owner: OwnerId, scope: str, name: str) -> bool:
+        with self._write() as session:
+            return budgets.clear_budget(session, owner, scope, name)
+
+    def budgets(self, owner: OwnerId, now: float) -> list[Budget]:
+        with self._read() as session:
+            return budgets.listed(session, owner, now)
 
     # -- workers, instances, tokens
     def put_worker(self, worker: WorkerRecord) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 import msgspec
 
 from jupyter_remote import __version__
-from jupyter_remote.model import JobRecord, JobState
+from jupyter_remote.model import JobRecord, JobState, MachineType
 from jupyter_remote.money.meter import cost_ucredits, usd_of
+from jupyter_remote.store.base import Totals
 from jupyter_remote.wire import (
+    AccountSummary,
     Bar,
     Checkpoint,
     Estimate,
@@ -22,6 +24,7 @@ from jupyter_remote.wire import (
 )
 
 NAMES_SHOWN = 100
+DAY_S = 86_400
 
 
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,6 +33,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
     inputs: list[NameInfo] = []
     inputs_bytes: int = 0
     code_digest: str = ""
+    offer: MachineType | None = None  # what it runs on, as the catalogue has it now
 
 
 class _Sized(msgspec.Struct, frozen=True):
@@ -61,6 +65,7 @@ class _Done(msgspec.Struct, frozen=True, omit_defaults=True):
     job: JobView
     result: msgspec.Raw | None = None
     error: msgspec.Raw | None = None
+    receipt: msgspec.Raw | None = None
 
 
 _specs = msgspec.json.Decoder(_Spec)
@@ -71,16 +76,16 @@ _estimates = msgspec.json.Decoder(Estimate)
 _checkpoints = msgspec.json.Decoder(Checkpoint)
 
 
-def summary_of(spec: bytes) -> Summary:
+def summary_of(spec: bytes, offer: MachineType | None = None) -> Summary:
     """From JSON of wire.JobSpec; empty for anything else (the spec is opaque to the store)."""
     try:
         known = _specs.decode(spec)
     except msgspec.MsgspecError:
-        return Summary()
+        return Summary(offer=offer)
     inputs = known.inputs or _Inputs()
     sizes = [s.size_bytes for s in inputs.segments] + [f.content.size_bytes for f in known.files]
     digest = code_digest_of(known.code, known.name, known.sources.values())
-    return Summary(inputs.names[:NAMES_SHOWN], sum(sizes), digest)
+    return Summary(inputs.names[:NAMES_SHOWN], sum(sizes), digest, offer)
 
 
 def money_of(job: JobRecord, now: float | None = None) -> Money:
@@ -94,6 +99,32 @@ def money_of(job: JobRecord, now: float | None = None) -> Money:
         cost_ucredits=min(cost, job.hold_ucredits),
         usd_per_h=usd_of(job.rate_ucredits_per_h),
         simulated=job.simulated,
+    )
+
+
+def midnight(now: float) -> float:
+    """When the day began, in UTC: the same for all who look, wherever they are."""
+    return now - now % DAY_S
+
+
+def account_of(totals: Totals, now: float) -> AccountSummary:
+    """By the numbers of the cards. Pure."""
+    running = [job for job in totals.active if job.state is JobState.RUNNING]
+    sessions = sum(job.kind == "session" for job in running)
+    rate = sum(job.rate_ucredits_per_h for job in running)
+    so_far = sum(money_of(job, now).cost_ucredits - job.cost_ucredits for job in running)
+    return AccountSummary(
+        running=len(running) - sessions,
+        sessions=sessions,
+        queued=totals.queued + len(totals.active) - len(running),
+        rate_ucredits_per_h=rate,
+        usd_per_h=usd_of(rate),
+        simulated=any(job.simulated for job in running),
+        spent_today_ucredits=totals.captured_ucredits + so_far,
+        since_at=midnight(now),
+        available_ucredits=totals.balance.available_ucredits,
+        held_ucredits=totals.balance.held_ucredits,
+        at=now,
     )
 
 
@@ -153,7 +184,9 @@ def done_data(job: JobRecord) -> bytes:
     """Data of the ``done`` event: JSON of wire.Done."""
     result = msgspec.Raw(job.result) if job.result is not None else None
     error = msgspec.Raw(job.error) if job.error is not None else None
-    return encode(_Done(view_of(job), result, error))
+    # ten thousand calls of a map have theirs at their own addresses alone
+    receipt = msgspec.Raw(job.receipt) if job.receipt is not None and job.batch is None else None
+    return encode(_Done(view_of(job), result, error, receipt))
 
 
 def merge_bars(before: bytes | None, bars: Iterable[Bar]) -> bytes:

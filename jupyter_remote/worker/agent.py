@@ -38,6 +38,7 @@ from jupyter_remote.wire import (
 )
 from jupyter_remote.worker.attempt import Attempt
 from jupyter_remote.worker.folding import Bounds
+from jupyter_remote.worker.installed import environment
 from jupyter_remote.worker.link import Address, Link
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Gpus, oom_kills, processes
@@ -70,6 +71,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     executable: str = ""  # interpreter of kernels where the job names none
     once: bool = False  # remove this file when it has been read
     interrupt_grace_s: float = DEFAULTS.interrupt_grace_s
+    checkpoint_s: float = DEFAULTS.checkpoint_s
     live_output_bytes: int = DEFAULTS.live_output_bytes
     live_output_bytes_per_s: int = DEFAULTS.live_output_bytes_per_s
     log_bytes: int = 2 * GIB  # of the log of one job
@@ -112,6 +114,7 @@ class Agent:
             work=Path(tempfile.mkdtemp(prefix="work-", dir=home)),
             log_bytes=config.log_bytes,
             grace_s=config.interrupt_grace_s,
+            checkpoint_s=config.checkpoint_s,
         )
 
     async def run(self) -> None:
@@ -173,12 +176,14 @@ class Agent:
             python=platform.python_version(),
             platform=platform.platform(),
             running=list(self._attempts),
+            environment=environment(),
         )
 
     def welcomed(self, welcome: Welcome) -> None:
         log.info("connected")
         means = self._means
         means.heartbeat_s, means.dead_man_s = welcome.heartbeat_s, welcome.dead_man_s
+        means.gpu_idle_s = welcome.gpu_idle_s
         means.transfer.connected(self._link.address, welcome.blobs, welcome.spool)
         keep = set(welcome.keep)
         for key, attempt in list(self._attempts.items()):

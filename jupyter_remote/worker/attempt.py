@@ -10,17 +10,20 @@ from pathlib import Path
 import msgspec
 
 from jupyter_remote.model import Stage
+from jupyter_remote.money.meter import longest_run_s
 from jupyter_remote.wire import Answer, Assign, Complete, Release, Result, Segment, Start, encode
 from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.folding import AS_THEY_ARE, Folding, notice
+from jupyter_remote.worker.gpu_idle import GpuIdle
 from jupyter_remote.worker.holding import Shown
 from jupyter_remote.worker.link import Make, OnAnswer
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, use_of
 from jupyter_remote.worker.outbox import Outbox
+from jupyter_remote.worker.saving import BUDGET, Saving
 from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
 from jupyter_remote.worker.spill import Spill
-from jupyter_remote.worker.supervise import STOPPED, Action, Supervisor
+from jupyter_remote.worker.supervise import STOPPED, Action, Stop, Supervisor
 from jupyter_remote.worker.transfer import BadInput
 from jupyter_remote.worker.verdict import Verdict
 
@@ -44,7 +47,13 @@ class Attempt:
         self._means = means
         self._clock = means.clock
         self._link = means.link
-        self._supervisor = Supervisor(grace_s=means.grace_s, dead_man_s=means.dead_man_s, now=now)
+        self._supervisor = Supervisor(
+            grace_s=means.grace_s,
+            dead_man_s=means.dead_man_s,
+            checkpoint_s=means.checkpoint_s,
+            now=now,
+        )
+        self._saving = Saving(self.key, means.transfer, self._send, self._note, self._saved)
         self._outbox = Outbox(means.link, assign.job, assign.epoch, means.clock, self._answered)
         self._outbox.sent_at = now
         self._folding = Folding(means.bounds)
@@ -53,10 +62,13 @@ class Attempt:
         self._log_is_needed = False
         self._spill = Spill(means.work / f"{self._name}.log", means.log_bytes)
         self._meter = Meter(assign.memory_bytes)
+        idle_s = assign.spec.gpu_idle_s
+        self._gpu_idle = GpuIdle(means.gpu_idle_s if idle_s is None else idle_s, now)
         self._sample_at = float("inf")
         self._oom_kills = 0
         self._budget_left: int | None = None
         self._asked = False  # whether user code may run
+        self._started_at: float | None = None  # it may
         self._kernel: Kernel | None = None
         self._running = False
         self._over: asyncio.Future[channel.Finished | str] = asyncio.Future()
@@ -67,13 +79,22 @@ class Attempt:
         """Of the agent's slots."""
         return not self.freed and not self._assign.aside
 
+    @property
+    def waits(self) -> bool:
+        """For a checkpoint that its kernel was asked for."""
+        return bool(self._saving.asked)
+
     # -- what the agent says
     def cancel(self, how: str) -> None:
-        """``interrupt`` or ``kill``, from the server."""
+        """``checkpoint``, ``interrupt`` or ``kill``, from the server."""
         if not self._asked:
             self.abandon()  # it is cancelled over there already: nothing has begun
         else:
             self._act(self._supervisor.cancel(how, self._clock.monotonic()))
+
+    def save(self, why: str) -> None:
+        """Ask the code for a checkpoint: its machine will be taken away, for one."""
+        self._act(self._supervisor.save(self._clock.monotonic(), why))
 
     def hand_back(self) -> None:
         """The agent has to end: let somebody else run this job."""
@@ -88,6 +109,7 @@ class Attempt:
     def abandon(self) -> None:
         """Kill, discard, tell nobody: the attempt does not stand any more."""
         self._supervisor.abandon()
+        self._saving.drop()
         self.freed = True
         if self._kernel is not None:
             self._kernel.kill()
@@ -104,6 +126,7 @@ class Attempt:
             self._outbox.beat()
         if self._running:
             self._show(self._folding.tick(now))
+            self._tell(self._supervisor.notice(now))
             self._measure(now, table)
 
     # -- its life
@@ -162,11 +185,17 @@ class Attempt:
             return False
         assign = self._assign
         self._supervisor.acknowledged(sent_at)
+        self._started_at = self._clock.monotonic()
         self._supervisor.started(
-            self._clock.monotonic(),
+            self._started_at,
             timeout_s=assign.limits_timeout_s,
-            max_run_s=assign.max_run_s,
+            # what is held may pay for less: of another attempt, or because of a budget
+            max_run_s=longest_run_s(
+                assign.rate_ucredits_per_h, assign.max_run_s, None, answer.budget_left_ucredits
+            ),
             memory_bytes=assign.memory_bytes,
+            # what a budget leaves was decided after it was assigned
+            warn_s=assign.warn_s if answer.warn_s is None else answer.warn_s,
             free=assign.rate_ucredits_per_h == 0,
         )
         self._budget_left = answer.budget_left_ucredits
@@ -225,6 +254,10 @@ class Attempt:
             self._outbox.add_latest(key, "progress", encode(bar), at_once=True, last=last)
         elif isinstance(message, channel.Stage):
             self._outbox.set_stage(message.stage)
+            if message.stage == Stage.SAVING_RESULT:
+                self._supervisor.saving(now)
+        elif isinstance(message, channel.Saved):
+            self._saving.heard(message)
         elif isinstance(message, channel.Ask):
             await self._ask(message)
         elif isinstance(message, channel.Finished):
@@ -265,15 +298,40 @@ class Attempt:
         for event in events:
             self._outbox.add(event.type, event.data)
 
+    def _tell(self, text: str) -> None:
+        if text:
+            self._note(text)
+
+    def _note(self, text: str) -> None:
+        self._show([notice(text)])
+
     # -- watching
     def _act(self, action: Action) -> None:
         if action is Action.ABANDON:
             self.abandon()
+        elif action is Action.WARN:
+            self._saving.warn()
+            self.save(BUDGET)
+        elif action is Action.GIVE_UP:
+            self._saving.give_up(self._means.checkpoint_s)
+            self._saved()
+        elif action is Action.SAVE:
+            self._ask_for_checkpoint(self._supervisor.saves_for)
         elif self._kernel is not None and self._running:
             if action is Action.INTERRUPT:
                 self._kernel.interrupt()
             elif action is Action.KILL:
                 self._kernel.kill()
+
+    def _ask_for_checkpoint(self, why: str) -> None:
+        if self._kernel is None or not self._running:
+            self._saved()  # there is nothing yet
+            return
+        self._saving.ask(why)
+        self._kernel.checkpoint(why)
+
+    def _saved(self) -> None:
+        self._act(self._supervisor.saved(self._clock.monotonic()))
 
     def _answered(self, answer: Answer, sent_at: float) -> None:
         if not answer.ok and answer.code not in AGAIN_CODES:
@@ -296,13 +354,26 @@ class Attempt:
         if now >= self._sample_at:
             self._sample_at = now + SAMPLE_S
             gpus = self._means.gpus.read()
-            metrics = self._meter.sample(use, self._clock.now(), now, gpus)
+            metrics = self._meter.sample(use, self._clock.now(), now, gpus, self._busy_s())
+            self._heed(self._gpu_idle.saw(gpus, now), now)
             self._outbox.add_latest("metrics", "metrics", encode(metrics))
+
+    def _heed(self, said: str | Stop | None, now: float) -> None:
+        if isinstance(said, Stop):
+            self._act(self._supervisor.give_up(said, now))
+        else:
+            self._tell(said or "")
+
+    def _busy_s(self) -> float | None:
+        return None
 
     # -- the end
     async def _conclude(self, how: channel.Finished | str) -> None:
         self._running = False
         self._supervisor.finished()
+        if self._saving.busy:
+            self._outbox.set_stage(Stage.SAVING_RESULT)
+            await self._saving.settled()
         self._show(self._folding.end(self._clock.monotonic()))
         stop, result = self._supervisor.stop, None
         if isinstance(how, channel.Finished):
@@ -350,6 +421,8 @@ class Attempt:
         """Say how it ended until that is acknowledged or refused."""
         job, epoch = self.key
         events = self._outbox.close()
+        began_at = self._started_at
+        ran_s = None if began_at is None else self._clock.monotonic() - began_at
 
         def complete(req: int) -> Complete:
             return Complete(
@@ -363,8 +436,9 @@ class Attempt:
                 error=end.error,
                 result=result,
                 events=events,
-                metrics=self._meter.final(),
+                metrics=self._meter.final(self._busy_s()),
                 log=log,
+                ran_s=ran_s,
             )
 
         first = self._link.ask(complete)
@@ -375,6 +449,9 @@ class Attempt:
             refused = verdict.unprepared(f"the server did not take the result ({answer.code})")
             if end != refused:
                 await self._deliver(refused)
+
+    async def _send(self, make: Make) -> Answer:
+        return await self._settle(None, make, lambda _: None)
 
     async def _settle(self, answer: Answer | None, make: Make, at_once: OnAnswer) -> Answer:
         """Ask until it is granted, or refused for good."""

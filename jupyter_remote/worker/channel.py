@@ -7,16 +7,28 @@ to this one socket, so order is by construction. The agent never opens what is i
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
 from typing import Any
 
 import msgspec
 
-from jupyter_remote.wire import Bar, JobSpec, RemoteFailure, Segment
+from jupyter_remote.wire import Bar, JobSpec, Parcel, RemoteFailure, Segment
 from jupyter_remote.worker.encodable import encoded
 
 LENGTH = struct.Struct("!I")
+
+
+def _numbers() -> list[int]:
+    if hasattr(signal, "SIGRTMAX"):
+        return [signal.SIGRTMAX - n for n in (2, 3, 4)]
+    names = ("SIGUSR1", "SIGURG", "SIGIO")
+    return [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
+
+
+# Agent → kernel: save a checkpoint, and why. Signals, because nobody reads while user code runs.
+CHECKPOINTS = dict(zip(("budget", "cancel", "preempted"), _numbers(), strict=False))
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True, tag="run", kw_only=True):
@@ -132,6 +144,13 @@ class Held(msgspec.Struct, frozen=True, tag="held"):
     names: list[str]
 
 
+class Used(msgspec.Struct, frozen=True, tag="used"):
+    """Kernel → agent: how long the calls and cells of a session have run."""
+
+    busy_s: float
+    running: bool  # one runs just now
+
+
 class Fetch(msgspec.Struct, frozen=True, tag="fetch"):
     """Kernel → agent: a client's call has this segment beside it."""
 
@@ -142,6 +161,15 @@ class Give(msgspec.Struct, frozen=True, tag="give"):
     """Kernel → agent: a client is to be given these segments."""
 
     spooled: list[Spooled]
+
+
+class Saved(msgspec.Struct, frozen=True, omit_defaults=True, tag="saved", kw_only=True):
+    """Kernel → agent: the answer to a signal of ``CHECKPOINTS``."""
+
+    why: str
+    value: Parcel | None = None  # None: nothing is saved
+    spooled: list[Spooled] = []
+    problem: str = ""  # what is not saved, and why, in words
 
 
 class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", kw_only=True):
@@ -161,7 +189,20 @@ class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", 
 
 ToKernel = Run | Input | Comm | Stop | Placed
 FromKernel = (
-    Ready | Out | Text | Progress | Stage | Ask | Finished | Listening | Turn | Held | Fetch | Give
+    Ready
+    | Out
+    | Text
+    | Progress
+    | Stage
+    | Ask
+    | Saved
+    | Finished
+    | Listening
+    | Turn
+    | Held
+    | Used
+    | Fetch
+    | Give
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import os
 import sys
@@ -9,7 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from jupyter_remote.wire import Bar
 from jupyter_remote.worker import nesting
@@ -26,15 +27,34 @@ _ids = itertools.count(1)
 _ticker = Ticker(PERIOD_S)
 
 
+class Purse(NamedTuple):
+    """What a job had to spend at one time; a session's is also that of its cells."""
+
+    usd: float
+    usd_per_h: float
+    at: float
+
+    def left(self, now: float) -> float:
+        """USD."""
+        return max(0.0, self.usd - self.usd_per_h * max(0.0, now - self.at) / 3600)
+
+
 class RunningJob:
-    """The job that runs this code; ``jr.job``. Outside a job it is false and has no id."""
+    """The job that runs this code; ``jr.job``. Outside a job it is false and has no id.
+
+    Attributes
+    ----------
+    stop_reason: why it was asked for a checkpoint: "budget", "cancel", "preempted"; empty: it was
+        not.
+    """
 
     def __init__(self) -> None:
         self.id: str = ""
         self.attempt: int = 0
-        self._budget_usd: float | None = None
-        self._usd_per_h = 0.0
-        self._started_at = 0.0
+        self.purse: Purse | None = None
+        self._open: Callable[[], Any] | None = None
+        self._checkpoint: Any = None
+        self.stop_reason = ""
         self.send_bar: Callable[[Bar], None] | None = None
 
     def __bool__(self) -> bool:
@@ -48,31 +68,41 @@ class RunningJob:
     @property
     def budget_left(self) -> float | None:
         """USD that this job may still spend, as of now; ``None``: no limit."""
-        if self._budget_usd is None:
-            return None
-        spent = self._usd_per_h * max(0.0, time.time() - self._started_at) / 3600
-        return max(0.0, self._budget_usd - spent)
+        return None if self.purse is None else self.purse.left(time.time())
+
+    @property
+    def checkpoint(self) -> Any:
+        """What the job that this one goes on from had saved; ``None``: it begins anew.
+
+        With several checkpoint functions a dict of what each gave, by their names.
+        """
+        if self._open is not None:
+            self._checkpoint, self._open = self._open(), None
+        return self._checkpoint
 
     def begin(
         self,
         id: str,
         attempt: int,
         send_bar: Callable[[Bar], None] | None,
-        *,
-        budget_usd: float | None = None,
-        usd_per_h: float = 0.0,
+        purse: Purse | None = None,
+        checkpoint: Callable[[], Any] | None = None,
     ) -> None:
-        """Called by the kernel process before user code runs. No ``send_bar``: bars are text."""
-        self.id, self.attempt, self.send_bar = id, attempt, send_bar
-        self._budget_usd, self._usd_per_h, self._started_at = budget_usd, usd_per_h, time.time()
-        checkpoints.clear()
+        """Called by the kernel process before user code runs. No ``send_bar``: bars are text.
+        ``checkpoint`` opens the one that it goes on from."""
+        self.id, self.attempt, self.send_bar, self.purse = id, attempt, send_bar, purse
+        self._open, self._checkpoint = checkpoint, None
+        if self.stop_reason == "cancel":  # of a cell before this one, in a session
+            self.stop_reason = ""
 
     def say_bars(self) -> None:
         """Bars of :class:`progress` that moved since they were shown last."""
         _ticker.look_now()
 
     def end(self) -> None:
-        self.id, self.attempt, self._budget_usd, self.send_bar = "", 0, None, None
+        self.id, self.attempt, self.send_bar, self.purse = "", 0, None, None
+        self._open, self._checkpoint, self.stop_reason = None, None, ""
+        checkpoints.clear()
         _ticker.clear()
 
 
@@ -87,14 +117,20 @@ def _in_child() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
-checkpoints: list[Callable[[], Any]] = []
+checkpoints: dict[str, Callable[[], Any]] = {}
 
 
 def on_checkpoint(function: F) -> F:
-    """Decorator: call ``function`` when the job is asked to stop soon, to save what is done."""
-    if not callable(function):
-        raise TypeError("on_checkpoint takes a function without arguments")
-    checkpoints.append(function)
+    """Decorator: call ``function`` when the job is asked to stop soon, to save what is done.
+
+    It is called without arguments in the main thread, in the midst of what runs, between two
+    instructions of Python: what it looks at has to make sense at any time. What it returns is kept,
+    and is ``jr.job.checkpoint`` of the job that ``%remote run --resume ID`` starts. Of several
+    functions a dict of what each gives is kept; one of the same name takes the other's place.
+    """
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        raise TypeError("on_checkpoint takes a plain function without arguments")
+    checkpoints[getattr(function, "__name__", type(function).__name__)] = function
     return function
 
 

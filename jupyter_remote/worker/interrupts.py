@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType, TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 AGAIN_S = 0.01
 
@@ -71,13 +71,18 @@ class Interrupts:
         self._waiting: Interruptible[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._instead: Callable[[], None] | None = None
+        self._deferred: list[Callable[[], None]] = []
+        self._aside = False
+        self._came = False  # one did, in the midst of what runs aside
         self._hook = sys.unraisablehook
 
     def install(self) -> None:
         signal.signal(signal.SIGINT, self._on_sigint)
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
-        if not self._open:
+        if self._aside and not self._held:
+            self._leave_aside()
+        elif not self._open:
             # Before the first job it can only be meant for the job that is on its way.
             self._pending = not self._ran
         elif self._held:
@@ -125,12 +130,47 @@ class Interrupts:
             yield
         finally:
             self._held -= 1
+        while self._deferred and not self._held:
+            self._deferred.pop(0)()
         self._raise_pending()
 
     def _raise_pending(self) -> None:
         if self._pending and not self._held:
             self._pending = False
+            if self._aside:
+                self._leave_aside()
             raise KeyboardInterrupt
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Call ``action`` now; or, where an interrupt would wait, when it would not any more."""
+        if self._held:
+            self._deferred.append(action)
+        else:
+            action()
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do ``work`` in the midst of whatever runs. An interrupt ends the work, and then is for
+        what it was done in the midst of."""
+        self._aside, self._came = True, False
+        try:
+            work()
+        except KeyboardInterrupt:
+            if not self._came:
+                raise
+        finally:
+            self._aside = False
+        if self._came:
+            self._on_sigint(signal.SIGINT, None)
+
+    def ends(self, error: BaseException) -> bool:
+        """Is this how an interrupt ends the work aside? Of a handler of the user's own nobody knows
+        whether it was one: then it is taken for one."""
+        own = signal.getsignal(signal.SIGINT) == self._on_sigint
+        return self._came or (issubclass(type(error), KeyboardInterrupt) and not own)
+
+    def _leave_aside(self) -> NoReturn:
+        self._came = True
+        raise KeyboardInterrupt
 
     @contextmanager
     def instead(self, action: Callable[[], None]) -> Iterator[None]:

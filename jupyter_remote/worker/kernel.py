@@ -13,6 +13,7 @@ import inspect
 import os
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,7 +28,17 @@ from jupyter_remote.pickling import tensors
 from jupyter_remote.sizes import name_info
 from jupyter_remote.values import Numbered
 from jupyter_remote.wire import RemoteFailure
-from jupyter_remote.worker import channel, failure, hygiene, inside, progress, shell, stacks
+from jupyter_remote.worker import (
+    channel,
+    failure,
+    hygiene,
+    inside,
+    progress,
+    shell,
+    stacks,
+    value_text,
+)
+from jupyter_remote.worker.checkpoints import Checkpoints, opener
 from jupyter_remote.worker.dialogue import Dialogue
 from jupyter_remote.worker.encodable import encoded
 from jupyter_remote.worker.fds import Capture
@@ -77,6 +88,10 @@ class KernelProcess:
         self._connect()
         self._session: Session | None = None
         self._surroundings = hygiene.Surroundings()
+        self.checkpoints = Checkpoints(
+            self.interrupts, self.writer, lambda: self.namespace, self._show_beside
+        )
+        self.checkpoints.install()
         self._state = ProcessState(self._shell, tail_fd)
 
     def _connect(self) -> None:
@@ -134,7 +149,8 @@ class KernelProcess:
             self._prepare(run)
             self._session = Session(self, run)
             self._stage(Stage.EXECUTING)
-            detail = self._session.serve()
+            with self.checkpoints.of(run):
+                detail = self._session.serve()
         except Exception as error:
             return self._finished(run, error, None)
         return msgspec.structs.replace(self._finished(run, None, None), detail=detail)
@@ -177,7 +193,7 @@ class KernelProcess:
     def attempt(self, run: channel.Run) -> channel.Finished:
         """Run a job. Whatever happens in it, the answer says it."""
         try:
-            with self.interrupts.allowed():
+            with self.interrupts.allowed(), self.checkpoints.of(run):
                 return self._finished(run, *self._attempt(run))
         except KeyboardInterrupt as error:  # outside of user code, while values were packed
             return self._finished(run, error, None)
@@ -222,6 +238,11 @@ class KernelProcess:
             )
         return failure.failure_of(error, show)
 
+    def _show_beside(self, name: str, error: BaseException) -> None:
+        """What a checkpoint function raised."""
+        lines = [f"The checkpoint function {name} failed:", *self.failure(error).traceback, ""]
+        self._streams[1].write("\n".join(lines))
+
     def _prepare(self, run: channel.Run) -> None:
         if self._session is None:
             self._surroundings.enter(run.folder, run.spec.files)
@@ -229,20 +250,22 @@ class KernelProcess:
             self._surroundings.add(run.folder, run.spec.files)
         sys.stdout, sys.stderr = self._streams
         self._bars.active = run.spec.quiet_progress
-        left = run.budget_left_ucredits
-        inside.job.begin(
-            run.job,
-            run.epoch,
-            self.relay_bars(run.spec.quiet_progress),
-            budget_usd=None if left is None else meter.usd_of(left),
-            usd_per_h=meter.usd_of(run.rate_ucredits_per_h),
-        )
+        purse = self._purse(run) if self._session is None else self._session.purse
+        bars = self.relay_bars(run.spec.quiet_progress)
+        checkpoint = opener(run, lambda: self.namespace)
+        inside.job.begin(run.job, run.epoch, bars, purse, checkpoint)
         compiler = self._shell.compile
         for filename, text in run.spec.sources.items():
             compiler.add_source(filename, text, run.spec.source_names.get(filename, ""))
         compiler.filename = run.spec.filename
         if run.spec.filename and run.spec.name:
             compiler.names[run.spec.filename] = run.spec.name
+
+    def _purse(self, run: channel.Run) -> inside.Purse | None:
+        if run.budget_left_ucredits is None:
+            return None
+        left, rate = run.budget_left_ucredits, run.rate_ucredits_per_h
+        return inside.Purse(meter.usd_of(left), meter.usd_of(rate), time.time())
 
     def relay_bars(self, as_data: bool) -> Callable[[wire.Bar], None] | None:
         """Where bars of :mod:`inside` go; None: they are printed."""
@@ -264,7 +287,7 @@ class KernelProcess:
         if run.spec.value_as and error is None:
             namespace[run.spec.value_as] = self._shell.last_execution_result.result
         self.writer.settle(error)
-        self._stage(Stage.SAVING_RESULT)
+        self._save_result()
         try:
             return error, _without_bars(cell.home(run, state), namespace)
         except Exception as unsaved:
@@ -295,6 +318,7 @@ class KernelProcess:
         args, kwargs = open_parcel(run.spec.inputs, run, namespace) or ((), {})
         context = contextvars.copy_context()  # what it sets there is not for the next call
         value = self.in_shell(lambda: context.run(function, *args, **kwargs))
+        self._save_result()
         try:
             packed = values.pack(
                 value, namespace=namespace, names=[name_info("", value)], chunked=False
@@ -305,7 +329,7 @@ class KernelProcess:
                 f"The value of {name} cannot come home. {error.message}",
                 hint="Return what can be pickled, such as a list.",
             ) from None
-        return None, sent_home(packed, run)
+        return None, sent_home(packed, run, text=value_text.text_of(value))
 
     def _script(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
         namespace = shell.fresh_main(self._shell)
@@ -372,6 +396,11 @@ class KernelProcess:
             return self.loop.run_until_complete(coroutine)
         finally:
             self.loop.remove_reader(self.inbox.fileno())
+
+    def _save_result(self) -> None:
+        """User code is over."""
+        self.checkpoints.closed()
+        self._stage(Stage.SAVING_RESULT)
 
     def _stage(self, stage: Stage) -> None:
         self.writer.send(channel.Stage(stage))

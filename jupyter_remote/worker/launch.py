@@ -104,6 +104,12 @@ class KernelHandle:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGINT)
 
+    def checkpoint(self, why: str) -> None:
+        """Ask user code for one; the answer is ``channel.Saved``."""
+        if (number := channel.CHECKPOINTS.get(why)) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
     def kill(self) -> None:
         """End the process, its group and every descendant."""
         self._process.kill()

@@ -27,7 +27,7 @@ SPARE_FOLDERS = 8
 
 @dataclass(kw_only=True)
 class Means:
-    """Made by the agent; ``heartbeat_s`` and ``dead_man_s`` are what the server says."""
+    """Made by the agent; the server says ``heartbeat_s``, ``dead_man_s`` and ``gpu_idle_s``."""
 
     link: Link
     kernels: Kernels
@@ -39,8 +39,10 @@ class Means:
     work: Path  # empty at first; folders of jobs are made here
     log_bytes: int  # of the log of one job
     grace_s: float  # between interrupt and kill
+    checkpoint_s: float  # that a checkpoint is waited for
     heartbeat_s: float = 5.0
     dead_man_s: float = 30.0
+    gpu_idle_s: float = 0.0
     oom_kills: int = 0  # a moment ago
     sessions: dict[str, SessionAttempt] = field(
         default_factory=dict

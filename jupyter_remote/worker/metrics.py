@@ -129,37 +129,87 @@ def oom_kills() -> int:
     return total
 
 
+class Mean:
+    """Mean over time, and peak, of a figure that is read now and then."""
+
+    def __init__(self) -> None:
+        self.peak = 0.0
+        self._sum = self._seconds = self._last = 0.0
+
+    def add(self, value: float, seconds: float) -> None:
+        """It was ``value`` for the last ``seconds``."""
+        self.peak, self._last = max(self.peak, value), value
+        self._sum += value * seconds
+        self._seconds += seconds
+
+    @property
+    def mean(self) -> float:
+        """Of a single look what was seen."""
+        return round(self._sum / self._seconds if self._seconds else self._last, 1)
+
+
 class Meter:
-    """CPU and memory of one job from one sample to the next."""
+    """CPU, memory and GPUs of one job from one sample to the next, and over all of them."""
 
     def __init__(self, limit_bytes: int | None) -> None:
         self._limit_bytes = limit_bytes or 0
         self._peak_bytes = 0
         self._last: tuple[float, float] | None = None
+        self._first_at: float | None = None
+        self._cpu = Mean()
+        self._gpus: dict[int, tuple[Mean, Mean]] = {}  # use and memory, by its place
         self.latest: Metrics | None = None
 
-    def sample(self, use: Use, at: float, now: float, gpus: list[GpuMetrics]) -> Metrics:
+    def sample(
+        self,
+        use: Use,
+        at: float,
+        now: float,
+        gpus: list[GpuMetrics],
+        busy_s: float | None = None,
+    ) -> Metrics:
         """``at``: wall clock; ``now``: monotonic, both in seconds."""
         self._peak_bytes = max(self._peak_bytes, use.memory_bytes)
+        self._first_at = now if self._first_at is None else self._first_at
+        since_s = max(0.0, now - self._last[1]) if self._last else 0.0
+        cpu_percent = self._cpu_percent(use.cpu_s, now)
+        if since_s:
+            self._cpu.add(cpu_percent, since_s)
         self.latest = Metrics(
             at=at,
-            cpu_percent=self._cpu_percent(use.cpu_s, now),
+            cpu_percent=cpu_percent,
             memory_bytes=use.memory_bytes,
             peak_memory_bytes=self._peak_bytes,
             memory_limit_bytes=self._limit_bytes,
-            gpus=gpus,
+            gpus=[self._with_means(i, gpu, since_s) for i, gpu in enumerate(gpus)],
+            busy_s=busy_s,
+            measured_s=round(now - self._first_at, 3),
+            mean_cpu_percent=self._cpu.mean,
+            peak_cpu_percent=self._cpu.peak,
         )
         return self.latest
+
+    def _with_means(self, place: int, gpu: GpuMetrics, since_s: float) -> GpuMetrics:
+        use, memory = self._gpus.setdefault(place, (Mean(), Mean()))
+        use.add(gpu.use_percent, since_s)
+        memory.add(gpu.memory_bytes, since_s)
+        return msgspec.structs.replace(
+            gpu,
+            mean_percent=use.mean,
+            peak_percent=use.peak,
+            peak_memory_bytes=int(memory.peak),
+        )
 
     def saw(self, memory_bytes: int) -> None:
         """A look between two samples."""
         self._peak_bytes = max(self._peak_bytes, memory_bytes)
 
-    def final(self) -> Metrics | None:
+    def final(self, busy_s: float | None = None) -> Metrics | None:
         """The last sample with the highest memory seen; None for a job that was quickly done."""
         if self.latest is None:
             return None
-        return msgspec.structs.replace(self.latest, peak_memory_bytes=self._peak_bytes)
+        peak = self._peak_bytes
+        return msgspec.structs.replace(self.latest, peak_memory_bytes=peak, busy_s=busy_s)
 
     def _cpu_percent(self, cpu_s: float, now: float) -> float:
         last, self._last = self._last, (cpu_s, now)

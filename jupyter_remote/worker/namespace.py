@@ -60,15 +60,19 @@ def sent_home(packed: Packed, run: channel.Run, **fields: Any) -> Home:
 
     Waits for room on a full disk: what was computed shall not be lost. Raises OSError.
     """
+    return Home(Result(value=packed.parcel, **fields), spooled(packed, run, ROOM_S))
+
+
+def spooled(packed: Packed, run: channel.Run, room_s: float) -> list[channel.Spooled]:
+    """What is not inline, in the spool, for which there may be room only later. Raises OSError."""
     beside = [s for s in packed.parcel.segments if s.data is None]
     new = {d: b for d, b in packed.contents.items() if d not in run.paths}
-    files = _spool(new, run.spool) if new else {}
-    spooled = [channel.Spooled(s, files.get(s.digest, "")) for s in beside]
-    return Home(Result(value=packed.parcel, **fields), spooled)
+    files = _spool(new, run.spool, room_s) if new else {}
+    return [channel.Spooled(s, files.get(s.digest, "")) for s in beside]
 
 
-def _spool(new: dict[str, Any], folder: str) -> dict[str, str]:
-    end = time.monotonic() + ROOM_S
+def _spool(new: dict[str, Any], folder: str, room_s: float) -> dict[str, str]:
+    end = time.monotonic() + room_s
     told = False
     while True:
         try:

@@ -120,11 +120,12 @@ def _manager(bars: bool, folder: str) -> AsyncKernelManager:
     manager = AsyncKernelManager(
         transport="ipc", ip=f"{folder}/ipc", connection_file=f"{folder}/kernel.json"
     )
+    purse = " ".join(map(repr, inside.job.purse or ()))
     manager._kernel_spec = KernelSpec(
         # -P: a file of the job, such as random.py, does not get in the way of its start
         argv=[
             *(sys.executable, "-P", "-m", "jupyter_remote.worker.notebook_kernel"),
-            *(inside.job.id, str(inside.job.attempt), "bars" if bars else "text"),
+            *(inside.job.id, str(inside.job.attempt), purse, "bars" if bars else "text"),
             *("-f", "{connection_file}"),
         ],
         display_name="Python",

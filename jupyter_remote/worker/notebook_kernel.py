@@ -35,7 +35,7 @@ class Bars:
 
 
 def main(arguments: list[str]) -> None:
-    job, attempt, bars, *arguments = arguments
+    job, attempt, purse, bars, *arguments = arguments
     app: Any = IPKernelApp.instance()
     app.initialize(arguments)
     if "" not in sys.path:
@@ -45,7 +45,9 @@ def main(arguments: list[str]) -> None:
     hooks = progress.Hooks(sender.send)
     hooks.active = bars == "bars"
     hooks.install()
-    inside.job.begin(job, int(attempt), hooks.relay if hooks.active else None)
+    relay = hooks.relay if hooks.active else None
+    spendable = inside.Purse(*map(float, purse.split())) if purse else None
+    inside.job.begin(job, int(attempt), relay, spendable)
     app.shell.events.register("post_execute", inside.job.say_bars)
     app.shell.events.register("post_execute", hooks.say_all)
     app.start()

@@ -29,7 +29,9 @@ from jupyter_remote.wire import Parcel
 from jupyter_remote.worker import channel, inside
 from jupyter_remote.worker.belongings import Brought, Held
 from jupyter_remote.worker.beside import Beside
+from jupyter_remote.worker.busy import Busy
 from jupyter_remote.worker.callers import Caller, Now, Request, Turn
+from jupyter_remote.worker.checkpoints import opener
 from jupyter_remote.worker.dialogue import nobody_answers
 from jupyter_remote.worker.hygiene import forget_modules_below, modules_below
 from jupyter_remote.worker.idle import Idle
@@ -50,6 +52,7 @@ class Session:
         self._run = run
         self._pid = os.getpid()
         self._namespace: dict[str, Any] = process.namespace
+        self.purse = inside.job.purse
         self._now = Now()
         self._reception = Reception(run.address, self._now)
         self._callers: dict[int, Caller] = {}  # by descriptor
@@ -60,6 +63,7 @@ class Session:
         self._beside = Beside(process, run, self._now)
         self._brought = Brought(self._namespace)
         self._held = Held(self._namespace, process.hidden, self._brought)
+        self._busy = Busy(lambda *told: process.writer.send(channel.Used(*told)))
         self._idle = Idle(run.spec.idle_timeout_s, self._has_tasks)
         self._poll = select.poll()
         self._poll.register(process.inbox.fileno(), select.POLLIN)
@@ -75,6 +79,7 @@ class Session:
         while True:
             try:
                 if (why := self._step()) is not None:
+                    self._busy.tell_now()
                     return why
             except EOFError:
                 raise
@@ -97,13 +102,16 @@ class Session:
             return f"nobody used it for {self._idle.limit_s:g} s"
         else:
             self._tell_what_is_held()
+            self._busy.tell_if_due()
             look_s = STUCK_S if self._stuck else float("inf")
-            self._read(self._wait(min(self._idle.wait_s(), self._held.wait_s(), look_s)))
+            news_s = min(self._held.wait_s(), self._busy.wait_s())
+            self._read(self._wait(min(self._idle.wait_s(), news_s, look_s)))
         return None
 
     def _go_on_after(self, error: BaseException) -> None:
         """Whatever was just being done: nobody waits for ever, and nobody else's call ends."""
         self._now.turn = self._process.dialogue.instead = None
+        self._busy.end()
         self._process.writer.turn(None)
         traceback.print_exception(error)
         if self._due is not None:
@@ -226,11 +234,19 @@ class Session:
         process.settle()
         process.writer.send(finished)
         process.writer.send(channel.Turn(), urgent=True)
-        inside.job.begin(self._run.job, self._run.epoch, process.relay_bars(True))
+        self._is_the_job_again()
+
+    def _is_the_job_again(self) -> None:
+        """Between cells code runs in the session's own name."""
+        run, process = self._run, self._process
+        checkpoint = opener(run, lambda: self._namespace)
+        bars = process.relay_bars(True)
+        inside.job.begin(run.job, run.epoch, bars, self.purse, checkpoint)
 
     def _begin(self, caller: Caller | None, id: int, what: str) -> Turn:
         turn = self._now.turn = Turn(caller, id, what, time.time())
         turn.begin()
+        self._busy.begin()
         return turn
 
     def _end(self, turn: Turn) -> None:
@@ -238,6 +254,7 @@ class Session:
         if os.getpid() != self._pid:  # it forked, and the child came back from the call
             os._exit(0)
         self._now.turn = None
+        self._busy.end()
         turn.end()
 
     # --- callers -----------------------------------------------------------------------------

@@ -33,6 +33,8 @@ class SessionAttempt(Attempt):
         self._listening: wire.Listening | None = None
         self._begun = asyncio.Event()  # it takes cells, or never will
         self._held: list[str] = []  # what its namespace holds, in words
+        self._used = channel.Used(0.0, False)
+        self._used_at = 0.0  # when that was told
         self._questions: set[asyncio.Task[None]] = set()
         self._sockets: Path | None = None
         super().__init__(assign, means)
@@ -97,11 +99,15 @@ class SessionAttempt(Attempt):
             self._link.tell(self._listening)
         elif isinstance(message, channel.Held):
             self._held = message.names
+        elif isinstance(message, channel.Used):
+            self._used, self._used_at = message, self._clock.monotonic()
         elif isinstance(message, channel.Fetch | channel.Give):
             self._keep(asyncio.create_task(self._answer(message)))
         elif isinstance(message, channel.Finished) and (message.job, message.epoch) != self.key:
             if (cell := self._inside.get((message.job, message.epoch))) is not None:
                 await cell.hear(message)
+        elif isinstance(message, channel.Saved) and not (self._inner and self._inner.waits):
+            await super()._hear(message)  # it was the session that was asked
         elif self._inner is not None:
             await self._inner.hear(message)
         else:
@@ -124,6 +130,10 @@ class SessionAttempt(Attempt):
             problem = str(error) or type(error).__name__
         if self._kernel is not None:
             await self._kernel.send(channel.Placed(path, problem))
+
+    def _busy_s(self) -> float:
+        since_s = self._clock.monotonic() - self._used_at if self._used.running else 0.0
+        return self._used.busy_s + since_s
 
     def _verdict(self, finished: channel.Finished) -> Verdict:
         if finished.ok and self._supervisor.stop is not None:  # it ended as it was told to

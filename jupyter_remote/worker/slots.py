@@ -30,6 +30,8 @@ class Handle(Protocol):
 
     def interrupt(self) -> None: ...
 
+    def checkpoint(self, why: str) -> None: ...
+
     def kill(self) -> None: ...
 
     def relieve(self, now: float) -> list[Text]: ...
@@ -78,6 +80,9 @@ class Kernel:
 
     def interrupt(self) -> None:
         self._handle.interrupt()
+
+    def checkpoint(self, why: str) -> None:
+        self._handle.checkpoint(why)
 
     def kill(self) -> None:
         """The whole group and its descendants, also when the process itself is gone."""

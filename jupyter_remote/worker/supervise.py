@@ -6,14 +6,21 @@ from enum import Enum
 
 import msgspec
 
-from jupyter_remote.amounts import size
+from jupyter_remote.amounts import duration, size
 from jupyter_remote.model import Reason
+
+NOTICE = 0.1  # of a time limit before its end that is announced,
+NOTICE_S = 300.0  # but not earlier than that
+LEAST_NOTICED_S = 60.0  # of a shorter limit nobody needs to be told
 
 
 class Action(Enum):
     """What to do to the kernel now."""
 
     NOTHING = ""
+    WARN = "warn"  # most of the money is spent: say so, and ask for a checkpoint
+    SAVE = "save"  # ask for a checkpoint
+    GIVE_UP = "give up"  # the code does not come to where it could be asked
     INTERRUPT = "interrupt"
     KILL = "kill"
     ABANDON = "abandon"  # kill, and tell nobody: the lease may be another's by now
@@ -28,19 +35,30 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 CANCELLED = Stop("cancelled", Reason.CANCELLED, "cancelled")
+SAVING_S = 60.0  # for packing what code made that came to its end just at its limit
 STOPPED = Stop("died", Reason.LOST, "the worker was told to stop")
 
 
 class Supervisor:
     """Watches one attempt. The first reason to stop it stands; a kill overtakes an interrupt."""
 
-    def __init__(self, *, grace_s: float, dead_man_s: float, now: float) -> None:
+    def __init__(
+        self, *, grace_s: float, dead_man_s: float, now: float, checkpoint_s: float = 30.0
+    ) -> None:
+        """``checkpoint_s``: how long a checkpoint is waited for."""
         self.stop: Stop | None = None
         self.abandoned = False
         self.grace_s = grace_s
+        self.saves_for = ""  # why a checkpoint is wanted
+        self._checkpoint_s = checkpoint_s
+        self._warn_at: float | None = None
+        self._save_until: float | None = None  # a checkpoint was asked for
+        self._then: Stop | None = None  # what follows it
         self._dead_man_s = dead_man_s
         self._alive_at = now  # when the last beat that was acknowledged was sent
+        self._began_at = now
         self._limit_at: float | None = None
+        self._notice_at: float | None = None  # a limit of time is announced
         self._limit = CANCELLED
         self._memory_bytes: int | None = None
         self._interrupted = False
@@ -55,11 +73,14 @@ class Supervisor:
         max_run_s: float,
         memory_bytes: int | None = None,
         free: bool = False,
+        warn_s: float | None = None,
     ) -> None:
         """User code begins. ``max_run_s`` is what the hold pays for, ``timeout_s`` was asked.
 
         ``free``: the machine costs nothing, so that only time can run out.
+        ``warn_s``: most of the money is spent then.
         """
+        self._warn_at = None if warn_s is None else now + warn_s
         self._memory_bytes = memory_bytes
         limit_s = max_run_s if timeout_s is None else min(max_run_s, timeout_s)
         if free or limit_s == timeout_s:
@@ -68,22 +89,63 @@ class Supervisor:
         else:
             detail = f"reached its cost limit, which pays for {limit_s:g} s"
             self._limit = Stop("expired", Reason.COST_LIMIT, detail)
-        self._limit_at = now + limit_s
+        self._began_at, self._limit_at = now, now + limit_s
+        if self._limit.reason is Reason.TIME_LIMIT and limit_s >= LEAST_NOTICED_S:
+            self._notice_at = self._limit_at - min(NOTICE_S, NOTICE * limit_s)
 
     def acknowledged(self, sent_at: float) -> None:
         """A message that was sent at ``sent_at`` was answered: the lease stands."""
         self._alive_at = max(self._alive_at, sent_at)
 
+    def saving(self, now: float) -> None:
+        """User code came to its end: what it made may be packed, beyond its limit if need be."""
+        self._warn_at = None
+        if self._then is None:  # else there is an end to waiting for it
+            self._save_until = None
+        if self._limit_at is not None:
+            self._limit_at = max(self._limit_at, now + SAVING_S)
+
     def finished(self) -> None:
         """User code is over: limits and the dead man concern it no more."""
         self._limit_at = self._kill_at = self._memory_bytes = None
+        self._warn_at = self._save_until = None
         self._alive_at = float("inf")
 
     def cancel(self, how: str, now: float) -> Action:
-        """The server says so: ``interrupt`` or ``kill``. Said again it changes nothing."""
+        """The server says so: ``checkpoint``, ``interrupt`` or ``kill``. Said again it changes
+        nothing; a checkpoint that was asked for is waited for before an interrupt."""
         if how == "kill":
             return self.kill(self.stop or CANCELLED)
-        return self._interrupt(CANCELLED, now)
+        if how == "checkpoint" and self._then is None:
+            self._then = CANCELLED
+            return self.save(now, "cancel")
+        return Action.NOTHING if self._then else self._interrupt(CANCELLED, now)
+
+    def save(self, now: float, why: str) -> Action:
+        """A checkpoint is wanted. Nothing if it is being stopped, or is asked for one already."""
+        if self._interrupted or self._killed or self._save_until is not None:
+            return Action.NOTHING
+        self.saves_for, self._save_until = why, now + self._checkpoint_s
+        return Action.SAVE
+
+    def saved(self, now: float) -> Action:
+        """The checkpoint is there, or there will be none."""
+        self._save_until = None
+        return Action.NOTHING if self._then is None else self._interrupt(self._then, now)
+
+    def notice(self, now: float) -> str:
+        """Once, before a limit of time: that it comes. Too late to be of use where it is near."""
+        if self._limit_at is None or self._notice_at is None or now < self._notice_at:
+            return ""
+        self._notice_at = None
+        if self._interrupted or self._killed:
+            return ""
+        left, limit = duration(self._limit_at - now), duration(self._limit_at - self._began_at)
+        return f"it is stopped in {left}, at its time limit of {limit}"
+
+    def give_up(self, stop: Stop, now: float) -> Action:
+        """For a reason that was found elsewhere: interrupted, then killed."""
+        return self._interrupt(stop, now)
 
     def memory(self, used_bytes: int) -> Action:
         """The process group uses this much."""
@@ -103,8 +165,14 @@ class Supervisor:
             return self.abandon()
         if self._kill_at is not None and now >= self._kill_at:
             return self.kill(self.stop or CANCELLED)
+        if self._warn_at is not None and now >= self._warn_at:
+            self._warn_at = None
+            return Action.WARN  # before the limit, however late it is
         if self._limit_at is not None and now >= self._limit_at:
             return self._interrupt(self._limit, now)
+        if self._save_until is not None and now >= self._save_until:
+            self._save_until = None
+            return Action.GIVE_UP
         return Action.NOTHING
 
     def abandon(self) -> Action:

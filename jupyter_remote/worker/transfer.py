@@ -100,7 +100,8 @@ class Transfer:
     async def inputs_of(self, spec: JobSpec, fetching: Callable[[], None]) -> dict[str, str]:
         """Where what is not inline lies, by digests; fetched first, if need be, which is told
         by ``fetching``. Raises BadInput."""
-        parcels = [parcel for parcel in (spec.function, spec.inputs) if parcel is not None]
+        every = (spec.function, spec.inputs, spec.checkpoint)
+        parcels = [parcel for parcel in every if parcel is not None]
         paths = {}
         for segment in (s for parcel in parcels for s in parcel.segments if s.data is None):
             path = self.find(segment.digest)

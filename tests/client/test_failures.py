@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
 from jupyter_remote import errors
@@ -280,6 +281,17 @@ def test_each_reason_has_its_error(reason: str, cls: type[Exception]) -> None:
     assert "killed by SIGSEGV" in str(error)
     if cls is errors.JobLost:
         assert "epoch 3" in str(error)
+
+
+def test_what_was_saved_before_the_cost_limit_is_where_to_go_on() -> None:
+    ended = done("failed", "cost_limit")
+    assert "--max-cost" in str(raise_for(ended))
+    saved = msgspec.structs.replace(ended.job, checkpoint_at=1.0)
+    error = raise_for(msgspec.structs.replace(ended, job=saved))
+    assert "`%remote run --resume jjjjjjjj` starts a new job from its checkpoint" in str(error)
+    session = msgspec.structs.replace(saved, kind="session")
+    error = raise_for(msgspec.structs.replace(ended, job=session))
+    assert "--resume jjjjjjjj starts a cell or a call from its checkpoint" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -260,3 +260,7 @@ def test_a_wrong_option_names_the_nearest(client: Client) -> None:
     assert options.need.memory_bytes == 16 * 1024**3
     assert options.timeout_s == 7200
     assert options.max_cost_ucredits == 50_000_000
+    for cost in (1e300, float("inf"), float("nan"), -1.0):
+        with pytest.raises(errors.UsageError, match="max_cost="):
+            client.with_options(max_cost=cost)
+    assert client.with_options(gpu_idle="10m").options.gpu_idle_s == 600.0

@@ -24,6 +24,10 @@ def test_text_that_is_no_python_has_a_key_too() -> None:
     assert key_of_cell("?") != key_of_cell("??")
 
 
+def test_a_cell_of_a_string_alone_shows_it() -> None:
+    assert key_of_cell("'a'") != key_of_cell("'b'")
+
+
 def plain(a: int) -> int:
     return a + 1
 

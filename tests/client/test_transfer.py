@@ -11,9 +11,7 @@ import pytest
 
 from jupyter_remote import errors, mapping, values, wire
 from jupyter_remote.client.api import Client
-from jupyter_remote.client.outputs import outputs_of
-from jupyter_remote.client.plan import Plan
-from jupyter_remote.model import MachineType
+from jupyter_remote.outputs import outputs_of
 
 from .fake_backend import FakeBackend
 
@@ -191,32 +189,3 @@ def test_outputs_are_those_of_a_cell() -> None:
         },
         {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["t"]},
     ]
-
-
-def test_a_plan_says_what_is_shipped_and_what_it_costs() -> None:
-    machine = MachineType(
-        id="g5.xlarge",
-        cpus=4,
-        memory_bytes=16 << 30,
-        gpu="A10G",
-        gpu_count=1,
-        gpu_memory_bytes=24 << 30,
-        usd_per_h=0.44,
-        simulated=True,
-    )
-    segment = wire.Segment("d" * 64, 1 << 20, chunks=[("a" * 64, 1 << 19), ("b" * 64, 1 << 19)])
-    reply = wire.PlanReply(
-        machine=machine,
-        rate_ucredits_per_h=44_000_000,
-        hold_ucredits=88_000_000,
-        max_run_s=7200,
-        missing=[wire.MissingSegment("d" * 64, ["b" * 64])],
-        available_ucredits=80_000_000,
-    )
-    plan = Plan(reply, [wire.NameInfo("<x>", "ndarray", 1 << 20)], [], [segment])
-    assert (plan.price, plan.credits, plan.missing_bytes) == (0.88, 88.0, 1 << 19)
-    text = repr(plan)
-    for expected in ("g5.xlarge", "simulated", "$0.44/h", "512 kB of 1 MB there", "2 h"):
-        assert expected in text
-    assert "8.00 credits are missing" in text
-    assert "&lt;x&gt;" in plan._repr_html_()

@@ -24,6 +24,7 @@ from jupyter_remote.model import (
     JobId,
     JobState,
     Limits,
+    MachineType,
     OwnerId,
     Reason,
     Stage,
@@ -33,7 +34,19 @@ from jupyter_remote.model import (
     WorkerRecord,
 )
 from jupyter_remote.store.base import AttemptUpdate, Changed, NewJob, Outcome, Store
-from jupyter_remote.wire import Bar, Done, JobView, Metrics, Segment, WorkerEvent, encode
+from jupyter_remote.wire import (
+    Bar,
+    Checkpoint,
+    Done,
+    JobSpec,
+    JobView,
+    Metrics,
+    Parcel,
+    Receipt,
+    Segment,
+    WorkerEvent,
+    encode,
+)
 
 ADA, BOB = OwnerId("ada"), OwnerId("bob")
 W1, W2 = WorkerId("w1"), WorkerId("w2")
@@ -93,8 +106,32 @@ def running(store: Store, new: NewJob | None = None, now: float = 10.0) -> JobId
     return new.id
 
 
+def checkpoint(*digests: str, at: float = 12.0) -> Checkpoint:
+    value = Parcel([Segment(digest, 5) for digest in digests])
+    return Checkpoint(value=value, at=at, epoch=1, why="budget")
+
+
 def types(changed: Changed) -> list[str]:
     return [event.type for event in changed.events]
+
+
+WORKER = WorkerRecord(
+    id=W1,
+    instance="local",
+    machine="local",
+    slots=2,
+    connected=True,
+    draining=False,
+    seen_at=0.0,
+    python="3.11.7",
+    platform="Linux",
+)
+
+
+def receipt_of(store: Store, job: JobId) -> Receipt:
+    stored = store.job(job).receipt
+    assert stored is not None
+    return msgspec.json.decode(stored, type=Receipt)
 
 
 class StoreConformance:
@@ -165,7 +202,7 @@ class StoreConformance:
     def test_a_batch_is_written_whole_or_not_at_all(self, store: Store) -> None:
         store.grant(ADA, 2_500_000, "start", 0.0)
         jobs = [new_job(f"job-{n}", credits_per_h=1, hold_credits=1) for n in range(3)]
-        with pytest.raises(InsufficientFunds, match=r"0\.5 credits are missing"):
+        with pytest.raises(InsufficientFunds, match=r"0\.5 credits \(\$0\.0050\) are missing"):
             store.submit(jobs, 1.0)
         assert store.jobs(ADA) == []
         assert store.balance(ADA).available_ucredits == 2_500_000
@@ -208,6 +245,37 @@ class StoreConformance:
         assert str(absent.value).replace("job-2", "job-1") == str(foreign.value)
         with pytest.raises(NotFound):
             store.cancel(JobId("job-1"), BOB, 2.0)
+
+    # -- earlier runs
+    def test_earlier_runs_are_those_that_succeeded_newest_first(self, store: Store) -> None:
+        for number, outcome in enumerate(("succeeded", "failed", "succeeded")):
+            new = new_job(f"job-{number}", code_key=A, notebook="a.ipynb", inputs_bytes=7)
+            job = running(store, new, now=100.0 * number)
+            metrics = encode(Metrics(at=1.0, cpu_percent=0.0, memory_bytes=1, peak_memory_bytes=9))
+            ended = Outcome(kind=outcome, metrics=metrics)
+            store.finish(job, 1, ended, 100.0 * number + number + 1)
+        newest, oldest = store.past_runs(ADA, code_key=A)
+        assert (newest.run_s, oldest.run_s) == (3.0, 1.0)
+        assert (newest.machine, newest.kind, newest.notebook) == ("local", "call", "a.ipynb")
+        assert (newest.inputs_bytes, newest.peak_memory_bytes, newest.code_key) == (7, 9, A)
+        assert store.past_runs(ADA, code_key=A, limit=1) == [newest]
+
+    def test_earlier_runs_are_found_by_code_notebook_or_kind(self, store: Store) -> None:
+        for number, changes in enumerate(
+            (
+                {"code_key": A},
+                {"code_key": B, "notebook": "b.ipynb"},
+                {"kind": "cell", "notebook": "b.ipynb"},
+                {"batch": "many"},
+                {"owner": BOB, "code_key": A, "notebook": "b.ipynb"},
+            )
+        ):
+            job = running(store, new_job(f"job-{number}", **changes))
+            store.finish(job, 1, Outcome(kind="succeeded"), 11.0 + number)
+        assert [r.run_s for r in store.past_runs(ADA, code_key=A)] == [1.0]
+        assert [r.run_s for r in store.past_runs(ADA, notebook="b.ipynb")] == [3.0, 2.0]
+        assert [r.run_s for r in store.past_runs(ADA, kind="call")] == [2.0, 1.0]
+        assert store.past_runs(ADA) == store.past_runs(ADA, code_key=C) == []
 
     # -- the life of a job
     def test_a_job_runs_to_its_result(self, store: Store) -> None:
@@ -272,6 +340,101 @@ class StoreConformance:
             store.finish(job, 1, outcome, 12.0)
         store.blob_present(A, 1, 13.0, [ADA])
         assert store.finish(job, 1, outcome, 14.0).job.state is JobState.SUCCEEDED
+
+    # -- fuses and checkpoints
+    def test_that_most_is_spent_is_told_once_for_each_attempt(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        fused = new_job(credits_per_h=3600, hold_credits=10, fuse="max_cost")
+        job = running(store, fused)
+        warned = store.warn(job, 1, 18.0)
+        assert (warned.job.warned_at, types(warned)) == (18.0, ["status"])
+        again = store.warn(job, 1, 19.0)
+        assert (again.job.warned_at, again.events) == (18.0, [])
+        told = [h.text for h in store.history(job) if h.event == "warn"]
+        assert told == ["warning at 80 %: 8 of 10 credits are spent"]
+        store.expire_leases(100.0)  # what the first attempt cost is not the owner's loss
+        store.wake(200.0)
+        store.start(job, claimed(store, now=200.0), 200.0)
+        assert store.job(job).warned_at is None
+        assert store.warn(job, 2, 208.0).job.warned_at == 208.0
+
+    def test_only_the_attempt_that_runs_may_warn_or_save(self, store: Store) -> None:
+        store.submit([new_job()], 0.0)
+        epoch = claimed(store)
+        for _ in ("claimed", "stale", "ended"):
+            with pytest.raises(Conflict):
+                store.warn(JobId("job-1"), epoch, 11.0)
+            with pytest.raises(Conflict):
+                store.checkpoint(JobId("job-1"), epoch, checkpoint(A), 11.0)
+            if store.job(JobId("job-1")).epoch == 1:
+                store.release(JobId("job-1"), 1, 12.0, "")
+                store.start(JobId("job-1"), claimed(store, now=13.0), 13.0)
+            elif epoch == 1:
+                store.finish(JobId("job-1"), 2, Outcome(kind="succeeded"), 14.0)
+                epoch = 2
+        assert store.job(JobId("job-1")).checkpoint is None
+
+    def test_a_checkpoint_takes_the_place_of_the_one_before(self, store: Store) -> None:
+        job = running(store)
+        with pytest.raises(Conflict, match="1 parts of the checkpoint"):
+            store.checkpoint(job, 1, checkpoint(A), 11.0)
+        for digest in (A, B, C):
+            store.blob_present(digest, 5, 10.0, [ADA])
+        saved = store.checkpoint(job, 1, checkpoint(A, B), 12.0)
+        assert types(saved) == ["status"]
+        view = msgspec.json.decode(saved.events[0].data, type=JobView)
+        assert (view.checkpoint_at, view.checkpoint_bytes) == (12.0, 10)
+        assert store.checkpoint(job, 1, checkpoint(A, B, at=13.0), 13.0).events == []
+        store.checkpoint(job, 1, checkpoint(B, C), 14.0)
+        assert store.collect(1000.0, 1.0) == [A]
+        told = [h.text for h in store.history(job) if h.event == "checkpoint"]
+        assert told == ["checkpoint saved: 10 B", "checkpoint saved: 10 B"]
+
+    def test_a_checkpoint_is_kept_for_who_goes_on_from_it(self, store: Store) -> None:
+        job = running(store)
+        store.blob_present(A, 5, 10.0, [ADA])
+        store.checkpoint(job, 1, checkpoint(A), 12.0)
+        store.finish(job, 1, Outcome(kind="expired", reason="cost_limit"), 13.0)
+        assert store.job(job).checkpoint is not None
+        follower = new_job("job-2", segments=[Segment(A, 5)], resumes=job, note="goes on")
+        assert store.submit([follower], 20.0)[0].missing == []
+        assert store.job(JobId("job-2")).resumes == job
+        assert store.history(JobId("job-2"))[0].text == "queued; goes on"
+        assert store.forget_jobs(1000.0) == 1
+        assert store.collect(5000.0, 1.0) == []
+        stranger = new_job("job-3", owner=BOB, segments=[Segment(A, 5)])
+        assert len(store.submit([stranger], 21.0)[0].missing) == 1
+
+    def test_an_attempt_after_a_loss_still_has_the_checkpoint(self, store: Store) -> None:
+        job = running(store)
+        store.blob_present(A, 5, 10.0, [ADA])
+        store.checkpoint(job, 1, checkpoint(A), 12.0)
+        store.expire_leases(100.0)
+        store.wake(200.0)
+        got = store.claim(job, W2, 200.0, LEASE_S)
+        assert got is not None
+        assert got[0].job.checkpoint is not None
+
+    def test_a_cancel_may_ask_for_a_checkpoint_first(self, store: Store) -> None:
+        job = running(store)
+        asked = store.cancel(job, ADA, 11.0, saves=True).job
+        assert (asked.cancel_requested, asked.cancel_saves, asked.cancel_forced) == (1, 1, 0)
+        assert store.history(job)[-1].text == "cancel requested (after a checkpoint)"
+        assert store.cancel(job, ADA, 12.0).job.cancel_saves  # a plain one after it changes nothing
+        forced = store.cancel(job, ADA, 13.0, True).job
+        assert (forced.cancel_saves, forced.cancel_forced) == (False, True)
+
+    def test_a_result_on_its_way_at_the_limit_is_waited_for(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        limits = Limits(max_run_s=10.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=10, limits=limits))
+        store.beat(beat(job, 1, stage=Stage.SAVING_RESULT), 19.0, LEASE_S)
+        assert store.expire_limits(60.0, 15.0) == []
+        done = store.finish(job, 1, Outcome(kind="succeeded"), 61.0).job
+        assert (done.state, done.cost_ucredits) == (JobState.SUCCEEDED, done.hold_ucredits)
+        other = running(store, new_job("job-2", limits=limits), now=100.0)
+        store.beat(beat(other, 1, stage=Stage.SAVING_RESULT), 109.0, LEASE_S)
+        assert len(store.expire_limits(1000.0, 15.0)) == 1
 
     # -- what goes wrong
     def test_a_lost_job_waits_longer_each_time_and_then_fails(self, store: Store) -> None:
@@ -356,6 +519,19 @@ class StoreConformance:
             store.start(JobId("job-1"), epoch, 12.0)
         assert "not charged" in store.history(JobId("job-1"))[-1].text
 
+    @pytest.mark.parametrize("kind", ["succeeded", "failed", "cancelled", "expired"])
+    @pytest.mark.parametrize(
+        ("ran_s", "charged_s"), [(5.0, 5), (500.0, 10), (0.0, 0), (-1.0, 10), (float("nan"), 10)]
+    )
+    def test_only_what_ran_is_charged_however_late_its_worker_could_say_so(
+        self, store: Store, kind: str, ran_s: float, charged_s: int
+    ) -> None:
+        store.grant(ADA, 100_000_000, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=60))
+        done = store.finish(job, 1, Outcome(kind=kind, ran_s=ran_s), 20.0).job
+        assert done.cost_ucredits == charged_s * 1_000_000
+        assert store.audit() == []
+
     def test_a_cancel_of_a_running_job_is_charged_to_the_stop(self, store: Store) -> None:
         store.grant(ADA, 10**7, "start", 0.0)
         job = running(store, new_job(credits_per_h=3600, hold_credits=8))
@@ -365,7 +541,7 @@ class StoreConformance:
         done = store.finish(job, 1, Outcome(kind="cancelled"), 14.0).job
         assert (done.status, done.cost_ucredits) == (Status.CANCELLED, 4 * 10**6)
         assert store.history(job)[-1].text == (
-            "cancelled by the user after start: charged 4 credits"
+            "cancelled by the user after start: charged 4 credits, 4 credits given back"
         )
 
     def test_a_kill_stays_one_however_often_it_is_asked(self, store: Store) -> None:
@@ -395,6 +571,29 @@ class StoreConformance:
         assert (lost.job.state, lost.job.cost_ucredits) == (JobState.CANCELLED, 3 * 10**6)
 
     # -- money
+    def test_a_worker_that_is_found_dead_ends_a_cancel_as_of_its_last_beat(
+        self, store: Store
+    ) -> None:
+        store.grant(ADA, 100_000_000, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=60))
+        store.beat(beat(job, 1), 14.0, LEASE_S)
+        store.cancel(job, ADA, 15.0)
+        found_dead = Outcome(kind="died", reason=Reason.LOST, detail="its process died")
+        done = store.finish(job, 1, found_dead, 30.0).job
+        assert (done.state, done.cost_ucredits) == (JobState.CANCELLED, 4_000_000)
+        assert done.detail == "its process died"
+        assert store.audit() == []
+
+    def test_a_kernel_that_died_while_it_was_cancelled_is_charged_to_its_end(
+        self, store: Store
+    ) -> None:
+        store.grant(ADA, 100_000_000, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=60))
+        store.cancel(job, ADA, 15.0)
+        died = Outcome(kind="died", reason=Reason.KERNEL_DIED, signal="SIGKILL", ran_s=6.0)
+        done = store.finish(job, 1, died, 30.0).job
+        assert (done.state, done.cost_ucredits) == (JobState.CANCELLED, 6_000_000)
+
     def test_money_is_held_then_captured_and_the_rest_released(self, store: Store) -> None:
         store.grant(ADA, 10**7, "start", 0.0)
         assert store.grant(ADA, 10**7, "start", 1.0).available_ucredits == 10**7
@@ -407,6 +606,57 @@ class StoreConformance:
         kinds = [entry.kind for entry in store.entries(ADA)]
         assert kinds == ["release", "release", "capture", "hold", "hold", "grant"]
         assert sum(entry.amount_ucredits for entry in store.entries(ADA)) == 7_500_000
+
+    def test_what_was_held_is_all_there_is_for_all_tries(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        limits = Limits(max_run_s=8.0)
+        new = new_job(credits_per_h=3600, hold_credits=8, retries=5, limits=limits)
+        job = running(store, new)
+        store.finish(job, 1, Outcome(kind="failed", detail="ValueError: no"), 15.0)
+        assert store.history(job)[-1].text.endswith("(retry 1 of 5); charged 5 credits")
+        store.wake(100.0)
+        store.start(job, claimed(store, job, now=100.0), 100.0)
+        [stopped] = store.expire_limits(104.0, 0.5)
+        assert (stopped.job.state, stopped.job.reason) == (JobState.EXPIRED, Reason.COST_LIMIT)
+        assert stopped.job.cost_ucredits == 8 * 10**6
+        assert store.balance(ADA).available_ucredits == 92 * 10**6
+
+    def test_a_job_whose_hold_is_spent_is_not_tried_again_and_says_why(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        limits = Limits(max_run_s=8.0)
+        new = new_job(credits_per_h=3600, hold_credits=8, retries=5, limits=limits)
+        job = running(store, new)
+        done = store.finish(job, 1, Outcome(kind="failed", detail="ValueError: no"), 18.5).job
+        assert (done.state, done.cost_ucredits) == (JobState.FAILED, 8 * 10**6)
+        assert "not tried again: all that was held for it is spent" in done.detail
+        assert store.history(job)[-1].text == f"failed: {done.detail}; charged 8 credits"
+
+    def test_the_history_says_what_a_session_cost_to_wait(self, store: Store) -> None:
+        store.grant(ADA, 10**8, "start", 0.0)
+        new = new_session("job-1", "lab", rate_ucredits_per_h=3600 * 10**6, hold_ucredits=10**8)
+        job = running(store, new)
+        metrics = encode(Metrics(at=0.0, cpu_percent=0.0, memory_bytes=1, busy_s=3.0))
+        store.finish(job, 1, Outcome(kind="succeeded", metrics=metrics), 22.0)
+        assert store.history(job)[-1].text == (
+            "completed: charged 12 credits, 88 credits given back; of that 3 credits for calls "
+            "and cells (3.0 s), 9 credits for waiting (9.0 s)"
+        )
+
+    def test_the_ledger_says_what_there_was_after_each_entry(self, store: Store) -> None:
+        store.grant(ADA, 10**7, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=8))
+        store.finish(job, 1, Outcome(kind="succeeded"), 12.5)
+        entries = store.entries(ADA)
+        assert [(e.account[:4], e.balance_ucredits) for e in entries] == [
+            ("avai", 7_500_000),
+            ("held", 0),
+            ("held", 5_500_000),
+            ("held", 8_000_000),
+            ("avai", 2_000_000),
+            ("avai", 10_000_000),
+        ]
+        assert [e.description for e in entries] == ["a test"] * 5 + [""]
+        assert store.entries(ADA, 2) == entries[:2]
 
     def test_what_is_lost_is_the_platforms_loss(self, store: Store) -> None:
         store.grant(ADA, 10**8, "start", 0.0)
@@ -583,6 +833,87 @@ class StoreConformance:
         assert [t.id for t in store.tokens(ADA)] == ["t1"]
         assert [i.id for i in store.snapshot().instances] == ["i1"]
         assert (store.token_of_worker(W1), store.token_of_worker(W2)) == ("t", "")
+
+    # -- receipts
+    @pytest.mark.parametrize("outcome", ["succeeded", "failed", "expired", "cancelled"])
+    def test_a_job_that_ends_gets_its_receipt_in_the_same_step(
+        self, store: Store, outcome: str
+    ) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        store.put_worker(WORKER)
+        spec = encode(JobSpec(kind="cell", inputs=Parcel([Segment(A, 3, b"abc")])))
+        new = new_job(spec=spec, credits_per_h=36, hold_credits=36)
+        job = running(store, new)
+        assert store.job(job).receipt is None
+        changed = store.finish(job, 1, Outcome(kind=outcome), 110.0)
+        stored = receipt_of(store, job)
+        done = msgspec.json.decode(changed.events[-1].data, type=Done)
+        assert done.receipt == stored
+        assert (stored.id, stored.status) == (job, changed.job.status)
+        assert (stored.worker, stored.provider) == (W1, "local")
+        assert (stored.environment.python, stored.environment.platform) == ("3.11.7", "Linux")
+        assert [(a.epoch, a.charged_ucredits) for a in stored.attempts] == [(1, 1_000_000)]
+        assert stored.cost.total_ucredits == changed.job.cost_ucredits == 1_000_000
+        assert stored.segments == [(A, 3)]
+        assert stored.end_text == store.history(job)[-1].text
+
+    def test_a_receipt_tells_of_all_attempts_and_of_what_was_not_charged(
+        self, store: Store
+    ) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        job = running(store, new_job(credits_per_h=36, hold_credits=36))
+        store.finish(job, 1, Outcome(kind="died", signal="SIGKILL"), 60.0)
+        store.wake(100.0)
+        store.start(job, claimed(store, job, W2, 100.0), 100.0)
+        store.finish(job, 2, Outcome(kind="succeeded"), 200.0)
+        made = receipt_of(store, job)
+        assert [(a.how, a.signal, a.charged_ucredits, a.lost_ucredits) for a in made.attempts] == [
+            ("lost", "SIGKILL", 0, 500_000),
+            ("done", "", 1_000_000, 0),
+        ]
+        assert (made.cost.run_ucredits, made.cost.lost_ucredits) == (1_000_000, 500_000)
+        assert (made.ran_s, made.waited_s) == (150.0, 10.0)
+
+    def test_a_job_that_never_ran_has_a_receipt_too(self, store: Store) -> None:
+        store.submit([new_job()], 0.0)
+        store.cancel(JobId("job-1"), ADA, 5.0)
+        made = receipt_of(store, JobId("job-1"))
+        assert (made.status, made.ended_by, made.attempts) == ("cancelled", "user", [])
+
+    def test_a_lost_job_and_one_past_its_limit_have_receipts(self, store: Store) -> None:
+        lost = running(store, new_job("lost", max_attempts=1))
+        late = running(store, new_job("late", limits=Limits(max_run_s=20.0)))
+        store.expire_limits(40.0, 5.0)
+        store.expire_leases(10.0 + LEASE_S + 1)
+        assert receipt_of(store, late).ended_by == "time limit"
+        assert receipt_of(store, lost).ended_by == "platform"
+
+    def test_receipts_of_a_batch_are_kept_but_not_sent_with_each_end(self, store: Store) -> None:
+        job = running(store, new_job(batch="b"))
+        changed = store.finish(job, 1, Outcome(kind="succeeded"), 20.0)
+        assert msgspec.json.decode(changed.events[-1].data, type=Done).receipt is None
+        assert receipt_of(store, job).batch == "b"
+
+    def test_a_receipt_advises_on_what_could_be_had_when_the_job_ended(self, store: Store) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        offer = MachineType(id="large", cpus=8, memory_bytes=64 << 30, usd_per_h=1.0)
+        small = MachineType(id="small", cpus=4, memory_bytes=8 << 30, usd_per_h=0.25)
+        new = new_job(machine="large", credits_per_h=100, hold_credits=50, offer=offer)
+        job = running(store, new)
+        metrics = Metrics(
+            at=1.0,
+            cpu_percent=90.0,
+            memory_bytes=1 << 30,
+            peak_memory_bytes=1 << 30,
+            measured_s=90.0,
+            peak_cpu_percent=100.0,
+        )
+        outcome = Outcome(kind="succeeded", metrics=encode(metrics), machines=[offer, small])
+        store.finish(job, 1, outcome, 110.0)
+        made = receipt_of(store, job)
+        assert made.offer == offer
+        assert made.advice is not None
+        assert (made.advice.machine, made.advice.saves_percent) == ("small", 75)
 
     def test_the_id_of_a_job_that_was_forgotten_is_not_charged_again(self, store: Store) -> None:
         store.grant(ADA, 100_000_000, "play", 0.0)

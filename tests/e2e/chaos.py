@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
@@ -84,6 +85,9 @@ def submit_for_ever(folder: Path, seed: int) -> None:
 class Chaos:
     """One run; ``environment`` isolates it."""
 
+    submitter = SUBMITTER  # a program that gets the folder and a seed
+    victims: ClassVar = {"backend": 2, "agent": 1, "kernel": 4, "client": 3}  # how often each
+
     def __init__(self, folder: Path, seed: int, submitters: int = 2) -> None:
         self.folder, self.chance = folder, random.Random(seed)
         self.environment = {**isolate(folder / "home"), **QUICK}
@@ -121,12 +125,13 @@ class Chaos:
     def _keep_submitting(self) -> None:
         self._running = [c for c in self._running if c.poll() is None]
         while len(self._running) < self._submitters:
-            command = [sys.executable, "-c", SUBMITTER, str(self.folder), str(next(self._seeds))]
+            words = [self.submitter, str(self.folder), str(next(self._seeds))]
+            command = [sys.executable, "-c", *words]
             with (self.folder / "submitters.log").open("ab") as log:
                 self._running.append(subprocess.Popen(command, stderr=log))
 
     def _kill_one(self) -> None:
-        what = self.chance.choices(("backend", "agent", "kernel", "client"), (2, 1, 4, 3))[0]
+        what = self.chance.choices(list(self.victims), list(self.victims.values()))[0]
         victims = getattr(self, f"_{what}s")()
         if victims:
             self.kills[what] += 1

@@ -1,3 +1,7 @@
+import math
+from datetime import date
+
+import msgspec
 import pytest
 
 from jupyter_remote.errors import UnknownMachine
@@ -59,3 +63,81 @@ def test_a_machine_that_lacks_what_is_asked_for_beside_it_is_refused():
             catalog.choose(need, ALL)
         assert "Leave --machine out" in error.value.hint
     assert catalog.choose(Need(machine="g5.xlarge", gpu="a10g"), ALL).id == "g5.xlarge"
+
+
+NOW = date(2026, 3, 1)
+G5 = next(m for m in ALL if m.id == "g5.xlarge")
+
+
+def row(**changes):
+    return msgspec.structs.replace(
+        G5, priced_on="2026-02-28", source="the provider", simulated=False, **changes
+    )
+
+
+def test_a_provider_renews_prices_and_adds_types():
+    cheaper, new = row(usd_per_h=0.30, usd_per_h_low=0.28), row(id="g7.xlarge")
+    found = catalog.refreshed(ALL, [cheaper, new], NOW)
+    by_id = {m.id: m for m in found.machines}
+    assert found.refused == []
+    assert (by_id["g5.xlarge"].usd_per_h, by_id["g5.xlarge"].priced_on) == (0.30, "2026-02-28")
+    assert by_id["g5.xlarge"].simulated
+    assert not by_id["g7.xlarge"].simulated
+    assert found.machines[0].id == "local"
+    prices = [m.usd_per_h for m in found.machines]
+    assert prices == sorted(prices)
+    assert len(found.machines) == len(ALL) + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"usd_per_h": -0.1}, "-0.1 is no price"),
+        ({"usd_per_h": math.nan}, "nan is no price"),
+        ({"usd_per_h": math.inf}, "inf is no price"),
+        ({"usd_per_h": 1e9}, "1000000000.0 is no price"),
+        ({"usd_per_h_low": math.nan}, "nan is no price"),
+        ({"usd_per_h": 0.0, "usd_per_h_low": 0.0}, "no range"),
+        ({"usd_per_h_low": 9.0}, "no range"),
+        ({"cpus": math.nan}, "no amounts"),
+        ({"memory_bytes": 0}, "no amounts"),
+        ({"id": "local"}, "no provider"),
+        ({"id": ""}, "no provider"),
+    ],
+)
+def test_a_row_that_cannot_be_true_is_refused(changes, why):
+    found = catalog.refreshed(ALL, [row(**changes)], NOW)
+    assert [why in told for told in found.refused] == [True]
+    assert found.machines == list(ALL)
+
+
+@pytest.mark.parametrize("day", ["", "yesterday", "2026-03-05"])
+def test_a_price_needs_a_day_that_has_been_and_a_source(day):
+    dateless = msgspec.structs.replace(row(), priced_on=day)
+    assert catalog.refreshed(ALL, [dateless], NOW).refused
+    assert catalog.refreshed(ALL, [msgspec.structs.replace(row(), source="")], NOW).refused
+
+
+def test_an_older_price_changes_nothing():
+    older = msgspec.structs.replace(row(usd_per_h=0.1, usd_per_h_low=0.1), priced_on="2024-01-01")
+    assert catalog.refreshed(ALL, [older], NOW).machines == list(ALL)
+
+
+def test_a_price_is_old_after_ninety_days():
+    assert catalog.age_days(G5, date(2025, 11, 16)) == 1
+    assert not catalog.is_old(G5, date(2026, 2, 13))
+    assert catalog.is_old(G5, date(2026, 2, 14))
+    assert not catalog.is_old(catalog.local_machine(), NOW)
+
+
+@pytest.mark.parametrize("usd", [float("nan"), float("inf"), -0.01, 1e9])
+def test_a_row_without_a_sound_price_is_told_and_left_out(usd, caplog):
+    good, bad = catalog.catalogue()[:2]
+    for field in ("usd_per_h", "usd_per_h_low"):
+        odd = msgspec.structs.replace(bad, **{field: usd})
+        caplog.clear()
+        assert catalog.sound([good, odd]) == [good]
+        assert f"{bad.id} is priced at" in caplog.text
+        with pytest.raises(UnknownMachine, match="which cannot be"):
+            catalog.check_price(odd)
+    assert catalog.sound([good, bad]) == [good, bad]

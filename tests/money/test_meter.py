@@ -33,3 +33,9 @@ def test_a_free_machine_is_not_limited_by_money():
 
 def test_amounts_read_well():
     assert [meter.text_of(u) for u in (0, 12_345_600, 250_000_000)] == ["$0", "$0.1235", "$2.50"]
+    assert [meter.text_of(u) for u in (1, 4_999, 5_000)] == ["<$0.0001", "<$0.0001", "$0.0001"]
+
+
+def test_amounts_are_told_in_credits_and_usd():
+    assert meter.amount_text(12_300_000) == "12.3 credits ($0.1230)"
+    assert meter.amount_text(1_000_000) == "1 credit ($0.0100)"

@@ -154,6 +154,45 @@ def test_a_simulated_machine_is_marked():
     assert "g5.xlarge (simulated)" in text_of(after(machine="g5.xlarge", money=money), 0.0)
 
 
+def test_that_most_of_the_cost_limit_is_spent_is_said_while_it_runs():
+    state = msgspec.structs.replace(running(), warned_at=1010.0)
+    for page in (text_of(state, 1036.0), html_of(state, 1036.0)):
+        assert "80 % of the cost limit is spent" in page
+    assert "80 % of the cost limit is spent" in card_json(state, 1036.0)["texts"]["left"]
+    ended = msgspec.structs.replace(state, status="completed", ended_at=1040.0)
+    assert "80 %" not in text_of(ended, 1040.0)
+
+
+def test_a_new_attempt_has_spent_nothing_yet():
+    state = msgspec.structs.replace(running(), warned_at=1010.0)
+    view = {"submitted_at": 1.0, "kind": "cell", "status": "queued", "attempt": 1}
+    money = {"rate_ucredits_per_h": 1, "hold_ucredits": 1, "cost_ucredits": 0}
+    state = render(state, event("status", {**view, "money": money}))
+    assert state.warned_at is None
+
+
+@pytest.mark.parametrize(
+    ("status", "saved", "resumes"),
+    [("running", True, False), ("failed", True, True), ("cancelled", True, True)],
+)
+def test_what_is_saved_is_on_the_card_and_how_to_go_on_from_it(status, saved, resumes):
+    state = msgspec.structs.replace(running(), checkpoint_at=1e9, checkpoint_bytes=2**20)
+    text = text_of(msgspec.structs.replace(state, status=status), 1036.0)
+    assert (", 1 MB" in text, "starts a new job from its checkpoint" in text) == (saved, resumes)
+    assert ("%remote run --resume " in text) == resumes
+
+
+def test_of_a_session_that_was_stopped_cells_and_calls_go_on():
+    fields = {"checkpoint_at": 1e9, "kind": "session", "status": "failed"}
+    state = msgspec.structs.replace(running(), **fields)
+    assert "  --resume 0123abcd starts a cell or a call from its" in text_of(state, 1036.0)
+
+
+def test_a_completed_job_says_nothing_of_a_checkpoint():
+    state = msgspec.structs.replace(running(), checkpoint_at=1e9, status="completed")
+    assert "checkpoint" not in text_of(state, 1036.0)
+
+
 def test_the_cost_grows_with_time_and_stops_at_the_hold():
     state = running()
     assert cost_now(state, 1036.0) == pytest.approx(USD_PER_H / 100)

@@ -258,7 +258,7 @@ def test_last_is_the_newest_job_of_the_kernel_however_it_was_submitted(tmp_path)
     )
     shown = [value(cells[i]) for i in (1, 3, 5)]
     for text, what in zip(shown, ("f", "cell", "whole.ipynb"), strict=True):
-        assert f"what        {what}\n" in text
+        assert re.search(rf"^what +{what}$", text, re.MULTILINE)
     assert value(cells[7]) == "True"
 
 
@@ -336,7 +336,7 @@ def test_defaults_are_typed_as_they_are_listed_and_checked_at_once(tmp_path):
     assert stream(cells[3]) == listed
 
 
-@pytest.mark.parametrize("sub", ["cache on", "budget", "rerun last"])
+@pytest.mark.parametrize("sub", ["sync"])
 def test_what_comes_later_is_said(tmp_path, sub):
     from jupyter_remote.errors import UsageError
     from jupyter_remote.notebook.commands import run as run_command

@@ -10,7 +10,6 @@ from jupyter_remote.notebook.context import Context
 from jupyter_remote.notebook.options import (
     RUN_OPTIONS,
     RUN_PARSER,
-    UNAVAILABLE,
     HelpAsked,
     RunOptions,
     run_options,
@@ -97,10 +96,8 @@ def test_wrong_values_are_refused(line):
         read(line)
 
 
-@pytest.mark.parametrize("line", ["--compare a,b", "--resume last", "--cache"])
-def test_what_no_backend_can_do_yet_is_said(line):
-    with pytest.raises(UsageError, match="not available on this backend yet"):
-        read(line)
+def test_a_job_to_go_on_from_is_named_by_its_id():
+    assert read("--resume 1f3a").resume == "1f3a"
 
 
 def test_an_environment_file_is_not_available_yet():
@@ -108,8 +105,9 @@ def test_an_environment_file_is_not_available_yet():
         read("--env requirements.txt")
 
 
-def test_no_cache_is_what_happens_anyway():
-    assert read("--no-cache") == read("")
+def test_a_cell_says_whether_its_result_is_kept():
+    assert [read(line).cache for line in ("", "--cache", "--no-cache")] == [None, True, False]
+    assert run_options({"cache": False}, {"cache": True}).cache is False
 
 
 def test_out_none_brings_nothing_home():
@@ -131,7 +129,7 @@ def test_help_lists_every_option():
     with pytest.raises(HelpAsked) as asked:
         read("-m local -h")
     told = str(asked.value)
-    assert all((o.flags[-1] in told) == (o.field not in UNAVAILABLE) for o in RUN_OPTIONS)
+    assert all(o.flags[-1] in told for o in RUN_OPTIONS)
     assert all(len(line) < 80 for line in told.splitlines())
 
 
@@ -170,15 +168,47 @@ def test_code_with_an_open_quotation_mark_is_left_to_python():
         ({"yes": True}, False, None, True),
         ({"max_cost": 2.0}, False, None, True),
         ({}, True, None, True),
+        ({"quiet": True}, True, None, True),
     ],
 )
-def test_real_money_without_a_limit_is_asked_for(monkeypatch, options, simulated, answer, runs):
+def test_real_money_without_a_limit_is_asked_for(
+    monkeypatch, capsys, options, simulated, answer, runs
+):
     machine = SimpleNamespace(id="g5.xlarge", simulated=simulated)
-    made = SimpleNamespace(machine=machine, price=24.0, usd_per_h=1.0)
+    made = SimpleNamespace(
+        machine=machine, price=24.0, likely_usd=24.0, usd_per_h=1.0, short=lambda: "in short"
+    )
     asked = []
     monkeypatch.setattr(run, "plan", lambda *_: made)
-    monkeypatch.setattr(run, "display", lambda shown: None)
     monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or answer)
     given = RunOptions(machine="g5.xlarge", **options)
     assert run._planned(Context(), given, None) is runs
     assert len(asked) == (answer is not None)
+    assert ("in short" in capsys.readouterr().out) is not options.get("quiet", False)
+
+
+@pytest.mark.parametrize(
+    ("options", "likely_usd", "asks"),
+    [
+        ({"machine": "local"}, 24.0, False),
+        ({}, 24.0, False),
+        ({"machine": "g5.xlarge", "max_cost": 0.5}, 24.0, False),
+        ({"gpu": ("T4", 1), "max_cost": 5.0}, 24.0, True),
+        ({"memory": 1 << 40}, 24.0, True),
+    ],
+)
+def test_what_cannot_be_expensive_is_not_planned(monkeypatch, options, likely_usd, asks):
+    planned = []
+    machine = SimpleNamespace(id="g5.xlarge", simulated=True)
+    made = SimpleNamespace(machine=machine, likely_usd=likely_usd, short=lambda: "")
+    monkeypatch.setattr(run, "plan", lambda *_: planned.append(1) or made)
+    assert run._planned(Context(), RunOptions(**options), None)
+    assert bool(planned) is asks
+
+
+def test_a_job_that_is_expected_to_be_cheap_shows_no_plan(monkeypatch, capsys):
+    machine = SimpleNamespace(id="g5.xlarge", simulated=False)
+    made = SimpleNamespace(machine=machine, price=24.0, likely_usd=0.01)
+    monkeypatch.setattr(run, "plan", lambda *_: made)
+    assert run._planned(Context(), RunOptions(machine="g5.xlarge"), None)
+    assert capsys.readouterr().out == ""

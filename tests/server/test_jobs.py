@@ -6,7 +6,6 @@ import pytest
 from blake3 import blake3
 
 from jupyter_remote import errors, wire
-from jupyter_remote.http import Http
 
 from .conftest import Running, Worker, request, submit, until
 
@@ -50,6 +49,37 @@ def test_a_job_runs_on_a_worker_and_has_a_result(server: Running, worker: Worker
     assert b"".join(server.http.download(f"/v1/jobs/{id}/log")).decode() == "héllo\n"
     history = server.http.call("GET", f"/v1/jobs/{id}/history", reply=wire.HistoryReply).history
     assert [h.event for h in history] == ["submit", "claim", "start", "complete"]
+
+
+def test_the_receipt_is_there_when_the_job_ended_with_figures_price_and_advice(
+    server: Running, worker: Worker
+) -> None:
+    id = submit(server, need=wire.Need(machine="g5.xlarge")).job.id
+    with pytest.raises(errors.Conflict, match="no receipt yet"):
+        server.http.call("GET", f"/v1/jobs/{id}/receipt", reply=wire.Receipt)
+    assign = worker.pull(wire.Assign)
+    assert worker.start(assign).ok
+    gpu = wire.GpuMetrics("A10G", mean_percent=11.0, peak_percent=30.0, peak_memory_bytes=3 << 30)
+    metrics = wire.Metrics(
+        at=0.0,
+        cpu_percent=0.0,
+        memory_bytes=0,
+        peak_memory_bytes=2 << 30,
+        measured_s=90.0,
+        peak_cpu_percent=100.0,
+        gpus=[gpu],
+    )
+    assert worker.complete(assign, metrics=metrics).ok
+    receipt = server.http.call("GET", f"/v1/jobs/{id}/receipt", reply=wire.Receipt)
+    assert (receipt.id, receipt.status, receipt.machine) == (id, "completed", "g5.xlarge")
+    assert receipt.use == metrics
+    assert receipt.price.source
+    assert receipt.offer is not None
+    assert (receipt.offer.gpu, receipt.price.usd_per_h) == ("A10G", receipt.offer.usd_per_h)
+    assert receipt.advice is not None
+    assert "would have done" in receipt.advice.text
+    done = server.http.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done)
+    assert done.receipt == receipt
 
 
 def test_a_batch_is_one_request_and_many_jobs(server: Running, worker: Worker) -> None:
@@ -127,25 +157,6 @@ def test_pages_of_jobs_are_newest_first_without_gap(server: Running) -> None:
     assert seen == ids[::-1]
 
 
-@pytest.mark.parametrize("visibility", ["unlisted", "public"])
-def test_an_open_result_is_readable_by_its_exact_id(
-    server: Running, worker: Worker, visibility: str
-) -> None:
-    digest = "ab" * 32
-    id = submit(server, visibility=visibility).job.id
-    assign = worker.pull(wire.Assign)
-    worker.start(assign)
-    worker.complete(assign)
-    stranger = Http(server.url, server.make_token("read", owner="mallory"))
-    assert stranger.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done).job.id == id
-    assert stranger.call("GET", f"/v1/jobs/{id}", reply=wire.JobView).status == "completed"
-    for closed in (f"/v1/jobs/{id}/events", f"/v1/jobs/{id}/log", f"/v1/blobs/{digest}"):
-        with pytest.raises(errors.NotFound):
-            list(stranger.download(closed))
-    assert stranger.call("GET", "/v1/jobs", reply=wire.JobList, params={"prefix": id}).jobs == []
-    stranger.close()
-
-
 def test_a_simulated_machine_is_priced_and_held(server: Running, worker: Worker) -> None:
     job = submit(server, need=wire.Need(machine="g5.xlarge.od"), timeout_s=3600.0).job
     assert job.money.simulated
@@ -200,49 +211,6 @@ def sized(size_bytes: int) -> wire.Parcel:
 def test_nonsense_is_refused_by_name(server: Running, changes: dict[str, object]) -> None:
     with pytest.raises(errors.InvalidRequest):
         submit(server, **changes)
-
-
-def test_an_open_result_brings_its_blobs_along(server: Running, worker: Worker) -> None:
-    content = b"result" * 20_000
-    digest = blake3(content).hexdigest()
-    private, public = submit(server).job.id, submit(server, visibility="public").job.id
-    carrier = Http(server.url, worker.token)
-    carrier.upload(f"/v1/blobs/{digest}", content)
-    value = wire.Parcel([wire.Segment(digest, len(content))])
-    for _ in range(2):
-        assign = worker.pull(wire.Assign)
-        worker.start(assign)
-        assert worker.complete(assign, result=wire.Result(value=value)).ok
-    token = server.make_token("read", owner="mallory")
-    headers = {"Authorization": f"Bearer {token}"}
-    replies = [
-        server.raw("GET", f"/v1/blobs/{digest}{query}", headers)
-        for query in (f"?job={public}", f"?job={private}", "")
-    ]
-    assert [status for status, _ in replies] == [200, 404, 404]
-    assert replies[0][1] == content
-    carrier.close()
-
-
-def test_a_plan_knows_earlier_runs_of_the_same_code(server: Running, worker: Worker) -> None:
-    def planned(code: str) -> wire.PlanReply:
-        ask = wire.EstimateRequest(code_digest=wire.code_digest_of(code))
-        return server.http.call("POST", "/v1/plans", ask, wire.PlanReply)
-
-    assert planned("train()").typical_run_s is None
-    for _ in range(5):
-        submit(server, "train()")
-        worker.run()
-    submit(server, "other()")
-    worker.start(worker.pull(wire.Assign))
-    low, high = planned("train()").typical_run_s or (0.0, 0.0)
-    assert 0 < low <= high < 5
-    assert 0 < planned("train()").start_s < 5
-    assert planned("other()").typical_run_s is None
-    stranger = Http(server.url, server.make_token("read", owner="mallory"))
-    ask = wire.EstimateRequest(code_digest=wire.code_digest_of("train()"))
-    assert stranger.call("POST", "/v1/plans", ask, wire.PlanReply).typical_run_s is None
-    stranger.close()
 
 
 def test_code_is_the_same_whatever_cell_it_was_in() -> None:

@@ -57,14 +57,14 @@ def test_a_job_goes_through_the_server_unopened(tmp_path: Path) -> None:
 
 def _round_trip(http: Http, payload: bytes) -> None:
     """A cell that runs, a call whose pickles are bombs, large and small, as input and as file."""
-    cell = request("print('ran'); 1 + 1", client="me")
+    cell = request("print('ran'); 1 + 1", client="me", visibility="public")
     large = payload + b"x" * 100_000
     digest = blake3(large).hexdigest()
     inline = wire.Parcel([wire.Segment(blake3(payload).hexdigest(), len(payload), payload)])
     bombs = wire.Parcel([wire.Segment(digest, len(large))])
     files = [wire.FileRef("model.pkl", inline.segments[0])]
     call = wire.JobSpec(kind="call", function=inline, inputs=bombs, files=files)
-    http.call("POST", "/v1/jobs", cell, wire.Submitted)
+    shared = http.call("POST", "/v1/jobs", cell, wire.Submitted).job.results_uuid
     bomb = request(spec=call, client="them", need=wire.Need(machine="g5.xlarge.od"))
     path = f"/v1/jobs/{bomb.id}"
     http.call("POST", "/v1/jobs", bomb, wire.Submitted)
@@ -75,5 +75,8 @@ def _round_trip(http: Http, payload: bytes) -> None:
             break
     for other in ("", "/history", "/log", "/result"):
         list(http.download(path + other))
+    assert b"ran" in b"".join(http.download(f"/results/{shared}"))
+    http.call("GET", f"/v1/results/{shared}", reply=wire.Results)
+    http.call("POST", f"{path}/share", wire.ShareRequest(), wire.ResultsView)
     http.call("GET", "/v1/jobs", reply=wire.JobList)
     b"".join(http.download("/v1/openapi.json"))

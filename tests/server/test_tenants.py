@@ -177,26 +177,26 @@ def test_a_worker_uploads_for_whom_it_works_while_its_connection_is_down(
     again.close()
 
 
-def test_an_open_result_opens_by_its_url_with_its_bytes_and_no_others(
-    server: Running, worker: Worker, mallory: Http
+@pytest.mark.parametrize("visibility", ["unlisted", "public"])
+def test_a_result_that_is_shared_gives_others_neither_its_value_nor_its_job(
+    server: Running, worker: Worker, mallory: Http, visibility: str
 ) -> None:
-    id = submit(server, visibility="unlisted").job.id
+    made = submit(server, visibility=visibility).job
     assign = worker.pull(wire.Assign)
     worker.start(assign)
     carrier = Http(server.url, worker.token)
     carrier.upload(path_of(SECRET), SECRET)
-    carrier.upload(path_of(b"other"), b"other")
     carrier.close()
     result = wire.Result(value=wire.Parcel([wire.Segment(digest_of(SECRET), len(SECRET))]))
     assert worker.complete(assign, result=result).ok
-    done = mallory.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done)
-    assert done.result == result
+    shared = mallory.call("GET", f"/v1/results/{made.results_uuid}", reply=wire.Results)
+    assert (shared.jobs_uuid, shared.status) == (made.id, "completed")
     reader = {"Authorization": f"Bearer {server.make_token('read', owner='mallory')}"}
-    assert server.raw("GET", f"{path_of(SECRET)}?job={id}", reader) == (200, SECRET)
-    for path in (path_of(SECRET), f"{path_of(b'other')}?job={id}"):
-        assert server.raw("GET", path, reader)[0] == 404
+    closed = [f"/v1/jobs/{made.id}{part}" for part in ("", "/result", "/events", "/log", "/inputs")]
+    for path in (*closed, path_of(SECRET), f"{path_of(SECRET)}?job={made.id}"):
+        assert server.raw("GET", path, reader)[0] == 404, path
     with pytest.raises(errors.NotFound):
-        mallory.call("POST", f"/v1/jobs/{id}/cancel", wire.CancelRequest(), wire.JobView)
+        mallory.call("POST", f"/v1/jobs/{made.id}/cancel", wire.CancelRequest(), wire.JobView)
 
 
 def test_a_workers_id_stays_its_own_when_the_server_starts_anew(

@@ -15,6 +15,7 @@ from tests.reference_model import ACTIVE, GRACE_S, LEASE_S, Job, Model, Refused
 T = TypeVar("T")
 BLOB = Segment("ab" * 32, 7)
 OWNERS, KEYS, WORKERS = ("ada", "bob"), ("j1", "j2", "j3", "j4"), ("w1", "w2")
+NOTEBOOKS, BUDGETS = ("", "n1"), (("account", ""), ("day", ""), ("notebook", "n1"))
 KINDS = ("succeeded", "failed", "cancelled", "expired", "died")
 SIGNALS = ("", "SIGSEGV")
 
@@ -22,16 +23,19 @@ SIGNALS = ("", "SIGSEGV")
 class Checker:
     """One store, its model, and every token that was ever handed out."""
 
-    def __init__(self, store: Store, grant: int = 1500) -> None:
+    def __init__(self, store: Store, grant: int = 1500, *, budgets: bool = False) -> None:
+        """``budgets``: a walk sets and lifts some, too, and lets days pass."""
         self.store, self.model, self.now = store, Model(), 1000
+        self._budgets = budgets
         self.tokens: list[tuple[str, int]] = []
         self.settled: set[str] = set()  # jobs that were compared after their end
         for owner in OWNERS:
-            self.model.granted[owner] = grant
+            self.model.grant(owner, grant, "start")
             store.grant(OwnerId(owner), grant, "start", 0.0)
 
     def same(self, real: Callable[[], T], expected: Callable[[], Any]) -> tuple[T | None, Any]:
         """Both do it, or both refuse."""
+        self.model.now = self.now
         try:
             told: Any = ("did", expected())
         except Refused:
@@ -46,20 +50,23 @@ class Checker:
     # -- verbs
     def submit(
         self, key: str, owner: str, body: str, rate: int, max_run: int,
-        max_attempts: int, retries: int, needs_blob: bool,
+        max_attempts: int, retries: int, needs_blob: bool, notebook: str = "",
     ) -> None:  # fmt: skip
-        body = f"{body} {rate} {max_run} {max_attempts} {retries} {needs_blob}"
+        body = f"{body} {rate} {max_run} {max_attempts} {retries} {notebook} {needs_blob}"
         ready = not needs_blob or owner in self.model.senders
         new = NewJob(
             id=JobId(key), owner=OwnerId(owner), body_digest=body, client="k", kind="call",
             description="", visibility="private", machine="local", simulated=False, spec=b"{}",
             segments=[BLOB] if needs_blob else [], limits=Limits(max_run_s=max_run),
             max_attempts=max_attempts, retries=retries, rate_ucredits_per_h=rate * 3600,
-            hold_ucredits=rate * max_run,
+            hold_ucredits=rate * max_run, notebook=notebook,
         )  # fmt: skip
-        job = Job(owner, body, rate, max_run, max_attempts, retries, ready)
+        job = Job(
+            owner, body, rate, max_run, max_attempts, retries, ready, notebook=notebook
+        )  # fmt: skip
         got, created = self.same(
-            lambda: self.store.submit([new], self.now), lambda: self.model.submit(key, job)
+            lambda: self.store.submit([new], self.now),
+            lambda: self.model.submit(key, job, self.now),
         )
         assert got is None or got[0].created == created
 
@@ -117,7 +124,20 @@ class Checker:
                 lambda: self.model.cancel(key, owner),
             )
 
+    def grant(self, owner: str, amount: int, key: str) -> None:
+        self.model.grant(owner, amount, key)
+        self.store.grant(OwnerId(owner), amount, key, self.now)
+
+    def set_budget(self, owner: str, scope: str, name: str, limit: int) -> None:
+        self.model.set_budget(owner, scope, name, limit, self.now)
+        self.store.set_budget(OwnerId(owner), scope, name, limit, self.now)
+
+    def clear_budget(self, owner: str, scope: str, name: str) -> None:
+        there = self.model.clear_budget(owner, scope, name)
+        assert self.store.clear_budget(OwnerId(owner), scope, name) == there
+
     def sweep(self) -> None:
+        self.model.now = self.now
         limits = self.store.expire_limits(self.now, GRACE_S)
         assert len(limits) == self.model.sweep_limits(self.now)
         leases = self.store.expire_leases(self.now)
@@ -139,13 +159,29 @@ class Checker:
             assert balance.available_ucredits == self.model.available(owner), owner
             assert balance.held_ucredits == self.model.held(owner), owner
             assert balance.spent_ucredits == self.model.spent(owner), owner
+            assert balance.available_ucredits >= 0, owner
+            self._compare_budgets(owner)
         assert self.store.audit() == []
+
+    def _compare_budgets(self, owner: str) -> None:
+        seen = {
+            (b.scope, b.name): (b.limit_ucredits, b.spent_ucredits, b.held_ucredits)
+            for b in self.store.budgets(OwnerId(owner), self.now)
+        }
+        told = {
+            (scope, name): (budget.limit, *self.model.used(owner, scope, name, self.now))
+            for (who, scope, name), budget in self.model.budgets.items()
+            if who == owner
+        }
+        assert seen == told, owner
 
     def _compare_job(self, key: JobId, job: Job) -> None:
         record = self.store.job(key)
         seen = (record.state, record.reason, record.epoch, record.starts, record.cost_ucredits)
         assert seen == (job.state, job.reason, job.epoch, job.starts, job.cost), key
         assert (record.cancel_requested, record.ready) == (job.cancel, job.ready), key
+        assert (record.hold_ucredits, record.fuse) == (job.hold, job.fuse), key
+        assert abs(record.limits.max_run_s - job.max_run) < 0.001, key
         events = self.store.events(after=0, job=key)
         numbered = sorted((e.epoch, e.seq) for e in events if e.seq)
         assert numbered == [(a.epoch, s) for a in job.attempts for s in sorted(a.seqs)], key
@@ -171,8 +207,12 @@ class Checker:
         elif at < 0.53 and self.tokens:
             self._as_worker(chance, *chance.choice(self.tokens))  # a zombie
         else:
-            ops = (self._claim, self._submit, self._cancel, self._tick, self._sweeps)
-            chance.choices(ops, (28, 12, 10, 20, 30))[0](chance)
+            ops = [self._claim, self._submit, self._cancel, self._tick, self._sweeps]
+            weights = [28, 12, 10, 20, 30]
+            if self._budgets:
+                ops.append(self._money)
+                weights.append(20)
+            chance.choices(ops, weights)[0](chance)
 
     def _live(self) -> list[tuple[str, int]]:
         jobs = self.model.jobs
@@ -190,16 +230,30 @@ class Checker:
         known = self.model.jobs.get(key)
         if known is not None and chance.random() < 0.5:
             body, owner = known.body[0], known.owner
+            asked = int(known.body.split()[2])  # it may have been cut since
             self.submit(
-                key, owner, body, known.rate, known.max_run, known.max_attempts, known.retries,
-                known.body.endswith("True"),
+                key, owner, body, known.rate, asked, known.max_attempts, known.retries,
+                known.body.endswith("True"), known.notebook,
             )  # fmt: skip
             return
         self.submit(
             key, chance.choice(OWNERS), chance.choice("pq"), chance.choice((0, 1, 1, 3)),
             chance.choice((30, 400)), chance.choice((1, 2, 3, 3)), chance.choice((0, 0, 1)),
-            chance.random() < 0.15,
+            chance.random() < 0.15, chance.choice(NOTEBOOKS) if self._budgets else "",
         )  # fmt: skip
+
+    def _money(self, chance: random.Random) -> None:
+        """Budgets are set and lifted, money is granted again; the clock jumps to another day."""
+        owner, budget = chance.choice(OWNERS), chance.choice(BUDGETS)
+        match chance.choice(("set", "set", "clear", "grant", "jump")):
+            case "set":
+                self.set_budget(owner, *budget, chance.choice((0, 100, 800)))
+            case "clear":
+                self.clear_budget(owner, *budget)
+            case "grant":
+                self.grant(owner, 50, chance.choice(("start", "more")))
+            case _:
+                self.now = max(1000, self.now + chance.choice((-86_400, 86_400)))
 
     def _claim(self, chance: random.Random) -> None:
         queued = [k for k, j in self.model.jobs.items() if j.state == "queued"]

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from jupyter_remote.store.sqlite import open_sqlite
-from tests.store.checking import KEYS, KINDS, OWNERS, SIGNALS, WORKERS, Checker
+from tests.store.checking import (
+    BUDGETS,
+    KEYS,
+    KINDS,
+    NOTEBOOKS,
+    OWNERS,
+    SIGNALS,
+    WORKERS,
+    Checker,
+)
 
 seconds = st.sampled_from((1, 7, 20, 46))
 
@@ -37,12 +46,31 @@ class StoreMachine(RuleBasedStateMachine):
         max_attempts=st.integers(1, 3),
         retries=st.integers(0, 2),
         needs_blob=st.booleans(),
+        notebook=st.sampled_from(NOTEBOOKS),
     )
     def submit(
         self, key: str, owner: str, body: str, rate: int, max_run: int, max_attempts: int,
-        retries: int, needs_blob: bool,
+        retries: int, needs_blob: bool, notebook: str,
     ) -> None:  # fmt: skip
-        self.checker.submit(key, owner, body, rate, max_run, max_attempts, retries, needs_blob)
+        self.checker.submit(
+            key, owner, body, rate, max_run, max_attempts, retries, needs_blob, notebook
+        )
+
+    @rule(owner=st.sampled_from(OWNERS), of=st.sampled_from(BUDGETS), limit=st.integers(0, 300))
+    def set_budget(self, owner: str, of: tuple[str, str], limit: int) -> None:
+        self.checker.set_budget(owner, *of, limit)
+
+    @rule(owner=st.sampled_from(OWNERS), of=st.sampled_from(BUDGETS))
+    def clear_budget(self, owner: str, of: tuple[str, str]) -> None:
+        self.checker.clear_budget(owner, *of)
+
+    @rule(owner=st.sampled_from(OWNERS), key=st.sampled_from(("start", "more", "again")))
+    def grant(self, owner: str, key: str) -> None:
+        self.checker.grant(owner, 100, key)
+
+    @rule(jump=st.sampled_from((-86_400, -3600, 3600, 86_400)))
+    def the_clock_jumps(self, jump: int) -> None:
+        self.checker.now = max(1000, self.checker.now + jump)
 
     @rule(key=st.sampled_from(KEYS), worker=st.sampled_from(WORKERS))
     def claim(self, key: str, worker: str) -> None:
@@ -100,8 +128,11 @@ TestStoreMachine.settings = settings(
 )
 
 
+@pytest.mark.parametrize("budgets", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_long_walk_by_chance_agrees_with_the_model(seed: int, tmp_path: Path) -> None:
+def test_a_long_walk_by_chance_agrees_with_the_model(
+    seed: int, budgets: bool, tmp_path: Path
+) -> None:
     store = open_sqlite(tmp_path / "db.sqlite", jitter=lambda: 0.0)
-    Checker(store).walk(random.Random(seed), 200)
+    Checker(store, budgets=budgets).walk(random.Random(seed), 200)
     store.close()

@@ -17,8 +17,20 @@ from msgspec.structs import replace
 
 from jupyter_remote.errors import Conflict
 from jupyter_remote.model import ACTIVE, AttemptRecord, JobRecord, JobState, Reason
+from jupyter_remote.money import budgets as rules
 from jupyter_remote.store import apply as applying
-from jupyter_remote.store import attempts, blobs, charges, jobs, lifecycle, money, schema, sql
+from jupyter_remote.store import (
+    attempts,
+    blobs,
+    budgets,
+    charges,
+    jobs,
+    lifecycle,
+    money,
+    schema,
+    sql,
+    sql_budgets,
+)
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.store.checking import Checker
 
@@ -256,17 +268,45 @@ FAULTS: dict[str, Callable[[Patch], None]] = {
     ),
 }  # fmt: skip
 
+BUDGET_FAULTS: dict[str, Callable[[Patch], None]] = {
+    "admits what a budget does not leave": lambda patch: patch.setattr(
+        rules, "cut", lambda *a: None
+    ),
+    "forgets what others hold of a budget": lambda patch: patch.setattr(
+        rules, "left", lambda limit, spent, held: max(0, limit - spent)
+    ),
+    "does not say which budget cut a job": _changed(
+        rules, "cut", lambda f, *a: replace(cut, fuse="") if (cut := f(*a)) else None
+    ),
+    "cuts a hold and not the run": _changed(
+        rules, "cut", lambda f, s, rate, run_s, hold: (
+            replace(cut, max_run_s=run_s) if (cut := f(s, rate, run_s, hold)) else None
+        )
+    ),
+    "never begins a new day": lambda patch: patch.setattr(rules, "day_of", lambda at: "1970-01-01"),
+    "takes one notebook for another": lambda patch: patch.setattr(
+        sql_budgets, "BUDGETS_OF_JOB",
+        sql_budgets._of_budget.where(schema.budget.c.owner == sa.bindparam("owner_is")),
+    ),
+    "does not follow the ledger": _changed(
+        budgets, "move", lambda f, s, job, postings, now: f(s, job, postings[:1], now)
+    ),
+    "grants twice with one key": _changed(
+        money, "grant", lambda f, s, owner, n, key, now: f(s, owner, n, f"{key}{now}", now)
+    ),
+}  # fmt: skip
+
 
 def _known(session: Any, new: Any) -> str:
     row = session.row(sql.BODY, id=new.id)
     return row[0] if row else new.body_digest
 
 
-def _caught(folder: Path, walks: int = WALKS) -> BaseException | None:
+def _caught(folder: Path, walks: int = WALKS, *, budgets: bool = False) -> BaseException | None:
     for seed in range(walks):
         store = open_sqlite(folder / f"{seed}.sqlite", jitter=lambda: 0.0)
         try:
-            Checker(store).walk(random.Random(seed), STEPS)
+            Checker(store, budgets=budgets).walk(random.Random(seed), STEPS)
         except Exception as error:
             return error
         finally:
@@ -274,12 +314,12 @@ def _caught(folder: Path, walks: int = WALKS) -> BaseException | None:
     return None
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [*FAULTS, *BUDGET_FAULTS])
 def test_the_checker_sees_a_store_that(
     fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    FAULTS[fault](monkeypatch)
-    error = _caught(tmp_path)
+    {**FAULTS, **BUDGET_FAULTS}[fault](monkeypatch)
+    error = _caught(tmp_path, budgets=fault in BUDGET_FAULTS)
     assert error is not None
     assert not isinstance(error, TypeError | AttributeError | NameError), "the fault itself fails"
 

@@ -13,10 +13,13 @@ import pytest
 
 from jupyter_remote.errors import Conflict, ProtocolMismatch, StorageFull
 from jupyter_remote.model import JobId
-from jupyter_remote.store import audit, migrate, schema, sql
+from jupyter_remote.store import audit, migrate, schema, shares, sql, summary
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.session import connect, text_of
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
+from tests.conformance.budgets import BudgetConformance
+from tests.conformance.cache import CacheConformance
+from tests.conformance.shares import SharesConformance
 from tests.conformance.store import (
     ADA,
     LEASE_S,
@@ -43,7 +46,19 @@ def store(path: Path) -> Iterator[SqliteStore]:
     store.close()
 
 
-class TestSqlite(StoreConformance):
+class TestCache(CacheConformance):
+    @pytest.fixture
+    def store(self, path: Path) -> Iterator[SqliteStore]:
+        store = open_sqlite(path, cache_bytes=1200)
+        yield store
+        store.close()
+
+
+class TestSqlite(StoreConformance, SharesConformance):
+    pass
+
+
+class TestBudgets(BudgetConformance):
     pass
 
 
@@ -64,9 +79,14 @@ def test_a_new_file_and_a_migrated_one_are_alike(tmp_path: Path) -> None:
     assert tables_of(tmp_path / "new") == tables_of(tmp_path / "old")
 
 
+NEWER_INDEXES = (
+    *("uq_job_session", "ix_job_code_key", "ix_job_notebook", "ix_job_kind"),
+    *("ix_job_queued", "ix_posting_capture"),
+)
 NEWER = (
     *("session", "notebook", "code_key", "inputs_bytes", "fuse", "priced_on", "resumes"),
     *("cached_from", "saved_ucredits", "estimate", "warned_at", "checkpoint", "receipt"),
+    "cancel_saves",
 )
 
 
@@ -75,12 +95,14 @@ def test_jobs_of_before_there_were_sessions_are_still_there(path: Path) -> None:
     store.submit([new_job("old")], 1.0)
     store.close()
     connection = connect(path)
-    for name in ("uq_job_session", "ix_job_code_key", "ix_job_notebook"):
+    for name in NEWER_INDEXES:
         connection.execute(f"DROP INDEX {name}")
     for name in ("cache", "budget", "share"):
         connection.execute(f"DROP TABLE {name}")
     for name in NEWER:
         connection.execute(f"ALTER TABLE job DROP COLUMN {name}")
+    connection.execute("ALTER TABLE spec DROP COLUMN asked")
+    connection.execute("ALTER TABLE posting DROP COLUMN notebook")
     connection.execute("UPDATE alembic_version SET version_num = '0002'")
     connection.commit()
     connection.close()
@@ -157,6 +179,8 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         "SELECT job, client, epoch, seq, type, data, at FROM event WHERE seq > 0",
         "INSERT INTO attempt (job, epoch, worker, state, claimed_at, lease_until_at) "
         "VALUES (999, 1, 'w', 'claimed', 1, 1)",
+        "INSERT INTO share (id, job, owner, visibility, created_at) "
+        "VALUES ('r-1', 'job-1', 'ada', 'public', 1), ('r-2', 'job-1', 'ada', 'public', 1)",
     ],
 )
 def test_the_schema_refuses(statement: str, store: SqliteStore, path: Path) -> None:
@@ -174,7 +198,9 @@ def test_claims_and_snapshots_read_small_indexes_only(store: SqliteStore, path: 
     connection = connect(path)
     uses = {
         sql.QUEUED_SINGLE: "ix_job_single",
-        sql.RUNS: "ix_job_code",
+        sql.PAST_RUNS["code_key"]: "ix_job_code_key",
+        sql.PAST_RUNS["notebook"]: "ix_job_notebook",
+        sql.PAST_RUNS["kind"]: "ix_job_kind",
         sql.QUEUED_BATCH: "ix_job_claimable",
         sql.WAITING: "ix_job_waiting",
         sql.DUE: "ix_job_waiting",
@@ -185,6 +211,11 @@ def test_claims_and_snapshots_read_small_indexes_only(store: SqliteStore, path: 
         sql.EVENTS_OF_JOB: "ix_event_job",
         sql.UNUSED: "ix_blob_unused",
         sql.ENDED: "ix_job_ended",
+        summary.ACTIVE: "uq_attempt_open",
+        summary.QUEUED: "COVERING INDEX ix_job_queued",
+        summary.CAPTURED: "COVERING INDEX ix_posting_capture",
+        shares.OF_JOB: "uq_share_open",
+        shares.PUBLIC: "ix_share_public",
     }
     for statement, index in uses.items():
         text = text_of(statement)
@@ -203,6 +234,7 @@ def test_the_audit_finds_what_was_planted(path: Path) -> None:
     paid = new_job(credits_per_h=3600, hold_credits=2)
     store.finish(running(store, paid), 1, Outcome(kind="succeeded"), 11.0)
     running(store, new_job("job-2"))
+    store.submit([new_job("job-3")], 12.0)
     connection = connect(path)
     for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
         connection.execute(f"DROP TRIGGER {name}")
@@ -216,6 +248,7 @@ def test_the_audit_finds_what_was_planted(path: Path) -> None:
         "UPDATE job SET starts = 9 WHERE seq = 2": "9 times",
         "UPDATE job SET state = 'queued' WHERE seq = 2": "attempt 1 is open",
         "UPDATE job SET epoch = 2 WHERE seq = 2": "no attempt of that epoch",
+        "UPDATE job SET cached_from = 'x' WHERE seq = 3": "was given the result of x",
         "DELETE FROM event WHERE type = 'done'": "without its last event",
         "UPDATE job SET state = 'failed', cancel_requested = 1 WHERE seq = 2": "cancelled as asked",
     }

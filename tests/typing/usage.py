@@ -31,6 +31,13 @@ def submit(client: jr.Client) -> None:
     concurrent.futures.wait([job], timeout=1.0)
     assert_type(client.map(str, [1, 2]), jr.Batch)
     assert_type(client.plan(sum, [1]), jr.Plan)
+    assert_type(job.cancel(checkpoint=True), bool)
+    assert_type(client.repeat(job.id, resume=True, max_cost=1.0), jr.Job)
+
+
+@jr.on_checkpoint
+def save() -> dict[str, int]:
+    return {"step": 1}
 
 
 def refuse() -> None:

@@ -9,12 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from jupyter_remote.wire import RemoteFailure, encode
 from jupyter_remote.worker import channel
+
+Begin = Callable[..., Awaitable[Any]]
+"""Starts an agent."""
 
 
 class FakeHandle:
@@ -44,6 +48,9 @@ class FakeHandle:
 
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
+
+    def checkpoint(self, why: str) -> None:
+        self._process.send_signal(channel.CHECKPOINTS[why])
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -111,6 +118,27 @@ class Mouth:
             file.write(data)
         self.spooled = [channel.Spooled(segment, name)]
         self.result = encode(Result(value=Parcel([segment])))
+
+    def saves(self, run: channel.Run, data: bytes) -> None:
+        """From now on it has this to say when it is asked for a checkpoint."""
+        for why, number in channel.CHECKPOINTS.items():
+            signal.signal(number, lambda *_, why=why: self._save(why, run, data))
+
+    def _save(self, why: str, run: channel.Run, data: bytes) -> None:
+        from blake3 import blake3
+
+        from jupyter_remote.wire import Parcel, Segment
+
+        segment = Segment(blake3(data).hexdigest(), len(data))
+        with open(os.path.join(run.spool, segment.digest[:8]), "wb") as file:
+            file.write(data)
+        spooled = [channel.Spooled(segment, segment.digest[:8])]
+        self.say(channel.Saved(why=why, value=Parcel([segment]), spooled=spooled))
+
+    def saves_nothing(self, problem: str) -> None:
+        for why, number in channel.CHECKPOINTS.items():
+            said = channel.Saved(why=why, problem=problem)
+            signal.signal(number, lambda *_, said=said: self.say(said))
 
     spooled: list[channel.Spooled] = []  # noqa: RUF012
     result: bytes | None = None

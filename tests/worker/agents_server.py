@@ -25,8 +25,10 @@ from jupyter_remote.wire import (
     Listening,
     Ping,
     Release,
+    Saved,
     ServerMessage,
     Start,
+    Warned,
     Welcome,
     WorkerEvent,
     WorkerMessage,
@@ -50,6 +52,7 @@ class FakeServer:
         self.keep = True
         self.blobs = self.spool = ""
         self.heartbeat_s, self.dead_man_s = 0.2, 30.0
+        self.gpu_idle_s = 0.0
         self.headers: list[str] = []
         self.stored: dict[str, bytes] = {}  # blobs
         self._writers: list[asyncio.StreamWriter] = []
@@ -173,6 +176,7 @@ class FakeServer:
         welcome = Welcome(
             heartbeat_s=self.heartbeat_s,
             dead_man_s=self.dead_man_s,
+            gpu_idle_s=self.gpu_idle_s,
             keep=hello.running if self.keep else [],
             blobs=self.blobs,
             spool=self.spool,
@@ -191,7 +195,7 @@ class FakeServer:
                 await socket.send(msgspec.msgpack.encode(answer))
 
     def _answer(self, message: WorkerMessage) -> Answer | None:
-        assert isinstance(message, Start | Beat | Complete | Release | Ping)
+        assert isinstance(message, Start | Beat | Complete | Warned | Saved | Release | Ping)
         self.heard.append(message)
         answer = Answer(req=message.req)
         if self.answers is not None and not isinstance(message, Ping):

@@ -6,10 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import pytest
 import pytest_asyncio
 
+from jupyter_remote.worker.agent import Agent, Config
 from jupyter_remote.worker.launch import KernelLauncher
+from tests.worker.agents_kernel import Begin, FakeLauncher
+from tests.worker.agents_server import FakeServer
 from tests.worker.playing_agent import PlayingAgent, started
 from tests.worker.sessions import Playing, playing
 
@@ -36,3 +41,32 @@ async def session(launcher: KernelLauncher, tmp_path: Path) -> AsyncIterator[Pla
     """A kernel that serves a session."""
     async with playing(launcher, tmp_path) as session:
         yield session
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeServer]:
+    async with FakeServer().listening() as server:
+        yield server
+
+
+@pytest.fixture
+async def begin(server: FakeServer, tmp_path: Path) -> AsyncIterator[Begin]:
+    """Starts an agent and waits until it has said hello."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def begin(**options: Any) -> Agent:
+        launcher = options.pop("launcher", None) or FakeLauncher()
+        clock = options.pop("clock", None)
+        options = {"slots": 1, "interrupt_grace_s": 0.3, **options}
+        config = Config(url=server.url, token="secret", home=str(tmp_path / "agent"), **options)
+        agent = Agent(config, clock, launcher=lambda executable: launcher)
+        tasks.append(asyncio.create_task(agent.run()))
+        begin.task = tasks[-1]  # type: ignore[attr-defined]
+        await server.until(lambda: server.hellos)
+        return agent
+
+    yield begin
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -138,11 +138,14 @@ class Playing(PlayingAgent):
     address = ""
     key = ""
 
-    async def open(self, **spec: Any) -> None:
+    async def open(self, left: int | None = None, **spec: Any) -> None:
+        """``left``: of its money."""
         self.names: dict[str, Any] = {"__name__": "__main__"}
         self.writers: list[asyncio.StreamWriter] = []
         address = f"@jupyter-remote-test-{os.getpid()}-{next(_ids)}"
-        await self.send(JobSpec(kind="session", session="lab", **spec), address=address)
+        contents = spec.pop("contents", None)
+        of_it = JobSpec(kind="session", session="lab", **spec)
+        await self.send(of_it, contents, address=address, budget_left_ucredits=left)
         said = await self.until(lambda m: isinstance(m, channel.Listening))
         assert isinstance(said, channel.Listening)
         self.address, self.key = said.address, said.key

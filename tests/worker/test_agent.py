@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -24,8 +21,7 @@ from jupyter_remote.wire import (
     Start,
     WorkerMessage,
 )
-from jupyter_remote.worker.agent import Agent, Config
-from tests.worker.agents_kernel import FakeLauncher
+from tests.worker.agents_kernel import Begin, FakeLauncher
 from tests.worker.agents_server import FakeServer, connection_file
 
 WAIT = "import time\ntime.sleep(60)"
@@ -43,37 +39,6 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 kernel.print("begun")
 time.sleep(60)
 """
-
-Begin = Callable[..., Awaitable[Agent]]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeServer]:
-    async with FakeServer().listening() as server:
-        yield server
-
-
-@pytest.fixture
-async def begin(server: FakeServer, tmp_path: Path) -> AsyncIterator[Begin]:
-    """Starts an agent and waits until it has said hello."""
-    tasks: list[asyncio.Task[None]] = []
-
-    async def begin(**options: Any) -> Agent:
-        launcher = options.pop("launcher", None) or FakeLauncher()
-        clock = options.pop("clock", None)
-        options = {"slots": 1, "interrupt_grace_s": 0.3, **options}
-        config = Config(url=server.url, token="secret", home=str(tmp_path / "agent"), **options)
-        agent = Agent(config, clock, launcher=lambda executable: launcher)
-        tasks.append(asyncio.create_task(agent.run()))
-        begin.task = tasks[-1]  # type: ignore[attr-defined]
-        await server.until(lambda: server.hellos)
-        return agent
-
-    yield begin
-    for task in tasks:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def test_a_job_runs_from_assignment_to_completion(server: FakeServer, begin: Begin):

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 
+from msgspec.structs import replace
+
 from jupyter_remote.model import Reason
+from jupyter_remote.wire import GpuMetrics
+from jupyter_remote.worker.busy import Busy
+from jupyter_remote.worker.gpu_idle import GpuIdle
 from jupyter_remote.worker.metrics import Meter, Process, Use, own_bytes, processes, use_of
-from jupyter_remote.worker.supervise import Action, Supervisor
+from jupyter_remote.worker.supervise import Action, Stop, Supervisor
 
 
 def supervisor(**limits: object) -> Supervisor:
@@ -47,6 +52,96 @@ def test_what_was_asked_and_what_is_paid_for_are_told_apart():
         assert it.tick(5.0) is Action.INTERRUPT
         assert it.stop is not None
         assert it.stop.reason is reason
+
+
+def test_that_most_of_the_money_is_spent_is_said_once():
+    it = supervisor(warn_s=4.0, max_run_s=5.0)
+    assert it.tick(3.9) is Action.NOTHING
+    assert it.tick(4.0) is Action.WARN
+    assert it.tick(4.1) is Action.NOTHING
+    assert it.tick(5.0) is Action.INTERRUPT
+
+
+def test_a_late_look_at_the_time_still_warns_before_it_stops():
+    it = supervisor(warn_s=4.0, max_run_s=5.0)
+    assert it.tick(7.0) is Action.WARN
+    assert it.tick(7.1) is Action.INTERRUPT
+
+
+def test_a_checkpoint_is_asked_for_once_at_a_time_and_given_up_on():
+    it = supervisor(max_run_s=100.0)
+    assert it.save(1.0, "budget") is Action.SAVE
+    assert it.saves_for == "budget"
+    assert it.save(2.0, "preempted") is Action.NOTHING
+    assert it.tick(30.9) is Action.NOTHING
+    assert it.tick(31.0) is Action.GIVE_UP
+    assert it.saved(31.0) is Action.NOTHING
+    assert it.save(32.0, "preempted") is Action.SAVE
+    assert it.saved(33.0) is Action.NOTHING
+    assert it.tick(99.0) is Action.NOTHING
+
+
+def test_a_cancel_with_a_checkpoint_interrupts_when_that_is_saved():
+    it = supervisor()
+    assert it.cancel("checkpoint", 5.0) is Action.SAVE
+    assert it.cancel("checkpoint", 6.0) is Action.NOTHING
+    assert it.cancel("interrupt", 7.0) is Action.NOTHING  # it will be
+    assert it.stop is None
+    assert it.saved(8.0) is Action.INTERRUPT
+    assert it.stop is not None
+    assert it.stop.reason is Reason.CANCELLED
+    assert it.tick(18.0) is Action.KILL
+
+
+def test_a_cancel_waits_for_a_checkpoint_that_was_asked_for_before():
+    it = supervisor()
+    assert it.save(1.0, "budget") is Action.SAVE
+    assert it.cancel("checkpoint", 5.0) is Action.NOTHING
+    assert it.saved(6.0) is Action.INTERRUPT
+
+
+def test_a_checkpoint_that_does_not_come_holds_up_no_cancel_for_long():
+    it = supervisor()
+    it.cancel("checkpoint", 5.0)
+    assert it.tick(35.0) is Action.GIVE_UP
+    assert it.saved(35.0) is Action.INTERRUPT
+
+
+def test_a_kill_waits_for_no_checkpoint_and_a_limit_for_none_either():
+    it = supervisor()
+    it.cancel("checkpoint", 5.0)
+    assert it.cancel("kill", 6.0) is Action.KILL
+    assert it.saved(7.0) is Action.NOTHING
+    it = supervisor(max_run_s=6.0)
+    it.cancel("checkpoint", 5.0)
+    assert it.tick(6.0) is Action.INTERRUPT
+    assert it.stop is not None
+    assert it.stop.reason is Reason.COST_LIMIT
+    assert it.saved(7.0) is Action.NOTHING
+
+
+def test_an_interrupted_attempt_is_asked_for_no_checkpoint():
+    it = supervisor()
+    it.cancel("interrupt", 5.0)
+    assert it.cancel("checkpoint", 6.0) is Action.NOTHING
+    assert it.save(6.0, "preempted") is Action.NOTHING
+    assert it.tick(15.0) is Action.KILL
+
+
+def test_what_code_made_that_came_to_its_end_is_packed_beyond_the_limit():
+    it = supervisor(max_run_s=5.0, warn_s=4.0)
+    it.saving(3.0)
+    assert it.tick(5.0) is Action.NOTHING
+    assert it.tick(62.9) is Action.NOTHING
+    assert it.tick(63.0) is Action.INTERRUPT
+
+
+def test_packing_holds_up_no_cancel_for_ever():
+    it = supervisor()
+    it.cancel("checkpoint", 5.0)
+    it.saving(6.0)
+    assert it.tick(35.0) is Action.GIVE_UP
+    assert it.saved(35.0) is Action.INTERRUPT
 
 
 def test_the_dead_man_counts_from_when_the_acknowledged_beat_was_sent():
@@ -97,8 +192,136 @@ def test_figures_are_differences_and_the_peak_stays():
     assert (final.cpu_percent, final.memory_bytes, final.peak_memory_bytes) == (50.0, 300, 900)
 
 
+def test_means_are_over_time_and_peaks_are_of_all_samples():
+    meter = Meter(None)
+    gpu = GpuMetrics("L4", 0.0, 1_000, 24_000)
+    readings = [(0.0, 0.0, 80.0, 5_000), (1.0, 1.0, 40.0, 9_000), (1.0, 4.0, 0.0, 2_000)]
+    for cpu_s, now, use_percent, memory in readings:
+        now_at = replace(gpu, use_percent=use_percent, memory_bytes=memory)
+        meter.sample(Use([1], cpu_s, 1), at=now, now=now, gpus=[now_at])
+    final = meter.final()
+    assert final is not None
+    # a second of 100 %, then three of none
+    assert (final.mean_cpu_percent, final.peak_cpu_percent, final.measured_s) == (25.0, 100.0, 4.0)
+    (seen,) = final.gpus
+    assert (seen.mean_percent, seen.peak_percent, seen.peak_memory_bytes) == (10.0, 80.0, 9_000)
+
+
+def test_a_single_look_is_its_own_mean():
+    meter = Meter(None)
+    seen = meter.sample(Use([1], 1.0, 1), 0.0, 0.0, [GpuMetrics("L4", use_percent=30.0)]).gpus[0]
+    assert (seen.mean_percent, seen.peak_percent) == (30.0, 30.0)
+
+
 def test_this_process_is_in_the_table_with_its_memory():
     me = next(p for p in processes() if p.pid == os.getpid())
     assert me.parent == os.getppid()
     assert me.memory_bytes > 10_000_000
     assert 5_000_000 < own_bytes([me.pid], fallback=0) <= me.memory_bytes
+
+
+def test_a_time_limit_is_announced_once_and_in_time():
+    it = supervisor(timeout_s=600.0)
+    assert it.notice(539.9) == ""
+    assert it.notice(540.0) == "it is stopped in 1 min 00 s, at its time limit of 10 min 00 s"
+    assert it.notice(541.0) == ""
+    assert it.tick(600.0) is Action.INTERRUPT
+
+
+def test_of_a_long_run_the_end_is_announced_some_minutes_before():
+    it = Supervisor(grace_s=10, dead_man_s=30, now=0.0)
+    it.started(0.0, timeout_s=86_400.0, max_run_s=86_400.0)
+    assert it.notice(86_099.0) == ""
+    assert it.notice(86_100.0) == "it is stopped in 5 min 00 s, at its time limit of 24 h"
+
+
+def test_what_is_short_paid_for_stopped_or_done_is_not_announced():
+    short, paid, done = supervisor(timeout_s=59.0), supervisor(), supervisor(timeout_s=600.0)
+    done.finished()
+    stopped = supervisor(timeout_s=600.0)
+    stopped.cancel("interrupt", 1.0)
+    for it in (short, paid, done, stopped):
+        assert [it.notice(at) for at in (58.0, 590.0, 999.0)] == ["", "", ""]
+
+
+def test_what_was_found_elsewhere_interrupts_and_then_kills():
+    it = supervisor()
+    stop = Stop("expired", Reason.GPU_IDLE, "no GPU was used for 10 min 00 s")
+    assert it.give_up(stop, 5.0) is Action.INTERRUPT
+    assert it.give_up(stop, 6.0) is Action.NOTHING
+    assert it.tick(15.0) is Action.KILL
+    assert it.stop == stop
+
+
+# --- GPUs that nobody uses --------------------------------------------------------------------
+IDLE, USED = [GpuMetrics("T4", 1.0)], [GpuMetrics("T4", 1.0), GpuMetrics("T4", 60.0)]
+
+
+def test_a_job_that_uses_no_gpu_is_told_and_then_stopped():
+    it = GpuIdle(600.0, 0.0)
+    assert [it.saw(IDLE, at) for at in range(540)] == [None] * 540
+    said = it.saw(IDLE, 540)
+    assert said == (
+        "no GPU was used for 9 min 00 s: the job is stopped in 1 min 00 s unless it uses one "
+        "(--gpu-idle)"
+    )
+    assert it.saw(IDLE, 599) is None
+    stop = it.saw(IDLE, 600)
+    assert stop == Stop("expired", Reason.GPU_IDLE, "no GPU was used for 10 min 00 s")
+
+
+def test_a_gpu_that_is_used_again_lets_the_job_go_on():
+    it = GpuIdle(40.0, 0.0)
+    assert it.saw(USED, 29.0) is None
+    assert it.saw(IDLE, 58.0) is None
+    assert "is stopped in 10 s" in str(it.saw(IDLE, 59.0))
+    assert it.saw(USED, 68.0) == "a GPU is used again: the job goes on"
+    assert it.saw(USED, 69.0) is None
+    assert it.saw(IDLE, 98.0) is None
+    assert "is stopped in 10 s" in str(it.saw(IDLE, 99.0))
+
+
+def test_also_after_a_gap_it_is_announced_before_it_acts():
+    it = GpuIdle(600.0, 0.0)
+    assert "is stopped in 1 min 00 s" in str(it.saw(IDLE, 5000.0))
+    assert it.saw(IDLE, 5059.0) is None
+    assert isinstance(it.saw(IDLE, 5060.0), Stop)
+
+
+def test_where_there_is_no_gpu_that_is_told_once():
+    it = GpuIdle(600.0, 0.0)
+    assert "no effect" in str(it.saw([], 1.0))
+    assert [it.saw([], at) for at in (2.0, 10_000.0)] == [None, None]
+
+
+def test_it_is_off_unless_it_was_asked_for():
+    for limit in (None, 0.0):
+        it = GpuIdle(limit, 0.0)
+        assert [it.saw(gpus, 1e9) for gpus in (IDLE, [], USED)] == [None, None, None]
+
+
+# --- sessions that wait -----------------------------------------------------------------------
+def test_the_time_of_calls_adds_up_and_is_told_now_and_then():
+    now, told = 0.0, []
+    busy = Busy(lambda *said: told.append(said), lambda: now)
+    assert busy.wait_s() == float("inf")
+    busy.begin()
+    assert told == [(0.0, True)]
+    now = 0.4
+    busy.end()
+    assert busy.wait_s() == 0.6
+    busy.tell_if_due()
+    assert told == [(0.0, True)]
+    now = 1.0
+    busy.tell_if_due()
+    assert told == [(0.0, True), (0.4, False)]
+    assert busy.wait_s() == float("inf")
+    now = 5.0
+    busy.begin()
+    now = 7.0
+    busy.tell_now()
+    assert told[2:] == [(0.4, True), (2.4, True)]
+    busy.end()
+    busy.end()
+    busy.tell_now()
+    assert told[-1] == (2.4, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -325,3 +326,29 @@ async def test_a_comm_that_a_call_opened_is_heard_between_calls(session: Playing
     async with asyncio.timeout(20):
         while await ada.value(names["seen"]) != ["good", "bad", "again"]:
             continue
+
+
+async def test_the_agent_hears_how_long_calls_and_cells_ran(session: Playing) -> None:
+    ada = await session.caller()
+    began = time.monotonic()
+    await ada.run("import time; time.sleep(0.4)")
+    await session.session_cell("time.sleep(0.3)")
+    spent_s = time.monotonic() - began
+    said = await session.until(
+        lambda m: isinstance(m, channel.Used) and not m.running and m.busy_s > 0.7
+    )
+    assert isinstance(said, channel.Used)
+    assert 0.7 <= said.busy_s <= spent_s
+
+
+async def test_a_cell_of_a_session_may_spend_what_the_session_may(
+    launcher: KernelLauncher, tmp_path: Path
+) -> None:
+    ask = "import jupyter_remote as jr\nprint('left', jr.job.budget_left)"
+    async with playing(launcher, tmp_path, left=250_000_000) as session:
+        ada = await session.caller()
+        await ada.run(ask)
+        assert "left 2.5" in ada.text
+        assert "left 2.5" in (await session.session_cell(ask)).text("stdout")
+        await ada.run("print('after', jr.job.budget_left)")
+        assert "after 2.5" in ada.text

@@ -1,0 +1,131 @@
+"""``--compare``: one table, live, in real kernels with a real backend."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import nbformat
+from nbclient import NotebookClient
+
+from jupyter_remote.client.receipts import METADATA
+from tests.notebook.kernels import printed, raised
+
+TWO = "--compare g4dn.xlarge,g5.xlarge"
+CELL = f"%%remote_run {TWO}"
+
+
+def run(*sources: str, allow_errors: bool = False) -> list[nbformat.NotebookNode]:
+    cells = ["%load_ext jupyter_remote", *sources]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    NotebookClient(
+        notebook, timeout=120, kernel_name="python3", allow_errors=allow_errors
+    ).execute()
+    return notebook.cells[1:]
+
+
+def value(cell: nbformat.NotebookNode) -> str:
+    return cell.outputs[-1].data["text/plain"]
+
+
+def table(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.outputs[0].data["text/plain"].splitlines()
+
+
+def test_values_of_the_cheapest_come_home_once_with_one_table_and_one_output():
+    cells = run(
+        "seen = []",
+        f"%%remote_run {TWO} -n jobs --max-cost 0.2\nseen.append(1)\nprint('said')\nx = 7\nseen",
+        "seen, x, [j.machine for j in jobs]",
+        "jobs[1].stdout",
+    )
+    shown = table(cells[1])
+    assert [line.split()[0] for line in shown[2:4]] == ["g4dn.xlarge", "g5.xlarge"]
+    assert shown[2].endswith("kept")
+    assert shown[3].endswith("identical")
+    assert "each may cost $0.1000" in shown[4]
+    assert shown[5].endswith("those of g4dn.xlarge, the cheapest; the same output on all")
+    kinds = [o.output_type for o in cells[1].outputs]
+    assert (kinds[0], kinds[-1], {*kinds[1:-1]}) == ("display_data", "execute_result", {"stream"})
+    assert "".join(o.text for o in cells[1].outputs[1:-1]) == "said\n"
+    assert value(cells[1]) == "[1]"
+    assert value(cells[2]) == "([1], 7, ['g4dn.xlarge', 'g5.xlarge'])"
+    assert value(cells[3]) == repr("said\n")
+    kept = cells[1].outputs[0].metadata[METADATA]["receipts"]
+    assert [receipt["machine"] for receipt in kept] == ["g4dn.xlarge", "g5.xlarge"]
+
+
+def test_a_failure_on_one_machine_is_a_row_and_the_other_comes_home():
+    cells = run(
+        f"{CELL}\nimport jupyter_remote as jr\n"
+        "assert jr.job._usd_per_h > 0.3, 'too <small>'\nz = jr.job._usd_per_h",
+        "z",
+    )
+    assert "failed: AssertionError: too <small>" in table(cells[0])[2]
+    assert "too &lt;small&gt;" in cells[0].outputs[0].data["text/html"]
+    assert table(cells[0])[-1].endswith("those of g5.xlarge: no other completed")
+    assert value(cells[1]) == "0.44"
+
+
+def test_if_all_fail_the_cell_fails_with_the_users_own_error():
+    (cell,) = run(f"{CELL}\n1 / 0", allow_errors=True)
+    assert cell.outputs[-1].ename == "ZeroDivisionError"
+    assert table(cell)[-1] == "none completed: there is no value"
+
+
+def test_an_expression_is_compared_too_and_gives_its_value():
+    (cell,) = run(f"%remote run {TWO} 6 * 7")
+    assert table(cell)[3].endswith("identical")
+    assert value(cell) == "42"
+
+
+def test_a_plan_of_each_is_shown_and_nothing_runs():
+    (cell, jobs) = run(f"{CELL} --plan\nprint('ran')", "%remote jobs")
+    assert [o.data["text/plain"].split()[1] for o in cell.outputs] == ["g4dn.xlarge,", "g5.xlarge,"]
+    assert "print('ran')" not in value(jobs)
+
+
+def test_what_cannot_go_together_is_told_before_anything_runs():
+    cells = run(
+        *(f"{CELL} {more}\n1" for more in ("-m local", "--bg", "-s lab")), allow_errors=True
+    )
+    told = [cell.outputs[-1].evalue for cell in cells]
+    assert "says the machines itself" in told[0]
+    assert "waits for all" in told[1]
+    assert "one machine" in told[2]
+
+
+def test_the_table_is_live_and_the_stop_button_stops_all(kernel):
+    stopped = threading.Event()
+
+    def stop(message):
+        text = message["content"].get("data", {}).get("text/plain", "")
+        if text.count("running: executing") == 2 and not stopped.is_set():
+            stopped.set()
+            kernel.interrupt()
+
+    messages = kernel.run(
+        f"%%remote_run {TWO} -n jobs\nimport time\nwhile True:\n    time.sleep(0.05)", stop
+    )
+    assert stopped.is_set()
+    assert raised(messages)["ename"] in ("KeyboardInterrupt", "JobCancelled")
+    said = printed(kernel.run("print([j.status for j in jobs])"))
+    assert said == "['cancelled', 'cancelled']\n"
+    last = [m for m in messages if m["msg_type"] == "update_display_data"][-1]
+    assert last["content"]["data"]["text/plain"].count("cancelled") == 2
+
+
+def test_bars_are_told_as_a_percentage_beside_the_status(kernel):
+    told: list[str] = []
+
+    def look(message):
+        text = message["content"].get("data", {}).get("text/plain", "")
+        if re.search(r"running: executing, [1-9]0 %", text):
+            told.append(text)
+
+    kernel.run(
+        "%%remote_run --compare local\nimport time\nfrom tqdm import tqdm\n"
+        "for i in tqdm(range(10)):\n    time.sleep(0.25)",
+        look,
+    )
+    assert told

@@ -1,0 +1,63 @@
+"""``--visibility``, ``%remote result ID --share`` and ``--revoke`` in a real kernel."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.notebook.kernels import Kernel, printed, raised
+
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/results/[0-9a-f-]{36}")
+
+
+def opened(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=20) as reply:
+        return reply.read().decode()
+
+
+def address_in(text: str) -> str:
+    found = ADDRESS.search(text)
+    assert found is not None, text
+    return found[0]
+
+
+def test_a_cell_that_is_not_private_says_where_its_result_opens(kernel: Kernel) -> None:
+    said = printed(kernel.run("%%remote_run --visibility unlisted -d 'my cell'\nz = 6\nz * 7"))
+    page = opened(address_in(said))
+    assert "opens on this computer only" in said
+    for text in ("my cell", '<pre class="">42</pre>', "z: int"):
+        assert text in page
+    assert address_in(said) in str(kernel.run("%remote show last"))
+
+
+def test_a_result_is_shared_later_and_taken_back(kernel: Kernel) -> None:
+    kernel.run("%%remote_run\nprint('a private cell')")
+    said = printed(kernel.run("%remote result last --share unlisted"))
+    url = address_in(said)
+    assert "a private cell" in opened(url)
+    assert "--revoke takes it back" in said
+    shown = str(kernel.run(f"%remote result {url}")[2]["content"])
+    assert "unlisted" in shown
+    assert "private" in printed(kernel.run("%remote result last --revoke"))
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        opened(url)
+
+
+def test_what_makes_no_sense_is_told(kernel: Kernel) -> None:
+    wrong = raised(kernel.run("%remote result last --share privat"))
+    assert "unlisted, public" in str(wrong)
+    both = raised(kernel.run("%remote result last --share public --revoke"))
+    assert "opposites" in str(both)
+
+
+def test_the_status_says_what_runs_and_what_it_costs(kernel: Kernel) -> None:
+    quiet = printed(kernel.run("%remote status"))
+    assert re.search(r"nothing runs; \$[\d.]+ spent today; [\d,]+ credits left", quiet)
+    kernel.run("%%remote_run -m g5.xlarge.od --bg -n job\nimport time\ntime.sleep(30)")
+    kernel.run("import time\nwhile job.status == 'queued': time.sleep(0.02)")
+    busy = printed(kernel.run("%remote status"))
+    assert "1 job running at $1.006/h (simulated); " in busy
+    kernel.run("job.cancel(force=True)\njob.wait(20)")
