@@ -66,7 +66,8 @@ function sendControl(model, job, force) {
 
 async function cancel(model, job, force) {
   try {
-    await sendControl(model, job, force);
+    // Our extension, where the page has it, asks the backend itself: no kernel is needed for that.
+    await (globalThis.jupyterRemoteCancel ?? ((...asked) => sendControl(model, ...asked)))(job, force);
   } catch {
     model.send({ event: "cancel", job, force }); // VS Code and others: read when the cell is done
   }

@@ -92,10 +92,10 @@ const cards: JupyterFrontEndPlugin<void> = {
     const settings = app.serviceManager.serverSettings;
     const ask = asker(settings);
     const live = new Cards(readCards(settings), window);
-    const cancel = (id: string, force: boolean): void => {
-      void ask("POST", `jobs/${id}/cancel`, {}, { force }).catch(() => undefined); // the card shows what came of it
-    };
-    const createRenderer = (): CardRenderer => new CardRenderer(live, cancel);
+    Object.assign(globalThis, {
+      jupyterRemoteCancel: (id: string, force: boolean) => ask("POST", `jobs/${id}/cancel`, {}, { force }),
+    });
+    const createRenderer = (): CardRenderer => new CardRenderer(live);
     registry.addFactory({ safe: true, mimeTypes: [MIME], defaultRank: RANK, createRenderer });
   },
 };

@@ -2,9 +2,21 @@ import { describe, expect, it } from "vitest";
 
 import { type Ask, BackendError, type Params } from "./asking";
 import { costNow, elapsed, Jobs, type Timer } from "./jobs";
-import type { JobView } from "./wire";
+import type { AccountSummary, JobView } from "./wire";
 
-const SUMMARY = { running: 0, queued: 0, rate_ucredits_per_h: 0, spent_today_ucredits: 0, available_ucredits: 0, held_ucredits: 0 };
+const SUMMARY: AccountSummary = {
+  running: 0,
+  sessions: 0,
+  queued: 0,
+  rate_ucredits_per_h: 0,
+  usd_per_h: 0,
+  simulated: false,
+  spent_today_ucredits: 0,
+  since_at: 0,
+  available_ucredits: 0,
+  held_ucredits: 0,
+  at: 0,
+};
 
 function job(id: string, status = "completed", more: Partial<JobView> = {}): JobView {
   const money = { rate_ucredits_per_h: 3600, hold_ucredits: 100, cost_ucredits: 10 };

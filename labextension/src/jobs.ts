@@ -3,7 +3,7 @@
 import { ISignal, Signal } from "@lumino/signaling";
 
 import { type Ask, BackendError } from "./asking";
-import type { JobList, JobView, SessionList, SessionView, Summary } from "./wire";
+import type { JobList, JobView, SessionList, SessionView, AccountSummary } from "./wire";
 
 export const FINAL = new Set(["completed", "failed", "cancelled"]);
 const PAGE = 100;
@@ -38,7 +38,7 @@ export class Jobs {
   /** Newest first. */
   jobs: JobView[] = [];
   sessions: SessionView[] = [];
-  summary: Summary | null = null;
+  summary: AccountSummary | null = null;
   /** Why nothing new is known; null: all is well. */
   trouble: BackendError | null = null;
   /** Seconds since 1970 when this was read. */
@@ -119,7 +119,7 @@ export class Jobs {
     try {
       const page = await this._ask<JobList>("GET", "jobs", { limit: PAGE, start });
       const [summary, sessions] = await Promise.all([
-        this._ask<Summary>("GET", "account/summary"),
+        this._ask<AccountSummary>("GET", "account/summary"),
         this._ask<SessionList>("GET", "sessions"),
       ]);
       this.summary = summary;

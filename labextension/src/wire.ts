@@ -1,16 +1,17 @@
 // Made by generate.py from jupyter_remote/wire.py; do not edit.
 
-export interface AccountReply {
-  owner: string;
-  balance: Balance;
-  credits: number;
-  usd: number;
-}
-
-export interface Balance {
+export interface AccountSummary {
+  running: number;
+  sessions: number;
+  queued: number;
+  rate_ucredits_per_h: number;
+  usd_per_h: number;
+  simulated: boolean;
+  spent_today_ucredits: number;
+  since_at: number;
   available_ucredits: number;
   held_ucredits: number;
-  spent_ucredits: number;
+  at: number;
 }
 
 export interface Bar {
@@ -42,6 +43,9 @@ export interface GpuMetrics {
   memory_total_bytes?: number;
   power_w?: number;
   temperature_c?: number;
+  mean_percent?: number;
+  peak_percent?: number;
+  peak_memory_bytes?: number;
 }
 
 export interface History {
@@ -104,6 +108,7 @@ export interface JobView {
   cached_from?: string;
   saved_ucredits?: number;
   priced_on?: string;
+  results_uuid?: string;
 }
 
 export interface Metrics {
@@ -113,6 +118,10 @@ export interface Metrics {
   peak_memory_bytes?: number;
   memory_limit_bytes?: number;
   gpus?: GpuMetrics[];
+  busy_s?: number | null;
+  measured_s?: number;
+  mean_cpu_percent?: number;
+  peak_cpu_percent?: number;
 }
 
 export interface Money {
@@ -148,13 +157,4 @@ export interface SessionView {
   listening?: boolean;
   address?: string;
   key?: string;
-}
-
-export interface Summary {
-  running: number;
-  queued: number;
-  rate_ucredits_per_h: number;
-  spent_today_ucredits: number;
-  available_ucredits: number;
-  held_ucredits: number;
 }
