@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+LAB := hatch_build.py $(wildcard labextension/*.json labextension/src/*.ts labextension/*/*.css \
+	labextension/schema/*.json jupyter_remote/notebook/card.*)
 
 .PHONY: demo test test-gpu check benchmark clean
 
@@ -25,6 +27,8 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if [ -d labextension/node_modules ]; then npm --prefix labextension test; \
+	else echo "No npm here: the tests of the extension's parts are left out."; fi
 
 benchmark: $(VENV)/.test
 	$(BIN)/pip install --quiet -r benchmarks/requirements.txt
@@ -33,11 +37,11 @@ benchmark: $(VENV)/.test
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.demo: pyproject.toml $(LAB) | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.test: pyproject.toml $(LAB) | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@ $(VENV)/.demo
 

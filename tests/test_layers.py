@@ -20,6 +20,7 @@ ROWS = [
     {"contents"},
     {"ambient"},
     {"money"},
+    {"cards"},
     {"http"},
     {"store", "blobs", "providers"},
     {"client"},

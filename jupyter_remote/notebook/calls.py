@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jupyter_remote.notebook.render import bundle
+from jupyter_remote.cards.render import bundle
+from jupyter_remote.cards.state import state_of
 from jupyter_remote.notebook.show import Shown, raise_end, submit
-from jupyter_remote.notebook.state import state_of
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client

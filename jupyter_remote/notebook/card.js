@@ -3,6 +3,7 @@
 // (answered while a cell blocks) and over the widget's comm. User text is only ever textContent.
 
 const CANCEL = "jupyter_remote_cancel";
+const FINAL = ["completed", "failed", "cancelled"];
 const TICK_MS = 250;
 const DISARMED_MS = 1500; // after Cancel became Kill: a double click is no order to kill
 
@@ -34,6 +35,7 @@ function figures(state, ageS) {
   const parts = [state.machine + (state.simulated ? " (simulated)" : "")];
   if (state.attempt > 1) parts.push(`attempt ${state.attempt}`);
   if (state.ticks) parts.push(duration(state.now + ageS - state.started_at) + state.texts.of);
+  else if (FINAL.includes(state.status) && state.started_at != null) parts.push(duration(state.ended_at - state.started_at));
   if (!state.is_priced) return parts;
   if (!state.rate_ucredits_per_h && !state.cost_ucredits) return [...parts, "free"];
   let cost = state.cost_ucredits + (state.ticks ? (state.rate_ucredits_per_h * ageS) / 3600 : 0);
@@ -64,7 +66,8 @@ function sendControl(model, job, force) {
 
 async function cancel(model, job, force) {
   try {
-    await sendControl(model, job, force);
+    // Our extension, where the page has it, asks the backend itself: no kernel is needed for that.
+    await (globalThis.jupyterRemoteCancel ?? ((...asked) => sendControl(model, ...asked)))(job, force);
   } catch {
     model.send({ event: "cancel", job, force }); // VS Code and others: read when the cell is done
   }
@@ -151,7 +154,7 @@ function drawLinks(parent, links) {
 }
 
 // One card of a model: drawn at each change of its state, its clock ticking between.
-class View {
+export class View {
   constructor(model) {
     this.model = model;
     this.parts = build();
@@ -206,6 +209,7 @@ class View {
     const now = performance.now();
     this.parts.figures.textContent = figures(this.state, (now - this.drawnAt) / 1000).join(" · ");
     const { button } = this.parts;
+    button.hidden = FINAL.includes(this.state.status);
     const label = this.asked ? "Kill" : "Cancel";
     if (button.textContent !== label) button.textContent = label;
     button.setAttribute("aria-label", `${label} job ${this.state.texts.title}`);

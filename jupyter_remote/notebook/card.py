@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from jupyter_remote.cards.render import bundle, card_json, status_line
+from jupyter_remote.cards.state import CardState
 from jupyter_remote.client.receipts import metadata
-from jupyter_remote.notebook.render import bundle, card_json, status_line
 from jupyter_remote.notebook.sinks import WIDGET_TYPE
-from jupyter_remote.notebook.state import CardState
 
 PERIOD_S = 0.1
 LIVE_AFTER_S = 0.3  # a job that ends sooner needs no widget: a page takes as long to make one

@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.amounts import memory_text, seconds_text
+from jupyter_remote.cards import words as say
 from jupyter_remote.client import doctor as checks
 from jupyter_remote.client.account import line_of
 from jupyter_remote.errors import UsageError
 from jupyter_remote.money.catalog import choose
 from jupyter_remote.notebook import run
-from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given, one_word
 from jupyter_remote.notebook.options import RUN_OPTIONS, Option, run_options
 

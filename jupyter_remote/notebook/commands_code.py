@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.cards import words as say
 from jupyter_remote.client.origin import code_key_of
 from jupyter_remote.client.plan_words import money, times
 from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import again, here, quantities, run, whole
-from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.decorator import RemoteFunction
 from jupyter_remote.notebook.options import RUN_OPTIONS, Option, RunOptions, run_options

@@ -6,17 +6,17 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.cards import words as say
+from jupyter_remote.cards.render import machine_of, status_line
+from jupyter_remote.cards.state import CardState, cost_now, elapsed_s, state_of
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
 from jupyter_remote.notebook import again, receipts, sharing, whole
-from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
 from jupyter_remote.notebook.options import Option
-from jupyter_remote.notebook.render import machine_of, status_line
 from jupyter_remote.notebook.run import VALUE
 from jupyter_remote.notebook.show import Shown
-from jupyter_remote.notebook.state import CardState, cost_now, elapsed_s, state_of
 from jupyter_remote.notebook.tables import Table
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.cards import words as say
 from jupyter_remote.money.catalog import age_days, is_old
 from jupyter_remote.notebook import quantities
-from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.options import Option, no_such
 from jupyter_remote.notebook.tables import Table

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from jupyter_remote.cards import words as say
 from jupyter_remote.errors import UsageError
 from jupyter_remote.money.budgets import DAY, NOTEBOOK, SCOPES
 from jupyter_remote.money.meter import credits_of
 from jupyter_remote.money.statement import Line, lines
 from jupyter_remote.notebook import quantities
-from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.options import Option, no_such
 from jupyter_remote.notebook.tables import Table

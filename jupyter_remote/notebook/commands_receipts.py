@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.cards import words as say
 from jupyter_remote.client.changes import environment_here, since, verdict
 from jupyter_remote.client.comparison import values_agree
 from jupyter_remote.client.job import Job
@@ -15,7 +16,6 @@ from jupyter_remote.client.receipts import newer, read
 from jupyter_remote.errors import NotFound, UsageError
 from jupyter_remote.model import Status
 from jupyter_remote.notebook import again, kept
-from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given, one_word
 from jupyter_remote.notebook.options import RUN_OPTIONS
 from jupyter_remote.notebook.tables import Table

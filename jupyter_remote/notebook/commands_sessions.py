@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from jupyter_remote.cards import words as say
+from jupyter_remote.cards.render import machine_of
+from jupyter_remote.cards.state import CardState, cost_now, elapsed_s, state_of
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
 from jupyter_remote.money.waiting import split
 from jupyter_remote.notebook import quantities
-from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
 from jupyter_remote.notebook.in_session import started
 from jupyter_remote.notebook.options import Option
-from jupyter_remote.notebook.render import machine_of
 from jupyter_remote.notebook.run import run_cell
-from jupyter_remote.notebook.state import CardState, cost_now, elapsed_s, state_of
 from jupyter_remote.notebook.tables import Table
 
 if TYPE_CHECKING:

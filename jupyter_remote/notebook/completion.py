@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from IPython.core.completer import SimpleCompletion, context_matcher, provisionalcompleter
 
+from jupyter_remote.cards import words
 from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.model import Status
 from jupyter_remote.notebook import context as contexts
-from jupyter_remote.notebook import words
 from jupyter_remote.notebook.commands import NAMES
 from jupyter_remote.notebook.options import (
     RUN_PARSER,

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from jupyter_remote.cards.state import CardState, elapsed_s
 from jupyter_remote.money.estimate import outermost
-from jupyter_remote.notebook.state import CardState, elapsed_s
 
 MARKS = (0.05, 0.1, 0.25, 0.5)  # of the outermost bar
 LEAST_S = 5.0  # of a shorter run nobody asks how long it will take

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from jupyter_remote.cards.state import HERE
 from jupyter_remote.client.handle import provisional
 from jupyter_remote.client.jobs import Batch, Job
 from jupyter_remote.model import History, Reason, Status
 from jupyter_remote.notebook import here
 from jupyter_remote.notebook.here import in_own_loop
-from jupyter_remote.notebook.state import HERE
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client

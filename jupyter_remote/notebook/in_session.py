@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote import errors, remotely
+from jupyter_remote.cards import words
 from jupyter_remote.client.capture import CapturedCell, capture_cell
 from jupyter_remote.client.names import analyse
 from jupyter_remote.client.shipping import is_of_the_shell
-from jupyter_remote.notebook import words
 from jupyter_remote.notebook.sinks import has_person, kernel_of
 
 if TYPE_CHECKING:

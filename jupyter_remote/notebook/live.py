@@ -17,13 +17,13 @@ from typing import Protocol
 
 import msgspec
 
+from jupyter_remote.cards import words
+from jupyter_remote.cards.state import REFUSED, CardState, render, state_of
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.errors import JupyterRemoteError
-from jupyter_remote.notebook import words
 from jupyter_remote.notebook.halfway import Halfway, errors
 from jupyter_remote.notebook.interrupts import Interrupts
 from jupyter_remote.notebook.relay import Relay
-from jupyter_remote.notebook.state import REFUSED, CardState, render, state_of
 from jupyter_remote.wire import Done, Event
 
 log = logging.getLogger("jupyter_remote")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
+from jupyter_remote.cards import words
 from jupyter_remote.client.receipts import newer
 from jupyter_remote.money.meter import ucredits_of_usd
-from jupyter_remote.notebook import words
 from jupyter_remote.notebook.tables import Table
 from jupyter_remote.wire import GpuMetrics, Metrics, Receipt, ReceiptAttempt, ReceiptCost
 

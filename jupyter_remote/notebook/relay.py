@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_remote.notebook import words
+from jupyter_remote.cards import words
 from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, WIDGET_TYPE, Sink
 from jupyter_remote.wire import Event
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jupyter_remote.cards import words as say
 from jupyter_remote.client.context import FULL_ID
 from jupyter_remote.client.sharing import opens_where
 from jupyter_remote.errors import UsageError
-from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.ids import find
 from jupyter_remote.notebook.options import Option, no_such
 

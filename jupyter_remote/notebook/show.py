@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from jupyter_remote.cards import words
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.client.receipts import metadata
 from jupyter_remote.model import Status
-from jupyter_remote.notebook import words
 from jupyter_remote.notebook.advice import advise
 from jupyter_remote.notebook.card import Card
 from jupyter_remote.notebook.live import Drawn, Live, Route, wait

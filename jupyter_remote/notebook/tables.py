@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jupyter_remote.notebook.render import plain, shown
+from jupyter_remote.cards.render import plain, shown
 
 
 class Table:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from jupyter_remote.notebook.render import bar_text, meter, plain, status_line, text_of
-from jupyter_remote.notebook.state import CardState, fraction
+from jupyter_remote.cards.render import bar_text, meter, plain, status_line, text_of
+from jupyter_remote.cards.state import CardState, fraction
 from jupyter_remote.wire import Bar
 
 EVERY_S = 10.0

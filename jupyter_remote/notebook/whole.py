@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from jupyter_remote.cards import words as say
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.errors import UsageError
-from jupyter_remote.notebook import words as say
 from jupyter_remote.notebook.commands import Given, one_word
 from jupyter_remote.notebook.options import run_options
 from jupyter_remote.notebook.run import configured

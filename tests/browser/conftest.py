@@ -25,7 +25,15 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def jupyterlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
-    with lab.server(tmp_path_factory.mktemp("lab")) as server:
+    with lab.server(tmp_path_factory.mktemp("lab"), extended=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
+    """A JupyterLab with our extension, which tells the end of every job."""
+    folder = tmp_path_factory.mktemp("extended")
+    with lab.server(folder, ours={"panel": {"notifyAfter": 0.001}}) as server:
         yield server
 
 

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import nbformat
@@ -62,8 +63,27 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def server(folder: Path, app: str = "lab", theme: str = "JupyterLab Light") -> Iterator[Server]:
-    """JupyterLab (``lab``) or Notebook 7 (``notebook``) with settings of its own."""
+def server(
+    folder: Path,
+    app: str = "lab",
+    theme: str = "JupyterLab Light",
+    *,
+    extended: bool = True,
+    ours: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
+) -> Iterator[Server]:
+    """JupyterLab (``lab``) or Notebook 7 (``notebook``) with settings of its own.
+
+    ``extended``: with our extension; without it the front end is one that knows nothing of us.
+    ``ours``: settings of our plugins.
+    """
+    config = folder / "config" / "labconfig"
+    config.mkdir(parents=True, exist_ok=True)
+    disabled = {"disabledExtensions": {"jupyter-remote": True}}
+    (config / "page_config.json").write_text(json.dumps({} if extended else disabled))
+    for plugin, values in ours.items():
+        path = folder / "settings" / "jupyter-remote" / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
     settings = {**LAB_SETTINGS, "apputils-extension/themes": {"theme": theme}}
     for name, values in settings.items():
         extension, plugin = name.split("/")
@@ -105,6 +125,7 @@ def _command(server: Server) -> list[str]:
 
 def _folders(folder: Path) -> dict[str, str]:
     return {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
     }

@@ -1,4 +1,4 @@
-"""The job card in JupyterLab and Notebook 7, as a person uses it."""
+"""The job card in JupyterLab and Notebook 7 without our extension, as a person uses it."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_in_light_and_dark_all_can_be_told_apart(chromium, tmp_path, theme):
         "half = tqdm(range(9), desc='half'); half.update(4); half.refresh()\ntime.sleep(60)"
     )
     with (
-        lab.server(tmp_path, theme=f"JupyterLab {theme}") as server,
+        lab.server(tmp_path, theme=f"JupyterLab {theme}", extended=False) as server,
         contextlib.closing(lab.new_page(chromium)) as tab,
         lab.book(tab, server, "bars.ipynb", LOAD, bars) as page,
     ):
@@ -281,7 +281,7 @@ def test_large_inputs_are_told_while_they_are_sent(book):
 
 def test_in_notebook_7_the_card_is_the_same(chromium, tmp_path):
     with (
-        lab.server(tmp_path, app="notebook") as server,
+        lab.server(tmp_path, app="notebook", extended=False) as server,
         contextlib.closing(lab.new_page(chromium)) as tab,
         lab.book(tab, server, "seven.ipynb", LOAD, ENDLESS) as page,
     ):

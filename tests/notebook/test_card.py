@@ -7,10 +7,9 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from jupyter_remote.notebook import words
-from jupyter_remote.notebook.card import LIVE_AFTER_S, Card
-from jupyter_remote.notebook.render import bundle, card_json, html_of, plain, text_of
-from jupyter_remote.notebook.state import (
+from jupyter_remote.cards import words
+from jupyter_remote.cards.render import bundle, card_json, html_of, plain, text_of
+from jupyter_remote.cards.state import (
     MAX_BARS,
     CardState,
     at_completion,
@@ -19,6 +18,7 @@ from jupyter_remote.notebook.state import (
     render,
     state_of,
 )
+from jupyter_remote.notebook.card import LIVE_AFTER_S, Card
 from jupyter_remote.notebook.textcard import TextCard
 from jupyter_remote.wire import (
     CARD_TYPE,

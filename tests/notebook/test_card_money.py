@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from jupyter_remote.cards.render import card_json, html_of, text_of
+from jupyter_remote.cards.state import at_completion, render, share_of_fuse
 from jupyter_remote.client.describe import estimate
-from jupyter_remote.notebook.render import card_json, html_of, text_of
-from jupyter_remote.notebook.state import at_completion, render, share_of_fuse
 from jupyter_remote.wire import Bar, Estimate, Interval, Money
 
 from .test_card import USD_PER_H, after, event, running, view

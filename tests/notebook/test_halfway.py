@@ -7,10 +7,10 @@ from collections import deque
 import pytest
 from msgspec.structs import replace
 
+from jupyter_remote.cards.render import card_json
+from jupyter_remote.cards.state import at_completion
 from jupyter_remote.notebook import halfway
 from jupyter_remote.notebook.halfway import Halfway
-from jupyter_remote.notebook.render import card_json
-from jupyter_remote.notebook.state import at_completion
 from jupyter_remote.wire import Bar
 
 from .test_card import after, running

@@ -10,11 +10,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from jupyter_remote.cards.render import card_json, html_of, text_of
+from jupyter_remote.cards.state import render, state_of
 from jupyter_remote.client import receipts as known
 from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import receipts
-from jupyter_remote.notebook.render import card_json, html_of, text_of
-from jupyter_remote.notebook.state import render, state_of
 from jupyter_remote.wire import (
     RECEIPT,
     Advice,

@@ -9,10 +9,8 @@ from typing import Any
 
 import msgspec
 
-from jupyter_remote.model import Reason, Status
-from jupyter_remote.money.fuse import WARNED
-from jupyter_remote.notebook import words
-from jupyter_remote.notebook.state import (
+from jupyter_remote.cards import words
+from jupyter_remote.cards.state import (
     HERE,
     REFUSED,
     CardState,
@@ -24,6 +22,8 @@ from jupyter_remote.notebook.state import (
     left_s,
     share_of_fuse,
 )
+from jupyter_remote.model import Reason, Status
+from jupyter_remote.money.fuse import WARNED
 from jupyter_remote.wire import CARD_TYPE, LAST_OUTPUT, Bar, Metrics
 
 COLOURS = {
@@ -63,7 +63,7 @@ def bundle(state: CardState, now: float, *, host: str = "") -> dict[str, Any]:
     """The static card as one MIME bundle. ``host``: the place, by name, of the live card."""
     page = html_of(state, now)
     return {
-        CARD_TYPE: card_json(state, now),
+        CARD_TYPE: card_json(state, now) | {"host": host},
         "text/html": f'<div class="{host}">{page}</div>' if host else page,
         "text/plain": text_of(state, now),
     }

@@ -1,0 +1,92 @@
+"""``/jupyter-remote/v1/…``: Jupyter's own authentication, authorization and XSRF check on each
+route; the backend's token is added behind them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import url_path_join
+from tornado import web
+
+from jupyter_remote import settings
+from jupyter_remote.server_extension.backend import ONE_ID, Answer, Backend, is_allowed
+
+THREADS = 8  # requests of all pages at a time
+BODY_BYTES = 64 * 1024
+CARDS = 200  # of one request
+OURS = ("token", "start")  # parameters that are not the backend's
+
+
+class Handler(APIHandler):
+    """Asks the backend in a thread, and answers with what it said."""
+
+    auth_resource = "jupyter_remote"
+
+    def initialize(self, backend: Backend, threads: ThreadPoolExecutor) -> None:
+        self._backend = backend
+        self._threads = threads
+
+    async def _answer(self, ask: Callable[[], Answer]) -> None:
+        answer = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        self.set_status(answer.status)
+        if answer.body:
+            self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
+        await self.finish(answer.body or None)
+
+
+class CardsHandler(Handler):
+    """What the cards of some jobs show now, for a page whose kernel may be gone."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        ids = [id for id in self.get_query_argument("ids", "").split(",") if id]
+        if len(ids) > CARDS or not all(map(ONE_ID.fullmatch, ids)):
+            raise web.HTTPError(400)
+        await self._answer(lambda: self._backend.cards(ids))
+
+
+class BackendHandler(Handler):
+    """Forwards one request."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, path: str) -> None:
+        await self._forward(path)
+
+    @web.authenticated
+    @authorized
+    async def post(self, path: str) -> None:
+        await self._forward(path)
+
+    async def _forward(self, path: str) -> None:
+        method = str(self.request.method)
+        if not is_allowed(method, path):
+            raise web.HTTPError(404)
+        if len(self.request.body) > BODY_BYTES:
+            raise web.HTTPError(413)
+        given = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+        params = {name: value for name, value in given.items() if name not in OURS}
+        start = given.get("start") == "1"
+
+        body = self.request.body
+        await self._answer(lambda: self._backend.ask(method, path, params, body, start=start))
+
+
+def install(server: Any) -> None:
+    """Adds the routes to a running server."""
+    backend = Backend(settings.load(server.config, server.root_dir or None))
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="jupyter-remote")
+    base = url_path_join(server.web_app.settings["base_url"], "jupyter-remote")
+    ours = {"backend": backend, "threads": threads}
+    routes = [
+        (url_path_join(base, "(v1/.+)"), BackendHandler, ours),
+        (url_path_join(base, "cards"), CardsHandler, ours),
+    ]
+    server.web_app.add_handlers(".*$", routes)

@@ -1,0 +1,147 @@
+import { describe, expect, it } from "vitest";
+
+import { type Ask, BackendError, type Params } from "./asking";
+import { costNow, elapsed, Jobs, type Timer } from "./jobs";
+import type { AccountSummary, JobView } from "./wire";
+
+const SUMMARY: AccountSummary = {
+  running: 0,
+  sessions: 0,
+  queued: 0,
+  rate_ucredits_per_h: 0,
+  usd_per_h: 0,
+  simulated: false,
+  spent_today_ucredits: 0,
+  since_at: 0,
+  available_ucredits: 0,
+  held_ucredits: 0,
+  at: 0,
+};
+
+function job(id: string, status = "completed", more: Partial<JobView> = {}): JobView {
+  const money = { rate_ucredits_per_h: 3600, hold_ucredits: 100, cost_ucredits: 10 };
+  return { id, kind: "cell", status, money, submitted_at: 1000 - Number(id), ...more };
+}
+
+/** A backend with these jobs, newest first; what was asked of it. */
+function backend(jobs: () => JobView[], page = 2): { ask: Ask; asked: [string, Params][]; away: { now: boolean } } {
+  const asked: [string, Params][] = [];
+  const away = { now: false };
+  const answer = (path: string, params: Params): unknown => {
+    if (path === "account/summary") return SUMMARY;
+    if (path === "sessions") return { sessions: [] };
+    if (path !== "jobs") return jobs().find((one) => path.includes(one.id));
+    const before = jobs().findIndex((one) => one.id === params["before"]);
+    const some = jobs().slice(before + 1, before + 1 + page);
+    const last = some[some.length - 1];
+    return { jobs: some, next: some.length === page && last ? last.id : "" };
+  };
+  const ask = async (_: string, path: string, params: Params = {}): Promise<unknown> => {
+    asked.push([path, params]);
+    if (away.now) throw new BackendError("backend_unreachable", "away");
+    return answer(path, params);
+  };
+  return { ask: ask as Ask, asked, away };
+}
+
+function timer(): Timer & { waits: number[] } {
+  const waits: number[] = [];
+  return { waits, setTimeout: (_, ms) => waits.push(ms), clearTimeout: () => undefined };
+}
+
+describe("the jobs of the page", () => {
+  it("does not start a backend before the panel is open", async () => {
+    const { ask, asked } = backend(() => []);
+    const jobs = new Jobs(ask, timer());
+    await jobs.refresh();
+    expect(asked[0]).toEqual(["jobs", { limit: 100, start: undefined }]);
+    jobs.show(true);
+    await jobs.refresh();
+    expect(asked.filter(([path]) => path === "jobs")[1]![1]["start"]).toBe(1);
+  });
+
+  it("keeps older pages while the newest is read anew, and reads on from the oldest", async () => {
+    let all = ["5", "4", "3", "2", "1"].reverse().map((id) => job(id));
+    const { ask } = backend(() => all);
+    const jobs = new Jobs(ask, timer());
+    await jobs.refresh();
+    await jobs.older();
+    expect(jobs.jobs.map((one) => one.id)).toEqual(["1", "2", "3", "4"]);
+    all = [job("0"), ...all];
+    await jobs.refresh();
+    expect(jobs.jobs.map((one) => one.id)).toEqual(["0", "1", "2", "3", "4"]);
+    await jobs.older();
+    expect(jobs.jobs.map((one) => one.id)).toEqual(["0", "1", "2", "3", "4", "5"]);
+    expect(jobs.hasOlder).toBe(false);
+  });
+
+  it("follows a job of an older page that still runs", async () => {
+    const all = [job("1"), job("2"), job("3", "running")];
+    const { ask } = backend(() => all);
+    const jobs = new Jobs(ask, timer());
+    await jobs.refresh();
+    await jobs.older();
+    all[2] = job("3", "failed");
+    await jobs.refresh();
+    expect(jobs.job("3")?.status).toBe("failed");
+  });
+
+  it("says that the backend is away, keeps what it knows, and comes back by itself", async () => {
+    const { ask, away } = backend(() => [job("1")]);
+    const jobs = new Jobs(ask, timer());
+    await jobs.refresh();
+    away.now = true;
+    await jobs.refresh();
+    expect(jobs.trouble?.code).toBe("backend_unreachable");
+    expect(jobs.jobs).toHaveLength(1);
+    away.now = false;
+    await jobs.refresh();
+    expect(jobs.trouble).toBeNull();
+  });
+
+  it("looks often while something runs, seldom when nothing does", async () => {
+    let status = "running";
+    const { ask } = backend(() => [job("1", status)]);
+    const clock = timer();
+    const jobs = new Jobs(ask, clock);
+    await jobs.refresh();
+    status = "completed";
+    await jobs.refresh();
+    expect(clock.waits).toEqual([1000, 10_000]);
+  });
+
+  it("tells the end of a job once, and only if it was seen while it went on", async () => {
+    const all = [job("1", "running"), job("2")];
+    const { ask } = backend(() => all);
+    const jobs = new Jobs(ask, timer());
+    const ended: string[] = [];
+    jobs.ended.connect((_, one) => ended.push(one.id));
+    await jobs.refresh();
+    all[0] = job("1");
+    await jobs.refresh();
+    await jobs.refresh();
+    expect(ended).toEqual(["1"]);
+  });
+
+  it("has one look under way at a time", async () => {
+    const { ask, asked } = backend(() => []);
+    const jobs = new Jobs(ask, timer());
+    await Promise.all([jobs.refresh(), jobs.refresh()]);
+    expect(asked.filter(([path]) => path === "jobs")).toHaveLength(1);
+  });
+});
+
+describe("the figures of a job", () => {
+  it("go on between two looks, but not above the hold", () => {
+    const running = job("1", "running", { started_at: 90 });
+    expect(costNow(running, 100, 105)).toBe(15);
+    expect(costNow(running, 100, 1000)).toBe(100);
+    expect(elapsed(running, 100)).toBe(10);
+  });
+
+  it("stand still when it ended", () => {
+    const ended = job("1", "completed", { started_at: 90, ended_at: 95 });
+    expect(costNow(ended, 100, 200)).toBe(10);
+    expect(elapsed(ended, 200)).toBe(5);
+  });
+});

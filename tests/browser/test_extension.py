@@ -1,0 +1,255 @@
+"""Our extension in JupyterLab: panel, status bar, cards that live without a kernel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+import jupyter_remote as jr
+from jupyter_remote.wire import CARD_TYPE
+from tests.browser import lab
+from tests.conftest import stop_backend
+
+LOAD = "%load_ext jupyter_remote\nimport jupyter_remote as jr"
+SHOW = "jupyter-remote:show-jobs"
+EVIL = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
+
+
+@pytest.fixture(autouse=True)
+def _limits() -> None:
+    expect.set_options(timeout=20_000)
+
+
+@pytest.fixture
+def page(chromium, extended) -> Iterator[Page]:
+    page = lab.new_page(chromium)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def book(page, extended):
+    return partial(lab.book, page, extended)
+
+
+@pytest.fixture
+def gate(tmp_path) -> Path:
+    return tmp_path / "gate"
+
+
+def gated(gate: Path, options: str, steps: int = 40) -> str:
+    """A cell that moves its bar half way, and on when the gate is there."""
+    return (
+        f"%%remote_run {options}\nimport os, time\n"
+        f"for i in jr.progress(range({steps}), desc='epoch'):\n"
+        f"    while i == {steps // 2} and not os.path.exists({str(gate)!r}):\n"
+        "        time.sleep(0.02)\nprint('all done')"
+    )
+
+
+def panel(page: Page) -> Locator:
+    page.evaluate("name => { window.jupyterapp.commands.execute(name); }", SHOW)
+    return page.locator(".jr-panel")
+
+
+def row(page: Page, title: str) -> Locator:
+    return panel(page).locator(".jr-panel-row", has_text=title)
+
+
+def test_the_panel_starts_the_backend_and_says_how_to_begin(book):
+    stop_backend({})
+    with book("empty.ipynb", LOAD) as opened:
+        expect(opened.page.locator(".jr-status-item")).to_have_text("Remote")
+        shown = panel(opened.page)
+        expect(shown).to_contain_text("%%remote_run above a cell")
+        expect(shown).to_contain_text("credits")
+        expect(opened.page.locator(".jr-status-item")).to_have_text("0 jobs")
+        assert opened.ours() == []
+
+
+def test_a_job_is_live_in_the_panel_and_in_the_status_bar_and_its_end_is_told(book, gate):
+    with book("live.ipynb", LOAD, gated(gate, "--bg -d 'train it' -m g5.xlarge.od")) as opened:
+        page = opened.page
+        opened.run(0)
+        opened.run(1)
+        train = row(page, "train it")
+        expect(train).to_contain_text("running")
+        expect(train).to_contain_text("g5.xlarge.od (simulated)")
+        expect(train.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "50")
+        expect(page.locator(".jr-status-item")).to_contain_text("1 job · $1.006/h")
+        gate.touch()
+        expect(train).to_contain_text("completed")
+        expect(train.get_by_role("button")).to_be_hidden()
+        expect(page.locator(".Toastify__toast", has_text="train it: completed")).to_be_visible()
+        train.click()
+        expect(page.locator(".jr-panel-history")).to_contain_text("held")
+        expect(page.locator(".jr-panel-history")).to_contain_text("charged")
+        assert opened.ours() == []
+
+
+def test_a_job_of_another_process_is_in_the_panel_and_is_cancelled_there(book, gate):
+    job = jr.Client().with_options(description="from elsewhere").submit(_wait_for, str(gate))
+    with book("cancel.ipynb", LOAD) as opened:
+        there = row(opened.page, "from elsewhere")
+        expect(there).to_contain_text("running")
+        there.get_by_role("button", name="Cancel").click()
+        expect(there).to_contain_text("cancelled")
+    with pytest.raises(jr.JobCancelled):
+        job.result(20)
+
+
+def _wait_for(gate: str) -> None:
+    import os
+    import time
+
+    while not os.path.exists(gate):
+        time.sleep(0.02)
+
+
+def test_a_failure_says_why_and_leads_to_its_notebook(book):
+    with book("fails.ipynb", LOAD, "%%remote_run -d 'goes wrong'\n1/0") as opened:
+        opened.run(0)
+        opened.start(1)
+        failed = row(opened.page, "goes wrong")
+        expect(failed).to_contain_text("failed")
+        expect(failed).to_contain_text("division by zero")
+        failed.click()
+        opened.page.get_by_role("button", name="Open notebook").click()
+        opened.page.wait_for_function(f"() => {lab.WIDGET}?.context?.path === 'fails.ipynb'")
+
+
+def test_filter_and_search_find_jobs_and_the_arrows_go_through_them(book):
+    client = jr.Client()
+    for name in ("alpha one", "alpha two", "beta"):
+        client.with_options(description=name).submit(sum, [1]).result(20)
+    with book("search.ipynb", LOAD) as opened:
+        shown = panel(opened.page)
+        shown.get_by_role("searchbox").fill("ALPHA")
+        expect(shown.locator(".jr-panel-row")).to_have_count(2)
+        shown.get_by_role("listbox").focus()
+        opened.page.keyboard.press("ArrowDown")
+        expect(shown.locator("[aria-selected=true]")).to_contain_text("alpha two")
+        opened.page.keyboard.press("ArrowDown")
+        expect(shown.locator("[aria-selected=true]")).to_contain_text("alpha one")
+        shown.get_by_role("combobox").select_option("failed")
+        expect(shown).to_contain_text("No job fits.")
+
+
+def test_five_thousand_jobs_draw_few_rows(book):
+    jobs = [
+        {
+            "id": f"{i:08x}-0000-0000-0000-000000000000",
+            "kind": "cell",
+            "status": "completed",
+            "description": f"number {i}",
+            "money": {"rate_ucredits_per_h": 0, "hold_ucredits": 0, "cost_ucredits": 0},
+            "submitted_at": 5000 - i,
+            "started_at": 1,
+            "ended_at": 2,
+        }
+        for i in range(5000)
+    ]
+    body = json.dumps({"jobs": jobs, "next": ""})
+    with book("many.ipynb", LOAD) as opened:
+        opened.page.route(
+            "**/jupyter-remote/v1/jobs?*",
+            lambda route: route.fulfill(status=200, content_type="application/json", body=body),
+        )
+        shown = panel(opened.page)
+        expect(shown).to_contain_text("number 0")
+        assert shown.locator(".jr-panel-row").count() < 60
+        shown.locator(".jr-panel-list").evaluate("node => { node.scrollTop = node.scrollHeight; }")
+        expect(shown).to_contain_text("number 4999")
+        assert shown.locator(".jr-panel-row").count() < 60
+
+
+def test_a_card_goes_on_without_its_kernel_and_after_a_reload(book, extended, gate):
+    with book("home.ipynb", LOAD, gated(gate, "--bg -d 'long one'")) as opened:
+        page = opened.page
+        opened.run(0)
+        opened.run(1)
+        card = opened.output(1).locator(".jr-card")
+        expect(card.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "50")
+        opened.saved()
+        page.evaluate(f"() => {lab.CONTEXT}.shutdown()")
+        page.goto(f"{extended.url}/lab/tree/home.ipynb?reset&token={extended.token}")
+        expect(card).to_contain_text("running")
+        gate.touch()
+        expect(card).to_contain_text("completed")
+        expect(card).to_contain_text("40/40")
+        expect(card.get_by_role("button")).to_be_hidden()
+        page.wait_for_function(f"() => {lab.CONTEXT}?.isReady")
+
+
+def test_cancel_on_a_card_works_after_its_kernel_ended(book, gate):
+    with book("stop.ipynb", LOAD, gated(gate, "--bg -d endless")) as opened:
+        opened.run(0)
+        opened.run(1)
+        card = opened.output(1).locator(".jr-card")
+        expect(card).to_contain_text("50 %")
+        opened.page.evaluate(f"() => {lab.CONTEXT}.shutdown()")
+        expect(card).to_contain_text("running")
+        card.get_by_role("button", name="Cancel").click()
+        expect(card).to_contain_text("cancelled")
+
+
+def test_a_card_of_a_newer_version_is_shown_as_text_and_scripts_in_it_do_nothing(page, extended):
+    card = {"id": "x", "v": 99, "status": "running"}
+    evil = {
+        "id": "0" * 8,
+        "v": 1,
+        "status": "completed",
+        "machine": EVIL,
+        "bars": [],
+        "texts": {"title": EVIL, "status": EVIL, "load": EVIL, "left": EVIL, "links": [[EVIL] * 2]},
+    }
+    outputs = [
+        nbformat.v4.new_output("display_data", {CARD_TYPE: data, "text/plain": f"[as text] {EVIL}"})
+        for data in (card, evil, {"v": 1})
+    ]
+    cell = nbformat.v4.new_code_cell("1", outputs=outputs)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), extended.folder / "newer.ipynb")
+    page.goto(f"{extended.url}/lab/tree/newer.ipynb?reset&token={extended.token}")
+    shown = page.locator(".jr-renderer")
+    expect(shown).to_have_count(3)
+    expect(shown.nth(0)).to_contain_text("[as text] <img")
+    expect(shown.nth(1).locator(".jr-card")).to_contain_text("onerror")
+    expect(shown.nth(2)).to_contain_text("[as text]")
+    assert page.evaluate("() => window.hurt") is None
+    assert page.locator(".jr-renderer img, .jr-renderer script").count() == 0
+
+
+def test_the_panel_says_that_the_backend_is_away_and_comes_back(book):
+    with book("away.ipynb", LOAD) as opened:
+        shown = panel(opened.page)
+        expect(shown).to_contain_text("credits")
+        opened.page.route(
+            "**/jupyter-remote/v1/**",
+            lambda route: route.fulfill(
+                status=503,
+                content_type="application/json",
+                body='{"title": "t", "status": 503, "code": "backend_unreachable", '
+                '"detail": "no backend answers"}',
+            ),
+        )
+        expect(shown.get_by_role("status")).to_contain_text("no backend answers")
+        opened.page.unroute("**/jupyter-remote/v1/**")
+        expect(shown.get_by_role("status")).to_be_hidden()
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_in_notebook_7_and_in_both_themes_cards_are_drawn(chromium, tmp_path, theme):
+    with lab.server(tmp_path, app="notebook", theme=f"JupyterLab {theme}") as server:
+        page = lab.new_page(chromium)
+        with lab.book(page, server, "n.ipynb", LOAD, "%%remote_run -d seven\n1") as opened:
+            opened.run(0)
+            opened.run(1)
+            expect(opened.output(1).locator(".jr-renderer .jr-card")).to_contain_text("completed")
+            assert opened.ours() == []
+        page.close()

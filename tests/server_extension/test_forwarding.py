@@ -1,0 +1,130 @@
+"""What a page may ask of the backend through a real Jupyter server."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import jupyter_remote as jr
+from jupyter_remote.client import embedded
+from jupyter_remote.server_extension.backend import is_allowed
+from jupyter_remote.settings import load
+from tests.browser import lab
+from tests.conftest import stop_backend
+
+LIMIT_S = 30.0
+NOBODYS = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
+    with lab.server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+def ask(
+    server: lab.Server, method: str, path: str, *, token: str | None = None, **headers: str
+) -> tuple[int, Any]:
+    sent = {"Content-Type": "application/json", **headers}
+    if (given := server.token if token is None else token) and "Cookie" not in sent:
+        sent["Authorization"] = f"token {given}"
+    body = b"{}" if method == "POST" else None
+    url = f"{server.url}/jupyter-remote/{path}"
+    request = urllib.request.Request(url, body, sent, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=LIMIT_S) as reply:
+            text = reply.read()
+            return reply.status, json.loads(text) if text else ""
+    except urllib.error.HTTPError as error:
+        text = error.read()
+        return error.code, json.loads(text) if text.startswith(b"{") else text.decode()
+
+
+def test_looking_starts_no_backend_and_opening_the_panel_does(server):
+    stop_backend({})
+    assert ask(server, "GET", "v1/jobs") == (204, "")
+    assert ask(server, "GET", f"cards?ids={NOBODYS}") == (204, "")
+    status, found = ask(server, "GET", "v1/jobs?limit=1&start=1")
+    assert status == 200
+    assert "jobs" in found
+
+
+def test_a_job_is_seen_and_cancelled_and_the_token_stays_with_the_server(server):
+    job = jr.Client().submit(time.sleep, 60)
+    status, found = ask(server, "GET", "v1/jobs?limit=5")
+    assert status == 200
+    assert found["jobs"][0]["id"] == job.id
+    connection = embedded.running(load())
+    assert connection is not None
+    assert connection.token not in json.dumps(found)
+    assert ask(server, "POST", f"v1/jobs/{job.id}/cancel")[0] == 200
+    with pytest.raises(jr.JobCancelled):
+        job.result(LIMIT_S)
+    status, history = ask(server, "GET", f"v1/jobs/{job.id}/history")
+    assert any("cancel" in line["text"] for line in history["history"])
+
+
+def test_what_the_backend_refuses_is_told_as_it_says_it(server):
+    status, problem = ask(server, "GET", f"v1/jobs/{NOBODYS}")
+    assert (status, problem["code"]) == (404, "not_found")
+
+
+def test_cards_are_as_the_backend_knows_them_now(server):
+    job = jr.Client().submit(sum, [1, 2])
+    job.result(LIMIT_S)
+    status, [card] = ask(server, "GET", f"cards?ids={job.id},{NOBODYS}")
+    assert status == 200
+    assert (card["id"], card["status"]) == (job.id, "completed")
+    assert card["texts"]["title"] == "sum"
+    assert ask(server, "GET", "cards?ids=../tokens")[0] == 400
+    assert ask(server, "GET", f"cards?ids={job.id}", token="")[0] in (401, 403)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_who_is_not_logged_in_sees_nothing(server, method):
+    path = "v1/jobs" if method == "GET" else f"v1/jobs/{NOBODYS}/cancel"
+    assert ask(server, method, path, token="")[0] in (401, 403)
+    assert ask(server, method, path, token="wrong")[0] in (401, 403)
+
+
+def test_a_page_of_somebody_else_cannot_cancel_with_the_cookie_of_a_user(server):
+    jar = http.cookiejar.CookieJar()
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    opener.open(f"{server.url}/lab?token={server.token}", timeout=LIMIT_S).close()
+    cookies = "; ".join(f"{c.name}={c.value}" for c in jar)
+    assert ask(server, "GET", "v1/jobs", Cookie=cookies, Referer=server.url)[0] == 200
+    job = jr.Client().submit(time.sleep, 60)
+    assert ask(server, "POST", f"v1/jobs/{job.id}/cancel", Cookie=cookies)[0] == 403
+    assert job.status != "cancelling"
+    job.cancel(force=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "v1/tokens"),
+        ("POST", "v1/tokens"),
+        ("POST", "v1/jobs"),
+        ("POST", "v1/account/grants"),
+        ("GET", "v1/blobs/" + "0" * 64),
+        ("GET", "v1/jobs/../tokens"),
+        ("GET", "v1/jobs/%2e%2e/tokens"),
+        ("GET", "v1/workers/connect"),
+    ],
+)
+def test_no_other_route_is_forwarded(server, method, path):
+    assert not is_allowed(method, path)
+    assert ask(server, method, path)[0] == 404
+
+
+def test_a_backend_that_died_comes_back_with_the_next_look(server):
+    assert ask(server, "GET", "v1/jobs?start=1")[0] == 200
+    stop_backend({})
+    assert ask(server, "GET", "v1/jobs?start=1")[0] == 200
