@@ -120,3 +120,80 @@ def test_parallel_finds_what_theory_says():
     assert re.search(r"100,000 values, mean -?0\.00\d, variance 1\.0", said)
     found = re.search(r"best of 9: {'C': ([\d.]+), 'gamma': ([\d.]+)}, (0\.9\d\d)", said)
     assert (float(found[1]), float(found[2]), float(found[3])) == (1, 0.1, 0.98)
+
+
+@pytest.fixture(scope="module")
+def money() -> nbformat.NotebookNode:
+    return run(NOTEBOOKS / "money.ipynb")
+
+
+def cell_of(notebook: nbformat.NotebookNode, text: str, nth: int = 0) -> str:
+    """What the nth code cell that holds ``text`` printed or displayed."""
+    found = [
+        shown
+        for cell, shown in zip(
+            (c for c in notebook.cells if c.cell_type == "code"), texts(notebook), strict=True
+        )
+        if text in cell.source
+    ]
+    return found[nth]
+
+
+def test_money_plans_before_anything_ran_and_then_by_what_ran(money):
+    first, second = (cell_of(money, "--plan", n) for n in (0, 1))
+    assert "nothing like it has run yet" in first
+    assert "data: ndarray, 3.8 MB, to be sent" in first
+    assert "by 1 earlier run of this code on g5.xlarge.od" in second
+    assert "data: ndarray, 3.8 MB, there already" in second
+    assert "cheapest" in second
+
+
+def test_money_has_a_fuse_with_a_checkpoint_from_which_the_next_job_goes_on(money):
+    [stopped] = [c for c in money.cells if "--max-cost 0.0006" in c.source]
+    error = stopped.outputs[-1]
+    assert error.ename == "BudgetExceeded"
+    assert "starts a new job from its checkpoint" in error.evalue + "".join(error.traceback)
+    told = cell_of(money, "%remote history last")
+    assert "warning at 80 %" in told
+    assert "checkpoint saved" in told
+    assert "stopped at its cost limit (--max-cost): charged 0.05" in told
+    assert "'step': 60, 'sum': 1770" in cell_of(money, "--resume last")
+
+
+def test_money_says_what_a_cancel_cost(money):
+    assert "before it started: not charged" in cell_of(money, "waits.cancel()")
+    assert re.search(r"after start: charged 0\.\d+ credits", cell_of(money, "job.wait()"))
+
+
+def test_money_takes_a_result_from_the_cache_and_explains_the_miss(money):
+    first, hit, missed = (cell_of(money, "--cache", n) for n in range(3))
+    assert "not in the cache: first run" in first
+    assert "added 1 entry to the cache" in first
+    assert "from the cache · saved $0.000" in hit
+    assert "computed 249999500000.0" in hit
+    assert "`scale` changed: 2 → 3" in missed
+    assert "computed 374999250000.0" in missed
+    assert "1 hit, 2 misses" in cell_of(money, "cache stats")
+
+
+def test_money_compares_machines_and_their_results(money):
+    compared = cell_of(money, "--compare")
+    assert compared.count("completed") == 3
+    assert compared.count("identical") == 2
+    assert "the cheapest" in compared
+
+
+def test_money_keeps_a_receipt_in_the_notebook_from_which_a_job_is_repeated(money):
+    [cell] = [c for c in money.cells if "-d receipted" in c.source]
+    receipts = [o.metadata["jupyter_remote"]["receipt"] for o in cell.outputs if o.get("metadata")]
+    assert [r["status"] for r in receipts] == ["completed"]
+    assert receipts[0]["machine"] == "g6.xlarge"
+    assert "same code, same inputs, same environment; result: identical" in cell_of(money, "rerun")
+
+
+def test_money_ends_with_an_account_on_which_nothing_is_held(money):
+    ledger = cell_of(money, "%remote ledger")
+    assert "granted" in ledger
+    assert ledger.count("held") >= 5
+    assert "nothing runs" in texts(money)[-1]
+    assert "day" in cell_of(money, "budget day 5")

@@ -9,9 +9,8 @@ import pytest
 from jupyter_remote.clock import FakeClock
 from jupyter_remote.wire import Answer, GpuMetrics, WorkerMessage
 from tests.worker.agents_server import FakeServer
-from tests.worker.test_agent import WAIT, Begin, begin, server
-
-__all__ = ["begin", "server"]  # fixtures
+from tests.worker.conftest import Begin
+from tests.worker.test_agent import WAIT
 
 
 class Gpus:
