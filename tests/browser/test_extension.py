@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 import jupyter_remote as jr
 from jupyter_remote.wire import CARD_TYPE
 from tests.browser import lab
-from tests.conftest import stop_backend
+from tests.conftest import isolate, stop_backend
 
 LOAD = "%load_ext jupyter_remote\nimport jupyter_remote as jr"
 SHOW = "jupyter-remote:show-jobs"
@@ -62,9 +62,22 @@ def row(page: Page, title: str) -> Locator:
     return panel(page).locator(".jr-panel-row", has_text=title)
 
 
-def test_the_panel_starts_the_backend_and_says_how_to_begin(book):
-    stop_backend({})
-    with book("empty.ipynb", LOAD) as opened:
+@pytest.fixture
+def unused(tmp_path_factory, monkeypatch) -> Iterator[Path]:
+    """Folders in which nothing ran. Their path is short: the sockets of kernels lie there."""
+    folder = tmp_path_factory.mktemp("unused")
+    env = isolate(folder)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    yield folder
+    stop_backend(env)
+
+
+def test_the_panel_starts_the_backend_and_says_how_to_begin(page, unused):
+    with (
+        lab.server(unused) as server,
+        lab.book(page, server, "empty.ipynb", LOAD) as opened,
+    ):
         expect(opened.page.locator(".jr-status-item")).to_have_text("Remote")
         shown = panel(opened.page)
         expect(shown).to_contain_text("%%remote_run above a cell")

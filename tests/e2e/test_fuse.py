@@ -86,8 +86,11 @@ def test_a_job_that_registered_nothing_is_told_that_nothing_is_saved(client: jr.
         client.repeat(job.id, resume=True)
 
 
-def test_a_cost_limit_that_is_over_at_once_stops_the_job_all_the_same(client: jr.Client) -> None:
-    job = client.with_options(machine="g5.xlarge.od", max_cost=0.00001).submit(waits)  # 36 ms
+def test_the_least_cost_limit_that_is_taken_warns_and_stops(client: jr.Client) -> None:
+    costs = client.with_options(machine="g5.xlarge.od")
+    with pytest.raises(jr.JupyterRemoteError, match=r"below the least price .* \$0\.0003"):
+        costs.with_options(max_cost=0.00001).submit(waits)
+    job = costs.with_options(max_cost=0.0003).submit(waits)
     with pytest.raises(jr.BudgetExceeded):
         job.result(timeout=30)
     assert job.view.money.cost_ucredits == job.view.money.hold_ucredits

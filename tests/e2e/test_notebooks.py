@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from notebooks.show import run
+from tests.conftest import isolate, stop_backend
 
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 CARD = "application/vnd.jupyter-remote.job+json"
@@ -123,8 +125,14 @@ def test_parallel_finds_what_theory_says():
 
 
 @pytest.fixture(scope="module")
-def money() -> nbformat.NotebookNode:
-    return run(NOTEBOOKS / "money.ipynb")
+def money(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nbformat.NotebookNode]:
+    """On a backend of its own, where nothing ran before."""
+    env = isolate(tmp_path_factory.mktemp("money"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        yield run(NOTEBOOKS / "money.ipynb")
+    stop_backend(env)
 
 
 def cell_of(notebook: nbformat.NotebookNode, text: str, nth: int = 0) -> str:
