@@ -64,8 +64,8 @@ def row(page: Page, title: str) -> Locator:
 
 @pytest.fixture
 def unused(tmp_path_factory, monkeypatch) -> Iterator[Path]:
-    """Folders in which nothing ran. Their path is short: the sockets of kernels lie there."""
-    folder = tmp_path_factory.mktemp("unused")
+    """Folders in which nothing ran; sockets of kernels lie there, and a path has 107 characters."""
+    folder = tmp_path_factory.mktemp("new")
     env = isolate(folder)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
