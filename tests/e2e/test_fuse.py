@@ -151,7 +151,7 @@ def test_a_cell_of_a_session_saves_and_the_session_lives(client: jr.Client, tmp_
     )
     from jupyter_remote.wire import JobSpec
 
-    session = client.session("lab")
+    session = client.session("fused")
     job = client.submit_spec(JobSpec(kind="cell", code=code, session=session.job.id))
     until(lambda: "begun" in job.stdout)
     job.cancel(checkpoint=True)

@@ -236,7 +236,7 @@ def test_a_quiet_cell_says_nothing_of_the_cache(tmp_path):
 def test_failed_cells_and_cells_of_sessions_are_not_cached(tmp_path):
     fails = cached("x = 1/0")
     cells = run(
-        tmp_path, fails, fails, cached("y = 1", "-s lab"), cached("y = 1", "-s lab"),
+        tmp_path, fails, fails, cached("y = 1", "-s kept"), cached("y = 1", "-s kept"),
         "%remote cache stats", "%remote stop lab",
     )  # fmt: skip
     assert error(cells[1]).ename == "ZeroDivisionError"
