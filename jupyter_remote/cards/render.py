@@ -23,7 +23,7 @@ from jupyter_remote.cards.state import (
     share_of_fuse,
 )
 from jupyter_remote.model import Reason, Status
-from jupyter_remote.money.fuse import WARNED
+from jupyter_remote.money.fuse import MOST_IS_SPENT
 from jupyter_remote.wire import CARD_TYPE, LAST_OUTPUT, Bar, Metrics
 
 COLOURS = {
@@ -259,7 +259,7 @@ def _of_fuse(state: CardState) -> list[str]:
     """That most of the money is spent; what is saved, and how to go on from it."""
     found = []
     if state.warned_at is not None and state.runs:
-        found.append(f"{WARNED} of the cost limit is spent")
+        found.append(MOST_IS_SPENT)
     if state.checkpoint_at is None or state.status == Status.COMPLETED:
         return found
     saved = f"checkpoint of {time.strftime('%H:%M', time.localtime(state.checkpoint_at))}"
