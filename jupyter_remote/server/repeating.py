@@ -21,7 +21,8 @@ async def repeat(call: Call) -> wire.Submitted:
     """Nothing is held, nor charged, when what it needs is not there any more."""
     backend = call.backend
     job = await own_job(call)
-    request = request_of(job, call.body)
+    shares = await backend.look(backend.store.shares, [job.id])
+    request = request_of(job, call.body, is_shared=job.id in shares)
     new = await new_of(call, request)
     missing = await backend.look(backend.store.missing, new.segments, call.caller.owner)
     if missing:
@@ -34,8 +35,11 @@ async def repeat(call: Call) -> wire.Submitted:
     return await write(call, new, request.spec)
 
 
-def request_of(job: JobRecord, asked: wire.RepeatRequest) -> wire.SubmitRequest:
-    """What would have to be submitted. Pure. Raises InvalidRequest for a session."""
+def request_of(job: JobRecord, asked: wire.RepeatRequest, *, is_shared: bool) -> wire.SubmitRequest:
+    """What would have to be submitted. Pure. Raises InvalidRequest for a session.
+
+    ``is_shared``: its result still opens at an address; what was taken back is not given out again.
+    """
     spec = _spec(job.spec)
     if spec.kind == "session":
         raise errors.InvalidRequest(
@@ -49,7 +53,7 @@ def request_of(job: JobRecord, asked: wire.RepeatRequest) -> wire.SubmitRequest:
         spec=spec,
         need=asked.need or as_it_was,
         description=asked.description or job.description,
-        visibility=job.visibility,  # type: ignore[arg-type]
+        visibility=job.visibility if is_shared else "private",  # type: ignore[arg-type]
         client=asked.client,
         timeout_s=limits.timeout_s if timeout_s is None else timeout_s,
         max_cost_ucredits=limits.max_cost_ucredits if cost is None else cost,

@@ -11,6 +11,7 @@ from jupyter_remote import errors, wire
 from jupyter_remote.http import Http
 
 from .conftest import Running, Worker, request, submit, until
+from .test_checkpoints import with_checkpoint
 
 KEY, CODE = "1" * 64, "c" * 64
 ASK = wire.CacheAsk(key=KEY, name="x", parts=[wire.CachePart("code", CODE)])
@@ -122,5 +123,9 @@ def test_a_key_that_is_none_is_refused(server: Running, changes: dict[str, objec
         send(server.http, request(cache=ask))
 
 
-def test_a_job_that_resumes_is_not_taken_from_the_cache(server: Running, kept: str) -> None:
-    assert send(server.http, asking(resume=kept)).job.cached_from == ""
+def test_a_job_that_resumes_is_not_taken_from_the_cache(
+    server: Running, worker: Worker, kept: str
+) -> None:
+    stopped = with_checkpoint(server, worker)
+    job = send(server.http, asking(resume=stopped.job)).job
+    assert (job.resumes, job.cached_from) == (stopped.job, "")

@@ -275,6 +275,17 @@ def test_a_repeat_goes_on_from_the_checkpoint_if_asked(server: Running, worker: 
     assert worker.pull(wire.Assign).spec.checkpoint == assign.spec.checkpoint
 
 
+def test_a_repeat_does_not_give_out_again_what_was_taken_back(
+    server: Running, worker: Worker
+) -> None:
+    submit(server, visibility="public")
+    old = worker.run()
+    assert repeat(server, old.job).job.visibility == "public"
+    server.http.call("DELETE", f"/v1/jobs/{old.job}/share", None, wire.ResultsView)
+    new = repeat(server, old.job).job
+    assert (new.visibility, new.results_uuid) == ("private", "")
+
+
 def test_what_is_no_longer_there_is_named_and_nothing_is_held(
     server: Running, worker: Worker
 ) -> None:

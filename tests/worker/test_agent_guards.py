@@ -9,9 +9,8 @@ import pytest
 from jupyter_remote.clock import FakeClock
 from jupyter_remote.wire import Answer, GpuMetrics, WorkerMessage
 from tests.worker.agents_server import FakeServer
-from tests.worker.test_agent import WAIT, Begin, begin, server
-
-__all__ = ["begin", "server"]  # fixtures
+from tests.worker.conftest import Begin
+from tests.worker.test_agent import WAIT
 
 
 class Gpus:
@@ -37,7 +36,7 @@ async def test_a_job_that_uses_no_gpu_is_told_and_then_stopped(server: FakeServe
     job = await server.assign(WAIT, gpu_idle_s=2.0)
     done = await server.end_of(job)
     assert (done.outcome, done.reason) == ("expired", "gpu_idle")
-    assert done.detail.startswith("no GPU was used for 2.")
+    assert done.detail.startswith("no GPU was used for 3.")
     assert [text.partition(":")[0][:22] for text in notices(server, job)] == [
         "no GPU was used for 1."
     ]
