@@ -1000,6 +1000,8 @@ class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     jobs_waiting: int = 0  # before it
     same_python: bool = False  # it runs in the interpreter that asked
     there: WorkerEnvironment | None = None  # of a worker that would take it; None: none is known
+    fuse: str = ""  # the budget that leaves less than it would hold: "budget day"
+    refused: str = ""  # why a budget leaves nothing for it
 
 
 class TokenRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

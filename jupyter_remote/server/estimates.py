@@ -70,10 +70,13 @@ class Estimates:
         around = await self._experience(owner, ask, fresh)
         return estimate(own or around.runs, ask, price, around.learned)
 
-    async def added(self, new: NewJob) -> NewJob:
-        """The job with its estimate. None for a session, which lasts as long as it is wanted, for
-        what goes on from a checkpoint, since how much is left nobody knows, and for what is free
-        and has not run before: nobody waits for that."""
+    async def added(self, new: NewJob, most_ucredits: int) -> NewJob:
+        """The job with its estimate, within what it will hold.
+
+        None for a session, which lasts as long as it is wanted, for what goes on from a checkpoint,
+        since how much is left nobody knows, and for what is free and has not run before: nobody
+        waits for that.
+        """
         free = not new.rate_ucredits_per_h
         endless = new.kind == "session" or new.resumes is not None
         if endless or (free and not self._runs_of(new.owner, new.code_key)):
@@ -85,7 +88,7 @@ class Estimates:
             notebook=new.notebook,
             kind=new.kind,
         )
-        price = price_of(new.rate_ucredits_per_h, new.hold_ucredits)
+        price = price_of(new.rate_ucredits_per_h, most_ucredits)
         made = await self.estimate(new.owner, ask, price)
         if made.run_s is None:
             return new
