@@ -408,7 +408,7 @@ class Receipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: str
     reason: str = ""
     detail: str = ""
-    ended_by: str = ""  # code, user, time, cost or idle limit, budget day, system, platform
+    ended_by: str = ""  # code, cache, user, a limit, a budget, system, platform
     end_text: str = ""  # the last line of its history
     description: str = ""
     visibility: str = "private"

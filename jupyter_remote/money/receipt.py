@@ -131,8 +131,13 @@ def receipt_of(job: JobRecord, spec: bytes, around: Surroundings) -> Receipt:
 
 
 def _ended_by(job: JobRecord) -> str:
-    by_budget = job.reason is Reason.COST_LIMIT and job.fuse.startswith(FUSE)
-    return job.fuse if by_budget else _ENDED_BY.get(job.reason, "code")
+    if job.cached_from is not None:
+        return "cache"
+    if job.reason is Reason.COST_LIMIT and job.fuse.startswith(FUSE):
+        return job.fuse
+    if job.reason is Reason.CANCELLED and not job.cancel_requested:
+        return "code"  # it interrupted itself
+    return _ENDED_BY.get(job.reason, "code")
 
 
 _ENDED_BY: dict[Reason, str] = {

@@ -11,7 +11,17 @@ import pytest
 from jupyter_remote.model import JobId, JobState
 from jupyter_remote.store.base import NewJob, Outcome, Store, Written
 from jupyter_remote.wire import CacheAsk, CachePart, Done, Parcel, Result, Segment, encode
-from tests.conformance.store import ADA, BOB, LEASE_S, beat, checkpoint, claimed, new_job, output
+from tests.conformance.store import (
+    ADA,
+    BOB,
+    LEASE_S,
+    beat,
+    checkpoint,
+    claimed,
+    new_job,
+    output,
+    receipt_of,
+)
 
 KEY, OTHER, CODE = "1" * 64, "2" * 64, "c" * 64
 BLOB, INPUT = "b" * 64, "d" * 64
@@ -86,6 +96,16 @@ class CacheConformance:
         assert (stats.hits, stats.misses, stats.entries) == (1, 1, 1)
         assert (stats.saved_ucredits, stats.saved_s) == (10_000_000, 60.0)
         assert store.audit() == []
+
+    def test_the_receipt_says_where_it_comes_from(self, store: Store) -> None:
+        store.grant(ADA, 1000 * 1_000_000, "k", 0.0)
+        succeed(store, asking("a", credits_per_h=600, hold_credits=600))
+        submit(store, asking("b", credits_per_h=600, hold_credits=600), 100.0)
+        made = receipt_of(store, JobId("b"))
+        assert (made.status, made.ended_by, made.cached_from) == ("completed", "cache", "a")
+        assert (made.attempts, made.ran_s, made.started_at, made.worker) == ([], 0.0, None, "")
+        assert (made.cost.total_ucredits, made.cost.saved_ucredits) == (0, 10_000_000)
+        assert (made.price.usd_per_h, made.advice, made.use) == (0.0, None, None)
 
     def test_sent_again_it_is_the_same_job(self, store: Store) -> None:
         succeed(store, asking("a"))

@@ -896,6 +896,35 @@ class StoreConformance:
         made = receipt_of(store, JobId("job-1"))
         assert (made.status, made.ended_by, made.attempts) == ("cancelled", "user", [])
 
+    @pytest.mark.parametrize(
+        ("outcome", "by"),
+        [
+            (Outcome(kind="failed"), "code"),
+            (Outcome(kind="failed", reason="out_of_memory"), "system"),
+            (Outcome(kind="died", reason="kernel_died", signal="SIGSEGV"), "system"),
+            (Outcome(kind="expired", reason="cost_limit"), "cost limit"),
+            (Outcome(kind="expired", reason="gpu_idle"), "idle limit"),
+            (Outcome(kind="cancelled"), "code"),
+        ],
+    )
+    def test_a_receipt_says_by_whom_it_ended_and_has_the_charge(
+        self, store: Store, outcome: Outcome, by: str
+    ) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        job = running(store, new_job(credits_per_h=36, hold_credits=36, fuse="max_cost"))
+        store.finish(job, 1, outcome, 60.0)
+        made = receipt_of(store, job)
+        assert (made.ended_by, made.ran_s, made.cost.run_ucredits) == (by, 50.0, 500_000)
+        assert made.end_text == store.history(job)[-1].text
+
+    def test_a_receipt_names_the_budget_that_stopped_the_job(self, store: Store) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        store.set_budget(ADA, "account", "", 1_000_000, 0.0)
+        job = running(store, new_job(credits_per_h=36, hold_credits=36))
+        store.finish(job, 1, Outcome(kind="expired", reason="cost_limit"), 500.0)
+        made = receipt_of(store, job)
+        assert (made.ended_by, made.cost.total_ucredits) == ("budget account", 1_000_000)
+
     def test_a_cancel_between_two_tries_does_not_say_that_it_never_started(
         self, store: Store
     ) -> None:

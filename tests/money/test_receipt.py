@@ -177,7 +177,9 @@ def test_who_ended_it_is_told():
         Reason.LOST: "platform",
     }
     for reason, by in ends.items():
-        assert receipt(job(reason=reason)).ended_by == by
+        assert receipt(job(reason=reason, cancel_requested=by == "user")).ended_by == by
+    itself = job(reason=Reason.CANCELLED, state=JobState.CANCELLED)
+    assert receipt(itself).ended_by == "code"
     cut = job(reason=Reason.COST_LIMIT, fuse="budget day")
     assert receipt(cut).ended_by == "budget day"
 
