@@ -14,6 +14,7 @@ from jupyter_remote.cards.state import (
     HERE,
     REFUSED,
     CardState,
+    allowed_by_fuse,
     at_completion,
     cost_now,
     depth,
@@ -164,7 +165,7 @@ def figures(state: CardState, now: float) -> list[str]:
         found.append(f"{words.money(cost_now(state, now))} at {_price(state)}")
         found += _in_the_end(state, now)
         if (share := share_of_fuse(state, now)) is not None:
-            found.append(f"{100 * share:.0f} % of {words.money(state.max_cost_ucredits or 0)}")
+            found.append(f"{100 * share:.0f} % of {words.money(allowed_by_fuse(state))}")
     else:
         found.append("free")
     return found
