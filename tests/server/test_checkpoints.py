@@ -308,6 +308,30 @@ def test_what_is_no_longer_there_is_named_and_nothing_is_held(
     assert held(server) == 0
 
 
+def test_a_call_of_a_batch_is_repeated_alone(server: Running, worker: Worker) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(2)]
+    template = wire.SubmitRequest(id=ids[0], spec=wire.JobSpec(kind="call", name="f"))
+    parcels = [wire.Parcel([wire.Segment(blake3(x).hexdigest(), 1, x)]) for x in (b"x", b"y")]
+    batch = wire.BatchRequest(id=str(uuid.uuid4()), template=template, ids=ids, inputs=parcels)
+    server.http.call("POST", "/v1/batches", batch, wire.BatchSubmitted)
+    worker.run(), worker.run()
+    new = repeat(server, ids[1]).job
+    assert (new.batch, worker.pull(wire.Assign).spec.inputs) == (None, parcels[1])
+
+
+def test_a_cell_of_a_session_is_repeated_there_until_that_is_over(
+    server: Running, worker: Worker
+) -> None:
+    session = started(server, worker, spec=wire.JobSpec(kind="session", session="lab"))
+    submit(server, spec=wire.JobSpec(kind="cell", code="1", session=session.job))
+    cell = worker.run()
+    assert repeat(server, cell.job).job.session == session.job
+    assert worker.run().spec.session == session.job
+    worker.complete(session, outcome="cancelled")
+    with pytest.raises(errors.Conflict, match="The session 'lab' is over"):
+        repeat(server, cell.job)
+
+
 def test_a_session_is_not_repeated(server: Running, worker: Worker) -> None:
     id = submit(server, spec=wire.JobSpec(kind="session", session="lab")).job.id
     with pytest.raises(errors.InvalidRequest, match="A session is no job to be repeated"):

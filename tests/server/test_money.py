@@ -101,6 +101,18 @@ def test_a_job_is_cut_to_its_budget_and_says_so(server: Running, worker: Worker)
     assert "given back" in history(server, job.id)[-1]
 
 
+def test_a_job_that_was_sent_ahead_of_its_cut_is_warned_by_what_was_left(
+    server: Running, worker: Worker
+) -> None:
+    set_budget(server, "day", 5)
+    submit(server, need=G5, max_cost_ucredits=50 * CREDIT)
+    assign = worker.pull(wire.Assign)
+    assert assign.warn_s == pytest.approx(0.8 * 50 / 100.6 * 3600)  # it knows of --max-cost alone
+    answer = worker.start(assign)
+    assert answer.warn_s == pytest.approx(0.8 * 5 / 100.6 * 3600)
+    assert answer.budget_left_ucredits == 5 * CREDIT
+
+
 def test_a_plan_shows_what_a_budget_leaves(server: Running, worker: Worker) -> None:
     set_budget(server, "notebook", 5, "a.ipynb")
     ask = wire.EstimateRequest(need=G5, notebook="a.ipynb", kind="cell")
