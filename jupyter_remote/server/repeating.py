@@ -11,6 +11,7 @@ from jupyter_remote.amounts import size
 from jupyter_remote.model import JobRecord
 from jupyter_remote.server.jobs import SUBMIT, new_of, own_job, write
 from jupyter_remote.server.routing import Call, Endpoint
+from jupyter_remote.store.base import NewJob
 
 NAMES_TOLD = 20
 
@@ -32,7 +33,15 @@ async def repeat(call: Call) -> wire.Submitted:
             f"{'; '.join(gone)}. Nothing was charged.",
             hint="Run the code anew: what it needs is then sent again.",
         )
-    return await write(call, new, request.spec)
+    return await write(call, _as_before(new, job, request.spec), _spec(new.spec))
+
+
+def _as_before(new: NewJob, job: JobRecord, spec: wire.JobSpec) -> NewJob:
+    """A repeat of what went on from a checkpoint does so, too, and says it."""
+    if new.resumes is not None or spec.checkpoint is None:
+        return new
+    note = f"from the same checkpoint as job {job.id[:8]}"
+    return msgspec.structs.replace(new, resumes=job.resumes, note=note)
 
 
 def request_of(job: JobRecord, asked: wire.RepeatRequest, *, is_shared: bool) -> wire.SubmitRequest:

@@ -271,8 +271,10 @@ def test_a_repeat_goes_on_from_the_checkpoint_if_asked(server: Running, worker: 
     assert (assign.spec.checkpoint is not None, new.resumes) == (True, old.job)
     worker.start(assign)
     worker.complete(assign)
-    repeat(server, new.id)  # as it was: from there, too
+    again = repeat(server, new.id).job  # as it was: from there, too
     assert worker.pull(wire.Assign).spec.checkpoint == assign.spec.checkpoint
+    assert again.resumes == old.job
+    assert f"from the same checkpoint as job {new.id[:8]}" in history(server, again.id)[0]
 
 
 def test_a_repeat_does_not_give_out_again_what_was_taken_back(
@@ -284,6 +286,17 @@ def test_a_repeat_does_not_give_out_again_what_was_taken_back(
     server.http.call("DELETE", f"/v1/jobs/{old.job}/share", None, wire.ResultsView)
     new = repeat(server, old.job).job
     assert (new.visibility, new.results_uuid) == ("private", "")
+
+
+def test_a_checkpoint_that_travels_inline_is_sent_with_a_repeat(
+    server: Running, worker: Worker
+) -> None:
+    old = started(server, worker)
+    inline = wire.Segment(blake3(DATA).hexdigest(), len(DATA), DATA)
+    assert save(worker, old, inline).ok
+    worker.complete(old, outcome="expired", reason="cost_limit", result=None)
+    repeat(server, old.job, resume=True)
+    assert worker.pull(wire.Assign).spec.checkpoint == wire.Parcel([inline])
 
 
 def test_what_is_no_longer_there_is_named_and_nothing_is_held(
