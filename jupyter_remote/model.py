@@ -259,6 +259,12 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         """As users see it."""
         return status_of(self.state, self.cancel_requested)
 
+    @property
+    def ran_whole(self) -> bool:
+        """Did it run from the beginning? Not after a checkpoint: of another job, or, as far as one
+        can tell, of an earlier attempt."""
+        return self.resumes is None and (self.checkpoint is None or self.starts <= 1)
+
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
     """An address at which the result of a job opens without a token, until it is revoked."""

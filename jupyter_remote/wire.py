@@ -408,7 +408,7 @@ class Receipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: str
     reason: str = ""
     detail: str = ""
-    ended_by: str = ""  # code, user, time limit, cost limit, system, platform
+    ended_by: str = ""  # code, cache, user, a limit, a budget, system, platform
     end_text: str = ""  # the last line of its history
     description: str = ""
     visibility: str = "private"
@@ -1000,6 +1000,8 @@ class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     jobs_waiting: int = 0  # before it
     same_python: bool = False  # it runs in the interpreter that asked
     there: WorkerEnvironment | None = None  # of a worker that would take it; None: none is known
+    fuse: str = ""  # the budget that leaves less than it would hold: "budget day"
+    refused: str = ""  # why a budget leaves nothing for it
 
 
 class TokenRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -49,6 +49,8 @@ class Job:
     due: int = 0
     attempts: list[Attempt] = field(default_factory=list)
     notebook: str = ""
+    asks: str = ""  # for a result that is kept under this key
+    given: str = ""  # the job whose result it was given
     fuse: str = ""
     cut: int | None = None  # what a budget left for its hold
 
@@ -87,6 +89,7 @@ class Model:
         self.jobs: dict[str, Job] = {}
         self.granted: dict[str, int] = {}
         self.senders: set[str] = set()  # who sent the blob
+        self.kept: dict[tuple[str, str], str] = {}  # by owner and key the job with the result
 
     # -- money follows from the jobs
     def spent(self, owner: str) -> int:
@@ -158,6 +161,10 @@ class Model:
             if (known.body, known.owner) != (job.body, job.owner):
                 raise Refused
             return False
+        if job.asks and (source := self.kept.get((job.owner, job.asks))):
+            job.given, job.rate, job.cut, job.ready, job.state = source, 0, 0, True, "succeeded"
+            self.jobs[key] = job
+            return True
         self._cut(job, now)
         if job.hold > self.available(job.owner):
             raise Refused
@@ -221,6 +228,8 @@ class Model:
         if kind == "succeeded":
             self._charge(job, now)
             self._end(job, "done", "succeeded", "finished_before_cancel" if job.cancel else "")
+            if job.asks:
+                self.kept[job.owner, job.asks] = key
         elif job.cancel or kind == "cancelled":
             heard = attempt.beat or attempt.started or now
             self._charge(job, heard if kind == "died" else now)

@@ -14,6 +14,7 @@ from jupyter_remote.cards.state import (
     HERE,
     REFUSED,
     CardState,
+    allowed_by_fuse,
     at_completion,
     cost_now,
     depth,
@@ -23,7 +24,7 @@ from jupyter_remote.cards.state import (
     share_of_fuse,
 )
 from jupyter_remote.model import Reason, Status
-from jupyter_remote.money.fuse import WARNED
+from jupyter_remote.money.fuse import MOST_IS_SPENT
 from jupyter_remote.wire import CARD_TYPE, LAST_OUTPUT, Bar, Metrics
 
 COLOURS = {
@@ -164,7 +165,7 @@ def figures(state: CardState, now: float) -> list[str]:
         found.append(f"{words.money(cost_now(state, now))} at {_price(state)}")
         found += _in_the_end(state, now)
         if (share := share_of_fuse(state, now)) is not None:
-            found.append(f"{100 * share:.0f} % of {words.money(state.max_cost_ucredits or 0)}")
+            found.append(f"{100 * share:.0f} % of {words.money(allowed_by_fuse(state))}")
     else:
         found.append("free")
     return found
@@ -259,7 +260,7 @@ def _of_fuse(state: CardState) -> list[str]:
     """That most of the money is spent; what is saved, and how to go on from it."""
     found = []
     if state.warned_at is not None and state.runs:
-        found.append(f"{WARNED} of the cost limit is spent")
+        found.append(MOST_IS_SPENT)
     if state.checkpoint_at is None or state.status == Status.COMPLETED:
         return found
     saved = f"checkpoint of {time.strftime('%H:%M', time.localtime(state.checkpoint_at))}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from jupyter_remote.money.budgets import FUSE
 from jupyter_remote.money.estimate import Completion, of_bars, within
 from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.wire import Bar, Done, Estimate, Event, JobView, Metrics, Receipt
@@ -244,7 +245,14 @@ def at_completion(state: CardState, now: float) -> Completion | None:
 
 
 def share_of_fuse(state: CardState, now: float) -> float | None:
-    """Of ``--max-cost`` what is spent, 0 to 1; None without such a limit, or on a free machine."""
-    if not state.max_cost_ucredits or not state.rate_ucredits_per_h:
+    """What is spent of what it may cost, 0 to 1; None without a limit, or on a free machine."""
+    allowed = allowed_by_fuse(state)
+    if not allowed or not state.rate_ucredits_per_h:
         return None
-    return min(1.0, cost_now(state, now) / state.max_cost_ucredits)
+    return min(1.0, cost_now(state, now) / allowed)
+
+
+def allowed_by_fuse(state: CardState) -> int:
+    """By ``--max-cost``, or by a budget that leaves less; 0: by neither."""
+    by_budget = state.fuse.startswith(FUSE)
+    return state.hold_ucredits if by_budget else state.max_cost_ucredits or 0

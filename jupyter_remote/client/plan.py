@@ -28,6 +28,7 @@ from jupyter_remote.client.plan_words import (
 )
 from jupyter_remote.client.submitting import segments_of
 from jupyter_remote.money import meter
+from jupyter_remote.money.budgets import notices_of_cut
 from jupyter_remote.money.catalog import age_days, is_old
 from jupyter_remote.money.estimate import in_usd
 from jupyter_remote.money.offers import too_little
@@ -96,6 +97,8 @@ class Plan:
         self._max_cost_ucredits = max_cost_ucredits
         told = too_little(max_cost_ucredits, reply.rate_ucredits_per_h, reply.estimate)
         self.notices = [*notices, *([told] if told else [])]
+        self.notices += notices_of_cut(reply.fuse, reply.hold_ucredits)
+        self.notices += [reply.refused] if reply.refused else []
         if sampled := sum(sizes[d].size_bytes for d in set(guessed) if d in sizes):
             self.notices.append(
                 f"of {size(sampled)} that was sent before a sample was compared; the run compares "
@@ -129,7 +132,9 @@ class Plan:
 
     @property
     def affordable(self) -> bool:
-        """Does the balance cover it?"""
+        """Do the balance and the budgets cover it?"""
+        if self.reply.refused:
+            return False
         return self.reply.available_ucredits >= self.reply.hold_ucredits
 
     @property
@@ -216,8 +221,8 @@ class Plan:
         if not self.reply.rate_ucredits_per_h:
             return "free"
         text = f"${self.usd_per_h:.4g}/h, at most {self._most()}"
-        if not self.affordable:
-            lacking = self.reply.hold_ucredits - self.reply.available_ucredits
+        lacking = self.reply.hold_ucredits - self.reply.available_ucredits
+        if lacking > 0:
             text += f"; {meter.credits_of(lacking):,.2f} credits are missing"
         return text
 
@@ -234,6 +239,8 @@ class Plan:
         if not self.reply.rate_ucredits_per_h:
             return ""
         limit = "--max-cost" if self._max_cost_ucredits is not None else "the longest run"
+        if self.reply.fuse:
+            limit = f"the {self.reply.fuse.replace(' ', ' of the ')}"
         return f"{self._most()} by {limit}; what is not spent is given back"
 
     def _start(self) -> str:

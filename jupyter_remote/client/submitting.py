@@ -174,7 +174,7 @@ def _told_of(context: Context, view: JobView) -> list[str]:
     little = too_little(most, rate, view.estimate)
     return [
         *_opens_at(context, view),
-        *budgets.notices_of_cut(view),
+        *budgets.notices_of_cut(view.fuse, view.money.hold_ucredits),
         *([little] if little else []),
     ]
 

@@ -15,7 +15,6 @@ import msgspec
 from jupyter_remote.errors import BudgetExceeded
 from jupyter_remote.model import Budget
 from jupyter_remote.money.meter import amount_text, cost_ucredits, longest_run_s, text_of, usd_of
-from jupyter_remote.wire import JobView
 
 ACCOUNT, DAY, NOTEBOOK = SCOPES = ("account", "day", "notebook")
 LEAST_RUN_S = 1.0  # less is not worth a start
@@ -43,6 +42,11 @@ def begin_of(day: str) -> float:
 def left(limit_ucredits: int, spent_ucredits: int, held_ucredits: int) -> int:
     """Nothing when the limit was lowered below what is spent and held already."""
     return max(0, limit_ucredits - spent_ucredits - held_ucredits)
+
+
+def concerned(budgets: Sequence[Budget], notebook: str) -> list[Budget]:
+    """Those that a job of this notebook counts on."""
+    return [budget for budget in budgets if budget.scope != NOTEBOOK or budget.name == notebook]
 
 
 def cut(
@@ -95,10 +99,10 @@ def fuse_words(fuse: str) -> str:
     return "--max-cost" if fuse == "max_cost" else ""
 
 
-def notices_of_cut(job: JobView) -> list[str]:
+def notices_of_cut(fuse: str, hold_ucredits: int) -> list[str]:
     """What is told at once of a job that a budget has cut."""
-    if not job.fuse.startswith(FUSE):
+    if not fuse.startswith(FUSE):
         return []
-    held = text_of(job.money.hold_ucredits)
-    scope = job.fuse.removeprefix(FUSE)
+    held = text_of(hold_ucredits)
+    scope = fuse.removeprefix(FUSE)
     return [f"it is stopped when it has cost {held}: the budget of the {scope} leaves no more"]

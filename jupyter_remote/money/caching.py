@@ -21,6 +21,7 @@ _NAMED = frozenset({"input", "global", "variable", "function", "class", "module"
 
 FIRST = "first run"
 NOT_KEPT = "this code ran before, and no result of it is kept"
+NOT_WHOLE = "not kept in the cache: it went on from a checkpoint"
 DAMAGED = "its stored result is damaged or gone; it runs again"
 
 

@@ -6,6 +6,7 @@ from jupyter_remote.money.meter import MS_PER_H
 
 WARN_SHARE = 0.8  # of what the fuse allows: from there on it is time to save what is done
 WARNED = f"{WARN_SHARE:.0%}".replace("%", " %")
+MOST_IS_SPENT = f"{WARNED} of what it may cost is spent"  # by --max-cost or by a budget
 
 
 def run_left_s(rate_ucredits_per_h: int, left_ucredits: int, longest_s: float) -> float:

@@ -17,7 +17,9 @@ from jupyter_remote.model import (
     WorkerRecord,
 )
 from jupyter_remote.money.advice import advise
+from jupyter_remote.money.budgets import FUSE
 from jupyter_remote.money.meter import usd_of
+from jupyter_remote.money.waiting import split_of
 from jupyter_remote.wire import (
     RECEIPT,
     Metrics,
@@ -95,7 +97,7 @@ def receipt_of(job: JobRecord, spec: bytes, around: Surroundings) -> Receipt:
         status=job.status.value,
         reason=job.reason.value,
         detail=job.detail,
-        ended_by=_ENDED_BY.get(job.reason, "code"),
+        ended_by=_ended_by(job),
         end_text=around.end_text,
         description=job.description,
         visibility=job.visibility,
@@ -123,15 +125,26 @@ def receipt_of(job: JobRecord, spec: bytes, around: Surroundings) -> Receipt:
         ran_s=round(sum(map(_ran_s, around.attempts)), 3),
         attempts=[_attempt(a, around.charged) for a in around.attempts],
         use=use,
-        cost=_cost(job, around.charged),
+        cost=_cost(job, use, around.charged),
         advice=advise(offer, use, around.machines) if offer is not None and ended_well else None,
     )
+
+
+def _ended_by(job: JobRecord) -> str:
+    if job.cached_from is not None:
+        return "cache"
+    if job.reason is Reason.COST_LIMIT and job.fuse.startswith(FUSE):
+        return job.fuse
+    if job.reason is Reason.CANCELLED and not job.cancel_requested:
+        return "code"  # it interrupted itself
+    return _ENDED_BY.get(job.reason, "code")
 
 
 _ENDED_BY: dict[Reason, str] = {
     Reason.CANCELLED: "user",
     Reason.TIME_LIMIT: "time limit",
     Reason.COST_LIMIT: "cost limit",
+    Reason.GPU_IDLE: "idle limit",
     Reason.LOST: "platform",
     Reason.POISON: "platform",
     Reason.ENVIRONMENT: "platform",
@@ -211,11 +224,15 @@ def _attempt(attempt: AttemptRecord, charged: Mapping[tuple[str, int], int]) -> 
     )
 
 
-def _cost(job: JobRecord, charged: Mapping[tuple[str, int], int]) -> ReceiptCost:
+def _cost(
+    job: JobRecord, use: Metrics | None, charged: Mapping[tuple[str, int], int]
+) -> ReceiptCost:
     lost = sum(amount for (kind, _), amount in charged.items() if kind == "platform_loss")
+    waiting = parts.waiting_ucredits if (parts := split_of(job, use)) is not None else None
     return ReceiptCost(
         total_ucredits=job.cost_ucredits,
-        run_ucredits=job.cost_ucredits,
+        run_ucredits=job.cost_ucredits - (waiting or 0),
+        waiting_ucredits=waiting,
         lost_ucredits=lost,
         saved_ucredits=job.saved_ucredits,
     )

@@ -46,9 +46,10 @@ function figures(state, ageS) {
     const spread = money(low) === money(high) ? "" : ` (${money(low).slice(1)}–${money(high).slice(1)})`;
     parts.push(`≈ ${money(expected)}${spread} at completion`);
   } else if (state.texts.expected) parts.push(state.texts.expected);
-  if (state.max_cost_ucredits && state.rate_ucredits_per_h) {
-    const share = Math.min(1, cost / state.max_cost_ucredits);
-    parts.push(`${Math.round(100 * share)} % of ${money(state.max_cost_ucredits)}`);
+  const allowed = state.fuse?.startsWith("budget ") ? state.hold_ucredits : state.max_cost_ucredits;
+  if (allowed && state.rate_ucredits_per_h) {
+    const share = Math.min(1, cost / allowed);
+    parts.push(`${Math.round(100 * share)} % of ${money(allowed)}`);
   }
   return parts;
 }

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from jupyter_remote import errors, wire
-from jupyter_remote.money.budgets import NOTEBOOK, SCOPES
+from jupyter_remote.model import Budget, OwnerId
+from jupyter_remote.money.budgets import NOTEBOOK, SCOPES, concerned
 from jupyter_remote.money.meter import MOST_UCREDITS
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import NAME_CHARS
+from jupyter_remote.store.base import NewJob
+
+if TYPE_CHECKING:
+    from jupyter_remote.server.backend import Backend
 
 
 class BudgetQuery(msgspec.Struct, frozen=True):
@@ -30,6 +37,20 @@ def _check(scope: str, name: str) -> None:
         )
     if len(name) > NAME_CHARS:
         raise errors.TooLarge(f"The name of a notebook has at most {NAME_CHARS} characters.")
+
+
+async def of_notebook(backend: Backend, owner: OwnerId, notebook: str) -> list[Budget]:
+    """Those that a job of this notebook counts on, as they are now."""
+    found = await backend.look(backend.store.budgets, owner, backend.clock.now())
+    return concerned(found, notebook)
+
+
+async def most_held(backend: Backend, new: NewJob) -> int:
+    """What a job will hold: less than it asks for, if its budgets leave less."""
+    if not new.hold_ucredits:
+        return 0
+    found = await of_notebook(backend, new.owner, new.notebook)
+    return min([new.hold_ucredits, *(budget.left_ucredits for budget in found)])
 
 
 async def _all(call: Call) -> wire.BudgetList:

@@ -77,8 +77,9 @@ def _why_none(job: JobRecord) -> str:
 
 async def _check(backend: Backend, job: JobRecord, value: wire.Parcel, owner: OwnerId) -> None:
     """A new job would wait for bytes that nobody can send."""
-    await backend.shelf.look_for(value.segments)
-    if await backend.look(backend.store.missing, value.segments, owner):
+    segments = [s for s in value.segments if s.data is None]
+    await backend.shelf.look_for(segments)
+    if await backend.look(backend.store.missing, segments, owner):
         raise errors.Conflict(
             f"The checkpoint of job {job.id[:8]} is damaged, or gone; nothing was charged.",
             hint="Run it from its beginning: leave out --resume.",

@@ -70,11 +70,16 @@ class Estimates:
         around = await self._experience(owner, ask, fresh)
         return estimate(own or around.runs, ask, price, around.learned)
 
-    async def added(self, new: NewJob) -> NewJob:
-        """The job with its estimate. None for a session, which lasts as long as it is wanted, and
-        for what is free and has not run before: nobody waits for that."""
+    async def added(self, new: NewJob, most_ucredits: int) -> NewJob:
+        """The job with its estimate, within what it will hold.
+
+        None for a session, which lasts as long as it is wanted, for what goes on from a checkpoint,
+        since how much is left nobody knows, and for what is free and has not run before: nobody
+        waits for that.
+        """
         free = not new.rate_ucredits_per_h
-        if new.kind == "session" or (free and not self._runs_of(new.owner, new.code_key)):
+        endless = new.kind == "session" or new.resumes is not None
+        if endless or (free and not self._runs_of(new.owner, new.code_key)):
             return new
         ask = Ask(
             machine=new.machine,
@@ -83,7 +88,7 @@ class Estimates:
             notebook=new.notebook,
             kind=new.kind,
         )
-        price = price_of(new.rate_ucredits_per_h, new.hold_ucredits)
+        price = price_of(new.rate_ucredits_per_h, most_ucredits)
         made = await self.estimate(new.owner, ask, price)
         if made.run_s is None:
             return new
@@ -94,6 +99,8 @@ class Estimates:
         known = self._own.get((job.owner, job.code_key))
         if known is None or job.state is not JobState.SUCCEEDED or job.cached_from:
             return
+        if not job.ran_whole or any(run.ended_at == job.ended_at for run in known):
+            return  # not of use, or told before
         if job.started_at is not None and job.ended_at is not None:
             run = PastRun(
                 run_s=job.ended_at - job.started_at,

@@ -12,6 +12,7 @@ from jupyter_remote import errors, wire
 from jupyter_remote.model import TERMINAL, JobId, JobRecord, JobState, Share
 from jupyter_remote.server import cache
 from jupyter_remote.server.auth import allow
+from jupyter_remote.server.budgets import most_held
 from jupyter_remote.server.checkpoints import resumed
 from jupyter_remote.server.logs import log_reply
 from jupyter_remote.server.routing import Call, Endpoint
@@ -103,7 +104,7 @@ async def write(call: Call, new: NewJob, spec: wire.JobSpec) -> wire.Submitted:
     """Hold its money and let it run; the reply to whoever submits it."""
     backend = call.backend
     if not await cache.answers(backend, new.owner, new.cache):
-        new = await backend.estimates.added(new)
+        new = await backend.estimates.added(new, await most_held(backend, new))
         await backend.scheduler.expect(new, spec)
     [written] = await backend.commit(backend.store.submit, [new], backend.clock.now())
     told = [*([written.event] if written.event else []), *written.more]
@@ -139,7 +140,8 @@ async def submit_batch(call: Call) -> wire.BatchSubmitted:
     requests = requests_of(call.body)
     goes_on = await resumed(backend, requests[0].resume, requests[0].id, owner)
     new = [new_job(r, owner, machines, settings, resumed=goes_on) for r in requests]
-    estimated = (await backend.estimates.added(new[0])).estimate  # they differ in their inputs only
+    # they differ in their inputs only
+    estimated = (await backend.estimates.added(new[0], await most_held(backend, new[0]))).estimate
     new = [msgspec.structs.replace(one, estimate=estimated) for one in new]
     named = {s.digest: s for one in new for s in one.segments}
     await backend.shelf.look_for(list(named.values()))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import MachineType, OwnerId
+from jupyter_remote.model import Budget, MachineType, OwnerId
+from jupyter_remote.money import budgets as money_budgets
 from jupyter_remote.money.billing import Billing, least_ucredits
 from jupyter_remote.money.catalog import fitting
 from jupyter_remote.money.estimate import typical
 from jupyter_remote.money.learning import Ask
 from jupyter_remote.money.meter import MOST_UCREDITS, credits_of, ucredits_of_usd, usd_of
 from jupyter_remote.scheduler.board import LOCAL
-from jupyter_remote.server import cache
+from jupyter_remote.server import budgets, cache
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.estimates import price_of
 from jupyter_remote.server.routing import Call, Endpoint
@@ -79,12 +81,13 @@ async def plan(call: Call) -> wire.PlanReply:
     check_segments(request.segments)
     check_code(request)
     timeout_s, max_cost = request.timeout_s, request.max_cost_ucredits
-    priced = price(request.need, timeout_s, max_cost, backend.machines, backend.settings)
+    asked = price(request.need, timeout_s, max_cost, backend.machines, backend.settings)
+    found = await budgets.of_notebook(backend, call.caller.owner, request.notebook)
+    priced, fuse, refused = _within(found, asked)
     missing = await backend.look(backend.store.missing, request.segments, call.caller.owner)
     balance = await backend.look(backend.store.balance, call.caller.owner)
-    offers = [
-        await _offer(call, one, fresh=one is priced) for one in [priced, *_others(call, priced)]
-    ]
+    others = [_within(found, other)[0] for other in _others(call, priced)]
+    offers = [await _offer(call, one, fresh=one is priced) for one in [priced, *others]]
     pool = _pool(priced.machine)
     board = backend.scheduler.board
     same_python = pool == LOCAL and backend.facts.embedded and bool(request.executable)
@@ -105,7 +108,22 @@ async def plan(call: Call) -> wire.PlanReply:
         jobs_waiting=board.waiting,
         same_python=same_python,
         there=None if same_python else backend.fleet.environment_of(backend, pool),
+        fuse=fuse,
+        refused=refused,
     )
+
+
+def _within(found: Sequence[Budget], priced: Price) -> tuple[Price, str, str]:
+    """What budgets leave of it, and which is the tightest; or why one leaves nothing."""
+    rate, max_run_s, hold = priced.rate_ucredits_per_h, priced.max_run_s, priced.hold_ucredits
+    try:
+        cut = money_budgets.cut(found, rate, max_run_s, hold)
+    except errors.BudgetExceeded as error:
+        return priced, "", error.message
+    if cut is None:
+        return priced, "", ""
+    less = msgspec.structs.replace(priced, max_run_s=cut.max_run_s, hold_ucredits=cut.hold_ucredits)
+    return less, cut.fuse, ""
 
 
 def _pool(machine: MachineType) -> str:

@@ -11,6 +11,7 @@ from jupyter_remote.amounts import size
 from jupyter_remote.model import JobRecord
 from jupyter_remote.server.jobs import SUBMIT, new_of, own_job, write
 from jupyter_remote.server.routing import Call, Endpoint
+from jupyter_remote.store.base import NewJob
 
 NAMES_TOLD = 20
 
@@ -21,7 +22,8 @@ async def repeat(call: Call) -> wire.Submitted:
     """Nothing is held, nor charged, when what it needs is not there any more."""
     backend = call.backend
     job = await own_job(call)
-    request = request_of(job, call.body)
+    shares = await backend.look(backend.store.shares, [job.id])
+    request = request_of(job, call.body, is_shared=job.id in shares)
     new = await new_of(call, request)
     missing = await backend.look(backend.store.missing, new.segments, call.caller.owner)
     if missing:
@@ -31,11 +33,22 @@ async def repeat(call: Call) -> wire.Submitted:
             f"{'; '.join(gone)}. Nothing was charged.",
             hint="Run the code anew: what it needs is then sent again.",
         )
-    return await write(call, new, request.spec)
+    return await write(call, _as_before(new, job, request.spec), _spec(new.spec))
 
 
-def request_of(job: JobRecord, asked: wire.RepeatRequest) -> wire.SubmitRequest:
-    """What would have to be submitted. Pure. Raises InvalidRequest for a session."""
+def _as_before(new: NewJob, job: JobRecord, spec: wire.JobSpec) -> NewJob:
+    """A repeat of what went on from a checkpoint does so, too, and says it."""
+    if new.resumes is not None or spec.checkpoint is None:
+        return new
+    note = f"from the same checkpoint as job {job.id[:8]}"
+    return msgspec.structs.replace(new, resumes=job.resumes, note=note)
+
+
+def request_of(job: JobRecord, asked: wire.RepeatRequest, *, is_shared: bool) -> wire.SubmitRequest:
+    """What would have to be submitted. Pure. Raises InvalidRequest for a session.
+
+    ``is_shared``: its result still opens at an address; what was taken back is not given out again.
+    """
     spec = _spec(job.spec)
     if spec.kind == "session":
         raise errors.InvalidRequest(
@@ -49,7 +62,7 @@ def request_of(job: JobRecord, asked: wire.RepeatRequest) -> wire.SubmitRequest:
         spec=spec,
         need=asked.need or as_it_was,
         description=asked.description or job.description,
-        visibility=job.visibility,  # type: ignore[arg-type]
+        visibility=job.visibility if is_shared else "private",  # type: ignore[arg-type]
         client=asked.client,
         timeout_s=limits.timeout_s if timeout_s is None else timeout_s,
         max_cost_ucredits=limits.max_cost_ucredits if cost is None else cost,

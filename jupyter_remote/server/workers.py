@@ -15,12 +15,13 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import JobId, Stage, WorkerId, WorkerRecord
+from jupyter_remote.model import JobId, Stage, WorkerId
 from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.multiplex import Channels
 from jupyter_remote.scheduler.board import Active, Agent
 from jupyter_remote.server.auth import Caller
 from jupyter_remote.server.checkpoints import saved, warned
+from jupyter_remote.server.greeting import record_of, resumed, welcome
 from jupyter_remote.server.reports import Latest, check_events, outcome_of
 from jupyter_remote.server.submitting import check_label, parcels_of
 from jupyter_remote.server.switchboard import Listening
@@ -35,7 +36,6 @@ LATEST_EVERY_S = 1.0  # how often the latest progress is written to the store
 MOST_SLOTS = 10_000
 OUTSTANDING = 256  # messages of one worker that are being worked on
 CLOSE_S = 1.0
-DEAD_BEFORE_LEASE = 2 / 3  # a worker gives up for certain before its lease ends here
 REPLACED, SILENT, REFUSED = 4000, 4001, 1008
 
 OfAttempt = wire.Start | wire.Beat | wire.Complete | wire.Warned | wire.Saved | wire.Release
@@ -331,15 +331,15 @@ class Fleet:
         if not 1 <= hello.slots <= MOST_SLOTS:
             raise errors.InvalidRequest("a worker has between 1 and 10000 slots")
         worker = WorkerId(check_label("worker", hello.worker))
-        record = _record(hello, caller.token_id, backend.clock.now())
+        record = record_of(hello, caller.token_id, backend.clock.now())
         await backend.commit(backend.store.put_worker, record)  # refuses another one's id
         if (before := self.links.get(worker)) is not None:
             await before.close(REPLACED)
         link = Link(backend, websocket, worker, caller.token_id)
         link.environment = hello.environment
-        keep = await _resumed(backend, worker, hello.running)
+        keep = await resumed(backend, worker, hello.running)
         self.links[worker] = link
-        await link.send(_welcome(backend, keep))
+        await link.send(welcome(backend, keep))
         agent = Agent(worker, hello.instance, hello.machine, hello.slots, hello.python)
         backend.scheduler.connected(agent)
         log.info("worker %s connected, %d slots", worker, hello.slots)
@@ -369,49 +369,3 @@ async def _until_silent(link: Link, limit_s: float) -> None:
         for task in (serving, silence):
             task.cancel()
         await asyncio.gather(serving, silence, return_exceptions=True)
-
-
-def _record(hello: wire.Hello, token: str, now: float) -> WorkerRecord:
-    return WorkerRecord(
-        id=WorkerId(hello.worker),
-        instance=hello.instance[:200],
-        machine=hello.machine[:200],
-        slots=hello.slots,
-        connected=True,
-        draining=False,
-        seen_at=now,
-        python=hello.python[:50],
-        platform=hello.platform[:200],
-        token=token,
-    )
-
-
-async def _resumed(
-    backend: Backend, worker: WorkerId, running: Sequence[tuple[str, int]]
-) -> list[tuple[str, int]]:
-    """Which attempts of a worker still stand. Those it was given and never got go back."""
-    keep = []
-    now, lease_s = backend.clock.now(), backend.settings.lease_s
-    for job, epoch in running:
-        stands = await backend.commit(backend.store.resume, worker, JobId(job), epoch, now, lease_s)
-        if stands:
-            keep.append((job, epoch))
-    held = {(str(a.job), a.epoch) for a in backend.scheduler.board.held_by(worker)}
-    for job, epoch in held - set(running):
-        active = backend.scheduler.board.active.get(JobId(job))
-        if active is not None and not active.started and epoch:
-            await backend.scheduler.release(JobId(job), epoch, "it did not reach its worker")
-    return keep
-
-
-def _welcome(backend: Backend, keep: list[tuple[str, int]]) -> wire.Welcome:
-    settings = backend.settings
-    return wire.Welcome(
-        version=backend.facts.version,
-        heartbeat_s=settings.heartbeat_s,
-        gpu_idle_s=settings.gpu_idle_stop_s,
-        dead_man_s=min(settings.dead_man_s, DEAD_BEFORE_LEASE * settings.lease_s),
-        keep=keep,
-        blobs=str(backend.blobs.folder or "") if backend.facts.embedded else "",
-        spool=str(backend.blobs.spool or "") if backend.facts.embedded else "",
-    )

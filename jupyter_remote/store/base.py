@@ -216,7 +216,8 @@ class Store(Protocol):
         limit: int = 100,
     ) -> list[PastRun]:
         """The latest jobs that succeeded, newest first: of one code, or else of one notebook, or
-        else of one kind (without calls of batches). Results of the cache are none."""
+        else of one kind (without calls of batches). Results of the cache are none, nor is what
+        went on from a checkpoint."""
         ...
 
     def snapshot(self, limit: int = 1000) -> Snapshot: ...

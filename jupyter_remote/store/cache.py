@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from jupyter_remote.model import JobId, JobRecord, JobState, OwnerId
 from jupyter_remote.money import caching
 from jupyter_remote.money.meter import text_of
-from jupyter_remote.store import kept_sql, sql
+from jupyter_remote.store import blobs, kept_sql, sql
 from jupyter_remote.store.apply import add_event, apply
 from jupyter_remote.store.base import NewJob, Source
 from jupyter_remote.store.charges import credits_text
@@ -75,8 +75,8 @@ def source_of(session: Session, owner: OwnerId, key: str) -> Source | None:
     if row is None:
         return None
     source = _source(session, row[0])
-    blobs = session.rows(kept_sql.KEPT_BLOBS, job=source.seq)
-    return Source(source.job.id, [Segment(digest, size) for digest, size, _ in blobs])
+    kept = session.rows(kept_sql.KEPT_BLOBS, job=source.seq)
+    return Source(source.job.id, [Segment(digest, size) for digest, size, _ in kept])
 
 
 def look(session: Session, new: NewJob) -> Hit | str:
@@ -103,11 +103,16 @@ def _is_whole(session: Session, source: Stored) -> bool:
     """Are its bytes there; and its inputs, if the result refers to parts of these?"""
     if any(not present for _, _, present in session.rows(kept_sql.KEPT_BLOBS, job=source.seq)):
         return False
-    if source.job.result is None or not _results.decode(source.job.result).refers:
-        return True
-    inputs = _specs.decode(source.job.spec).inputs or _Parcel()
-    rows = [session.row(sql.BLOB, digest=s.digest) for s in inputs.segments if s.data is None]
+    rows = [session.row(sql.BLOB, digest=digest) for digest in _referred(source.job)]
     return all(row is not None and row[1] == 1 for row in rows)
+
+
+def _referred(job: JobRecord) -> list[str]:
+    """Digests of its inputs, if its result refers to parts of them."""
+    if job.result is None or not _results.decode(job.result).refers:
+        return []
+    inputs = _specs.decode(job.spec).inputs or _Parcel()
+    return [segment.digest for segment in inputs.segments if segment.data is None]
 
 
 def _why(session: Session, new: NewJob, ask: CacheAsk) -> str:
@@ -135,6 +140,8 @@ def take(session: Session, stored: Stored, hit: Hit, key: str, now: float) -> li
     """QUEUED to SUCCEEDED with the result and the output of another job; the events of that."""
     source, job = hit.source, stored.job
     session.change(kept_sql.COPY_REFERENCES, source=source.seq, job=stored.seq)
+    for digest in _referred(source.job):  # the source's own may be forgotten by now
+        blobs.refer(session, stored.seq, Segment(digest, 0), "input")
     shown = [
         add_event(session, stored, type_, data, now, seq)
         for type_, data, seq in session.rows(kept_sql.SHOWN, job=source.seq, epoch=source.job.epoch)
@@ -164,6 +171,8 @@ def keep(session: Session, stored: Stored, step: Step, limit_bytes: int, now: fl
     asked = session.value(kept_sql.ASKED, job=stored.seq)
     if asked is None:
         return step
+    if not step.job.ran_whole:
+        return _saying(step, caching.NOT_WHOLE)
     size = _size_of(session, stored.seq, step.job)
     if size > limit_bytes:
         return _saying(step, caching.too_large_text(size, limit_bytes))
@@ -197,9 +206,9 @@ def _saying(step: Step, text: str) -> Step:
 
 def _size_of(session: Session, seq: int, job: JobRecord) -> int:
     """Bytes of its result and its output."""
-    blobs = sum(size for _, size, _ in session.rows(kept_sql.KEPT_BLOBS, job=seq))
+    kept = sum(size for _, size, _ in session.rows(kept_sql.KEPT_BLOBS, job=seq))
     events = session.value(kept_sql.EVENT_BYTES, job=seq) or 0
-    return int(blobs + events + len(job.result or b""))
+    return int(kept + events + len(job.result or b""))
 
 
 def trim(session: Session, limit_bytes: int, now: float) -> int:

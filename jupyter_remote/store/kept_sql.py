@@ -52,7 +52,7 @@ KEPT_BLOBS = (
     select(blob.c.digest, blob.c.size_bytes, blob.c.present)
     .distinct()
     .join_from(reference, blob)
-    .where(reference.c.job == _p("job"), reference.c.role != _lit("input"))
+    .where(reference.c.job == _p("job"), reference.c.role.in_([_lit("result"), _lit("log")]))
 )
 EVENT_BYTES = select(func.sum(func.length(event.c.data))).where(
     event.c.job == _p("job"), event.c.seq > _lit(0)
@@ -60,7 +60,7 @@ EVENT_BYTES = select(func.sum(func.length(event.c.data))).where(
 COPY_REFERENCES = insert(reference).from_select(
     ["job", "digest", "role"],
     select(sa.cast(_p("job"), sa.Integer), reference.c.digest, reference.c.role).where(
-        reference.c.job == _p("source")
+        reference.c.job == _p("source"), reference.c.role != _lit("checkpoint")
     ),
 )
 SHOWN = (

@@ -384,7 +384,7 @@ def cancel(
     return _step(
         job,
         "cancel",
-        f"cancelled {why} before it started",
+        f"cancelled {why} before it started" + (" again" if job.starts else ""),
         attempt=_ended(attempt, AttemptState.REVOKED, now) if attempt else None,
         cancel_requested=True,
         cancel_requested_at=now,

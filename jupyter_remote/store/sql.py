@@ -128,6 +128,8 @@ _past_runs = (
         job.c.state == _lit("succeeded"),
         job.c.started_at.is_not(None),
         job.c.cached_from.is_(None),
+        job.c.resumes.is_(None),  # as JobRecord.ran_whole
+        sa.or_(job.c.checkpoint.is_(None), job.c.starts <= _lit(1)),
     )
     .order_by(job.c.seq.desc())
     .limit(_p("limit"))

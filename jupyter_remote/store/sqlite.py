@@ -13,9 +13,6 @@ from typing import Any
 from jupyter_remote.errors import StorageFull
 from jupyter_remote.model import (
     AttemptRecord,
-    Balance,
-    Budget,
-    Entry,
     History,
     InstanceRecord,
     InstanceState,
@@ -33,13 +30,10 @@ from jupyter_remote.store import (
     attempts,
     audit,
     blobs,
-    budgets,
-    cache,
     checkpoints,
     events,
     fleet,
     jobs,
-    money,
     sql,
 )
 from jupyter_remote.store.apply import apply, load
@@ -50,17 +44,15 @@ from jupyter_remote.store.base import (
     NewJob,
     Outcome,
     Snapshot,
-    Source,
     Written,
 )
 from jupyter_remote.store.lifecycle import due
 from jupyter_remote.store.migrate import bring_up_to_date
 from jupyter_remote.store.records import stored_of
 from jupyter_remote.store.session import Session, connect, disk_errors_told
+from jupyter_remote.store.sqlite_money import MoneyVerbs
 from jupyter_remote.store.sqlite_sharing import SharingVerbs
 from jupyter_remote.wire import (
-    CacheCleared,
-    CacheReply,
     Checkpoint,
     Event,
     MissingSegment,
@@ -83,7 +75,7 @@ def open_sqlite(
     return SqliteStore(path, jitter, cache_bytes)
 
 
-class SqliteStore(SharingVerbs):
+class SqliteStore(SharingVerbs, MoneyVerbs):
     """Implements :class:`jupyter_remote.store.base.Store`.
 
     Verbs that write may be called from any thread, one at a time; a ``Writer`` groups them.
@@ -354,50 +346,6 @@ class SqliteStore(SharingVerbs):
     def may_read_blob(self, digest: str, owner: OwnerId) -> bool:
         with self._read() as session:
             return blobs.may_read(session, digest, owner)
-
-    # -- the cache
-    def cached(self, owner: OwnerId, key: str) -> Source | None:
-        with self._read() as session:
-            return cache.source_of(session, owner, key)
-
-    def cache_stats(self, owner: OwnerId) -> CacheReply:
-        with self._read() as session, session.snapshot():
-            return cache.stats(session, owner, self._cache_bytes)
-
-    def clear_cache(self, owner: OwnerId, which: str = "") -> CacheCleared:
-        with self._write() as session:
-            return cache.clear(session, owner, which)
-
-    def trim_cache(self, now: float) -> int:
-        with self._write() as session:
-            return cache.trim(session, self._cache_bytes, now)
-
-    # -- money
-    def grant(self, owner: OwnerId, amount_ucredits: int, key: str, now: float) -> Balance:
-        with self._write() as session:
-            return money.grant(session, owner, amount_ucredits, key, now)
-
-    def balance(self, owner: OwnerId) -> Balance:
-        with self._read() as session, session.snapshot():
-            return money.balance(session, owner)
-
-    def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]:
-        with self._read() as session, session.snapshot():
-            return money.entries(session, owner, limit)
-
-    def set_budget(
-        self, owner: OwnerId, scope: str, name: str, limit_ucredits: int, now: float
-    ) -> Budget:
-        with self._write() as session:
-            return budgets.set_budget(session, owner, scope, name, limit_ucredits, now)
-
-    def clear_budget(self, owner: OwnerId, scope: str, name: str) -> bool:
-        with self._write() as session:
-            return budgets.clear_budget(session, owner, scope, name)
-
-    def budgets(self, owner: OwnerId, now: float) -> list[Budget]:
-        with self._read() as session:
-            return budgets.listed(session, owner, now)
 
     # -- workers, instances, tokens
     def put_worker(self, worker: WorkerRecord) -> None:

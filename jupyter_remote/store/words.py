@@ -8,7 +8,7 @@ from jupyter_remote.amounts import duration
 from jupyter_remote.model import TERMINAL, JobRecord, Reason
 from jupyter_remote.money.budgets import FUSE, fuse_words
 from jupyter_remote.money.meter import UCREDITS_PER_USD, amount_text, credits_text
-from jupyter_remote.money.waiting import split
+from jupyter_remote.money.waiting import split_of
 from jupyter_remote.wire import Metrics
 
 _metrics = msgspec.json.Decoder(Metrics)
@@ -54,12 +54,9 @@ def _charged(charged: int, before: JobRecord) -> str:
 
 def with_waiting(text: str, job: JobRecord) -> str:
     """Of a session that ended: what of its cost was for calls and cells, and what for waiting."""
-    if job.kind != "session" or not job.cost_ucredits or not job.metrics:
+    parts = split_of(job, _metrics.decode(job.metrics) if job.metrics else None)
+    if parts is None or not job.cost_ucredits:
         return text
-    busy_s = _metrics.decode(job.metrics).busy_s
-    if busy_s is None or job.started_at is None or job.ended_at is None:
-        return text
-    parts = split(job.cost_ucredits, job.ended_at - job.started_at, busy_s)
     busy, waiting = credits_text(parts.busy_ucredits), credits_text(parts.waiting_ucredits)
     return (
         f"{text}; of that {busy} for calls and cells ({duration(parts.busy_s)}), {waiting} for "

@@ -63,7 +63,7 @@ class Attempt:
         self._spill = Spill(means.work / f"{self._name}.log", means.log_bytes)
         self._meter = Meter(assign.memory_bytes)
         idle_s = assign.spec.gpu_idle_s
-        self._gpu_idle = GpuIdle(means.gpu_idle_s if idle_s is None else idle_s, now)
+        self._gpu_idle = GpuIdle(means.gpu_idle_s if idle_s is None else idle_s)
         self._sample_at = float("inf")
         self._oom_kills = 0
         self._budget_left: int | None = None

@@ -16,7 +16,6 @@ from jupyter_remote.worker import channel, inside
 from jupyter_remote.worker.failure import message_of, name_of
 from jupyter_remote.worker.interrupts import Interrupts
 from jupyter_remote.worker.namespace import open_parcel, spooled
-from jupyter_remote.worker.outputs import Writer
 
 WHY = {number: why for why, number in channel.CHECKPOINTS.items()}
 NONE = "no function is registered with @jr.on_checkpoint"
@@ -27,21 +26,27 @@ class Checkpoints:
 
     Parameters
     ----------
+    tell: gives the answer to the agent.
     namespace: of user code, as it is when it is asked for.
     show: puts an exception of a checkpoint function, with its traceback, into the output.
+    goes_on: asked between two runs, it is for the next.
     """
 
     def __init__(
         self,
         interrupts: Interrupts,
-        writer: Writer,
+        tell: Callable[[channel.Saved], object],
         namespace: Callable[[], dict[str, Any]],
         show: Callable[[str, BaseException], None],
+        *,
+        goes_on: bool = False,
     ) -> None:
         self._interrupts = interrupts
-        self._writer = writer
+        self._tell_agent = tell
         self._namespace = namespace
         self._show = show
+        self._goes_on = goes_on
+        self._instead: Callable[[int], bool] | None = None
         self._run: channel.Run | None = None
         self._before: channel.Run | None = None  # of the session that it runs in
         self._early = ""
@@ -64,15 +69,26 @@ class Checkpoints:
         finally:
             self._before, self._run = before
 
+    @contextmanager
+    def instead(self, ask: Callable[[int], bool]) -> Iterator[None]:
+        """Inside the block another process saves. ``ask`` passes the signal on, if it can."""
+        self._instead = ask
+        try:
+            yield
+        finally:
+            self._instead = None
+
     def closed(self) -> None:
         """The code came to its end: what it made comes home by itself."""
         self._run = self._before
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         why = WHY[number]
+        if self._instead is not None and self._instead(number):
+            return
         if self._run is None:
             # Before the first job it can only be meant for the job that is on its way.
-            self._early = "" if self._ran else why
+            self._early = why if self._goes_on or not self._ran else ""
         else:
             self._interrupts.soon(lambda: self._save_for(why))
 
@@ -117,7 +133,7 @@ class Checkpoints:
                 problems.append(_said(error))
         problem = "; ".join(problems)
         saved = channel.Saved(why=why, value=parcel, spooled=files, problem=problem)
-        self._writer.tell_agent(saved)
+        self._tell_agent(saved)
 
     def _packed(self, run: channel.Run, value: object) -> tuple[Parcel, list[channel.Spooled]]:
         """Nothing of it is inline: it is kept for long, and looked at rarely."""

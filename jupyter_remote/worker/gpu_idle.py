@@ -20,13 +20,14 @@ USED_AGAIN = "a GPU is used again: the job goes on"
 class GpuIdle:
     """Watches one attempt: when none of the machine's GPUs was used for ``limit_s``, it ends.
 
-    None or 0: never. That is announced first, always.
+    None or 0: never. That is announced first, always. Time counts from the first look, which is
+    when user code has begun: until then a job can use nothing.
     """
 
-    def __init__(self, limit_s: float | None, now: float) -> None:
+    def __init__(self, limit_s: float | None) -> None:
         self._limit_s = limit_s or 0.0
         self._notice_s = min(NOTICE_S, NOTICE * self._limit_s)
-        self._used_at = now
+        self._used_at: float | None = None
         self._stop_at: float | None = None  # it is announced
         self._told_absent = False
 
@@ -40,6 +41,8 @@ class GpuIdle:
         if any(gpu.use_percent >= USED_PERCENT for gpu in gpus):
             announced, self._stop_at, self._used_at = self._stop_at, None, now
             return None if announced is None else USED_AGAIN
+        if self._used_at is None:
+            self._used_at = now
         idle_s = now - self._used_at
         if self._stop_at is None:
             return self._announced(idle_s, now)

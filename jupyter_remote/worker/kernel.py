@@ -89,7 +89,7 @@ class KernelProcess:
         self._session: Session | None = None
         self._surroundings = hygiene.Surroundings()
         self.checkpoints = Checkpoints(
-            self.interrupts, self.writer, lambda: self.namespace, self._show_beside
+            self.interrupts, self.writer.tell_agent, lambda: self.namespace, self._show_beside
         )
         self.checkpoints.install()
         self._state = ProcessState(self._shell, tail_fd)
@@ -349,11 +349,7 @@ class KernelProcess:
 
         data = open_parcel(run.spec.inputs, run, {})
         executed, error = notebook_job.execute(
-            data,
-            self.writer,
-            self.interrupts,
-            name=run.spec.name,
-            bars=run.spec.quiet_progress,
+            data, run, self.writer, self.interrupts, self.checkpoints
         )
         return error, sent_home(values.pack_raw(executed, chunked=False), run)
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,11 +25,12 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import v4
 
 from jupyter_remote.errors import UsageError
-from jupyter_remote.wire import Bar
+from jupyter_remote.wire import Bar, JobSpec
 from jupyter_remote.worker import channel, inside
+from jupyter_remote.worker.checkpoints import Checkpoints
 from jupyter_remote.worker.encodable import rate_of, text_of
 from jupyter_remote.worker.interrupts import Interrupts
-from jupyter_remote.worker.notebook_kernel import BAR
+from jupyter_remote.worker.notebook_kernel import BAR, READY, SAVED
 from jupyter_remote.worker.outputs import Writer, to_json
 from jupyter_remote.worker.verdict import ending
 
@@ -66,6 +68,10 @@ class _Live(NotebookClient):
         content, msg_type = msg["content"], msg["msg_type"]
         if msg_type == BAR:
             self._pass_on(msgspec.convert(content, Bar))
+            return None
+        if msg_type == SAVED:
+            saved = msgspec.json.decode(msgspec.json.encode(content), type=channel.Saved)
+            self.writer.tell_agent(saved)
             return None
         if msg_type == "stream":
             self.writer.text(content["name"], text_of(content["text"]))
@@ -110,7 +116,7 @@ class _Live(NotebookClient):
             self._pass_on(msgspec.structs.replace(bar, state="close"))
 
 
-def _manager(bars: bool, folder: str) -> AsyncKernelManager:
+def _manager(run: channel.Run, folder: str) -> AsyncKernelManager:
     """A kernel of this interpreter, whether or not it has a kernel spec.
 
     Its signals come from us; over IPC sockets in ``folder``, because TCP ones may be closed off. An
@@ -121,17 +127,26 @@ def _manager(bars: bool, folder: str) -> AsyncKernelManager:
         transport="ipc", ip=f"{folder}/ipc", connection_file=f"{folder}/kernel.json"
     )
     purse = " ".join(map(repr, inside.job.purse or ()))
+    bars = "bars" if run.spec.quiet_progress else "text"
+    known = Path(folder, "run.json")
+    known.write_bytes(msgspec.json.encode(_without_notebook(run)))
     manager._kernel_spec = KernelSpec(
         # -P: a file of the job, such as random.py, does not get in the way of its start
         argv=[
             *(sys.executable, "-P", "-m", "jupyter_remote.worker.notebook_kernel"),
-            *(inside.job.id, str(inside.job.attempt), purse, "bars" if bars else "text"),
+            *(str(known), purse, bars),
             *("-f", "{connection_file}"),
         ],
         display_name="Python",
         language="python",
     )
     return manager
+
+
+def _without_notebook(run: channel.Run) -> channel.Run:
+    """What its kernel has to know."""
+    spec = JobSpec(kind="notebook", checkpoint=run.spec.checkpoint)
+    return msgspec.structs.replace(run, spec=spec)
 
 
 def _first_line(source: str) -> str:
@@ -165,19 +180,22 @@ class _Progress:
 
 
 def execute(
-    data: bytes, writer: Writer, interrupts: Interrupts, name: str = "", bars: bool = True
+    data: bytes,
+    run: channel.Run,
+    writer: Writer,
+    interrupts: Interrupts,
+    checkpoints: Checkpoints,
 ) -> tuple[bytes, BaseException | None]:
-    """Run the notebook in ``data``; returns it executed, and what stopped it, if anything did.
-
-    ``bars``: progress bars of its cells are data, not text.
-    """
-    notebook = _read(data, name)
-    bar = _Progress(writer, notebook, name)
+    """Run the notebook in ``data``; returns it executed, and what stopped it, if anything did."""
+    notebook = _read(data, run.spec.name)
+    bar = _Progress(writer, notebook, run.spec.name)
     bar.say("open")
     error: BaseException | None = None
     try:
         with tempfile.TemporaryDirectory(prefix="jupyter-remote-") as folder:
-            error = _run(notebook, _manager(bars, folder), writer, interrupts, bar)
+            manager = _manager(run, folder)
+            with checkpoints.instead(_ask(manager)):
+                error = _run(notebook, manager, writer, interrupts, bar)
     except KeyboardInterrupt as interrupt:
         error = interrupt
     finally:
@@ -308,6 +326,22 @@ def _interrupt(manager: AsyncKernelManager) -> Callable[[], None]:
             raise KeyboardInterrupt
         with contextlib.suppress(ProcessLookupError):  # it just died, which will be seen
             os.kill(pid, signal.SIGINT)
+
+    return send
+
+
+def _ask(manager: AsyncKernelManager) -> Callable[[int], bool]:
+    """The notebook's kernel gets a signal of ``channel.CHECKPOINTS``, as soon as it knows them:
+    before that it has run no cell."""
+
+    def send(number: int) -> bool:
+        pid = getattr(manager.provisioner, "pid", None)
+        ready = Path(manager.connection_file).with_name(READY)
+        if pid is None or not ready.exists():
+            return False
+        with contextlib.suppress(ProcessLookupError):  # it just died, which will be seen
+            os.kill(pid, number)
+        return True
 
     return send
 

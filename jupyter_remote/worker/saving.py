@@ -8,7 +8,7 @@ from typing import Any
 
 from jupyter_remote import wire
 from jupyter_remote.amounts import duration, size
-from jupyter_remote.money.fuse import WARNED
+from jupyter_remote.money.fuse import MOST_IS_SPENT
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.link import Make
 from jupyter_remote.worker.transfer import BadInput, Transfer
@@ -17,7 +17,7 @@ BUDGET, CANCEL, PREEMPTED = "budget", "cancel", "preempted"
 Send = Callable[[Make], Awaitable[wire.Answer]]
 
 OCCASIONS = {
-    BUDGET: f"{WARNED} of the cost limit is spent",
+    BUDGET: MOST_IS_SPENT,
     CANCEL: "cancel requested",
     PREEMPTED: "its machine is about to be taken away",
 }
@@ -60,7 +60,10 @@ class Saving:
         self.asked = why
 
     def give_up(self, after_s: float) -> None:
-        """No answer came. One that comes later is taken all the same."""
+        """No answer came. One that comes later is taken all the same, and one that is on its way
+        to the server arrives whatever becomes of the code."""
+        if not self.asked:
+            return
         self._told(
             f"{OCCASIONS[self.asked]}; there is no checkpoint after {duration(after_s)}: the code "
             "is in something that is not Python's, or its checkpoint function takes long"

@@ -207,3 +207,20 @@ def test_the_short_form_has_price_time_start_and_what_is_sent() -> None:
         "at once (a machine is ready); ships 0 B (1 MB of 1 MB there already)",
         "by 3 earlier runs of this code on g5.xlarge",
     ]
+
+
+def test_a_budget_that_leaves_less_is_told_with_what_stops_the_job():
+    plan = Plan(reply(fuse="budget day", hold_ucredits=5_000_000, max_run_s=409.0))
+    rows = dict(plan.rows())
+    assert rows["held"].startswith("5.00 credits ($0.0500) by the budget of the day; what is not")
+    told = "it is stopped when it has cost $0.0500: the budget of the day leaves no more"
+    assert rows["note"] == told
+    assert told in plan.short()
+    assert plan.affordable
+
+
+def test_a_budget_that_leaves_nothing_is_told():
+    plan = Plan(reply(refused="the budget of the day leaves 0 credits", hold_ucredits=1))
+    assert not plan.affordable
+    assert "the budget of the day leaves 0 credits" in repr(plan)
+    assert "are missing" not in repr(plan)

@@ -11,7 +11,17 @@ import pytest
 from jupyter_remote.model import JobId, JobState
 from jupyter_remote.store.base import NewJob, Outcome, Store, Written
 from jupyter_remote.wire import CacheAsk, CachePart, Done, Parcel, Result, Segment, encode
-from tests.conformance.store import ADA, BOB, LEASE_S, beat, claimed, new_job, output
+from tests.conformance.store import (
+    ADA,
+    BOB,
+    LEASE_S,
+    beat,
+    checkpoint,
+    claimed,
+    new_job,
+    output,
+    receipt_of,
+)
 
 KEY, OTHER, CODE = "1" * 64, "2" * 64, "c" * 64
 BLOB, INPUT = "b" * 64, "d" * 64
@@ -86,6 +96,16 @@ class CacheConformance:
         assert (stats.hits, stats.misses, stats.entries) == (1, 1, 1)
         assert (stats.saved_ucredits, stats.saved_s) == (10_000_000, 60.0)
         assert store.audit() == []
+
+    def test_the_receipt_says_where_it_comes_from(self, store: Store) -> None:
+        store.grant(ADA, 1000 * 1_000_000, "k", 0.0)
+        succeed(store, asking("a", credits_per_h=600, hold_credits=600))
+        submit(store, asking("b", credits_per_h=600, hold_credits=600), 100.0)
+        made = receipt_of(store, JobId("b"))
+        assert (made.status, made.ended_by, made.cached_from) == ("completed", "cache", "a")
+        assert (made.attempts, made.ran_s, made.started_at, made.worker) == ([], 0.0, None, "")
+        assert (made.cost.total_ucredits, made.cost.saved_ucredits) == (0, 10_000_000)
+        assert (made.price.usd_per_h, made.advice, made.use) == (0.0, None, None)
 
     def test_sent_again_it_is_the_same_job(self, store: Store) -> None:
         succeed(store, asking("a"))
@@ -174,6 +194,45 @@ class CacheConformance:
         store.blob_lost(INPUT)
         submit(store, asking("c", **new), 200.0)
         assert store.job(JobId("c")).cached_from is None
+
+    def test_inputs_that_a_result_refers_to_are_kept_for_who_is_given_it(
+        self, store: Store
+    ) -> None:
+        spec = encode({"kind": "cell", "inputs": Parcel([Segment(INPUT, 10)])})
+        store.blob_present(INPUT, 10, 0.0, [ADA])
+        new = {"spec": spec, "segments": [Segment(INPUT, 10)]}
+        succeed(store, asking("a", **new), result=result(refers=True))
+        store.forget_jobs(1000.0)  # its inputs; not collected yet
+        submit(store, asking("b", **new), 2000.0)
+        assert store.job(JobId("b")).cached_from == "a"
+        assert store.collect(9000.0, 1.0) == []
+
+    def test_a_checkpoint_is_no_part_of_what_is_kept(self, store: Store) -> None:
+        store.blob_present(BLOB, 5, 0.0, [ADA])
+        submit(store, asking("a"))
+        store.start(JobId("a"), claimed(store, "a"), 10.0)
+        store.checkpoint(JobId("a"), 1, checkpoint(BLOB), 12.0)
+        store.finish(JobId("a"), 1, Outcome(kind="succeeded", result=result()), 20.0)
+        found = store.cached(ADA, KEY)
+        assert found is not None
+        assert found.segments == []
+        store.blob_lost(BLOB)
+        submit(store, asking("b"), 30.0)
+        assert store.job(JobId("b")).cached_from == "a"
+        assert store.blob(BLOB).references == 1  # type: ignore[union-attr]
+
+    def test_a_run_that_went_on_from_a_checkpoint_is_not_kept(self, store: Store) -> None:
+        """Its last attempt showed only the end of its output."""
+        store.blob_present(BLOB, 5, 0.0, [ADA])
+        submit(store, asking("a"))
+        store.start(JobId("a"), claimed(store, "a"), 10.0)
+        store.checkpoint(JobId("a"), 1, checkpoint(BLOB), 12.0)
+        store.finish(JobId("a"), 1, Outcome(kind="died", signal="SIGKILL"), 20.0)
+        store.wake(100.0)
+        store.start(JobId("a"), claimed(store, "a", now=100.0), 100.0)
+        store.finish(JobId("a"), 2, Outcome(kind="succeeded", result=result()), 120.0)
+        assert store.cached(ADA, KEY) is None
+        assert "not kept in the cache: it went on from a checkpoint" in said(store, "a")
 
     def test_a_job_is_given_the_inputs_that_its_result_refers_to(self, store: Store) -> None:
         spec = {"kind": "cell", "inputs": Parcel([Segment(INPUT, 1, b"x")]), "unwatched": [3]}

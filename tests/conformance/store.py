@@ -260,6 +260,22 @@ class StoreConformance:
         assert (newest.inputs_bytes, newest.peak_memory_bytes, newest.code_key) == (7, 9, A)
         assert store.past_runs(ADA, code_key=A, limit=1) == [newest]
 
+    def test_what_went_on_from_a_checkpoint_is_no_earlier_run(self, store: Store) -> None:
+        store.blob_present(A, 5, 0.0, [ADA])
+        job = running(store, new_job(code_key=A))
+        store.checkpoint(job, 1, checkpoint(A), 12.0)
+        resumed = running(store, new_job("resumed", code_key=A, resumes=job))
+        store.finish(resumed, 1, Outcome(kind="succeeded"), 11.0)
+        store.finish(job, 1, Outcome(kind="died", signal="SIGKILL"), 20.0)
+        store.wake(100.0)
+        store.start(job, claimed(store, job, W2, 100.0), 100.0)
+        store.finish(job, 2, Outcome(kind="succeeded"), 101.0)
+        assert store.past_runs(ADA, code_key=A) == []
+        whole = running(store, new_job("whole", code_key=A))
+        store.checkpoint(whole, 1, checkpoint(A), 12.0)
+        store.finish(whole, 1, Outcome(kind="succeeded"), 20.0)
+        assert [run.run_s for run in store.past_runs(ADA, code_key=A)] == [10.0]
+
     def test_earlier_runs_are_found_by_code_notebook_or_kind(self, store: Store) -> None:
         for number, changes in enumerate(
             (
@@ -879,6 +895,43 @@ class StoreConformance:
         store.cancel(JobId("job-1"), ADA, 5.0)
         made = receipt_of(store, JobId("job-1"))
         assert (made.status, made.ended_by, made.attempts) == ("cancelled", "user", [])
+
+    @pytest.mark.parametrize(
+        ("outcome", "by"),
+        [
+            (Outcome(kind="failed"), "code"),
+            (Outcome(kind="failed", reason="out_of_memory"), "system"),
+            (Outcome(kind="died", reason="kernel_died", signal="SIGSEGV"), "system"),
+            (Outcome(kind="expired", reason="cost_limit"), "cost limit"),
+            (Outcome(kind="expired", reason="gpu_idle"), "idle limit"),
+            (Outcome(kind="cancelled"), "code"),
+        ],
+    )
+    def test_a_receipt_says_by_whom_it_ended_and_has_the_charge(
+        self, store: Store, outcome: Outcome, by: str
+    ) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        job = running(store, new_job(credits_per_h=36, hold_credits=36, fuse="max_cost"))
+        store.finish(job, 1, outcome, 60.0)
+        made = receipt_of(store, job)
+        assert (made.ended_by, made.ran_s, made.cost.run_ucredits) == (by, 50.0, 500_000)
+        assert made.end_text == store.history(job)[-1].text
+
+    def test_a_receipt_names_the_budget_that_stopped_the_job(self, store: Store) -> None:
+        store.grant(ADA, 100_000_000, "play", 0.0)
+        store.set_budget(ADA, "account", "", 1_000_000, 0.0)
+        job = running(store, new_job(credits_per_h=36, hold_credits=36))
+        store.finish(job, 1, Outcome(kind="expired", reason="cost_limit"), 500.0)
+        made = receipt_of(store, job)
+        assert (made.ended_by, made.cost.total_ucredits) == ("budget account", 1_000_000)
+
+    def test_a_cancel_between_two_tries_does_not_say_that_it_never_started(
+        self, store: Store
+    ) -> None:
+        job = running(store, new_job(retries=1))
+        store.finish(job, 1, Outcome(kind="failed"), 20.0)
+        store.cancel(job, ADA, 21.0)
+        assert store.history(job)[-1].text == "cancelled by the user before it started again"
 
     def test_a_lost_job_and_one_past_its_limit_have_receipts(self, store: Store) -> None:
         lost = running(store, new_job("lost", max_attempts=1))

@@ -57,7 +57,7 @@ def test_a_job_warns_saves_is_stopped_and_goes_on(client: jr.Client) -> None:
     assert (job.status, job.reason) == ("failed", "cost_limit")
     assert job.stdout == "from 0\nsaving for budget\n"
     (told,) = notices(job)
-    assert told.startswith("80 % of the cost limit is spent; a checkpoint is saved: ")
+    assert told.startswith("80 % of what it may cost is spent; a checkpoint is saved: ")
     assert history(job) == ["submit", "claim", "start", "warn", "checkpoint", "expire"]
     assert job.view.money.cost_ucredits <= job.view.money.hold_ucredits
     again = client.repeat(job.id, resume=True)
@@ -80,7 +80,7 @@ def test_a_job_that_registered_nothing_is_told_that_nothing_is_saved(client: jr.
     with pytest.raises(jr.BudgetExceeded, match="allow more with --max-cost"):
         job.result(timeout=30)
     assert job.view.checkpoint_at is None
-    told = "80 % of the cost limit is spent; nothing is saved: no function is registered with"
+    told = "80 % of what it may cost is spent; nothing is saved: no function is registered with"
     assert [n.startswith(told) for n in notices(job)] == [True]
     with pytest.raises(jr.JupyterRemoteError, match="has no checkpoint: it saved none"):
         client.repeat(job.id, resume=True)

@@ -172,11 +172,24 @@ def test_who_ended_it_is_told():
         Reason.USER_ERROR: "code",
         Reason.CANCELLED: "user",
         Reason.COST_LIMIT: "cost limit",
+        Reason.GPU_IDLE: "idle limit",
         Reason.OUT_OF_MEMORY: "system",
         Reason.LOST: "platform",
     }
     for reason, by in ends.items():
-        assert receipt(job(reason=reason)).ended_by == by
+        assert receipt(job(reason=reason, cancel_requested=by == "user")).ended_by == by
+    itself = job(reason=Reason.CANCELLED, state=JobState.CANCELLED)
+    assert receipt(itself).ended_by == "code"
+    cut = job(reason=Reason.COST_LIMIT, fuse="budget day")
+    assert receipt(cut).ended_by == "budget day"
+
+
+def test_what_a_session_waited_for_is_a_part_of_its_cost():
+    use = Metrics(at=0.0, cpu_percent=0.0, memory_bytes=0, peak_memory_bytes=0, busy_s=45.0)
+    cost = receipt(job(kind="session", metrics=encode(use))).cost
+    assert (cost.total_ucredits, cost.run_ucredits) == (2_200_000, 550_000)
+    assert cost.waiting_ucredits == 1_650_000
+    assert receipt(job(metrics=encode(use))).cost.waiting_ucredits is None
 
 
 def test_advice_is_for_jobs_that_completed():

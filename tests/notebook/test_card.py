@@ -157,8 +157,8 @@ def test_a_simulated_machine_is_marked():
 def test_that_most_of_the_cost_limit_is_spent_is_said_while_it_runs():
     state = msgspec.structs.replace(running(), warned_at=1010.0)
     for page in (text_of(state, 1036.0), html_of(state, 1036.0)):
-        assert "80 % of the cost limit is spent" in page
-    assert "80 % of the cost limit is spent" in card_json(state, 1036.0)["texts"]["left"]
+        assert "80 % of what it may cost is spent" in page
+    assert "80 % of what it may cost is spent" in card_json(state, 1036.0)["texts"]["left"]
     ended = msgspec.structs.replace(state, status="completed", ended_at=1040.0)
     assert "80 %" not in text_of(ended, 1040.0)
 

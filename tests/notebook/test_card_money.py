@@ -68,6 +68,13 @@ def test_the_share_of_the_fuse_is_shown() -> None:
     assert "% of" not in text_of(running(money=free, **fuse), 1500.0)
 
 
+def test_of_a_budget_that_leaves_less_than_the_cost_limit_the_share_is_shown() -> None:
+    left = Money(rate_ucredits_per_h=USD_PER_H, hold_ucredits=USD_PER_H // 4, cost_ucredits=0)
+    state = running(money=left, fuse="budget day", max_cost_ucredits=USD_PER_H // 2)
+    assert "84 % of $0.2500" in text_of(state, 1000.0 + 756)
+    assert card_json(state, 1100.0)["fuse"] == "budget day"
+
+
 def test_the_cost_at_completion_never_exceeds_what_is_held() -> None:
     held = Money(rate_ucredits_per_h=USD_PER_H, hold_ucredits=10_000_000, cost_ucredits=0)
     made = at_completion(running(money=held, estimate=KNOWN), 1010.0)

@@ -27,7 +27,7 @@ def test_a_cell_that_was_stopped_at_its_cost_limit_goes_on(kernel: Kernel) -> No
     stopped = kernel.run(f"%%remote_run -m g5.xlarge.od --max-cost 0.0006 -n job{COUNTS}")
     assert raised(stopped)["ename"] == "BudgetExceeded"
     assert "starts a new job from its checkpoint" in raised(stopped)["evalue"]
-    assert "80 % of the cost limit is spent; a checkpoint is saved: 24 B" in printed(stopped)
+    assert "80 % of what it may cost is spent; a checkpoint is saved: 24 B" in printed(stopped)
     card = last_card(stopped)
     assert "[failed: reached its cost limit, which pays for 2.147 s]" in card
     assert "%remote run --resume " in card

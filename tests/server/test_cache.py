@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 import msgspec
@@ -11,6 +12,7 @@ from jupyter_remote import errors, wire
 from jupyter_remote.http import Http
 
 from .conftest import Running, Worker, request, submit, until
+from .test_checkpoints import with_checkpoint
 
 KEY, CODE = "1" * 64, "c" * 64
 ASK = wire.CacheAsk(key=KEY, name="x", parts=[wire.CachePart("code", CODE)])
@@ -60,6 +62,29 @@ def test_a_hit_needs_no_inputs_and_no_worker(server: Running, worker: Worker, ke
     assert msgspec.json.decode(events[-1].data, type=wire.Done).result == VALUE
     next_ = submit(server).job.id
     assert worker.run().job == next_  # the first that it hears of since
+
+
+def test_a_hit_is_given_when_all_money_is_spent_and_opens_at_its_address(
+    server: Running, worker: Worker, kept: str
+) -> None:
+    body = wire.BudgetRequest(scope="account", limit_ucredits=0)
+    server.http.call("PUT", "/v1/account/budgets", body, wire.BudgetList)
+    need = wire.Need(machine="g5.xlarge.od")
+    with pytest.raises(errors.BudgetExceeded):
+        submit(server, need=need)
+    job = send(server.http, asking(need=need, visibility="public", retries=3)).job
+    assert (job.status, job.visibility, job.cached_from) == ("completed", "public", kept)
+    assert server.raw("GET", f"/v1/results/{job.results_uuid}")[0] == 200
+
+
+def test_what_was_taken_from_the_cache_can_be_repeated(
+    server: Running, worker: Worker, kept: str
+) -> None:
+    taken = send(server.http, asking()).job
+    body = wire.RepeatRequest(id=str(uuid.uuid4()))
+    new = server.http.call("POST", f"/v1/jobs/{taken.id}/repeat", body, wire.Submitted).job
+    assert (new.cached_from, new.status) == ("", "queued")
+    assert worker.run().job == new.id
 
 
 def test_listeners_hear_of_a_hit_at_once(server: Running, kept: str) -> None:
@@ -122,5 +147,9 @@ def test_a_key_that_is_none_is_refused(server: Running, changes: dict[str, objec
         send(server.http, request(cache=ask))
 
 
-def test_a_job_that_resumes_is_not_taken_from_the_cache(server: Running, kept: str) -> None:
-    assert send(server.http, asking(resume=kept)).job.cached_from == ""
+def test_a_job_that_resumes_is_not_taken_from_the_cache(
+    server: Running, worker: Worker, kept: str
+) -> None:
+    stopped = with_checkpoint(server, worker)
+    job = send(server.http, asking(resume=stopped.job)).job
+    assert (job.resumes, job.cached_from) == (stopped.job, "")

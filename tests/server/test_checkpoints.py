@@ -271,8 +271,32 @@ def test_a_repeat_goes_on_from_the_checkpoint_if_asked(server: Running, worker: 
     assert (assign.spec.checkpoint is not None, new.resumes) == (True, old.job)
     worker.start(assign)
     worker.complete(assign)
-    repeat(server, new.id)  # as it was: from there, too
+    again = repeat(server, new.id).job  # as it was: from there, too
     assert worker.pull(wire.Assign).spec.checkpoint == assign.spec.checkpoint
+    assert again.resumes == old.job
+    assert f"from the same checkpoint as job {new.id[:8]}" in history(server, again.id)[0]
+
+
+def test_a_repeat_does_not_give_out_again_what_was_taken_back(
+    server: Running, worker: Worker
+) -> None:
+    submit(server, visibility="public")
+    old = worker.run()
+    assert repeat(server, old.job).job.visibility == "public"
+    server.http.call("DELETE", f"/v1/jobs/{old.job}/share", None, wire.ResultsView)
+    new = repeat(server, old.job).job
+    assert (new.visibility, new.results_uuid) == ("private", "")
+
+
+def test_a_checkpoint_that_travels_inline_is_sent_with_a_repeat(
+    server: Running, worker: Worker
+) -> None:
+    old = started(server, worker)
+    inline = wire.Segment(blake3(DATA).hexdigest(), len(DATA), DATA)
+    assert save(worker, old, inline).ok
+    worker.complete(old, outcome="expired", reason="cost_limit", result=None)
+    repeat(server, old.job, resume=True)
+    assert worker.pull(wire.Assign).spec.checkpoint == wire.Parcel([inline])
 
 
 def test_what_is_no_longer_there_is_named_and_nothing_is_held(
@@ -295,6 +319,30 @@ def test_what_is_no_longer_there_is_named_and_nothing_is_held(
         repeat(server, old.job)
     assert "there any more: df (7 B), n (28 B); the file data.csv. Nothing was" in str(gone.value)
     assert held(server) == 0
+
+
+def test_a_call_of_a_batch_is_repeated_alone(server: Running, worker: Worker) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(2)]
+    template = wire.SubmitRequest(id=ids[0], spec=wire.JobSpec(kind="call", name="f"))
+    parcels = [wire.Parcel([wire.Segment(blake3(x).hexdigest(), 1, x)]) for x in (b"x", b"y")]
+    batch = wire.BatchRequest(id=str(uuid.uuid4()), template=template, ids=ids, inputs=parcels)
+    server.http.call("POST", "/v1/batches", batch, wire.BatchSubmitted)
+    worker.run(), worker.run()
+    new = repeat(server, ids[1]).job
+    assert (new.batch, worker.pull(wire.Assign).spec.inputs) == (None, parcels[1])
+
+
+def test_a_cell_of_a_session_is_repeated_there_until_that_is_over(
+    server: Running, worker: Worker
+) -> None:
+    session = started(server, worker, spec=wire.JobSpec(kind="session", session="lab"))
+    submit(server, spec=wire.JobSpec(kind="cell", code="1", session=session.job))
+    cell = worker.run()
+    assert repeat(server, cell.job).job.session == session.job
+    assert worker.run().spec.session == session.job
+    worker.complete(session, outcome="cancelled")
+    with pytest.raises(errors.Conflict, match="The session 'lab' is over"):
+        repeat(server, cell.job)
 
 
 def test_a_session_is_not_repeated(server: Running, worker: Worker) -> None:

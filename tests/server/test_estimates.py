@@ -12,6 +12,7 @@ from jupyter_remote.model import JobId, PastRun
 from jupyter_remote.money.meter import cost_ucredits
 
 from .conftest import Running, Worker, submit
+from .test_checkpoints import with_checkpoint
 
 A, B = "a" * 64, "b" * 64
 
@@ -105,6 +106,19 @@ def test_a_submit_reads_its_runs_once(server: Running, worker: Worker) -> None:
     for _ in range(4):
         ran(server, worker)
     assert reads == ["code_key", "notebook", "kind"]
+
+
+def test_what_goes_on_from_a_checkpoint_has_no_estimate_and_teaches_nothing(
+    server: Running, worker: Worker
+) -> None:
+    ran(server, worker)
+    stopped = with_checkpoint(server, worker, code_key=A, notebook="a.ipynb")
+    resumed = sent(server, resume=stopped.job)
+    assert (resumed.resumes, resumed.estimate) == (stopped.job, None)
+    worker.run()
+    estimate = sent(server).estimate
+    assert estimate is not None
+    assert estimate.runs == 1
 
 
 # --- plans -----------------------------------------------------------------------------------

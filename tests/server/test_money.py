@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,52 @@ def test_a_job_is_cut_to_its_budget_and_says_so(server: Running, worker: Worker)
     view = server.http.call("GET", f"/v1/jobs/{job.id}", reply=wire.JobView)
     assert view.detail == "reached its cost limit: all that the budget of the day left"
     assert "given back" in history(server, job.id)[-1]
+
+
+def test_a_job_that_was_sent_ahead_of_its_cut_is_warned_by_what_was_left(
+    server: Running, worker: Worker
+) -> None:
+    set_budget(server, "day", 5)
+    submit(server, need=G5, max_cost_ucredits=50 * CREDIT)
+    assign = worker.pull(wire.Assign)
+    assert assign.warn_s == pytest.approx(0.8 * 50 / 100.6 * 3600)  # it knows of --max-cost alone
+    answer = worker.start(assign)
+    assert answer.warn_s == pytest.approx(0.8 * 5 / 100.6 * 3600)
+    assert answer.budget_left_ucredits == 5 * CREDIT
+
+
+def test_a_plan_shows_what_a_budget_leaves(server: Running, worker: Worker) -> None:
+    set_budget(server, "notebook", 5, "a.ipynb")
+    ask = wire.EstimateRequest(need=G5, notebook="a.ipynb", kind="cell")
+
+    def planned(**changes: Any) -> wire.PlanReply:
+        body = msgspec.structs.replace(ask, **changes)
+        return server.http.call("POST", "/v1/plans", body, wire.PlanReply)
+
+    plan = planned()
+    assert (plan.hold_ucredits, plan.fuse) == (5 * CREDIT, "budget notebook")
+    assert plan.max_run_s == pytest.approx(5 / 100.6 * 3600, abs=0.01)
+    assert all(offer.hold_ucredits <= 5 * CREDIT for offer in plan.offers)
+    assert planned(notebook="b.ipynb").fuse == ""
+    assert planned(need=wire.Need(machine="local")).fuse == ""
+    set_budget(server, "account", 0)
+    assert "the budget of the account leaves 0 credits ($0)" in planned().refused
+
+
+def test_what_a_job_is_expected_to_cost_is_within_its_budget(
+    server: Running, worker: Worker
+) -> None:
+    set_budget(server, "day", 0.03)
+    submit(server, code_key="a" * 64)
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+    began = time.monotonic()
+    until(lambda: time.monotonic() - began > 0.3)
+    worker.complete(assign)
+    job = submit(server, need=G5, code_key="a" * 64).job
+    assert job.estimate is not None
+    assert job.estimate.ucredits is not None
+    assert job.estimate.ucredits.high == job.money.hold_ucredits == 0.03 * CREDIT
 
 
 def test_a_budget_that_is_used_up_refuses_with_what_is_spent(server: Running) -> None:

@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.model import TERMINAL, JobId, Limits, OwnerId, WorkerId
 from jupyter_remote.store.base import AttemptUpdate, NewJob, Outcome, Store
-from jupyter_remote.wire import Segment, WorkerEvent
+from jupyter_remote.wire import CacheAsk, Segment, WorkerEvent
 from tests.reference_model import ACTIVE, GRACE_S, LEASE_S, Job, Model, Refused
 
 T = TypeVar("T")
 BLOB = Segment("ab" * 32, 7)
 OWNERS, KEYS, WORKERS = ("ada", "bob"), ("j1", "j2", "j3", "j4"), ("w1", "w2")
 NOTEBOOKS, BUDGETS = ("", "n1"), (("account", ""), ("day", ""), ("notebook", "n1"))
+ASKED = ("", "", "1" * 64, "2" * 64)  # keys of results that are kept
 KINDS = ("succeeded", "failed", "cancelled", "expired", "died")
 SIGNALS = ("", "SIGSEGV")
 
@@ -50,9 +51,9 @@ class Checker:
     # -- verbs
     def submit(
         self, key: str, owner: str, body: str, rate: int, max_run: int,
-        max_attempts: int, retries: int, needs_blob: bool, notebook: str = "",
+        max_attempts: int, retries: int, needs_blob: bool, notebook: str = "", asks: str = "",
     ) -> None:  # fmt: skip
-        body = f"{body} {rate} {max_run} {max_attempts} {retries} {notebook} {needs_blob}"
+        body = f"{body} {rate} {max_run} {max_attempts} {retries} {notebook} {asks} {needs_blob}"
         ready = not needs_blob or owner in self.model.senders
         new = NewJob(
             id=JobId(key), owner=OwnerId(owner), body_digest=body, client="k", kind="call",
@@ -60,10 +61,11 @@ class Checker:
             segments=[BLOB] if needs_blob else [], limits=Limits(max_run_s=max_run),
             max_attempts=max_attempts, retries=retries, rate_ucredits_per_h=rate * 3600,
             hold_ucredits=rate * max_run, notebook=notebook,
+            cache=CacheAsk(key=asks, name="f", parts=[]) if asks else None,
         )  # fmt: skip
         job = Job(
-            owner, body, rate, max_run, max_attempts, retries, ready, notebook=notebook
-        )  # fmt: skip
+            owner, body, rate, max_run, max_attempts, retries, ready, notebook=notebook, asks=asks
+        )
         got, created = self.same(
             lambda: self.store.submit([new], self.now),
             lambda: self.model.submit(key, job, self.now),
@@ -181,14 +183,21 @@ class Checker:
         assert seen == (job.state, job.reason, job.epoch, job.starts, job.cost), key
         assert (record.cancel_requested, record.ready) == (job.cancel, job.ready), key
         assert (record.hold_ucredits, record.fuse) == (job.hold, job.fuse), key
+        assert (record.cached_from or "") == job.given, key
         assert abs(record.limits.max_run_s - job.max_run) < 0.001, key
         events = self.store.events(after=0, job=key)
         numbered = sorted((e.epoch, e.seq) for e in events if e.seq)
-        assert numbered == [(a.epoch, s) for a in job.attempts for s in sorted(a.seqs)], key
+        assert numbered == self._shown(job), key
         assert [e.type == "done" for e in events].count(True) == (record.state in TERMINAL), key
         history = self.store.history(key)
         statuses = [e for e in events if e.type == "status"]
         assert len(history) == len(statuses) > 0, key
+
+    def _shown(self, job: Job) -> list[tuple[int, int]]:
+        """Epoch and number of each output: of its attempts, or of the one that gave the result."""
+        if job.given:
+            return [(0, seq) for seq in sorted(self.model.jobs[job.given].attempts[-1].seqs)]
+        return [(a.epoch, seq) for a in job.attempts for seq in sorted(a.seqs)]
 
     # -- a walk by chance
     def walk(self, chance: random.Random, steps: int) -> None:
@@ -230,16 +239,17 @@ class Checker:
         known = self.model.jobs.get(key)
         if known is not None and chance.random() < 0.5:
             body, owner = known.body[0], known.owner
-            asked = int(known.body.split()[2])  # it may have been cut since
+            rate, asked = map(int, known.body.split()[1:3])  # it may have been cut since
             self.submit(
-                key, owner, body, known.rate, asked, known.max_attempts, known.retries,
-                known.body.endswith("True"), known.notebook,
+                key, owner, body, rate, asked, known.max_attempts, known.retries,
+                known.body.endswith("True"), known.notebook, known.asks,
             )  # fmt: skip
             return
         self.submit(
             key, chance.choice(OWNERS), chance.choice("pq"), chance.choice((0, 1, 1, 3)),
             chance.choice((30, 400)), chance.choice((1, 2, 3, 3)), chance.choice((0, 0, 1)),
             chance.random() < 0.15, chance.choice(NOTEBOOKS) if self._budgets else "",
+            chance.choice(ASKED) if self._budgets else "",
         )  # fmt: skip
 
     def _money(self, chance: random.Random) -> None:

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from jupyter_remote.store.sqlite import open_sqlite
 from tests.store.checking import (
+    ASKED,
     BUDGETS,
     KEYS,
     KINDS,
@@ -47,13 +48,14 @@ class StoreMachine(RuleBasedStateMachine):
         retries=st.integers(0, 2),
         needs_blob=st.booleans(),
         notebook=st.sampled_from(NOTEBOOKS),
+        asks=st.sampled_from(ASKED),
     )
     def submit(
         self, key: str, owner: str, body: str, rate: int, max_run: int, max_attempts: int,
-        retries: int, needs_blob: bool, notebook: str,
+        retries: int, needs_blob: bool, notebook: str, asks: str,
     ) -> None:  # fmt: skip
         self.checker.submit(
-            key, owner, body, rate, max_run, max_attempts, retries, needs_blob, notebook
+            key, owner, body, rate, max_run, max_attempts, retries, needs_blob, notebook, asks
         )
 
     @rule(owner=st.sampled_from(OWNERS), of=st.sampled_from(BUDGETS), limit=st.integers(0, 300))

@@ -23,8 +23,10 @@ from jupyter_remote.store import (
     attempts,
     blobs,
     budgets,
+    cache,
     charges,
     jobs,
+    kept_sql,
     lifecycle,
     money,
     schema,
@@ -293,6 +295,22 @@ BUDGET_FAULTS: dict[str, Callable[[Patch], None]] = {
     ),
     "grants twice with one key": _changed(
         money, "grant", lambda f, s, owner, n, key, now: f(s, owner, n, f"{key}{now}", now)
+    ),
+    "holds money for what it takes from the cache": _changed(
+        cache, "as_taken", lambda f, new, hit: (
+            replace(f(new, hit), hold_ucredits=new.hold_ucredits)
+        )
+    ),
+    "gives the kept results of one owner to another": _changed(
+        cache, "look", lambda f, s, new: f(s, replace(new, owner="ada"))
+    ),
+    "gives the output of another attempt": lambda patch: patch.setattr(
+        kept_sql, "SHOWN", sa.select(
+            schema.event.c.type, schema.event.c.data, schema.event.c.seq
+        ).where(
+            schema.event.c.job == sa.bindparam("job"), schema.event.c.seq > 0,
+            schema.event.c.epoch < sa.bindparam("epoch"),
+        ),
     ),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from jupyter_remote.clock import FakeClock
+from jupyter_remote.model import Stage
 from jupyter_remote.wire import Answer, Beat, Complete, Saved, Warned
 from tests.worker.agents_kernel import Begin
 from tests.worker.agents_server import FakeServer
@@ -44,7 +45,7 @@ async def test_at_its_share_the_server_is_told_and_the_checkpoint_goes_there(
     (saved,) = server.of(Saved)
     assert (saved.why, [s.digest for s in saved.value.segments]) == ("budget", [DIGEST])
     assert server.stored[DIGEST] == DATA
-    told = "80 % of the cost limit is spent; a checkpoint is saved: 120 B"
+    told = "80 % of what it may cost is spent; a checkpoint is saved: 120 B"
     assert notices(server, job) == [told]
     kinds = [type(m) for m in server.heard if isinstance(m, Warned | Saved | Complete)]
     assert kinds == [Warned, Saved, Complete]
@@ -55,7 +56,7 @@ async def test_that_nothing_is_saved_is_told_with_the_reason(server: FakeServer,
     code = "import time\nkernel.saves_nothing('no function is there')\ntime.sleep(60)"
     job = await server.assign(code, warn_s=0.5, max_run_s=2.0, rate_ucredits_per_h=1)
     await server.end_of(job)
-    told = "80 % of the cost limit is spent; nothing is saved: no function is there"
+    told = "80 % of what it may cost is spent; nothing is saved: no function is there"
     assert notices(server, job) == [told]
     assert not list(server.of(Saved))
 
@@ -104,6 +105,21 @@ async def test_code_that_does_not_answer_is_given_up_on_and_interrupted(
     assert done.outcome == "cancelled"
     (told,) = notices(server, job)
     assert told.startswith("cancel requested; there is no checkpoint after 0.3 s: the code is in")
+
+
+async def test_a_checkpoint_that_is_long_on_its_way_to_the_server_does_not_hold_the_code(
+    server: FakeServer, begin: Begin
+):
+    await begin(checkpoint_s=0.3)
+    server.answers = lambda m: None if isinstance(m, Saved) else Answer(req=0)
+    job = await server.assign(SAVES)
+    await server.until(lambda: server.text(job))
+    await server.cancel(job, "checkpoint")
+    await server.until(lambda: any(m.stage == Stage.SAVING_RESULT for m in server.of(Beat)))
+    server.answers = None
+    server.cut()
+    assert (await server.end_of(job)).outcome == "cancelled"
+    assert notices(server, job) == ["cancel requested; a checkpoint is saved: 120 B"]
 
 
 async def test_a_kill_waits_for_no_checkpoint(server: FakeServer, begin: Begin):

@@ -258,7 +258,7 @@ IDLE, USED = [GpuMetrics("T4", 1.0)], [GpuMetrics("T4", 1.0), GpuMetrics("T4", 6
 
 
 def test_a_job_that_uses_no_gpu_is_told_and_then_stopped():
-    it = GpuIdle(600.0, 0.0)
+    it = GpuIdle(600.0)
     assert [it.saw(IDLE, at) for at in range(540)] == [None] * 540
     said = it.saw(IDLE, 540)
     assert said == (
@@ -271,7 +271,7 @@ def test_a_job_that_uses_no_gpu_is_told_and_then_stopped():
 
 
 def test_a_gpu_that_is_used_again_lets_the_job_go_on():
-    it = GpuIdle(40.0, 0.0)
+    it = GpuIdle(40.0)
     assert it.saw(USED, 29.0) is None
     assert it.saw(IDLE, 58.0) is None
     assert "is stopped in 10 s" in str(it.saw(IDLE, 59.0))
@@ -282,21 +282,28 @@ def test_a_gpu_that_is_used_again_lets_the_job_go_on():
 
 
 def test_also_after_a_gap_it_is_announced_before_it_acts():
-    it = GpuIdle(600.0, 0.0)
+    it = GpuIdle(600.0)
+    assert it.saw(IDLE, 0.0) is None
     assert "is stopped in 1 min 00 s" in str(it.saw(IDLE, 5000.0))
     assert it.saw(IDLE, 5059.0) is None
     assert isinstance(it.saw(IDLE, 5060.0), Stop)
 
 
+def test_the_time_before_user_code_began_does_not_count():
+    it = GpuIdle(600.0)
+    assert it.saw(IDLE, 5000.0) is None  # its inputs took long
+    assert "no GPU was used for 9 min 00 s" in str(it.saw(IDLE, 5540.0))
+
+
 def test_where_there_is_no_gpu_that_is_told_once():
-    it = GpuIdle(600.0, 0.0)
+    it = GpuIdle(600.0)
     assert "no effect" in str(it.saw([], 1.0))
     assert [it.saw([], at) for at in (2.0, 10_000.0)] == [None, None]
 
 
 def test_it_is_off_unless_it_was_asked_for():
     for limit in (None, 0.0):
-        it = GpuIdle(limit, 0.0)
+        it = GpuIdle(limit)
         assert [it.saw(gpus, 1e9) for gpus in (IDLE, [], USED)] == [None, None, None]
 
 

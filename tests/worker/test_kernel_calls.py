@@ -12,7 +12,7 @@ import pytest
 from nbformat import v4
 
 from jupyter_remote import values
-from jupyter_remote.wire import FileRef, JobSpec, Segment
+from jupyter_remote.wire import FileRef, JobSpec, Parcel, Segment
 from jupyter_remote.worker import hygiene
 from tests.worker.playing_agent import PlayingAgent
 
@@ -206,9 +206,12 @@ def notebook_of(*sources: str) -> Any:
     return notebook
 
 
-async def run_notebook(agent: PlayingAgent, *sources: str, send: bool = False) -> Any:
+async def run_notebook(
+    agent: PlayingAgent, *sources: str, send: bool = False, checkpoint: Parcel | None = None
+) -> Any:
     packed = values.pack_raw(nbformat.writes(notebook_of(*sources)).encode())
-    spec = JobSpec(kind="notebook", inputs=packed.parcel, name="n.ipynb")
+    inputs = packed.parcel
+    spec = JobSpec(kind="notebook", inputs=inputs, name="n.ipynb", checkpoint=checkpoint)
     if send:
         await agent.send(spec)
         return None

@@ -14,6 +14,7 @@ from jupyter_remote.worker import channel
 from jupyter_remote.worker.launch import KernelLauncher
 from tests.worker.playing_agent import PlayingAgent, Transcript, cell_of
 from tests.worker.sessions import Playing, playing
+from tests.worker.test_kernel_calls import run_notebook
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -348,3 +349,36 @@ async def test_what_a_session_started_from_is_there_between_its_cells(
         ada = await session.caller()
         await ada.run(LOOKS)
         assert ada.text == "saved before True\n"
+
+
+# --- whole notebooks -------------------------------------------------------------------------
+async def test_a_notebook_that_runs_as_a_whole_saves_and_goes_on(agent: PlayingAgent) -> None:
+    await run_notebook(agent, GATE + SAVES, "gate()", "print('step', step)", send=True)
+    await agent.until_text("begun\n")
+    agent.handle.checkpoint("budget")
+    saved = await answer(agent)
+    assert value_of(saved, agent.now.folder) == {"step": 1, "why": "budget"}
+    done = await ended(agent)
+    assert done.done.ok, done.done.error
+    assert done.text() == "begun\nstep 2\n"
+
+
+async def test_a_notebook_says_why_it_saves_nothing(agent: PlayingAgent) -> None:
+    fails = "@jr.on_checkpoint\ndef save(): return 1 / 0\n"
+    await run_notebook(agent, GATE + fails + "gate()", send=True)
+    await agent.until_text("begun\n")
+    agent.handle.checkpoint("preempted")
+    saved = await answer(agent)
+    assert saved.value is None
+    assert saved.problem == "save raised ZeroDivisionError: division by zero"
+    done = await ended(agent)
+    assert done.done.ok, done.done.error
+    assert "The checkpoint function save failed:" in done.text("stderr")
+
+
+async def test_a_notebook_goes_on_from_a_checkpoint(agent: PlayingAgent) -> None:
+    kept = values.pack({"step": 7}).parcel
+    cells = ("import jupyter_remote as jr", "print(jr.job.checkpoint)")
+    seen = await run_notebook(agent, *cells, checkpoint=kept)
+    assert seen.done.ok, seen.error
+    assert seen.text() == "{'step': 7}\n"
