@@ -194,6 +194,15 @@ def test_everything_that_is_known_is_in_the_table():
     assert rows["cost"] == "$0.1200 (run $0.1200); $0.0050 lost and not charged"
 
 
+def test_what_did_not_run_or_was_cancelled_is_said_once():
+    given = dict(receipts.table(receipt(cached_from="0fcfc191-5c76", started_at=None)).rows)
+    assert given["ran"] == "no: it was given the result of job 0fcfc191"
+    cancelled = receipt(status="cancelled", reason="cancelled", detail="cancelled")
+    assert dict(receipts.table(cancelled).rows)["status"] == "cancelled"
+    shared = receipts.table(receipt(visibility="private"), "public: http://x/results/1")
+    assert dict(shared.rows)["visibility"] == "public: http://x/results/1"
+
+
 def test_what_was_not_measured_is_said_and_what_is_free_costs_nothing():
     rows = dict(receipts.table(receipt()).rows)
     assert rows["use"] == "not measured: it was over too soon"

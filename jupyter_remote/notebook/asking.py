@@ -1,0 +1,55 @@
+"""Before jobs that may be expensive: their plans in short, and a question to whoever pays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jupyter_remote.notebook.sinks import has_person, kernel_of
+
+if TYPE_CHECKING:
+    from jupyter_remote.client.plan import Plan
+    from jupyter_remote.notebook.context import Context
+    from jupyter_remote.notebook.options import RunOptions
+
+LOCAL = "local"  # the machine type that costs nothing
+
+
+def may_be_expensive(context: Context, options: RunOptions) -> bool:
+    """Is it worth a look at the plan? Asks no backend."""
+    needs = (options.machine, options.gpu, options.cpus, options.memory, options.compare)
+    if options.machine == LOCAL or all(x is None for x in needs):
+        return False
+    return options.max_cost is None or options.max_cost > context.settings().plan_above_usd
+
+
+def agreed(context: Context, options: RunOptions, plans: Sequence[Plan]) -> bool:
+    """Shows plans of jobs that together may be expensive; False: they are not to run.
+
+    Jobs of real money without a limit of their own are asked for, once and where there is someone
+    to ask; ``--max-cost`` and ``--yes`` are answers given beforehand.
+    """
+    costly = [made for made in plans if not made.is_cached and made.likely_usd]
+    if sum(made.likely_usd for made in costly) <= context.settings().plan_above_usd:
+        return True
+    if not options.quiet:
+        for made in costly:
+            print(made.short())
+    real = [made for made in costly if not made.machine.simulated]
+    given = options.yes or options.max_cost is not None
+    return given or not real or _confirmed(context, real)
+
+
+def _confirmed(context: Context, plans: Sequence[Plan]) -> bool:
+    """Does the person say yes? Where there is none they run, as notebooks do unattended."""
+    kernel = kernel_of(context.shell)
+    if kernel is not None and not has_person(kernel):
+        return True
+    where = " and ".join(made.machine.id for made in plans)
+    together = " together" if len(plans) > 1 else ""
+    rate, most = sum(made.usd_per_h for made in plans), sum(made.price for made in plans)
+    price = f"${rate:,.4g}/h{together}, at most ${most:,.2f}"
+    if input(f"Run it on {where} ({price})? [y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    print("not run; --max-cost or -y runs it without asking")
+    return False
