@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jupyter_remote.cards import words as say
 from jupyter_remote.notebook.sinks import has_person, kernel_of
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ def _confirmed(context: Context, plans: Sequence[Plan]) -> bool:
         return True
     where = " and ".join(made.machine.id for made in plans)
     together = " together" if len(plans) > 1 else ""
-    rate, most = sum(made.usd_per_h for made in plans), sum(made.price for made in plans)
-    price = f"${rate:,.4g}/h{together}, at most ${most:,.2f}"
+    rate = sum(made.reply.rate_ucredits_per_h for made in plans)
+    most = sum(made.reply.hold_ucredits for made in plans)
+    price = f"{say.price(rate)}{together}, at most {say.money(most)}"
     if input(f"Run it on {where} ({price})? [y/N] ").strip().lower() in ("y", "yes"):
         return True
     print("not run; --max-cost or -y runs it without asking")

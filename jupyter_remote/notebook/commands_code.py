@@ -9,6 +9,7 @@ from jupyter_remote.cards import words as say
 from jupyter_remote.client.origin import code_key_of
 from jupyter_remote.client.plan_words import money, times
 from jupyter_remote.errors import UsageError
+from jupyter_remote.money.meter import amount_text, credits_text
 from jupyter_remote.notebook import again, here, prepare, quantities, run, whole
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.decorator import RemoteFunction
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from jupyter_remote.client.plan import Plan
     from jupyter_remote.notebook.context import Context
 
-_OPTIONS = tuple(
-    option
-    for option in RUN_OPTIONS
-    if option.field not in ("inputs", "outputs", "name", "bg", "plan")
+_NOT_OF_EXPRESSIONS = ("inputs", "outputs", "name", "bg", "plan")
+_OPTIONS = tuple(option for option in RUN_OPTIONS if option.field not in _NOT_OF_EXPRESSIONS)
+_PLANNED = tuple(option for option in _OPTIONS if option.field != "compare")
+_OF_NOTEBOOKS = tuple(
+    option for option in _PLANNED if option.field not in ("session", "revive", "idle_timeout")
 )
 
 
@@ -66,10 +68,10 @@ def price_of(made: Plan) -> list[str]:
     by = f", by {made.estimate.basis}" if run_s is not None else ""
     if not made.reply.rate_ucredits_per_h:
         return [f"{machine}: free{f'; takes {times(run_s)}{by}' if run_s is not None else ''}"]
-    an_hour = f"{100 * made.usd_per_h:,.4g} credits (${made.usd_per_h:,.4g}) an hour"
-    longest = say.duration(made.reply.max_run_s)
-    at_most = f"at most {made.credits:,.4g} credits (${made.price:,.4g}) for {longest}"
-    lines = [f"{machine}: {an_hour}, {at_most}"]
+    rate = made.reply.rate_ucredits_per_h
+    an_hour = f"{credits_text(rate)} ({say.price(rate).removesuffix('/h')}) an hour"
+    most = amount_text(made.reply.hold_ucredits)
+    lines = [f"{machine}: {an_hour}, at most {most} for {say.duration(made.reply.max_run_s)}"]
     if run_s is not None and prices is not None:
         lines.append(f"expected: {money(prices)} for {times(run_s)}{by}")
     return lines
@@ -123,8 +125,8 @@ def _called(context: Context, code: str) -> RemoteFunction[..., Any] | None:
 _TO = Option(("--to",), "where to write the executed notebook", "PATH")
 _EXPRESSION = "EXPRESSION"
 COMMANDS = (
-    Command("plan", plan, "what an expression would ship and cost", _EXPRESSION, _OPTIONS, True),
-    Command("cost", cost, "its price alone", _EXPRESSION, _OPTIONS, True),
+    Command("plan", plan, "what an expression would ship and cost", _EXPRESSION, _PLANNED, True),
+    Command("cost", cost, "its price alone", _EXPRESSION, _PLANNED, True),
     Command(
         "run",
         run_line,
@@ -133,5 +135,5 @@ COMMANDS = (
         _OPTIONS,
         True,
     ),
-    Command("notebook", whole.run, "run a notebook as a job", "PATH", (*_OPTIONS, _TO)),
+    Command("notebook", whole.run, "run a notebook as a job", "PATH", (*_OF_NOTEBOOKS, _TO)),
 )

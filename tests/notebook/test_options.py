@@ -162,9 +162,8 @@ def test_code_with_an_open_quotation_mark_is_left_to_python():
 def plan(machine="g5.xlarge", *, likely_usd=24.0, simulated=False, is_cached=False):
     return SimpleNamespace(
         machine=SimpleNamespace(id=machine, simulated=simulated),
-        price=24.0,
+        reply=SimpleNamespace(rate_ucredits_per_h=100_000_000, hold_ucredits=2_400_000_000),
         likely_usd=likely_usd,
-        usd_per_h=1.0,
         short=lambda: f"{machine} in short",
         is_cached=is_cached,
     )

@@ -72,7 +72,10 @@ def test_limits_are_compared_with_what_the_job_is_expected_to_cost(tmp_path):
     shown = cards(cells[1])[0]["text/plain"]
     assert "0 % of $0.5000" in shown
     assert error(cells[2]).ename == "UsageError"
-    assert "below the least price of a job on g5.xlarge.od: $0.0003" in error(cells[2]).evalue
+    assert (
+        "below the least price of a job on g5.xlarge.od: 0.027945 credits ($0.0003)"
+        in error(cells[2]).evalue
+    )
     assert error(cells[3]).ename == "BudgetExceeded"
     told = "\n".join(stream(cells[3], name) for name in ("stdout", "stderr"))
     assert "is less than this is expected to cost" in told
