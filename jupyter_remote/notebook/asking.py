@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jupyter_remote.cards import words as say
+from jupyter_remote.money.meter import ucredits_of_usd
 from jupyter_remote.notebook.sinks import has_person, kernel_of
+from jupyter_remote.wire import Need
 
 if TYPE_CHECKING:
+    from jupyter_remote.client.api import Client
     from jupyter_remote.client.plan import Plan
+    from jupyter_remote.client.running import Call
     from jupyter_remote.notebook.context import Context
     from jupyter_remote.notebook.options import RunOptions
 
@@ -39,6 +43,24 @@ def agreed(context: Context, options: RunOptions, plans: Sequence[Plan]) -> bool
     real = [made for made in costly if not made.machine.simulated]
     given = options.yes or options.max_cost is not None
     return given or not real or _confirmed(context, real)
+
+
+def announced(context: Context, client: Client, call: Call) -> Call:
+    """The call; its plan is shown in short if it may be expensive, once of a function and machine.
+
+    It is not asked for: whoever calls a function gets a value or an error, and that in any loop.
+    """
+    need, most = client.options.need, client.options.max_cost_ucredits
+    which = (call.code_key, str(need))
+    if context.shell is None or need == Need() or need.machine == LOCAL or which in context.planned:
+        return call
+    context.planned.add(which)
+    above = context.settings().plan_above_usd
+    if most is None or most > ucredits_of_usd(above):
+        made = client.plan_call(call)
+        if not made.is_cached and made.likely_usd > above:
+            print(made.short())
+    return call
 
 
 def _confirmed(context: Context, plans: Sequence[Plan]) -> bool:

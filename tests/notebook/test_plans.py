@@ -81,3 +81,17 @@ def test_limits_are_compared_with_what_the_job_is_expected_to_cost(tmp_path):
     assert "is less than this is expected to cost" in told
     assert value(cells[4]).count("g5.xlarge.od") == 3
     assert stream(cells[5]) == ""  # by its earlier runs it is cheap: no plan is shown first
+
+
+def test_a_call_that_may_be_expensive_shows_its_plan_in_short_once(tmp_path):
+    above = "import os\nos.environ['JUPYTER_REMOTE_PLAN_ABOVE_USD'] = "
+    cells = run(
+        tmp_path,
+        f"{above}'1e-9'\n@jr.remote(machine='g5.xlarge')\ndef f(n):\n    return n + 1",
+        "f(1), f(2)",
+        f"{above}'2'\n@jr.remote(machine='g6.xlarge', max_cost=1)\n"
+        "def g(n):\n    return n + 2\ng(1)",
+    )
+    assert value(cells[1]) == "(2, 3)"
+    assert stream(cells[1]).count("g5.xlarge: ") == 1
+    assert stream(cells[2]) == ""
