@@ -81,7 +81,7 @@ class Account:
         if not name:
             raise UsageError(
                 "which notebook this is, is not known here",
-                hint="say it: client.set_budget('notebook', 2, notebook='train.ipynb')",
+                hint="say it: %remote budget notebook 2 --notebook train.ipynb, or notebook= here",
             )
         return name
 

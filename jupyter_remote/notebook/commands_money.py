@@ -64,7 +64,8 @@ def _ledger_row(line: Line) -> list[str]:
 
 
 def _credits(ucredits: int | None) -> str:
-    return "" if ucredits is None else f"{credits_of(ucredits):,.4f}"
+    """To the last micro-credit: what is charged for a moment is no zero."""
+    return "" if ucredits is None else f"{credits_of(ucredits):,.6f}"
 
 
 def budget(context: Context, given: Given, words: list[str]) -> Table:

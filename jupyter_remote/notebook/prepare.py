@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -83,13 +84,18 @@ def prepare(
         spec = msgspec.structs.replace(spec, session=session.job.id, ambient={}, stdin=stdin)
     title = options.description or title_of(context.shell, source)
     asks = options.cache and options.compare is None  # which is to measure each machine
-    ask = _ask(context, options, spec, captured, source) if asks else None
+    ask = _ask(context, options, spec, captured, source, tree) if asks else None
     code_key = key_of_cell(context.shell.transform_cell(source))
     return Prepared(spec, captured, title, code_key, guessed, ask)
 
 
 def _ask(
-    context: Context, options: RunOptions, spec: JobSpec, captured: CapturedCell, source: str
+    context: Context,
+    options: RunOptions,
+    spec: JobSpec,
+    captured: CapturedCell,
+    source: str,
+    tree: ast.Module,
 ) -> CacheAsk | None:
     """What a cell asks of the cache; what is to be said of that is among its notices."""
     from jupyter_remote.client import caching
@@ -100,11 +106,19 @@ def _ask(
         return None
     python, namespace = context.shell.transform_cell(source), context.shell.user_ns
     # What it leaves tells a cell from others longer than its text does, which is edited.
-    name = ", ".join(n for n in captured.assigned if n != VALUE) or _first_line(source)
+    dull = {VALUE, *_imported(tree)}
+    name = ", ".join(n for n in captured.assigned if n not in dull) or _first_line(source)
     question = caching.for_cell(captured, spec, python, name[:TITLE], namespace)
     captured.notices.extend(question.notices)
     ask = question.ask
     return ask and msgspec.structs.replace(ask, is_told=not options.quiet)
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Names that it binds to modules and what is in them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (a.asname or a.name.partition(".")[0] for a in node.names)
 
 
 def compiled(shell: Any, source: str) -> tuple[str, ast.Module]:

@@ -305,3 +305,12 @@ def test_a_whole_notebook_is_cached_by_what_it_says(tmp_path):
     assert [value(c) for c in (first, again, edited)] == [
         "('42\\n', False)", "('42\\n', True)", "('48\\n', False)",
     ]  # fmt: skip
+
+
+def test_an_entry_is_called_after_what_its_cell_computes_not_after_what_it_imports(tmp_path):
+    cells = run(
+        tmp_path,
+        "%%remote_run --cache\nimport os.path, math as m\nfrom time import time\ncalled_so = m.pi",
+        "%remote cache clear called_so",
+    )
+    assert "cleared 1 entry" in stream(cells[1])
