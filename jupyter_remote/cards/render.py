@@ -84,6 +84,7 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
         "completion": msgspec.to_builtins(completion) if completion else None,
         "texts": {
             "title": title_of(state),
+            "unpriced": words.unpriced(state.kind, state.session, state.machine),
             "status": status_line(state),
             "load": " · ".join(load_text(state.metrics, final=state.final)),
             "left": " · ".join(notes(state)),
@@ -166,7 +167,7 @@ def figures(state: CardState, now: float) -> list[str]:
         if (share := share_of_fuse(state, now)) is not None:
             found.append(f"{100 * share:.0f} % of {words.money(state.max_cost_ucredits or 0)}")
     else:
-        found.append("free")
+        found.append(words.unpriced(state.kind, state.session, state.machine))
     return found
 
 

@@ -6,7 +6,18 @@ from jupyter_remote.amounts import duration, size
 from jupyter_remote.money.meter import range_text, text_of
 from jupyter_remote.money.meter import rate_text as price
 
-__all__ = ["count", "dropped", "duration", "interval", "money", "price", "rate", "short", "size"]
+__all__ = [
+    "count",
+    "dropped",
+    "duration",
+    "interval",
+    "money",
+    "price",
+    "rate",
+    "short",
+    "size",
+    "unpriced",
+]
 
 
 def count(value: float) -> str:
@@ -29,6 +40,11 @@ def money(ucredits: float) -> str:
 def interval(ucredits: tuple[int, int, int]) -> str:
     """``$0.42 (0.36–0.51)``: expected, low and high."""
     return range_text(*ucredits)
+
+
+def unpriced(kind: str, session: str, machine: str) -> str:
+    """What a job costs that has no price of its own: ``free``, or it is its session that costs."""
+    return "paid by its session" if kind == "cell" and session and machine != "local" else "free"
 
 
 def dropped(displays: int) -> str:

@@ -63,7 +63,7 @@ def text_of(ucredits: int) -> str:
         return "$0"
     if 0 < usd < 0.00005:
         return "<$0.0001"
-    return f"${usd:,.2f}" if abs(usd) >= 1 else f"${usd:.4f}"
+    return f"${usd:,.2f}" if abs(usd) >= 0.99995 else f"${usd:.4f}"
 
 
 def range_text(low: float, expected: float, high: float) -> str:

@@ -95,7 +95,7 @@ def _machine(receipt: Receipt) -> str:
 def _price(receipt: Receipt) -> str:
     price = receipt.price
     if not price.usd_per_h:
-        return "free"
+        return words.unpriced(receipt.kind, receipt.session, receipt.machine)
     when = f" of {price.priced_on}" if price.priced_on else ""
     source = f", {price.source}" if price.source else ""
     kind = " (spot)" if price.spot else ""
