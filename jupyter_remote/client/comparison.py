@@ -224,8 +224,10 @@ def submit_each(
     except BaseException:
         Comparison(runs).cancel()
         raise
-    if not any(run.job is not None for run in runs) and runs[0].refused is not None:
-        raise runs[0].refused
+    if not any(run.job is not None for run in runs) and (error := runs[0].refused) is not None:
+        if share is not None and len(runs) > 1:
+            error.hint = f"{error.hint} Each machine gets an equal share of the limit.".strip()
+        raise error
     return Comparison(runs, share)
 
 

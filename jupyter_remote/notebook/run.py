@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from IPython.display import display
+from msgspec.structs import replace
 
 from jupyter_remote import ambient
 from jupyter_remote.client.capture import CapturedCell
@@ -60,8 +61,9 @@ def run_code(context: Context, options: RunOptions, source: str, *, value: bool 
         return comparing.run(context, options, source, value=value)
     costly = not options.plan and asking.may_be_expensive(context, options)
     opens = costly and _opens_session(context, options)
-    # a session is paid for from its start: first it is only looked at
-    prepared = prepare(context, options, source, value=value, planned=options.plan or opens)
+    # a session is paid for from its start: first it is only looked at, and nothing is said of it
+    looked = replace(options, cache=None) if opens else options
+    prepared = prepare(context, looked, source, value=value, planned=options.plan or opens)
     if prepared is None:
         return False
     if options.plan:
