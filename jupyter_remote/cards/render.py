@@ -85,6 +85,7 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
         "completion": msgspec.to_builtins(completion) if completion else None,
         "texts": {
             "title": title_of(state),
+            "unpriced": words.unpriced(state.kind, state.session, state.machine),
             "status": status_line(state),
             "load": " · ".join(load_text(state.metrics, final=state.final)),
             "left": " · ".join(notes(state)),
@@ -167,7 +168,7 @@ def figures(state: CardState, now: float) -> list[str]:
         if (share := share_of_fuse(state, now)) is not None:
             found.append(f"{100 * share:.0f} % of {words.money(allowed_by_fuse(state))}")
     else:
-        found.append("free")
+        found.append(words.unpriced(state.kind, state.session, state.machine))
     return found
 
 

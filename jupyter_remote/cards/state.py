@@ -28,6 +28,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     description: str = ""
     machine: str = "local"
+    session: str = ""  # of a cell that runs in one its id, of a session its name
     simulated: bool = False
     is_priced: bool = True  # False: the backend has not said yet
     rate_ucredits_per_h: int = 0
@@ -142,6 +143,7 @@ _PLAIN = [
     "detail",
     "description",
     "machine",
+    "session",
     "max_cost_ucredits",
     "timeout_s",
     "attempt",

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from jupyter_remote.amounts import duration, size
-from jupyter_remote.money.meter import UCREDITS_PER_USD, text_of
+from jupyter_remote.money.meter import range_text, text_of
+from jupyter_remote.money.meter import rate_text as price
 
-__all__ = ["count", "dropped", "duration", "interval", "money", "price", "rate", "short", "size"]
+__all__ = [
+    "count",
+    "dropped",
+    "duration",
+    "interval",
+    "money",
+    "price",
+    "rate",
+    "short",
+    "size",
+    "unpriced",
+]
 
 
 def count(value: float) -> str:
@@ -25,17 +37,14 @@ def money(ucredits: float) -> str:
     return text_of(round(ucredits))
 
 
-def price(ucredits_per_h: float) -> str:
-    """``free`` or ``$1.01/h``."""
-    return f"${ucredits_per_h / UCREDITS_PER_USD:,.4g}/h" if ucredits_per_h else "free"
-
-
 def interval(ucredits: tuple[int, int, int]) -> str:
     """``$0.42 (0.36–0.51)``: expected, low and high."""
-    low, middle, high = ucredits
-    if money(low) == money(high):
-        return money(middle)
-    return f"{money(middle)} ({money(low).lstrip('$')}–{money(high).lstrip('$')})"
+    return range_text(*ucredits)
+
+
+def unpriced(kind: str, session: str, machine: str) -> str:
+    """What a job costs that has no price of its own: ``free``, or it is its session that costs."""
+    return "paid by its session" if kind == "cell" and session and machine != "local" else "free"
 
 
 def dropped(displays: int) -> str:

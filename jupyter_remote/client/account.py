@@ -81,7 +81,7 @@ class Account:
         if not name:
             raise UsageError(
                 "which notebook this is, is not known here",
-                hint="say it: client.set_budget('notebook', 2, notebook='train.ipynb')",
+                hint="say it: %remote budget notebook 2 --notebook train.ipynb, or notebook= here",
             )
         return name
 
@@ -91,7 +91,8 @@ def line_of(summary: AccountSummary) -> str:
     counts = [(summary.running, "job"), (summary.sessions, "session")]
     what = " and ".join(f"{n} {word}{'s' if n != 1 else ''}" for n, word in counts if n)
     simulated = " (simulated)" if summary.simulated else ""
-    rate = f" at ${summary.usd_per_h:,.4g}/h{simulated}" if summary.usd_per_h else ""
+    usd_per_h = meter.rate_text(meter.ucredits_of_usd(summary.usd_per_h))
+    rate = f" at {usd_per_h}{simulated}" if summary.usd_per_h else ""
     runs = f"{what} running{rate}" if what else "nothing runs"
     queued = f", {summary.queued} queued" if summary.queued else ""
     left = credits_of(summary.available_ucredits)

@@ -22,9 +22,11 @@ from jupyter_remote.http import Http
 from jupyter_remote.money.meter import (
     MOST_UCREDITS,
     UCREDITS_PER_CREDIT,
+    amount_text,
     credits_of,
+    rate_text,
     text_of,
-    usd_of,
+    ucredits_of_usd,
 )
 from jupyter_remote.settings import load
 
@@ -160,7 +162,7 @@ def machines(options: Options) -> int:
             f"{m.cpus:g}",
             size(m.memory_bytes),
             f"{m.gpu_count} x {m.gpu}" if m.gpu else "-",
-            f"${m.usd_per_h:.4g}/h" + (" (simulated)" if m.simulated else ""),
+            rate_text(ucredits_of_usd(m.usd_per_h)) + " (simulated)" * m.simulated,
         )
         for m in reply.machines
     ]
@@ -195,9 +197,9 @@ def token_revoke(options: Options) -> int:
 def _account(options: Options, reply: wire.AccountReply) -> int:
     balance = reply.balance
     line = (
-        f"{reply.owner}: {reply.credits:,.2f} credits (${usd_of(balance.available_ucredits):,.2f})"
-        f" left, {credits_of(balance.held_ucredits):,.2f} held,"
-        f" {credits_of(balance.spent_ucredits):,.2f} spent"
+        f"{reply.owner}: {amount_text(balance.available_ucredits)} left,"
+        f" {amount_text(balance.held_ucredits)} held,"
+        f" {amount_text(balance.spent_ucredits)} spent"
     )
     return _print(options, reply, [line])
 

@@ -187,6 +187,27 @@ class Comparison:
         return f'<div style="overflow-x:auto">{table}{notes}</div>'
 
 
+def clients_of(client: Client, machines: Sequence[str]) -> tuple[dict[str, Client], int | None]:
+    """A client of each machine, and what each that has a price may spend: an equal share of what
+    ``client`` may. Raises UnknownMachine."""
+    from jupyter_remote.money.catalog import choose
+    from jupyter_remote.wire import Need
+
+    there = client.machines()
+    usd_per_h = {name: choose(Need(machine=name), there).usd_per_h for name in machines}
+    priced = [name for name, rate in usd_per_h.items() if rate > 0]
+    most = client.options.max_cost_ucredits
+    share = most // len(priced) if most is not None and priced else None
+    usd = None if share is None else share / UCREDITS_PER_USD
+    found = {
+        name: client.with_options(
+            machine=name, gpu=None, cpus=None, max_cost=usd if name in priced else None
+        )
+        for name in usd_per_h
+    }
+    return found, share
+
+
 def submit_each(
     client: Client, machines: Sequence[str], send: Callable[[Client], Job]
 ) -> Comparison:
@@ -195,22 +216,18 @@ def submit_each(
     What ``client`` may spend is split into equal shares for the machines that have a price.
     Raises UnknownMachine before anything is sent.
     """
-    names = list(dict.fromkeys(machines))
-    priced = [name for name in names if _offer(client, name).usd_per_h > 0]
-    most = client.options.max_cost_ucredits
-    share = most // len(priced) if most is not None and priced else None
-    usd = None if share is None else share / UCREDITS_PER_USD
+    clients, share = clients_of(client, machines)
     runs: list[Run] = []
     try:
-        for name in names:
-            chosen = {"machine": name, "gpu": None, "cpus": None}
-            one = client.with_options(**chosen, max_cost=usd if name in priced else None)
+        for name, one in clients.items():
             runs.append(_submitted(one, name, send))
     except BaseException:
         Comparison(runs).cancel()
         raise
-    if not any(run.job is not None for run in runs) and runs[0].refused is not None:
-        raise runs[0].refused
+    if not any(run.job is not None for run in runs) and (error := runs[0].refused) is not None:
+        if share is not None and len(runs) > 1:
+            error.hint = f"{error.hint} Each machine gets an equal share of the limit.".strip()
+        raise error
     return Comparison(runs, share)
 
 
@@ -219,13 +236,6 @@ def _submitted(client: Client, machine: str, send: Callable[[Client], Job]) -> R
         return Run(machine, send(client))
     except (errors.InsufficientFunds, errors.BudgetExceeded, errors.UsageError) as error:
         return Run(machine, None, error)
-
-
-def _offer(client: Client, machine: str) -> Any:
-    from jupyter_remote.money.catalog import choose
-    from jupyter_remote.wire import Need
-
-    return choose(Need(machine=machine), client.machines())
 
 
 def values_agree(first: Job, other: Job) -> Agreement:
@@ -287,7 +297,7 @@ def _row(run: Run, now: float, result: str) -> list[str]:
         view.id[:8],
         _one_line(_status(run.job, view)),
         duration(_ran_s(view, now)) if view.started_at is not None else "",
-        "<$0.0001" if 0 < cost < 0.0001 else money(round(cost * UCREDITS_PER_USD)),
+        money(round(cost * UCREDITS_PER_USD)),
         f"{rate:.4g}" if rate else "free",
         size(metrics.peak_memory_bytes) if metrics and metrics.peak_memory_bytes else "",
         _one_line(result),

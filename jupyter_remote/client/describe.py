@@ -60,12 +60,14 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     fuse_share: float | None = None  # of that what is spent, 0 to 1
 
     def __str__(self) -> str:
-        rate = f"${self.usd_per_h:.4g}/h" if self.usd_per_h else "free"
+        rate = meter.rate_text(meter.ucredits_of_usd(self.usd_per_h))
         expected = ""
         if self.usd is not None and self.usd_per_h:
-            expected = f"≈ ${self.usd.expected:.4f} ({self.usd.low:.4f}–{self.usd.high:.4f}), "
+            ends = (self.usd.low, self.usd.expected, self.usd.high)
+            expected = f"≈ {meter.range_text(*map(meter.ucredits_of_usd, ends))}, "
         simulated = " (simulated)" if self.simulated else ""
-        return f"{expected}{rate}{simulated}, at most ${self.hold_usd:.4f}"
+        most = meter.text_of(meter.ucredits_of_usd(self.hold_usd))
+        return f"{expected}{rate}{simulated}, at most {most}"
 
 
 def moved(job: JobView, event: Event) -> tuple[JobView, Done | None]:
@@ -161,7 +163,7 @@ def line(job: JobView, usd: float) -> str:
     if job.machine != "local":
         parts.append(job.machine + (" (simulated)" if job.money.simulated else ""))
     if usd:
-        parts.append(f"${usd:.4f}")
+        parts.append(meter.text_of(meter.ucredits_of_usd(usd)))
     what = f" {job.description!r}" if job.description else ""
     return f"<Job {job.id[:8]}{what}: {', '.join(parts)}>"
 

@@ -19,7 +19,6 @@ from jupyter_remote.client.origin import Origin
 from jupyter_remote.client.plan_words import (
     aligned,
     comparison,
-    credits,
     money,
     shown,
     soon,
@@ -215,15 +214,15 @@ class Plan:
         return f"≈ {money(prices)}, "
 
     def _most(self) -> str:
-        return f"{credits(self.reply.hold_ucredits)} ({meter.text_of(self.reply.hold_ucredits)})"
+        return meter.amount_text(self.reply.hold_ucredits)
 
     def _price(self) -> str:
         if not self.reply.rate_ucredits_per_h:
             return "free"
-        text = f"${self.usd_per_h:.4g}/h, at most {self._most()}"
+        text = f"{meter.rate_text(self.reply.rate_ucredits_per_h)}, at most {self._most()}"
         lacking = self.reply.hold_ucredits - self.reply.available_ucredits
         if lacking > 0:
-            text += f"; {meter.credits_of(lacking):,.2f} credits are missing"
+            text += f"; {meter.credits_text(lacking)} are missing"
         return text
 
     def _priced(self, today: date) -> str:

@@ -24,15 +24,12 @@ def times(run_s: Interval) -> str:
 
 def money(ucredits: Interval) -> str:
     """``1.20 credits, $0.0120 (0.0100–0.0150)``."""
-    low, middle, high = (
-        meter.text_of(round(u)) for u in (ucredits.low, ucredits.expected, ucredits.high)
-    )
-    both = f"{credits(ucredits.expected)}, {middle}"
-    return both if low == high else f"{both} ({low.lstrip('$')}–{high.lstrip('$')})"
+    usd = meter.range_text(ucredits.low, ucredits.expected, ucredits.high)
+    return f"{credits(ucredits.expected)}, {usd}"
 
 
 def credits(ucredits: float) -> str:
-    """``88.00 credits``, ``0.019 credits``."""
+    """As far as they can be foreseen: ``88.00 credits``, ``0.019 credits``."""
     amount = meter.credits_of(round(ucredits))
     return f"{amount:,.2f} credits" if amount >= 1 or not amount else f"{amount:.2g} credits"
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from jupyter_remote import errors
 from jupyter_remote.client.job import Job
+from jupyter_remote.money.meter import text_of, ucredits_of_usd
 from jupyter_remote.wire import Results, ResultsView, ShareRequest
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class JobResult:
     def __repr__(self) -> str:
         what = f" {self.description!r}" if self.description else ""
         why = f" ({self.reason.replace('_', ' ')})" if self.reason else ""
-        facts = [f"{self.status}{why}", f"${self.price:.4f}", self.visibility]
+        facts = [f"{self.status}{why}", text_of(ucredits_of_usd(self.price)), self.visibility]
         url = self.results_url
         where = f"; {url} ({opens_where(url)})" if url else ""
         return f"<JobResult {self.jobs_uuid[:8]}{what}: {', '.join(facts)}{where}>"

@@ -72,8 +72,9 @@ def _used_up(budget: Budget, least_ucredits: int) -> BudgetExceeded:
         steps.append("give jobs a --timeout or --max-cost, so that each holds less")
     if budget.scope == DAY:
         steps.append("wait for the next day (00:00 UTC)")
-    more = usd_of(2 * max(budget.limit_ucredits, least_ucredits))
-    steps.append(f"allow more with `%remote budget {budget.scope} {more:.2g}`")
+    taken = budget.spent_ucredits + budget.held_ucredits
+    more = usd_of(2 * max(budget.limit_ucredits, taken + least_ucredits))
+    steps.append(f"allow more with `%remote budget {budget.scope} {_to_type(more)}`")
     hint = f"{', or '.join(steps)}; `%remote budget` shows all"
     return BudgetExceeded(
         f"{words(budget)} leaves {amount_text(budget.left_ucredits)}, and a second of this job is "
@@ -81,6 +82,11 @@ def _used_up(budget: Budget, least_ucredits: int) -> BudgetExceeded:
         f"{amount_text(budget.held_ucredits)} held of {amount_text(budget.limit_ucredits)}",
         hint=hint[0].upper() + hint[1:],
     )
+
+
+def _to_type(usd: float) -> str:
+    """To two figures: it is the double of what is needed."""
+    return f"{usd:.0f}" if usd >= 10 else f"{max(usd, 0.001):.2g}"
 
 
 def words(budget: Budget) -> str:

@@ -63,4 +63,16 @@ def text_of(ucredits: int) -> str:
         return "$0"
     if 0 < usd < 0.00005:
         return "<$0.0001"
-    return f"${usd:,.2f}" if abs(usd) >= 1 else f"${usd:.4f}"
+    return f"${usd:,.2f}" if abs(usd) >= 0.99995 else f"${usd:.4f}"
+
+
+def range_text(low: float, expected: float, high: float) -> str:
+    """Of micro-credits ``$0.42 (0.36–0.51)``."""
+    least, middle, most = (text_of(round(u)) for u in (low, expected, high))
+    ends = f"{least}–{most}".replace("$", "")
+    return middle if least == most else f"{middle} ({ends})"
+
+
+def rate_text(ucredits_per_h: float) -> str:
+    """``free`` or ``$1.01/h``."""
+    return f"${ucredits_per_h / UCREDITS_PER_USD:,.4g}/h" if ucredits_per_h else "free"

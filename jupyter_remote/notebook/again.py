@@ -8,7 +8,8 @@ from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import whole
 from jupyter_remote.notebook.commands import Given
 from jupyter_remote.notebook.options import run_options
-from jupyter_remote.notebook.run import VALUE, restore
+from jupyter_remote.notebook.prepare import VALUE
+from jupyter_remote.notebook.run import restore
 from jupyter_remote.notebook.show import Shown, raise_end, submit
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.cards.render import bundle
 from jupyter_remote.cards.state import state_of
+from jupyter_remote.notebook import asking
 from jupyter_remote.notebook.show import Shown, raise_end, submit
 
 if TYPE_CHECKING:
@@ -23,11 +24,8 @@ def call(
     kwargs: dict[str, Any],
 ) -> Any:
     """Runs and shows it until it ended; its value. Raises what the remote code raised."""
-    shown = submit(
-        context,
-        lambda on_job: client.submit_call(function, args, kwargs, on_job=on_job),
-        blocking=True,
-    )
+    prepared = asking.announced(context, client, client.prepare_call(function, args, kwargs))
+    shown = submit(context, lambda on_job: client.submit_call(prepared, on_job), blocking=True)
     raise_end(context, shown.wait())
     return shown.job.result()
 
@@ -40,11 +38,8 @@ async def call_awaited(
     kwargs: dict[str, Any],
 ) -> Any:
     """The same for functions that are awaited: other tasks go on meanwhile."""
-    shown = submit(
-        context,
-        lambda on_job: client.submit_call(function, args, kwargs, on_job=on_job),
-        blocking=False,
-    )
+    prepared = asking.announced(context, client, client.prepare_call(function, args, kwargs))
+    shown = submit(context, lambda on_job: client.submit_call(prepared, on_job), blocking=False)
     shown.raises = True
     shown.leave()
     return await shown.job

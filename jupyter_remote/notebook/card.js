@@ -27,8 +27,9 @@ function duration(seconds) {
 function money(ucredits) {
   const usd = ucredits / 1e8;
   if (usd === 0) return "$0";
-  if (usd < 0.0001) return "<$0.0001";
-  return usd >= 1 ? `$${usd.toFixed(2)}` : `$${usd.toFixed(4)}`;
+  if (usd < 0.00005) return "<$0.0001";
+  const digits = usd >= 0.99995 ? 2 : 4;
+  return `$${usd.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 }
 
 function figures(state, ageS) {
@@ -37,13 +38,13 @@ function figures(state, ageS) {
   if (state.ticks) parts.push(duration(state.now + ageS - state.started_at) + state.texts.of);
   else if (FINAL.includes(state.status) && state.started_at != null) parts.push(duration(state.ended_at - state.started_at));
   if (!state.is_priced) return parts;
-  if (!state.rate_ucredits_per_h && !state.cost_ucredits) return [...parts, "free"];
+  if (!state.rate_ucredits_per_h && !state.cost_ucredits) return [...parts, state.texts.unpriced];
   let cost = state.cost_ucredits + (state.ticks ? (state.rate_ucredits_per_h * ageS) / 3600 : 0);
   if (state.ticks && state.hold_ucredits) cost = Math.min(cost, state.hold_ucredits);
   parts.push(`${money(cost)} at $${Number((state.rate_ucredits_per_h / 1e8).toPrecision(4))}/h`);
   if (state.completion) {
     const [low, expected, high] = state.completion.cost_ucredits;
-    const spread = money(low) === money(high) ? "" : ` (${money(low).slice(1)}–${money(high).slice(1)})`;
+    const spread = money(low) === money(high) ? "" : ` (${money(low).replace("$", "")}–${money(high).replace("$", "")})`;
     parts.push(`≈ ${money(expected)}${spread} at completion`);
   } else if (state.texts.expected) parts.push(state.texts.expected);
   const allowed = state.fuse?.startsWith("budget ") ? state.hold_ucredits : state.max_cost_ucredits;

@@ -9,11 +9,13 @@ from jupyter_remote.amounts import memory_text, seconds_text
 from jupyter_remote.cards import words as say
 from jupyter_remote.client import doctor as checks
 from jupyter_remote.client.account import line_of
+from jupyter_remote.client.comparison import clients_of
 from jupyter_remote.errors import UsageError
 from jupyter_remote.money.catalog import choose
-from jupyter_remote.notebook import run
+from jupyter_remote.notebook import quantities
 from jupyter_remote.notebook.commands import Command, Given, one_word
-from jupyter_remote.notebook.options import RUN_OPTIONS, Option, run_options
+from jupyter_remote.notebook.options import RUN_OPTIONS, Option, over, run_options
+from jupyter_remote.notebook.prepare import configured
 
 if TYPE_CHECKING:
     from jupyter_remote.notebook.context import Context
@@ -32,11 +34,15 @@ def status(context: Context, given: Given, words: list[str]) -> None:
     since = f", up {say.duration(time.time() - info.started_at)}" if info.started_at else ""
     print(f"{where} {info.version} at {context.client.url}{since}")
     slots = sum(worker.slots for worker in info.workers if worker.connected)
-    workers = f"{len(info.workers)} workers with {slots} slots"
-    print(f"{workers}, {info.jobs_running} jobs running, {info.jobs_queued} queued")
+    workers = f"{_count(len(info.workers), 'worker')} with {_count(slots, 'slot')}"
+    print(f"{workers}, {_count(info.jobs_running, 'job')} running, {info.jobs_queued} queued")
     print(line_of(context.client.summary()))
     toggle = "on: cells and @remote functions go there" if context.enabled else "off: all runs here"
     print(f"%remote is {toggle}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def doctor(context: Context, given: Given, words: list[str]) -> None:
@@ -65,27 +71,44 @@ def use(context: Context, given: Given, words: list[str]) -> None:
     if given.pop("reset", False):
         context.defaults = {}
     options = run_options(given)  # what cannot be done is refused now, not at each cell
+    client = configured(context, options)
     if NEEDS & given.keys():
-        client = run.configured(context, options)
         choose(client.options.need, client.machines())
-    context.defaults |= given
+    if options.compare is not None:
+        clients_of(client, options.compare)
+    context.defaults = over(context.defaults, given)
     if not context.defaults:
         print("no defaults: cells run on the local machine type unless they say otherwise")
     for field, value in sorted(context.defaults.items()):
-        print(f"--{field.replace('_', '-')} {_shown(field, value)}")
+        print(_typed(field, value))
 
 
-def _shown(field: str, value: Any) -> str:
-    if field in ("timeout", "memory"):
-        return seconds_text(value) if field == "timeout" else memory_text(value)
+def _typed(field: str, value: Any) -> str:
+    """As one would type it: ``--in a,b``, ``--no-cache``."""
+    these = [option for option in RUN_OPTIONS if option.field == field]
+    option = next((o for o in these if not o.value and o.constant == value), these[0])
+    flag = option.flags[-1]
+    return f"{flag} {_text(option, value)}" if option.value else flag
+
+
+def _text(option: Option, value: Any) -> str:
+    if option.read is quantities.seconds:
+        return seconds_text(value)
+    if option.read is quantities.memory_bytes:
+        return memory_text(value)
     if isinstance(value, tuple):
         return ":".join(str(part) for part in value)
-    return ",".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return (" " if option.many else ",").join(value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 _OFF = "cells and @remote functions run here; --out, --name, --plan hold"
 NEEDS = {"machine", "gpu", "cpus", "memory"}
-_USE = (*RUN_OPTIONS, Option(("--reset",), "forget all defaults first"))
+_USE = (
+    *(option for option in RUN_OPTIONS if option.field != "resume"),
+    Option(("--reset",), "forget all defaults first"),
+)
 COMMANDS = (
     Command("connect", connect, "use another backend; without URL the embedded one", "[URL]"),
     Command("status", status, "which backend, is it well, what does it do"),

@@ -9,7 +9,8 @@ from jupyter_remote.cards import words as say
 from jupyter_remote.client.origin import code_key_of
 from jupyter_remote.client.plan_words import money, times
 from jupyter_remote.errors import UsageError
-from jupyter_remote.notebook import again, here, quantities, run, whole
+from jupyter_remote.money.meter import amount_text, credits_text
+from jupyter_remote.notebook import again, here, prepare, quantities, run, whole
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.decorator import RemoteFunction
 from jupyter_remote.notebook.options import RUN_OPTIONS, Option, RunOptions, run_options
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from jupyter_remote.client.plan import Plan
     from jupyter_remote.notebook.context import Context
 
-_OPTIONS = tuple(
-    option
-    for option in RUN_OPTIONS
-    if option.field not in ("inputs", "outputs", "name", "bg", "plan")
+_NOT_OF_EXPRESSIONS = ("inputs", "outputs", "name", "bg", "plan")
+_OPTIONS = tuple(option for option in RUN_OPTIONS if option.field not in _NOT_OF_EXPRESSIONS)
+_PLANNED = tuple(option for option in _OPTIONS if option.field != "compare")
+_OF_NOTEBOOKS = tuple(
+    option for option in _PLANNED if option.field not in ("session", "revive", "idle_timeout")
 )
 
 
@@ -36,10 +38,27 @@ def cost(context: Context, given: Given, words: list[str]) -> None:
 
 def _plan(context: Context, given: Given, code: str) -> Plan:
     """Of a call of a remote function by that function's earlier runs."""
-    options, prepared = _prepared(context, given, code, planned=True)
+    options, source = _options(context, given, code), _source(code)
+    prepared = prepare.prepare(context, options, source, planned=True)
+    if prepared is None:
+        raise _nothing("plan")
     if (called := _called(context, code)) is not None:
         prepared = prepared._replace(code_key=code_key_of(called.__wrapped__))
-    return run.plan(context, options, prepared)
+    return prepare.plan(context, options, prepared)
+
+
+def _options(context: Context, given: Given, code: str) -> RunOptions:
+    own = _options_of_the_called(context, code)
+    return run_options({"description": code, **own, **given}, context.defaults)
+
+
+def _source(code: str) -> str:
+    """A semicolon keeps the notebook from showing the value, not the value from coming."""
+    return code.rstrip("; \t")
+
+
+def _nothing(command: str) -> UsageError:
+    return UsageError("there is no expression", hint=f"write %remote {command} train(3)")
 
 
 def price_of(made: Plan) -> list[str]:
@@ -49,10 +68,10 @@ def price_of(made: Plan) -> list[str]:
     by = f", by {made.estimate.basis}" if run_s is not None else ""
     if not made.reply.rate_ucredits_per_h:
         return [f"{machine}: free{f'; takes {times(run_s)}{by}' if run_s is not None else ''}"]
-    an_hour = f"{100 * made.usd_per_h:,.4g} credits (${made.usd_per_h:,.4g}) an hour"
-    longest = say.duration(made.reply.max_run_s)
-    at_most = f"at most {made.credits:,.4g} credits (${made.price:,.4g}) for {longest}"
-    lines = [f"{machine}: {an_hour}, {at_most}"]
+    rate = made.reply.rate_ucredits_per_h
+    an_hour = f"{credits_text(rate)} ({say.price(rate).removesuffix('/h')}) an hour"
+    most = amount_text(made.reply.hold_ucredits)
+    lines = [f"{machine}: {an_hour}, at most {most} for {say.duration(made.reply.max_run_s)}"]
     if run_s is not None and prices is not None:
         lines.append(f"expected: {money(prices)} for {times(run_s)}{by}")
     return lines
@@ -64,29 +83,18 @@ def run_line(context: Context, given: Given, words: list[str]) -> Any:
     if given.get("resume") and not words[0].strip():
         return again.resume(context, given)
     if not context.enabled:
-        return _run_here(context.shell, words[0].rstrip("; \t"))
-    options, prepared = _prepared(context, given, words[0], value=True)
-    run.run_prepared(context, options, prepared)
-    return context.shell.user_ns.pop(run.VALUE, None)
+        return _run_here(context.shell, _source(words[0]))
+    options = _options(context, given, words[0])
+    if not run.run_code(context, options, _source(words[0]), value=True):
+        raise _nothing("run")
+    return context.shell.user_ns.pop(prepare.VALUE, None)
 
 
 def _run_here(shell: Any, code: str) -> Any:
-    name, tree = run.compiled(shell, code)
+    name, tree = prepare.compiled(shell, code)
     if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr):
         return here.evaluate(shell, name, tree.body[0].value)
     return here.run_cell(shell, code)
-
-
-def _prepared(
-    context: Context, given: Given, code: str, *, value: bool = False, planned: bool = False
-) -> tuple[RunOptions, run.Prepared]:
-    own = _options_of_the_called(context, code)
-    options = run_options({"description": code, **own, **given}, context.defaults)
-    # a semicolon keeps the notebook from showing the value, not the value from coming
-    prepared = run.prepare(context, options, code.rstrip("; \t"), value=value, planned=planned)
-    if prepared is None:
-        raise UsageError("there is no expression", hint="write %remote run train(3)")
-    return options, prepared
 
 
 def _options_of_the_called(context: Context, code: str) -> dict[str, Any]:
@@ -117,8 +125,8 @@ def _called(context: Context, code: str) -> RemoteFunction[..., Any] | None:
 _TO = Option(("--to",), "where to write the executed notebook", "PATH")
 _EXPRESSION = "EXPRESSION"
 COMMANDS = (
-    Command("plan", plan, "what an expression would ship and cost", _EXPRESSION, _OPTIONS, True),
-    Command("cost", cost, "its price alone", _EXPRESSION, _OPTIONS, True),
+    Command("plan", plan, "what an expression would ship and cost", _EXPRESSION, _PLANNED, True),
+    Command("cost", cost, "its price alone", _EXPRESSION, _PLANNED, True),
     Command(
         "run",
         run_line,
@@ -127,5 +135,5 @@ COMMANDS = (
         _OPTIONS,
         True,
     ),
-    Command("notebook", whole.run, "run a notebook as a job", "PATH", (*_OPTIONS, _TO)),
+    Command("notebook", whole.run, "run a notebook as a job", "PATH", (*_OF_NOTEBOOKS, _TO)),
 )

@@ -15,13 +15,12 @@ from jupyter_remote.notebook import again, receipts, sharing, whole
 from jupyter_remote.notebook.commands import Command, Given
 from jupyter_remote.notebook.ids import find
 from jupyter_remote.notebook.options import Option
-from jupyter_remote.notebook.run import VALUE
+from jupyter_remote.notebook.prepare import VALUE
 from jupyter_remote.notebook.show import Shown
 from jupyter_remote.notebook.tables import Table
 
 if TYPE_CHECKING:
     from jupyter_remote.notebook.context import Context
-    from jupyter_remote.wire import JobView
 
 LISTED = 20
 STATUS = 48  # characters
@@ -72,7 +71,7 @@ def show(context: Context, given: Given, words: list[str]) -> Table | None:
         return None
     view, now = job.view, time.time()
     if (receipt := job.whole_receipt) is not None:
-        return receipts.table(receipt)
+        return receipts.table(receipt, sharing.line(context, job))
     state = state_of(view)
     inputs = ", ".join(f"{n.name} ({n.type}, {say.size(n.size_bytes)})" for n in view.inputs)
     rows = [
@@ -83,7 +82,7 @@ def show(context: Context, given: Given, words: list[str]) -> Table | None:
         ("machine", machine_of(state)),
         ("attempt", str(view.attempt)),
         ("submitted", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view.submitted_at))),
-        ("ran", _ran(view, state, now)),
+        ("ran", _ran(state, now)),
         ("price", say.price(view.money.rate_ucredits_per_h)),
         ("cost", f"{say.money(cost_now(state, now))}, held {say.money(view.money.hold_ucredits)}"),
         ("inputs", f"{inputs or 'none'}: {say.size(view.inputs_bytes)}"),
@@ -96,10 +95,8 @@ def show(context: Context, given: Given, words: list[str]) -> Table | None:
     return Table(["", "job"], rows, empty="")
 
 
-def _ran(view: JobView, state: CardState, now: float) -> str:
-    if view.cached_from:
-        return f"no: it was given the result of job {say.short(view.cached_from)}"
-    return say.duration(elapsed_s(state, now)) if view.started_at is not None else "not yet"
+def _ran(state: CardState, now: float) -> str:
+    return say.duration(elapsed_s(state, now)) if state.started_at is not None else "not yet"
 
 
 def history(context: Context, given: Given, words: list[str]) -> Table:
@@ -146,9 +143,10 @@ def cancel(context: Context, given: Given, words: list[str]) -> None:
         raise UsageError(
             "what is killed at once saves nothing", hint="leave out --force or --checkpoint"
         )
+    had_ended = job.done()
     asked = job.cancel(force, checkpoint=checkpoint)
     short = say.short(job.id)
-    if not asked:
+    if had_ended or not asked:
         print(f"job {short} had ended before: {job.status}")
     elif checkpoint:
         print(f"job {short} was asked to save a checkpoint and to stop")

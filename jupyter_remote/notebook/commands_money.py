@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jupyter_remote.cards import words as say
 from jupyter_remote.errors import UsageError
 from jupyter_remote.money.budgets import DAY, NOTEBOOK, SCOPES
-from jupyter_remote.money.meter import credits_of
+from jupyter_remote.money.meter import amount_text, credits_of
 from jupyter_remote.money.statement import Line, lines
 from jupyter_remote.notebook import quantities
 from jupyter_remote.notebook.commands import Command, Given
@@ -30,7 +30,7 @@ def balance(context: Context, given: Given, words: list[str]) -> None:
         ("held", balance.held_ucredits, "  for jobs that are queued or run"),
         ("spent", balance.spent_ucredits, "  in all"),
     ):
-        print(f"{label:>9}  {amount / 1e6:,.2f} credits ({say.money(amount)}){note}")
+        print(f"{label:>9}  {amount_text(amount)}{note}")
 
 
 def ledger(context: Context, given: Given, words: list[str]) -> Table:
@@ -64,7 +64,8 @@ def _ledger_row(line: Line) -> list[str]:
 
 
 def _credits(ucredits: int | None) -> str:
-    return "" if ucredits is None else f"{credits_of(ucredits):,.4f}"
+    """To the last micro-credit: what is charged for a moment is no zero."""
+    return "" if ucredits is None else f"{credits_of(ucredits):,.6f}"
 
 
 def budget(context: Context, given: Given, words: list[str]) -> Table:

@@ -109,7 +109,7 @@ def debug(context: Context, given: Given, words: list[str]) -> None:
             hint="run it with -s NAME to look into its frames afterwards",
         )
     if view.status != Status.FAILED:
-        raise UsageError(f"job {say.short(job.id)} did not fail: it {view.status}")
+        raise UsageError(f"job {say.short(job.id)} did not fail: it is {view.status}")
     name = next((s.name for s in context.client.sessions() if s.job.id == view.session), None)
     if name is None:
         raise UsageError("its session is over", hint="its frames are gone with it")

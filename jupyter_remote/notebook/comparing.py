@@ -12,40 +12,63 @@ import uuid
 from typing import TYPE_CHECKING
 
 from IPython.display import display
-from msgspec.structs import replace
 
 from jupyter_remote import ambient
-from jupyter_remote.client.comparison import Comparison, submit_each
+from jupyter_remote.client.comparison import Comparison, clients_of, submit_each
 from jupyter_remote.client.receipts import metadata_of_many
 from jupyter_remote.errors import JupyterRemoteError, UsageError
+from jupyter_remote.notebook import asking
 from jupyter_remote.notebook import run as cells
 from jupyter_remote.notebook.bound import Bound
 from jupyter_remote.notebook.interrupts import Interrupts
 from jupyter_remote.notebook.live import LEAVING_S, STEP_S
+from jupyter_remote.notebook.prepare import Prepared, configured, prepare
 from jupyter_remote.notebook.show import Shown, raise_end
 from jupyter_remote.notebook.sinks import KernelSink, Sink, front_of, sink_for
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.jobs import Job
+    from jupyter_remote.client.plan import Plan
     from jupyter_remote.notebook.context import Context
     from jupyter_remote.notebook.options import RunOptions
-    from jupyter_remote.notebook.run import Prepared
     from jupyter_remote.wire import Event
 
 PERIOD_S = 1.0  # of a table in a page, while jobs run
+UNCACHED = "--compare runs on each machine: nothing is taken from the cache, or kept in it"
 STILL_PERIOD_S = 10.0  # where nobody looks
 OUTPUTS = frozenset(["stream", "display_data", "execute_result", "update_display_data", "metrics"])
 
 
-def run(context: Context, options: RunOptions, prepared: Prepared) -> None:
-    """The whole way. Raises the first one's error if none completed, and KeyboardInterrupt."""
+def run(context: Context, options: RunOptions, source: str, *, value: bool = False) -> bool:
+    """The whole way; False: there is no code. Raises the first one's error if none completed, and
+    KeyboardInterrupt."""
     check(options)
+    prepared = prepare(context, options, source, value=value, planned=options.plan)
+    if prepared is None:
+        return False
     if options.plan:
-        for machine in options.compare or []:
-            one = replace(options, machine=machine, gpu=None, cpus=None)
-            display(cells.plan(context, one, prepared))  # type: ignore[no-untyped-call]
-        return
+        for made in plans(context, options, prepared):
+            display(made)  # type: ignore[no-untyped-call]
+    elif not asking.may_be_expensive(context, options) or asking.agreed(
+        context, options, plans(context, options, prepared)
+    ):
+        _run(context, options, prepared)
+    return True
+
+
+def plans(context: Context, options: RunOptions, prepared: Prepared) -> list[Plan]:
+    """One for each machine."""
+    client = configured(context, options)
+    clients, _ = clients_of(client, options.compare or [])
+    origin = client.origin(prepared.code_key)
+    return [
+        one.plan_spec(prepared.spec, prepared.captured, prepared.guessed, origin)
+        for one in clients.values()
+    ]
+
+
+def _run(context: Context, options: RunOptions, prepared: Prepared) -> None:
     captured = prepared.captured
     bound = Bound(context.shell.user_ns, captured.assigned)
     comparison = _submit(context, options, prepared)
@@ -90,9 +113,12 @@ def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Compar
             origin=client.origin(prepared.code_key),
         )
 
-    client = cells.configured(context, options)
+    from jupyter_remote.client import caching
+
+    client = configured(context, options)
     if not options.quiet:
-        for notice in captured.notices:  # once, not with each job
+        uncached = caching.once(UNCACHED) if options.cache else []
+        for notice in [*captured.notices, *uncached]:  # once, not with each job
             print(notice, file=sys.stderr)
     return submit_each(client, options.compare or [], send)
 

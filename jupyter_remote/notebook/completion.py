@@ -3,6 +3,7 @@ jobs, and in expressions what IPython completes there. Nothing else is offered."
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -222,6 +223,12 @@ def _notebooks(fragment: str) -> list[str]:
     return [path for path in _paths(fragment) if path.endswith((".ipynb", "/"))]
 
 
+def _of_module(name: str, words: str) -> Iterable[str]:
+    """Words that a module of subcommands knows; imported with them, not with the extension."""
+    found: Iterable[str] = vars(importlib.import_module(f"jupyter_remote.notebook.{name}"))[words]
+    return found
+
+
 _VALUES: dict[str, Words] = {
     "machine": _machine_ids,
     "compare": _machine_ids,
@@ -236,11 +243,14 @@ _VALUES: dict[str, Words] = {
     "to": _paths,
     "session": _sessions,
     "resume": _job_ids,
+    "sort": lambda _: _of_module("commands_machines", "SORTS"),
 }
 _POSITIONAL: dict[str, Words] = {
     "notebook": _notebooks,
     "rerun": lambda fragment: [*_job_ids(fragment), *_notebooks(fragment)],
     "push": _variables,
+    "cache": lambda _: _of_module("commands_cache", "ACTIONS"),
+    "budget": lambda _: _of_module("commands_money", "SCOPES"),
     **dict.fromkeys(("vars", "stop"), _sessions),
     "pull": _remote_names,
     **dict.fromkeys(("show", "history", "logs", "attach", "result", "cancel"), _job_ids),

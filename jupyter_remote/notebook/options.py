@@ -250,15 +250,16 @@ RUN_PARSER = Parser(
 
 
 def run_options(given: Mapping[str, Any], defaults: Mapping[str, Any] = {}) -> RunOptions:
-    """Given options over the notebook's defaults.
+    """Given options over the notebook's defaults."""
+    return RunOptions(**over(defaults, given))
 
-    A machine given by name drops the defaults of ``--gpu`` and its like, and the other way round:
-    the later word on where to run wins whole.
-    """
-    needs = ("machine", "gpu", "cpus")
+
+def over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A machine given by name drops the defaults of ``--gpu`` and its like and of ``--compare``,
+    and the other way round: the later word on where to run wins whole."""
+    needs = ("machine", "gpu", "cpus", "compare")
     said_where = any(key in given for key in needs)
-    merged = {k: v for k, v in defaults.items() if not (said_where and k in needs)} | dict(given)
-    return RunOptions(**merged)
+    return {k: v for k, v in defaults.items() if not (said_where and k in needs)} | dict(given)
 
 
 def _words_of(line: str) -> list[str]:

@@ -15,20 +15,20 @@ DIGEST = 16  # characters that are shown; --json has all
 LISTED = 8  # names and files that are shown
 
 
-def table(receipt: Receipt) -> Table:
-    """All of it; what is not known is left out."""
-    rows = [(label, text) for label, text in _rows(receipt) if text]
+def table(receipt: Receipt, visibility: str = "") -> Table:
+    """All of it; what is not known is left out. ``visibility``: as it is now, if that is known."""
+    rows = [(label, text) for label, text in _rows(receipt, visibility) if text]
     return Table(["", "receipt"], rows, empty="", note=newer(receipt), whole=(0,))
 
 
-def _rows(receipt: Receipt) -> Iterator[tuple[str, str]]:
+def _rows(receipt: Receipt, visibility: str) -> Iterator[tuple[str, str]]:
     yield "id", receipt.id
     yield "what", receipt.description or receipt.kind
     yield "notebook", receipt.notebook
     yield "status", _status(receipt)
     yield "ended by", receipt.ended_by
     yield "at the end", receipt.end_text
-    yield "visibility", receipt.visibility
+    yield "visibility", visibility or receipt.visibility
     yield "code", receipt.code_key[:DIGEST] or receipt.code_digest[:DIGEST]
     yield "inputs", _inputs(receipt)
     yield "files", _some(f"{f.path} ({words.size(f.size_bytes)})" for f in receipt.files)
@@ -39,20 +39,25 @@ def _rows(receipt: Receipt) -> Iterator[tuple[str, str]]:
     yield "submitted", _when(receipt.submitted_at)
     yield "ended", _when(receipt.ended_at)
     yield "waited", words.duration(receipt.waited_s)
-    yield "ran", words.duration(receipt.ran_s) if receipt.started_at is not None else "never"
+    yield "ran", _ran(receipt)
     for attempt in receipt.attempts if len(receipt.attempts) > 1 else []:
         yield f"attempt {attempt.epoch}", _attempt(attempt)
     yield from _use(receipt.use)
     yield "cost", _cost(receipt.cost)
     yield "advice", receipt.advice.text if receipt.advice is not None else ""
-    yield "result of", receipt.cached_from
     yield "went on from", receipt.resumes
     yield "version", receipt.version
 
 
 def _status(receipt: Receipt) -> str:
     why = receipt.detail or receipt.reason.replace("_", " ")
-    return f"{receipt.status}: {why}" if why else receipt.status
+    return f"{receipt.status}: {why}" if why not in ("", receipt.status) else receipt.status
+
+
+def _ran(receipt: Receipt) -> str:
+    if receipt.cached_from:
+        return f"no: it was given the result of job {words.short(receipt.cached_from)}"
+    return words.duration(receipt.ran_s) if receipt.started_at is not None else "never"
 
 
 def _inputs(receipt: Receipt) -> str:
@@ -90,7 +95,7 @@ def _machine(receipt: Receipt) -> str:
 def _price(receipt: Receipt) -> str:
     price = receipt.price
     if not price.usd_per_h:
-        return "free"
+        return words.unpriced(receipt.kind, receipt.session, receipt.machine)
     when = f" of {price.priced_on}" if price.priced_on else ""
     source = f", {price.source}" if price.source else ""
     kind = " (spot)" if price.spot else ""

@@ -12,7 +12,7 @@ from jupyter_remote.client.jobs import Job
 from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook.commands import Given, one_word
 from jupyter_remote.notebook.options import run_options
-from jupyter_remote.notebook.run import configured
+from jupyter_remote.notebook.prepare import configured
 from jupyter_remote.notebook.show import Shown, raise_end
 
 if TYPE_CHECKING:

@@ -128,7 +128,7 @@ async def session_of(call: Call, spec: wire.JobSpec) -> JobRecord | None:
         ) from None
     if job.kind != "session" or job.state in TERMINAL:
         raise errors.Conflict(
-            f"The session {job.session!r} is over: it {job.status.value}.",
+            f"The session {job.session!r} is over: {job.status.value}.",
             hint="`-s NAME --revive` starts a new one of that name; its variables are lost.",
         )
     return job

@@ -16,9 +16,9 @@ from jupyter_remote.money.billing import LEAST_RUN_S, Billing, least_ucredits
 from jupyter_remote.money.catalog import check_price, choose
 from jupyter_remote.money.meter import (
     MOST_UCREDITS,
+    amount_text,
     cost_ucredits,
     longest_run_s,
-    text_of,
     ucredits_of_usd,
 )
 from jupyter_remote.settings import Settings
@@ -210,8 +210,8 @@ def check_max_cost(max_cost_ucredits: int | None, rate: int, machine: MachineTyp
     least = least_ucredits(rate, Billing())
     if max_cost_ucredits is not None and max_cost_ucredits < least:
         raise errors.UsageError(
-            f"--max-cost {text_of(max_cost_ucredits)} is below the least price of a job on "
-            f"{machine.id}: {text_of(least)} for {duration(LEAST_RUN_S)} of run.",
+            f"--max-cost {amount_text(max_cost_ucredits)} is below the least price of a job on "
+            f"{machine.id}: {amount_text(least)} for {duration(LEAST_RUN_S)} of run.",
             hint="Nothing was sent or held. Allow more, or choose a cheaper machine.",
         )
 

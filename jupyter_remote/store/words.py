@@ -7,7 +7,7 @@ import msgspec
 from jupyter_remote.amounts import duration
 from jupyter_remote.model import TERMINAL, JobRecord, Reason
 from jupyter_remote.money.budgets import FUSE, fuse_words
-from jupyter_remote.money.meter import UCREDITS_PER_USD, amount_text, credits_text
+from jupyter_remote.money.meter import amount_text, credits_text, rate_text
 from jupyter_remote.money.waiting import split_of
 from jupyter_remote.wire import Metrics
 
@@ -26,7 +26,7 @@ def submitted(job: JobRecord, missing: int) -> str:
         parts.append(f"waiting for {missing} input{'s' if missing > 1 else ''}")
     if job.rate_ucredits_per_h:
         dated = f" of {job.priced_on}" if job.priced_on else ""
-        price = f"${job.rate_ucredits_per_h / UCREDITS_PER_USD:,.4g}/h"
+        price = rate_text(job.rate_ucredits_per_h)
         parts.append(f"price{dated} frozen: {price} ({job.machine})")
     if job.hold_ucredits:
         longest = duration(job.limits.max_run_s)

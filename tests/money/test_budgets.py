@@ -70,8 +70,19 @@ def test_a_budget_that_is_used_up_says_which_how_far_and_what_to_do():
     assert told.value.hint == (
         "Wait until running jobs give back what they do not need, or give jobs a --timeout or "
         "--max-cost, so that each holds less, or wait for the next day (00:00 UTC), or "
-        "allow more with `%remote budget day 0.1`; `%remote budget` shows all"
+        "allow more with `%remote budget day 0.12`; `%remote budget` shows all"
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "spent", "typed"),
+    [(5, 3000, "60"), (6000, 6000, "120"), (0, 0, "0.02"), (0, 123_456, "2469")],
+)
+def test_the_budget_that_is_proposed_is_enough_and_can_be_typed(limit, spent, typed):
+    used = budget("day", limit * CREDIT, spent * CREDIT)
+    with pytest.raises(BudgetExceeded) as told:
+        budgets.cut([used], 3600 * CREDIT, 60.0, 60 * CREDIT)
+    assert f"`%remote budget day {typed}`" in str(told.value.hint)
 
 
 def test_each_budget_is_named():

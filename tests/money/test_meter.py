@@ -39,3 +39,11 @@ def test_amounts_read_well():
 def test_amounts_are_told_in_credits_and_usd():
     assert meter.amount_text(12_300_000) == "12.3 credits ($0.1230)"
     assert meter.amount_text(1_000_000) == "1 credit ($0.0100)"
+
+
+def test_a_range_and_a_rate_are_told_in_few_signs() -> None:
+    assert meter.range_text(36e6, 42e6, 51e6) == "$0.4200 (0.3600–0.5100)"
+    assert meter.range_text(1.0, 2.0, 960_000.0) == "<$0.0001 (<0.0001–0.0096)"
+    assert meter.range_text(42e6, 42e6, 42e6) == "$0.4200"
+    assert meter.text_of(99_999_998) == "$1.00"
+    assert [meter.rate_text(0), meter.rate_text(44_000_000)] == ["free", "$0.44/h"]

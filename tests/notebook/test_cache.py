@@ -237,7 +237,7 @@ def test_failed_cells_and_cells_of_sessions_are_not_cached(tmp_path):
     fails = cached("x = 1/0")
     cells = run(
         tmp_path, fails, fails, cached("y = 1", "-s kept"), cached("y = 1", "-s kept"),
-        "%remote cache stats", "%remote stop lab",
+        "%remote cache stats", "%remote stop kept",
     )  # fmt: skip
     assert error(cells[1]).ename == "ZeroDivisionError"
     assert missed(cells[1]) == "first run"
@@ -305,3 +305,12 @@ def test_a_whole_notebook_is_cached_by_what_it_says(tmp_path):
     assert [value(c) for c in (first, again, edited)] == [
         "('42\\n', False)", "('42\\n', True)", "('48\\n', False)",
     ]  # fmt: skip
+
+
+def test_an_entry_is_called_after_what_its_cell_computes_not_after_what_it_imports(tmp_path):
+    cells = run(
+        tmp_path,
+        "%%remote_run --cache\nimport os.path, math as m\nfrom time import time\ncalled_so = m.pi",
+        "%remote cache clear called_so",
+    )
+    assert "cleared 1 entry" in stream(cells[1])

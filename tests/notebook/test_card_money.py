@@ -114,7 +114,7 @@ def test_the_estimate_of_a_job_has_interval_basis_and_limit() -> None:
     assert made.run_s == KNOWN.run_s
     assert (made.basis, made.runs, made.max_usd, made.fuse_share) == (KNOWN.basis, 4, 1.0, 0.0)
     assert (made.usd_per_h, made.hold_usd, made.hold_credits) == (1.0, 1.0, 100.0)
-    assert str(made) == "≈ $0.5000 (0.4167–0.6000), $1/h, at most $1.0000"
+    assert str(made) == "≈ $0.5000 (0.4167–0.6000), $1/h, at most $1.00"
 
 
 def test_the_estimate_of_a_running_job_counts_its_progress_in() -> None:
@@ -136,4 +136,4 @@ def test_the_estimate_of_a_running_job_counts_its_progress_in() -> None:
 def test_of_a_job_of_which_nothing_is_known_the_hold_is_the_estimate() -> None:
     made = estimate(view())
     assert (made.usd, made.run_s, made.left_s, made.max_usd, made.fuse_share) == (None,) * 5
-    assert str(made) == "$1/h, at most $1.0000"
+    assert str(made) == "$1/h, at most $1.00"

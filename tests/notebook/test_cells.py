@@ -336,6 +336,25 @@ def test_defaults_are_typed_as_they_are_listed_and_checked_at_once(tmp_path):
     assert stream(cells[3]) == listed
 
 
+def test_every_default_is_listed_as_it_can_be_typed_again(tmp_path):
+    typed = (
+        "--no-cache --compare g5.xlarge,g6.xlarge --files a.txt b.txt --gpu-idle 10m --in a,b "
+        "--max-cost 2 --out none --visibility unlisted --yes"
+    )
+    cells = run(
+        tmp_path,
+        f"%remote use {typed}",
+        "%remote use -m g5.xlarge",
+        "%remote use --compare g5.xlarge,g5.xlrge",
+        "%remote use --resume last",
+    )
+    lines = stream(cells[0]).splitlines()
+    assert sorted(" ".join(lines).split(" --")) == sorted(typed.split(" --"))
+    assert "--compare" not in stream(cells[1])  # the later word on where to run wins
+    assert "Did you mean g5.xlarge" in "\n".join(error(cells[2]).traceback)
+    assert "there is no option '--resume'" in error(cells[3]).evalue
+
+
 @pytest.mark.parametrize("sub", ["sync"])
 def test_what_comes_later_is_said(tmp_path, sub):
     from jupyter_remote.errors import UsageError

@@ -49,6 +49,8 @@ def test_a_cell_of_another_text_goes_on_from_a_checkpoint(kernel: Kernel) -> Non
     )
     assert "was asked to save a checkpoint and to stop" in said
     assert "cancelled" in said
+    again = printed(kernel.run("%remote cancel last --checkpoint"))
+    assert "had ended before: cancelled" in again
     goes_on = kernel.run(
         "%%remote_run --resume last\nimport jupyter_remote as jr\njr.job.checkpoint"
     )

@@ -29,7 +29,8 @@ def value(cell: nbformat.NotebookNode) -> str:
 
 
 def table(cell: nbformat.NotebookNode) -> list[str]:
-    return cell.outputs[0].data["text/plain"].splitlines()
+    shown = next(o for o in cell.outputs if o.output_type == "display_data")
+    return shown.data["text/plain"].splitlines()
 
 
 def test_values_of_the_cheapest_come_home_once_with_one_table_and_one_output():
@@ -58,7 +59,7 @@ def test_values_of_the_cheapest_come_home_once_with_one_table_and_one_output():
 def test_a_failure_on_one_machine_is_a_row_and_the_other_comes_home():
     cells = run(
         f"{CELL}\nimport jupyter_remote as jr\n"
-        "assert jr.job._usd_per_h > 0.3, 'too <small>'\nz = jr.job._usd_per_h",
+        "assert jr.job.purse.usd_per_h > 0.3, 'too <small>'\nz = jr.job.purse.usd_per_h",
         "z",
     )
     assert "failed: AssertionError: too <small>" in table(cells[0])[2]
@@ -87,12 +88,15 @@ def test_a_plan_of_each_is_shown_and_nothing_runs():
 
 def test_what_cannot_go_together_is_told_before_anything_runs():
     cells = run(
-        *(f"{CELL} {more}\n1" for more in ("-m local", "--bg", "-s lab")), allow_errors=True
+        *(f"{CELL} {more}\n1" for more in ("-m local", "--bg", "-s kept-out")),
+        "%remote sessions",
+        allow_errors=True,
     )
-    told = [cell.outputs[-1].evalue for cell in cells]
+    told = [cell.outputs[-1].evalue for cell in cells[:3]]
     assert "says the machines itself" in told[0]
     assert "waits for all" in told[1]
     assert "one machine" in told[2]
+    assert "kept-out" not in value(cells[3])
 
 
 def test_the_table_is_live_and_the_stop_button_stops_all(kernel):
@@ -129,3 +133,17 @@ def test_bars_are_told_as_a_percentage_beside_the_status(kernel):
         look,
     )
     assert told
+
+
+def test_a_comparison_takes_the_place_of_the_notebooks_machine_and_uses_no_cache():
+    cells = run(
+        "%remote use -m g6.xlarge --cache",
+        f"{CELL}\nx = 1",
+        f"{CELL}\nx = 1",
+        "%remote cache stats",
+    )
+    for cell in cells[1:3]:
+        assert [line.split()[0] for line in table(cell)[2:4]] == ["g4dn.xlarge", "g5.xlarge"]
+        assert "cache" not in "".join(table(cell))
+    told = ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in cells[1:3]]
+    assert [text.count("nothing is taken from the cache") for text in told] == [1, 0]

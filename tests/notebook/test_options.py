@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from jupyter_remote.errors import UsageError
-from jupyter_remote.notebook import quantities, run
+from jupyter_remote.notebook import asking, quantities, run
 from jupyter_remote.notebook.context import Context
 from jupyter_remote.notebook.options import (
     RUN_OPTIONS,
@@ -159,6 +159,16 @@ def test_code_with_an_open_quotation_mark_is_left_to_python():
     assert RUN_PARSER.parse_leading("-q it's") == ({"quiet": True}, "it's")
 
 
+def plan(machine="g5.xlarge", *, likely_usd=24.0, simulated=False, is_cached=False):
+    return SimpleNamespace(
+        machine=SimpleNamespace(id=machine, simulated=simulated),
+        reply=SimpleNamespace(rate_ucredits_per_h=100_000_000, hold_ucredits=2_400_000_000),
+        likely_usd=likely_usd,
+        short=lambda: f"{machine} in short",
+        is_cached=is_cached,
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "simulated", "answer", "runs"),
     [
@@ -175,48 +185,66 @@ def test_code_with_an_open_quotation_mark_is_left_to_python():
 def test_real_money_without_a_limit_is_asked_for(
     monkeypatch, capsys, options, simulated, answer, runs
 ):
-    machine = SimpleNamespace(id="g5.xlarge", simulated=simulated)
-    made = SimpleNamespace(
-        machine=machine,
-        price=24.0,
-        likely_usd=24.0,
-        usd_per_h=1.0,
-        short=lambda: "in short",
-        is_cached="cache" in options,
-    )
     asked = []
-    monkeypatch.setattr(run, "plan", lambda *_: made)
     monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or answer)
+    made = plan(simulated=simulated, is_cached="cache" in options)
     given = RunOptions(machine="g5.xlarge", **options)
-    assert run._planned(Context(), given, None) is runs
+    assert asking.agreed(Context(), given, [made]) is runs
     assert len(asked) == (answer is not None)
     assert ("in short" in capsys.readouterr().out) is not bool({"quiet", "cache"} & options.keys())
 
 
+def test_machines_to_compare_are_asked_for_once_with_what_they_cost_together(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or "n")
+    plans = [plan("local", likely_usd=0.0), plan(likely_usd=0.6), plan("g6.xlarge", likely_usd=0.6)]
+    assert not asking.agreed(Context(), RunOptions(compare=["local"]), plans)
+    assert asked == ["Run it on g5.xlarge and g6.xlarge ($2/h together, at most $48.00)? [y/N] "]
+    shown = capsys.readouterr().out
+    assert "g5.xlarge in short" in shown
+    assert "g6.xlarge in short" in shown
+    assert "local" not in shown
+
+
 @pytest.mark.parametrize(
-    ("options", "likely_usd", "asks"),
+    ("options", "looks"),
     [
-        ({"machine": "local"}, 24.0, False),
-        ({}, 24.0, False),
-        ({"machine": "g5.xlarge", "max_cost": 0.5}, 24.0, False),
-        ({"gpu": ("T4", 1), "max_cost": 5.0}, 24.0, True),
-        ({"memory": 1 << 40}, 24.0, True),
+        ({"machine": "local"}, False),
+        ({}, False),
+        ({"machine": "g5.xlarge", "max_cost": 0.5}, False),
+        ({"compare": ["g5.xlarge"], "max_cost": 0.5}, False),
+        ({"gpu": ("T4", 1), "max_cost": 5.0}, True),
+        ({"memory": 1 << 40}, True),
+        ({"compare": ["g5.xlarge", "g6.xlarge"]}, True),
     ],
 )
-def test_what_cannot_be_expensive_is_not_planned(monkeypatch, options, likely_usd, asks):
-    planned = []
-    machine = SimpleNamespace(id="g5.xlarge", simulated=True)
-    made = SimpleNamespace(
-        machine=machine, likely_usd=likely_usd, short=lambda: "", is_cached=False
-    )
-    monkeypatch.setattr(run, "plan", lambda *_: planned.append(1) or made)
-    assert run._planned(Context(), RunOptions(**options), None)
-    assert bool(planned) is asks
+def test_what_cannot_be_expensive_is_not_planned(options, looks):
+    assert asking.may_be_expensive(Context(), RunOptions(**options)) is looks
 
 
-def test_a_job_that_is_expected_to_be_cheap_shows_no_plan(monkeypatch, capsys):
-    machine = SimpleNamespace(id="g5.xlarge", simulated=False)
-    made = SimpleNamespace(machine=machine, price=24.0, likely_usd=0.01, is_cached=False)
-    monkeypatch.setattr(run, "plan", lambda *_: made)
-    assert run._planned(Context(), RunOptions(machine="g5.xlarge"), None)
+def test_a_job_that_is_expected_to_be_cheap_shows_no_plan(capsys):
+    assert asking.agreed(Context(), RunOptions(machine="g5.xlarge"), [plan(likely_usd=0.01)])
     assert capsys.readouterr().out == ""
+
+
+def test_machines_to_compare_and_one_machine_replace_each_other():
+    defaults = {"machine": "g5.xlarge", "memory": 1 << 30}
+    compared = run_options({"compare": ["g4dn.xlarge", "local"]}, defaults)
+    assert (compared.machine, compared.memory) == (None, 1 << 30)
+    assert run_options({"machine": "local"}, {"compare": ["g4dn.xlarge"]}).compare is None
+
+
+def test_a_session_that_costs_is_opened_after_the_answer(monkeypatch):
+    looked = []
+
+    def prepare(context, options, source, *, value, planned):
+        looked.append(planned)
+
+        return SimpleNamespace(captured=None)
+
+    monkeypatch.setattr(run, "prepare", prepare)
+    monkeypatch.setattr(run, "plan", lambda *_: plan())
+    monkeypatch.setattr(run, "_opens_session", lambda *_: True)
+    monkeypatch.setattr("builtins.input", lambda text: "n")
+    assert run.run_code(Context(), RunOptions(machine="g5.xlarge", session="lab"), "1")
+    assert looked == [True]

@@ -9,7 +9,7 @@ def plan_of(cell) -> str:
     return next(o.data["text/plain"] for o in cell.outputs if "text/plain" in o.get("data", {}))
 
 
-def test_a_plan_is_of_the_code_as_it_is_now_and_rests_on_its_earlier_runs(tmp_path):
+def test_a_plan_is_of_the_code_as_it_is_now_and_rests_on_its_earlier_runs(tmp_path, fresh_home):
     cells = run(
         tmp_path,
         "@jr.remote(machine='g5.xlarge', timeout='1h')\ndef f(n):\n    return n + 1",
@@ -72,9 +72,26 @@ def test_limits_are_compared_with_what_the_job_is_expected_to_cost(tmp_path):
     shown = cards(cells[1])[0]["text/plain"]
     assert "0 % of $0.5000" in shown
     assert error(cells[2]).ename == "UsageError"
-    assert "below the least price of a job on g5.xlarge.od: $0.0003" in error(cells[2]).evalue
+    assert (
+        "below the least price of a job on g5.xlarge.od: 0.027945 credits ($0.0003)"
+        in error(cells[2]).evalue
+    )
     assert error(cells[3]).ename == "BudgetExceeded"
     told = "\n".join(stream(cells[3], name) for name in ("stdout", "stderr"))
     assert "is less than this is expected to cost" in told
     assert value(cells[4]).count("g5.xlarge.od") == 3
     assert stream(cells[5]) == ""  # by its earlier runs it is cheap: no plan is shown first
+
+
+def test_a_call_that_may_be_expensive_shows_its_plan_in_short_once(tmp_path):
+    above = "import os\nos.environ['JUPYTER_REMOTE_PLAN_ABOVE_USD'] = "
+    cells = run(
+        tmp_path,
+        f"{above}'1e-9'\n@jr.remote(machine='g5.xlarge')\ndef f(n):\n    return n + 1",
+        "f(1), f(2)",
+        f"{above}'2'\n@jr.remote(machine='g6.xlarge', max_cost=1)\n"
+        "def g(n):\n    return n + 2\ng(1)",
+    )
+    assert value(cells[1]) == "(2, 3)"
+    assert stream(cells[1]).count("g5.xlarge: ") == 1
+    assert stream(cells[2]) == ""

@@ -21,6 +21,7 @@ from jupyter_remote.wire import (
     Done,
     GpuMetrics,
     Metrics,
+    Money,
     NameInfo,
     Receipt,
     ReceiptAttempt,
@@ -192,6 +193,27 @@ def test_everything_that_is_known_is_in_the_table():
     assert rows["CPU"] == "40 % on average, 99 % at most"
     assert rows["A10G"] == "11 % on average, 50 % at most, memory 3 GB of 24 GB at most"
     assert rows["cost"] == "$0.1200 (run $0.1200); $0.0050 lost and not charged"
+
+
+def test_what_did_not_run_or_was_cancelled_is_said_once():
+    given = dict(receipts.table(receipt(cached_from="0fcfc191-5c76", started_at=None)).rows)
+    assert given["ran"] == "no: it was given the result of job 0fcfc191"
+    cancelled = receipt(status="cancelled", reason="cancelled", detail="cancelled")
+    assert dict(receipts.table(cancelled).rows)["status"] == "cancelled"
+    shared = receipts.table(receipt(visibility="private"), "public: http://x/results/1")
+    assert dict(shared.rows)["visibility"] == "public: http://x/results/1"
+
+
+def test_a_cell_of_a_session_that_costs_is_not_called_free():
+    in_session = {"session": "0fcfc191-5c76", "machine": "g5.xlarge", "kind": "cell"}
+    assert dict(receipts.table(receipt(**in_session)).rows)["price"] == "paid by its session"
+    unpriced = Money(rate_ucredits_per_h=0, hold_ucredits=0, cost_ucredits=0)
+    state = state_of(view(money=unpriced, **in_session))
+    assert "paid by its session" in text_of(state, 1100.0)
+    assert card_json(state, 1100.0)["texts"]["unpriced"] == "paid by its session"
+    here = {**in_session, "machine": "local"}
+    assert dict(receipts.table(receipt(**here)).rows)["price"] == "free"
+    assert "free" in text_of(state_of(view(money=unpriced, **here)), 1100.0)
 
 
 def test_what_was_not_measured_is_said_and_what_is_free_costs_nothing():

@@ -39,6 +39,7 @@ def test_a_result_is_shared_later_and_taken_back(kernel: Kernel) -> None:
     url = address_in(said)
     assert "a private cell" in opened(url)
     assert "--revoke takes it back" in said
+    assert f"unlisted: {url}" in str(kernel.run("%remote show last"))  # as it is now
     shown = str(kernel.run(f"%remote result {url}")[2]["content"])
     assert "unlisted" in shown
     assert "private" in printed(kernel.run("%remote result last --revoke"))

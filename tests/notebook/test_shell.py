@@ -84,7 +84,10 @@ def completed(shell: InteractiveShell, text: str) -> list[tuple[str, str]]:
     ("text", "replaced", "expected"),
     [
         ("%remote ", "", NAMES),
-        ("%remote ca", "ca", ["cancel"]),
+        ("%remote ca", "ca", ["cancel", "cache"]),
+        ("%remote cache ", "", ["on", "off", "stats", "clear"]),
+        ("%remote budget da", "da", ["day"]),
+        ("%remote machines --sort ", "", ["price", "gpu", "memory", "name"]),
         ("x = %remote ru", "ru", ["run"]),
         ("%remote attach ", "", ["last", "0123abcd"]),
         ("%remote attach 01", "01", ["0123abcd"]),

@@ -195,7 +195,7 @@ def test_a_limit_below_the_least_price_is_refused_with_that_price(server: Runnin
     need = wire.Need(machine="g5.xlarge.od")
     for send in (lambda: planned(server, need=need, max_cost_ucredits=20_000),
                  lambda: sent(server, need=need, max_cost_ucredits=20_000)):  # fmt: skip
-        with pytest.raises(UsageError, match=r"below the least price .* \$0.0003 for 1.0 s"):
+        with pytest.raises(UsageError, match=r"below the least price .* \(\$0.0003\) for 1.0 s"):
             send()
     assert server.backend.store.jobs(server.backend.facts.owner) == []
     assert sent(server, need=need, max_cost_ucredits=28_000).status == "queued"

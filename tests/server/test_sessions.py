@@ -205,7 +205,7 @@ def test_a_cell_for_a_session_that_has_just_ended_is_refused(
     assign = started(server, worker)
     worker.complete(assign, result=None)
     until(lambda: show(server, assign.job).job.status == "completed")
-    with pytest.raises(errors.Conflict, match="is over: it completed"):
+    with pytest.raises(errors.Conflict, match="is over: completed"):
         pinned(server, assign.job)
     with pytest.raises(errors.NotFound):
         pinned(server, "00000000-0000-0000-0000-000000000000")
