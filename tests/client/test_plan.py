@@ -212,7 +212,7 @@ def test_the_short_form_has_price_time_start_and_what_is_sent() -> None:
 def test_a_budget_that_leaves_less_is_told_with_what_stops_the_job():
     plan = Plan(reply(fuse="budget day", hold_ucredits=5_000_000, max_run_s=409.0))
     rows = dict(plan.rows())
-    assert rows["held"].startswith("5.00 credits ($0.0500) by the budget of the day; what is not")
+    assert rows["held"].startswith("5 credits ($0.0500) by the budget of the day; what is not")
     told = "it is stopped when it has cost $0.0500: the budget of the day leaves no more"
     assert rows["note"] == told
     assert told in plan.short()

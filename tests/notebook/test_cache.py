@@ -55,7 +55,7 @@ def test_a_hit_gives_value_and_output_at_once(tmp_path):
     assert again.outputs[-1].execution_count == again.execution_count
     assert "taken from the cache: the result of job" in value(history)
     assert "1 hit, 1 miss; saved $0 and" in value(stats)
-    assert re.search(r"result of +[0-9a-f-]{36}", value(shown))
+    assert "it was given the result of job" in value(shown)
 
 
 CHANGES = {
