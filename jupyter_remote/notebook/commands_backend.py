@@ -34,8 +34,7 @@ def status(context: Context, given: Given, words: list[str]) -> None:
     since = f", up {say.duration(time.time() - info.started_at)}" if info.started_at else ""
     print(f"{where} {info.version} at {context.client.url}{since}")
     slots = sum(worker.slots for worker in info.workers if worker.connected)
-    workers = f"{_count(len(info.workers), 'worker')} with {_count(slots, 'slot')}"
-    print(f"{workers}, {_count(info.jobs_running, 'job')} running, {info.jobs_queued} queued")
+    print(f"{_count(len(info.workers), 'worker')} with {_count(slots, 'slot')}")
     print(line_of(context.client.summary()))
     toggle = "on: cells and @remote functions go there" if context.enabled else "off: all runs here"
     print(f"%remote is {toggle}")
