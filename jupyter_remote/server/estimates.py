@@ -19,6 +19,7 @@ from jupyter_remote.money.forecast import Price, estimate
 from jupyter_remote.money.learning import Ask, Learned, learn
 from jupyter_remote.store.base import NewJob
 
+QUICK_S = 1.0  # of what is free and takes less nobody asks how long it takes
 OWN_RUNS = 30  # of the same code
 OTHER_RUNS = 150  # of the same notebook, and as many of the same kind
 LEARNED_FOR_S = 300.0  # of a full history; little is learned anew at once, for that is quick
@@ -74,12 +75,12 @@ class Estimates:
         """The job with its estimate, within what it will hold.
 
         None for a session, which lasts as long as it is wanted, for what goes on from a checkpoint,
-        since how much is left nobody knows, and for what is free and has not run before: nobody
-        waits for that.
+        since how much is left nobody knows, and for what is free and never took long: nobody waits
+        for that.
         """
-        free = not new.rate_ucredits_per_h
-        endless = new.kind == "session" or new.resumes is not None
-        if endless or (free and not self._runs_of(new.owner, new.code_key)):
+        if new.kind == "session" or new.resumes is not None:
+            return new
+        if not new.rate_ucredits_per_h and not self._took_long(new):
             return new
         ask = Ask(
             machine=new.machine,
@@ -93,6 +94,9 @@ class Estimates:
         if made.run_s is None:
             return new
         return msgspec.structs.replace(new, estimate=wire.encode(made))
+
+    def _took_long(self, new: NewJob) -> bool:
+        return any(run.run_s >= QUICK_S for run in self._runs_of(new.owner, new.code_key))
 
     def note(self, job: JobRecord) -> None:
         """A job as it is now; one that succeeded is an earlier run for the next."""

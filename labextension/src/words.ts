@@ -15,8 +15,8 @@ export function duration(seconds: number): string {
 export function money(ucredits: number): string {
   const usd = ucredits / UCREDITS_PER_USD;
   if (usd === 0) return "$0";
-  if (usd < 0.0001) return "<$0.0001";
-  const digits = usd >= 1 ? 2 : 4;
+  if (usd < 0.00005) return "<$0.0001";
+  const digits = usd >= 0.99995 ? 2 : 4;
   return `$${usd.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 }
 

@@ -10,6 +10,7 @@ from jupyter_remote.errors import UsageError
 from jupyter_remote.http import Http
 from jupyter_remote.model import JobId, PastRun
 from jupyter_remote.money.meter import cost_ucredits
+from jupyter_remote.server import estimates
 
 from .conftest import Running, Worker, submit
 from .test_checkpoints import with_checkpoint
@@ -27,10 +28,20 @@ def ran(server: Running, worker: Worker, code_key: str = A, **changes: Any) -> w
     return job
 
 
-def test_what_is_free_and_new_has_no_estimate(server: Running, worker: Worker) -> None:
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short a run is, somebody asks how long it takes."""
+    monkeypatch.setattr(estimates, "QUICK_S", 0.0)
+
+
+def test_what_is_free_and_new_or_quick_has_no_estimate(server: Running, worker: Worker) -> None:
     assert ran(server, worker).estimate is None
+    assert ran(server, worker).estimate is None
+    priced = sent(server, need=wire.Need(machine="g5.xlarge"))
+    assert priced.estimate is not None
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_job_is_expected_to_be_as_its_earlier_runs(server: Running, worker: Worker) -> None:
     for _ in range(3):
         ran(server, worker)
@@ -42,6 +53,7 @@ def test_a_job_is_expected_to_be_as_its_earlier_runs(server: Running, worker: Wo
     assert (estimate.runs, estimate.basis) == (3, "3 earlier runs of this code on local")
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_run_that_ends_counts_for_the_next_submit_at_once(
     server: Running, worker: Worker
 ) -> None:
@@ -81,6 +93,7 @@ def test_a_session_has_no_estimate(server: Running, worker: Worker) -> None:
     assert sent(server, "", spec=spec, need=wire.Need(machine="g5.xlarge")).estimate is None
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_batch_has_one_estimate(server: Running, worker: Worker) -> None:
     ran(server, worker)
     ids = [str(uuid.uuid4()) for _ in range(3)]
@@ -94,6 +107,7 @@ def test_a_batch_has_one_estimate(server: Running, worker: Worker) -> None:
     assert jobs[0].estimate
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_submit_reads_its_runs_once(server: Running, worker: Worker) -> None:
     reads: list[str] = []
     verb = server.backend.store.past_runs
@@ -108,6 +122,7 @@ def test_a_submit_reads_its_runs_once(server: Running, worker: Worker) -> None:
     assert reads == ["code_key", "notebook", "kind"]
 
 
+@pytest.mark.usefixtures("patient")
 def test_what_goes_on_from_a_checkpoint_has_no_estimate_and_teaches_nothing(
     server: Running, worker: Worker
 ) -> None:
