@@ -9,6 +9,7 @@ import type { AccountSummary } from "./wire";
 
 export function statusText(summary: AccountSummary, trans: TranslationBundle): string {
   const parts = [trans._n("%1 job", "%1 jobs", summary.running)];
+  if (summary.queued) parts.push(trans.__("%1 queued", summary.queued));
   if (summary.rate_ucredits_per_h) parts.push(rate(summary.rate_ucredits_per_h));
   if (summary.spent_today_ucredits) parts.push(trans.__("%1 today", money(summary.spent_today_ucredits)));
   return parts.join(" · ");

@@ -162,6 +162,13 @@ def test_what_opens_a_session_stays_with_the_server(server):
     session.stop()
 
 
+@pytest.mark.parametrize("page", ["lab", "tree"])
+def test_pages_know_the_folder_of_the_notebooks(server, page):
+    url = f"{server.url}/{page}?token={server.token}"
+    with urllib.request.urlopen(url, timeout=LIMIT_S) as reply:
+        assert f'"jupyterRemoteRoot": "{server.folder}"' in reply.read().decode()
+
+
 async def test_of_a_backend_that_hangs_only_so_many_requests_wait():
     goes_on = threading.Event()
     threads = handlers.Threads()
