@@ -15,9 +15,9 @@ export function machineLines(found: MachineList, trans: TranslationBundle): stri
     const parts = [machine.simulated ? trans.__("%1 (simulated)", machine.id) : machine.id];
     parts.push(rate(machine.usd_per_h * UCREDITS_PER_USD));
     if (machine.gpu) parts.push(`${machine.gpu_count} × ${machine.gpu}`);
-    parts.push(trans.__("%1 CPUs", machine.cpus), `${Math.round(machine.memory_bytes / GIB)} GiB`);
+    parts.push(trans._n("%1 CPU", "%1 CPUs", machine.cpus), `${Math.round(machine.memory_bytes / GIB)} GiB`);
     const free = found.slots_free?.[machine.id];
-    if (free !== undefined) parts.push(trans.__("%1 free", free));
+    if (free !== undefined) parts.push(trans._n("%1 slot free", "%1 slots free", free));
     return parts.join(" · ");
   });
 }

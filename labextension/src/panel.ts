@@ -10,7 +10,7 @@ import { Jobs } from "./jobs";
 import { Machines } from "./machines";
 import { machineOf, make, Row, titleOf } from "./row";
 import { credits, money, rate, statusWord } from "./words";
-import type { JobView, SessionView } from "./wire";
+import type { AccountSummary, JobView, SessionView } from "./wire";
 
 const ROW_PX = 52;
 const SPARE_ROWS = 5; // drawn above and below what is to be seen
@@ -54,11 +54,11 @@ export class JobsPanel extends Widget {
     this._trouble = make("div", "jr-panel-trouble", this.node);
     this._trouble.setAttribute("role", "status");
     const filter = make("div", "jr-panel-filter", this.node);
-    this._text = make("input", "jp-mod-styled", filter);
+    this._text = make("input", "jr-panel-search", filter);
     this._text.type = "search";
     this._text.placeholder = __("Search jobs");
     this._text.setAttribute("aria-label", __("Search jobs"));
-    this._status = make("select", "jp-mod-styled", filter);
+    this._status = make("select", "jr-panel-select", filter);
     this._status.setAttribute("aria-label", __("Status"));
     for (const status of ["", ...STATUSES]) {
       make("option", "", this._status, status ? statusWord(status, this._trans) : __("all")).value = status;
@@ -127,13 +127,8 @@ export class JobsPanel extends Widget {
     const jobs = this._jobs;
     const { trouble, summary } = jobs;
     this._drawTrouble();
-    this._head.textContent = summary
-      ? [
-          credits(summary.available_ucredits),
-          this._trans.__("%1 spent today", money(summary.spent_today_ucredits)),
-          ...(summary.rate_ucredits_per_h ? [rate(summary.rate_ucredits_per_h)] : []),
-        ].join(" · ")
-      : "";
+    this._head.replaceChildren();
+    for (const text of summary ? headTexts(summary, this._trans) : []) make("span", "", this._head, text);
     this._drawSessions();
     this._found = jobs.jobs.filter((job) => matches(job, this._status.value, this._text.value));
     this._older.hidden = !jobs.hasOlder;
@@ -231,9 +226,15 @@ export class JobsPanel extends Widget {
   }
 }
 
+function headTexts(summary: AccountSummary, trans: TranslationBundle): string[] {
+  const spent = trans.__("%1 today", money(summary.spent_today_ucredits));
+  const now = summary.rate_ucredits_per_h ? [trans.__("%1 now", rate(summary.rate_ucredits_per_h))] : [];
+  return [credits(summary.available_ucredits), spent, ...now];
+}
+
 function sessionText(session: SessionView, trans: TranslationBundle): string {
   const { job } = session;
-  const parts = [session.name, machineOf(job, trans), statusWord(job.status, trans)];
-  if (job.money.rate_ucredits_per_h) parts.push(rate(job.money.rate_ucredits_per_h), money(job.money.cost_ucredits));
+  const parts = [trans.__("session %1", session.name), machineOf(job, trans), statusWord(job.status, trans)];
+  if (job.money.rate_ucredits_per_h) parts.push(rate(job.money.rate_ucredits_per_h)); // its cost is in the list
   return parts.join(" · ");
 }

@@ -36,14 +36,15 @@ export function machineOf(job: JobView, trans: TranslationBundle): string {
   return job.money.simulated ? trans.__("%1 (simulated)", machine) : machine;
 }
 
+/** The end of the line may be cut: what changes, and what went wrong, comes first. */
 export function figures(job: JobView, jobs: Pick<Jobs, "readAt" | "now">, trans: TranslationBundle): string[] {
-  const parts = [machineOf(job, trans)];
+  const parts: string[] = [];
+  if (job.money.rate_ucredits_per_h) parts.push(money(costNow(job, jobs.readAt, jobs.now)));
   const seconds = elapsed(job, jobs.now);
   if (seconds !== null) parts.push(duration(seconds));
-  if (job.money.rate_ucredits_per_h) parts.push(money(costNow(job, jobs.readAt, jobs.now)));
   const why = isFinal(job) ? job.detail || job.reason : job.detail || job.stage;
   if (why && job.status !== "completed") parts.push(why);
-  return parts;
+  return [...parts, machineOf(job, trans)];
 }
 
 /** Cancel, and once that was asked Kill. */
@@ -114,7 +115,7 @@ export class Row {
     this._badge.textContent = statusWord(job.status, this._trans);
     this._title.textContent = this._title.title = titleOf(job);
     this._figures.textContent = figures(job, jobs, this._trans).join(" · ");
-    this._figures.title = job.detail ?? "";
+    this._figures.title = this._figures.textContent;
     this._cancel.draw(job);
     const bar = isFinal(job) ? null : outermost(job);
     this._track.hidden = !bar;

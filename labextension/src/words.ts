@@ -2,7 +2,10 @@
 
 import type { TranslationBundle } from "@jupyterlab/translation";
 
-export { duration, money, rate } from "../../jupyter_remote/notebook/card.js";
+import { duration, money, rate } from "../../jupyter_remote/notebook/card.js";
+import type { AccountSummary } from "./wire";
+
+export { duration, money, rate };
 
 export function credits(ucredits: number): string {
   const count = ucredits / 1e6;
@@ -20,4 +23,13 @@ export function statusWord(status: string, trans: TranslationBundle): string {
     cancelled: trans.__("cancelled"),
   };
   return words[status] ?? status;
+}
+
+export function statusText(summary: AccountSummary, trans: TranslationBundle): string {
+  const parts = [trans._n("%1 job", "%1 jobs", summary.running)];
+  if (summary.sessions) parts.push(trans._n("%1 session", "%1 sessions", summary.sessions));
+  if (summary.queued) parts.push(trans.__("%1 queued", summary.queued));
+  if (summary.rate_ucredits_per_h) parts.push(rate(summary.rate_ucredits_per_h));
+  if (summary.spent_today_ucredits) parts.push(trans.__("%1 today", money(summary.spent_today_ucredits)));
+  return parts.join(" · ");
 }

@@ -162,7 +162,9 @@ def test_sessions_machines_and_a_receipt_are_in_the_panel(book):
     with book("all.ipynb", LOAD) as opened:
         shown = panel(opened.page)
         sessions = shown.get_by_role("list", name="Sessions")
-        expect(sessions).to_contain_text("mine · g5.xlarge.od (simulated) · running · $1.006/h")
+        expect(sessions).to_contain_text(
+            "session mine · g5.xlarge.od (simulated) · running · $1.006/h"
+        )
         shown.get_by_text("Machines", exact=True).click()
         expect(shown).to_contain_text("g5.xlarge.od (simulated) · $1.006/h · 1 × A10G")
         row(opened.page, "receipted").click()
