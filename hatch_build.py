@@ -1,8 +1,8 @@
 """Builds the JupyterLab extension into the package, if its sources are newer than what is built.
 
-Without npm everything but the panel is installed, and that is said. The environment variable
-``JUPYTER_REMOTE_LABEXTENSION`` is ``required`` to make a missing npm an error (for releases), or
-``skip`` to leave the extension out.
+Without npm, or where it cannot build (offline, an old Node), everything but the panel is installed,
+and that is said. The environment variable ``JUPYTER_REMOTE_LABEXTENSION`` is ``required`` to make
+this an error (for releases), or ``skip`` to build nothing: what is built already is installed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 SHARE = "share/jupyter/labextensions/jupyter-remote"
 CONFIG = "etc/jupyter/jupyter_server_config.d/jupyter_remote.json"
 SOURCES = ("src", "style", "schema")
+CARD = ("card.js", "card.css")  # of the package, and bundled, too
+LONGEST_S = 600.0
 
 
 class LabExtensionHook(BuildHookInterface):
@@ -28,8 +30,16 @@ class LabExtensionHook(BuildHookInterface):
         root = Path(self.root)
         source, built = root / "labextension", root / "jupyter_remote" / "labextension"
         how = os.environ.get("JUPYTER_REMOTE_LABEXTENSION", "")
-        if how != "skip" and _is_stale(source, built / "package.json"):
-            self._build(source, is_required=how == "required")
+        if how != "skip" and _is_stale(root, built / "package.json"):
+            try:
+                _build(source)
+            except (OSError, subprocess.SubprocessError) as error:
+                if how == "required":
+                    raise RuntimeError(
+                        f"the JupyterLab extension was not built: {error}"
+                    ) from error
+                shutil.rmtree(built, ignore_errors=True)  # of older sources, or half of these
+                self.app.display_warning(f"installed without the panel of JupyterLab: {error}")
         if self.target_name != "wheel":
             return
         shared = build_data.setdefault("shared_data", {})
@@ -38,28 +48,28 @@ class LabExtensionHook(BuildHookInterface):
             shared[str(built)] = SHARE
             shared[str(source / "install.json")] = f"{SHARE}/install.json"
 
-    def _build(self, source: Path, *, is_required: bool) -> None:
-        npm = shutil.which("npm")
-        if npm is None:
-            if is_required:
-                raise RuntimeError("npm is needed to build the JupyterLab extension")
-            self.app.display_warning("no npm: installed without the panel of JupyterLab")
-            return
-        for command in (["ci", "--no-audit", "--no-fund"], ["run", "build"]):
-            subprocess.run([npm, *command], cwd=source, check=True)
+
+def _build(source: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("there is no npm")
+    for command in (["ci", "--no-audit", "--no-fund"], ["run", "build"]):
+        subprocess.run([npm, *command], cwd=source, check=True, timeout=LONGEST_S)
 
 
-def _is_stale(source: Path, built: Path) -> bool:
-    """An sdist brings what was built, and sources without npm's lock file beside it are none."""
-    if not (source / "package-lock.json").exists():
+def _is_stale(root: Path, built: Path) -> bool:
+    """An sdist brings what was built, and all its files have one time."""
+    if not (root / "labextension" / "package-lock.json").exists():
         return False
     if not built.exists():
         return True
-    newest = max(path.stat().st_mtime for path in _sources(source))
+    newest = max(path.stat().st_mtime for path in _sources(root))
     return newest > built.stat().st_mtime
 
 
-def _sources(source: Path) -> Iterator[Path]:
+def _sources(root: Path) -> Iterator[Path]:
+    source = root / "labextension"
     yield from (path for path in source.iterdir() if path.is_file())
     for folder in SOURCES:
         yield from (path for path in (source / folder).rglob("*") if path.is_file())
+    yield from (root / "jupyter_remote" / "notebook" / name for name in CARD)

@@ -10,7 +10,15 @@ import msgspec.inspect as inspect
 from jupyter_remote import wire
 
 TARGET = Path(__file__).parent / "src" / "wire.ts"
-ROOTS = (wire.JobList, wire.HistoryReply, wire.SessionList, wire.AccountSummary, wire.Problem)
+ROOTS = (
+    wire.JobList,
+    wire.HistoryReply,
+    wire.Receipt,
+    wire.SessionList,
+    wire.MachineList,
+    wire.AccountSummary,
+    wire.Problem,
+)
 HEAD = "// Made by generate.py from jupyter_remote/wire.py; do not edit.\n"
 
 

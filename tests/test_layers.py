@@ -33,14 +33,19 @@ ROWS = [
 ]
 RANK = {name: i for i, row in enumerate(ROWS) for name in row}
 BANS = {
-    *((top, low) for top in ("client", "notebook") for low in ("store", "providers", "scheduler")),
-    *((top, "server") for top in ("client", "notebook", "worker")),
+    *(
+        (top, low)
+        for top in ("client", "notebook", "server_extension")
+        for low in ("store", "providers", "scheduler")
+    ),
+    *((top, "server") for top in ("client", "notebook", "server_extension", "worker")),
     *(("worker", low) for low in ("store", "providers", "client")),
     ("server", "client"),
     ("server", "worker"),
     ("scheduler", "worker"),
     ("scheduler", "client"),
     ("notebook", "worker"),
+    ("server_extension", "worker"),
 }
 OWNERS = {
     "httpx": ("http",),
@@ -53,6 +58,7 @@ OWNERS = {
     "anywidget": ("notebook",),
     "ipykernel": ("worker", "notebook"),
     "nbclient": ("worker",),
+    "jupyter_server": ("server_extension",),
     "websockets": ("worker", "client"),
 }
 CONCRETE = ("store.sqlite", "blobs.disk", "providers.local")

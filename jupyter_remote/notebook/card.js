@@ -15,21 +15,27 @@ function make(tag, className, parent, attributes = {}) {
   return node;
 }
 
-function duration(seconds) {
+// As amounts.duration and meter.text_of say it.
+export function duration(seconds) {
   const two = (n) => String(n).padStart(2, "0");
   if (seconds < 9.95) return `${Math.max(0, seconds).toFixed(1)} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
-  return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
+  const minutes = Math.floor((whole % 3600) / 60);
+  return `${Math.floor(whole / 3600)} h${minutes ? ` ${two(minutes)} min` : ""}`;
 }
 
-function money(ucredits) {
+export function money(ucredits) {
   const usd = ucredits / 1e8;
   if (usd === 0) return "$0";
   if (usd < 0.00005) return "<$0.0001";
   const digits = usd >= 0.99995 ? 2 : 4;
   return `$${usd.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
+}
+
+export function rate(ucreditsPerH) {
+  return ucreditsPerH ? `$${Number((ucreditsPerH / 1e8).toPrecision(4))}/h` : "free";
 }
 
 function figures(state, ageS) {
@@ -41,7 +47,7 @@ function figures(state, ageS) {
   if (!state.rate_ucredits_per_h && !state.cost_ucredits) return [...parts, state.texts.unpriced];
   let cost = state.cost_ucredits + (state.ticks ? (state.rate_ucredits_per_h * ageS) / 3600 : 0);
   if (state.ticks && state.hold_ucredits) cost = Math.min(cost, state.hold_ucredits);
-  parts.push(`${money(cost)} at $${Number((state.rate_ucredits_per_h / 1e8).toPrecision(4))}/h`);
+  parts.push(`${money(cost)} at ${rate(state.rate_ucredits_per_h)}`);
   if (state.completion) {
     const [low, expected, high] = state.completion.cost_ucredits;
     const spread = money(low) === money(high) ? "" : ` (${money(low).replace("$", "")}–${money(high).replace("$", "")})`;
@@ -66,13 +72,17 @@ function sendControl(model, job, force) {
   return kernel.sendControlMessage(message, true, true).done;
 }
 
+// Our extension, where the page has it, asks the backend itself: no kernel is needed for that. It
+// may know another backend than the kernel does, or be without one.
 async function cancel(model, job, force) {
-  try {
-    // Our extension, where the page has it, asks the backend itself: no kernel is needed for that.
-    await (globalThis.jupyterRemoteCancel ?? ((...asked) => sendControl(model, ...asked)))(job, force);
-  } catch {
-    model.send({ event: "cancel", job, force }); // VS Code and others: read when the cell is done
+  for (const way of [globalThis.jupyterRemoteCancel, (...asked) => sendControl(model, ...asked)]) {
+    try {
+      if (way) return await way(job, force);
+    } catch {
+      continue;
+    }
   }
+  return model.send({ event: "cancel", job, force }); // VS Code and others: read when the cell is done
 }
 
 class Bars {

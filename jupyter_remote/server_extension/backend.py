@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -12,10 +14,12 @@ from jupyter_remote import errors
 from jupyter_remote.cards.render import card_json
 from jupyter_remote.cards.state import state_of
 from jupyter_remote.client import embedded
-from jupyter_remote.client.link import Link
+from jupyter_remote.client.link import Address, Link
 from jupyter_remote.settings import Settings
-from jupyter_remote.wire import HTTP_STATUS, JobView, Problem, problem_of
+from jupyter_remote.wire import HTTP_STATUS, PROTOCOL, JobView, Problem, SessionList, problem_of
 
+T = TypeVar("T")
+SESSIONS = "v1/sessions"
 _ID = r"[0-9a-f-]{36}"
 ONE_ID = re.compile(_ID)
 ROUTES = [
@@ -25,10 +29,9 @@ ROUTES = [
         ("GET", rf"v1/jobs/{_ID}"),
         ("GET", rf"v1/jobs/{_ID}/(history|receipt)"),
         ("POST", rf"v1/jobs/{_ID}/cancel"),
-        ("GET", r"v1/account(/summary)?"),
+        ("GET", r"v1/account/summary"),
         ("GET", r"v1/machines"),
-        ("GET", r"v1/sessions"),
-        ("GET", r"v1/server"),
+        ("GET", SESSIONS),
     )
 ]
 """What the page needs, and no more: no tokens, no workers, no values."""
@@ -53,52 +56,82 @@ def is_allowed(method: str, path: str) -> bool:
     return any(method == known and pattern.fullmatch(path) for known, pattern in ROUTES)
 
 
+class _Absent(errors.BackendUnreachable):
+    """No embedded backend of our protocol runs."""
+
+
+def _running(settings: Settings) -> Address:
+    found = embedded.running(settings)
+    if found is None or found.protocol != PROTOCOL:
+        raise _Absent("The embedded backend does not run.")
+    return found
+
+
 class Backend:
-    """Thread-safe; its calls block."""
+    """Thread-safe; its calls block. A look starts no embedded backend, whatever it finds."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._link = Link(settings)
-        self._begun = False
+        self._link = Link(settings, ensure=None if settings.url else _running)
 
     def ask(
         self, method: str, path: str, params: Mapping[str, str], body: bytes, *, start: bool
     ) -> Answer:
         """One request of the page. ``start``: an embedded backend that does not run is started."""
-        if not (start or self._is_there()):
-            return Answer(NOTHING, b"")
-        try:
-            content = body or (b"{}" if method == "POST" else None)
-            reply = self._link.call(method, f"/{path}", content, reply=msgspec.Raw, params=params)
-        except errors.JupyterRemoteError as error:
-            self._begun = False
-            return _answer(problem_of(error))
-        self._begun = True
-        return Answer(200, bytes(reply))
+        content = body or (b"{}" if method == "POST" else None)
+
+        def asked() -> Answer:
+            self._link.check()
+            if path == SESSIONS:
+                return Answer(200, _without_keys(self._call(method, path, SessionList)))
+            return Answer(200, bytes(self._call(method, path, msgspec.Raw, content, params)))
+
+        def found_or_started() -> Answer:
+            try:
+                return asked()
+            except _Absent:
+                if not start:
+                    raise
+                embedded.ensure(self._settings)
+                return asked()
+
+        return _told(found_or_started)
 
     def cards(self, ids: Sequence[str]) -> Answer:
         """What the cards of these jobs show now; of those that are not known, nothing."""
-        if not self._is_there():
-            return Answer(NOTHING, b"")
-        found = []
+        return _told(lambda: Answer(200, msgspec.json.encode(list(self._cards(ids)))))
+
+    def _cards(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        self._link.check()
         for id in ids:
-            try:
-                view = self._link.call("GET", f"/v1/jobs/{id}", reply=JobView)
-            except errors.NotFound:
-                continue
-            except errors.JupyterRemoteError as error:
-                return _answer(problem_of(error))
-            found.append(card_json(state_of(view), time.time()))
-        return Answer(200, msgspec.json.encode(found))
+            with contextlib.suppress(errors.NotFound):
+                yield card_json(state_of(self._call("GET", f"v1/jobs/{id}", JobView)), time.time())
 
-    def _is_there(self) -> bool:
-        """Without starting one."""
-        if self._begun or not self._link.embedded:
-            return True
-        return embedded.running(self._settings) is not None
+    def _call(
+        self,
+        method: str,
+        path: str,
+        reply: type[T],
+        body: bytes | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> T:
+        return self._link.call(method, f"/{path}", body, reply=reply, params=params)
 
-    def close(self) -> None:
-        self._link.close()
+
+def _without_keys(found: SessionList) -> bytes:
+    """Who knows the socket and the key of a session's kernel can run code in it."""
+    shown = [msgspec.structs.replace(one, address="", key="") for one in found.sessions]
+    return msgspec.json.encode(SessionList(shown))
+
+
+def _told(ask: Callable[[], Answer]) -> Answer:
+    """The answer, or what hinders it in the page's words."""
+    try:
+        return ask()
+    except _Absent:
+        return Answer(NOTHING, b"")
+    except errors.JupyterRemoteError as error:
+        return _answer(problem_of(error))
 
 
 def _answer(problem: Problem) -> Answer:

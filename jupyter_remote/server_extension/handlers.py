@@ -17,9 +17,28 @@ from jupyter_remote import settings
 from jupyter_remote.server_extension.backend import ONE_ID, Answer, Backend, is_allowed
 
 THREADS = 8  # requests of all pages at a time
+WAITING = 64  # and those that wait for a thread: of a backend that hangs, pages ask on and on
 BODY_BYTES = 64 * 1024
-CARDS = 200  # of one request
+CARDS = 100  # of one request: its address is shorter than what proxies take
 OURS = ("token", "start")  # parameters that are not the backend's
+
+
+class Threads:
+    """Runs what blocks. Only of the event loop."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="jupyter-remote")
+        self._begun = 0
+
+    async def run(self, ask: Callable[[], Answer]) -> Answer:
+        """Raises HTTPError 503 when too much waits already."""
+        if self._begun >= THREADS + WAITING:
+            raise web.HTTPError(503, reason="The backend is slow, and much waits for it")
+        self._begun += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, ask)
+        finally:
+            self._begun -= 1
 
 
 class Handler(APIHandler):
@@ -27,12 +46,12 @@ class Handler(APIHandler):
 
     auth_resource = "jupyter_remote"
 
-    def initialize(self, backend: Backend, threads: ThreadPoolExecutor) -> None:
+    def initialize(self, backend: Backend, threads: Threads) -> None:
         self._backend = backend
         self._threads = threads
 
     async def _answer(self, ask: Callable[[], Answer]) -> None:
-        answer = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        answer = await self._threads.run(ask)
         self.set_status(answer.status)
         if answer.body:
             self.set_header("Content-Type", "application/json")
@@ -82,9 +101,12 @@ class BackendHandler(Handler):
 def install(server: Any) -> None:
     """Adds the routes to a running server."""
     backend = Backend(settings.load(server.config, server.root_dir or None))
-    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="jupyter-remote")
+    # Pages are told a root below the home as ``~/…``, jobs name their notebooks in full.
+    server.web_app.settings.setdefault("page_config_data", {})["jupyterRemoteRoot"] = (
+        server.root_dir
+    )
     base = url_path_join(server.web_app.settings["base_url"], "jupyter-remote")
-    ours = {"backend": backend, "threads": threads}
+    ours = {"backend": backend, "threads": Threads()}
     routes = [
         (url_path_join(base, "(v1/.+)"), BackendHandler, ours),
         (url_path_join(base, "cards"), CardsHandler, ours),

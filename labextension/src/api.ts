@@ -10,11 +10,11 @@ import type { Problem } from "./wire";
 const NOTHING = 204; // the embedded backend does not run, and was not to be started
 
 /** The request for the cards of some jobs. */
-export function readCards(settings: ServerConnection.ISettings): (ids: string[]) => Promise<CardState[]> {
+export function readCards(settings: ServerConnection.ISettings): (ids: string[]) => Promise<CardState[] | null> {
   return async (ids) => {
     const url = `${URLExt.join(settings.baseUrl, "jupyter-remote/cards")}?ids=${ids.join(",")}`;
     const response = await ServerConnection.makeRequest(url, {}, settings);
-    if (response.status === NOTHING) return [];
+    if (response.status === NOTHING) return null;
     if (!response.ok) throw problemOf(response.status, await response.text());
     return (await response.json()) as CardState[];
   };

@@ -4,9 +4,12 @@ declare module "*/notebook/card.js" {
     get(name: "state"): unknown;
     send(message: { event: string; job: string; force: boolean }): void;
   }
+  export function duration(seconds: number): string;
+  export function money(ucredits: number): string;
+  export function rate(ucreditsPerH: number): string;
   export class View {
     constructor(model: CardModel);
-    parts: { card: HTMLElement };
+    parts: { card: HTMLElement; status: HTMLElement };
     draw(): void;
     tick(): void;
   }

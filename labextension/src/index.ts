@@ -12,7 +12,7 @@ import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 import { asker, readCards } from "./api";
 import { Cards } from "./cards";
 import { jobsIcon } from "./icon";
-import { Jobs } from "./jobs";
+import { Jobs, type Timer } from "./jobs";
 import { tellEnds } from "./notify";
 import { JobsPanel } from "./panel";
 import { CardRenderer, MIME } from "./renderer";
@@ -31,9 +31,14 @@ export function pathOf(job: JobView, root: string): string | null {
   return root && path.startsWith(folder) ? path.slice(folder.length) : null;
 }
 
-function serverRoot(): string {
-  const root = PageConfig.getOption("serverRoot");
-  return root.startsWith("~") ? "" : root;
+const page: Timer = {
+  setTimeout: (action, ms) => window.setTimeout(action, ms),
+  clearTimeout: (id) => window.clearTimeout(id),
+  isHidden: () => document.hidden,
+};
+
+function whenSeen(action: () => void): void {
+  document.addEventListener("visibilitychange", () => !document.hidden && action());
 }
 
 const plugin: JupyterFrontEndPlugin<void> = {
@@ -53,9 +58,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
   ): void => {
     const trans = (translator ?? nullTranslator).load("jupyter_remote");
     const ask = asker(app.serviceManager.serverSettings);
-    const jobs = new Jobs(ask, window);
+    const jobs = new Jobs(ask, page);
     const open = (job: JobView): (() => void) | null => {
-      const path = pathOf(job, serverRoot());
+      const path = pathOf(job, PageConfig.getOption("jupyterRemoteRoot"));
       return path && documents ? () => void documents.openOrReveal(path) : null;
     };
     const panel = new JobsPanel(jobs, ask, { open }, trans);
@@ -80,6 +85,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const settings = registry ? registry.load(plugin.id).catch(() => null) : Promise.resolve(null);
     void settings.then((loaded) => tellEnds(jobs, loaded, trans));
     void app.restored.then(() => jobs.refresh());
+    whenSeen(() => void jobs.refresh());
   },
 };
 
@@ -91,7 +97,8 @@ const cards: JupyterFrontEndPlugin<void> = {
   activate: (app: JupyterFrontEnd, registry: IRenderMimeRegistry): void => {
     const settings = app.serviceManager.serverSettings;
     const ask = asker(settings);
-    const live = new Cards(readCards(settings), window);
+    const live = new Cards(readCards(settings), page);
+    whenSeen(() => void live.look());
     Object.assign(globalThis, {
       jupyterRemoteCancel: (id: string, force: boolean) => ask("POST", `jobs/${id}/cancel`, {}, { force }),
     });

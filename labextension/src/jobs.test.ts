@@ -30,7 +30,11 @@ function backend(jobs: () => JobView[], page = 2): { ask: Ask; asked: [string, P
   const answer = (path: string, params: Params): unknown => {
     if (path === "account/summary") return SUMMARY;
     if (path === "sessions") return { sessions: [] };
-    if (path !== "jobs") return jobs().find((one) => path.includes(one.id));
+    if (path !== "jobs") {
+      const found = jobs().find((one) => path.endsWith(`/${one.id}`));
+      if (!found) throw new BackendError("not_found", "There is no such job.");
+      return found;
+    }
     const before = jobs().findIndex((one) => one.id === params["before"]);
     const some = jobs().slice(before + 1, before + 1 + page);
     const last = some[some.length - 1];
@@ -44,10 +48,12 @@ function backend(jobs: () => JobView[], page = 2): { ask: Ask; asked: [string, P
   return { ask: ask as Ask, asked, away };
 }
 
-function timer(): Timer & { waits: number[] } {
+function timer(hidden = { now: false }): Timer & { waits: number[] } {
   const waits: number[] = [];
-  return { waits, setTimeout: (_, ms) => waits.push(ms), clearTimeout: () => undefined };
+  return { waits, setTimeout: (_, ms) => waits.push(ms), clearTimeout: () => undefined, isHidden: () => hidden.now };
 }
+
+const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 
 describe("the jobs of the page", () => {
   it("does not start a backend before the panel is open", async () => {
@@ -99,15 +105,75 @@ describe("the jobs of the page", () => {
     expect(jobs.trouble).toBeNull();
   });
 
-  it("looks often while something runs, seldom when nothing does", async () => {
+  it("looks often while its panel is open, less when only the status bar is seen, seldom when nobody looks", async () => {
     let status = "running";
-    const { ask } = backend(() => [job("1", status)]);
-    const clock = timer();
+    const { ask, away } = backend(() => [job("1", status)]);
+    const hidden = { now: false };
+    const clock = timer(hidden);
     const jobs = new Jobs(ask, clock);
     await jobs.refresh();
     status = "completed";
     await jobs.refresh();
-    expect(clock.waits).toEqual([1000, 10_000]);
+    jobs.show(true);
+    await jobs.refresh();
+    away.now = true;
+    await jobs.refresh();
+    hidden.now = true;
+    await jobs.refresh();
+    expect(clock.waits).toEqual([5000, 10_000, 1000, 2000, 30_000]);
+  });
+
+  it("hardly asks a Jupyter Server that lacks its part, and no one once it is disposed", async () => {
+    const clock = timer();
+    const jobs = new Jobs(async () => {
+      throw new BackendError("no_extension", "404");
+    }, clock);
+    await jobs.refresh();
+    expect(clock.waits).toEqual([300_000]);
+    const last = jobs.refresh();
+    jobs.dispose();
+    await last;
+    expect(clock.waits).toHaveLength(1);
+  });
+
+  it("has every job of a burst that came between two looks", async () => {
+    let all = [job("500")];
+    const { ask } = backend(() => all);
+    const jobs = new Jobs(ask, timer());
+    await jobs.refresh();
+    all = [...range(490, 500).map((i) => job(String(i))), ...all];
+    await jobs.refresh();
+    expect(jobs.jobs.map((one) => Number(one.id))).toEqual(range(490, 501));
+  });
+
+  it("has no gap after more jobs than it reads at once", async () => {
+    let all = [job("5000"), job("5001"), job("5002")];
+    const { ask } = backend(() => all);
+    const jobs = new Jobs(ask, timer());
+    await jobs.refresh();
+    all = [...range(2000, 5000).map((i) => job(String(i))), ...all];
+    await jobs.refresh();
+    expect(jobs.jobs.map((one) => Number(one.id))).toEqual(range(2000, 3000));
+    await jobs.older();
+    expect(jobs.jobs.map((one) => Number(one.id))).toEqual(range(2000, 3002));
+  });
+
+  it("follows many open jobs of older pages, some at each look, and forgets what is not there any more", async () => {
+    const all = [job("1"), job("2"), ...range(100, 150).map((i) => job(String(i), "queued"))];
+    const { ask, asked } = backend(() => all);
+    const jobs = new Jobs(ask, timer());
+    await jobs.refresh();
+    while (jobs.hasOlder) await jobs.older();
+    for (let i = 2; i < all.length; i++) all[i] = job(all[i]!.id, "completed");
+    all.pop();
+    asked.length = 0;
+    await jobs.refresh();
+    expect(asked.filter(([path]) => path.startsWith("jobs/")).length).toBeLessThanOrEqual(20);
+    await jobs.refresh();
+    await jobs.refresh();
+    expect(jobs.trouble).toBeNull();
+    expect(jobs.job("149")).toBeUndefined();
+    expect(jobs.jobs.filter((one) => one.status === "queued")).toEqual([]);
   });
 
   it("tells the end of a job once, and only if it was seen while it went on", async () => {

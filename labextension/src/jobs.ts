@@ -7,13 +7,22 @@ import type { JobList, JobView, SessionList, SessionView, AccountSummary } from 
 
 export const FINAL = new Set(["completed", "failed", "cancelled"]);
 const PAGE = 100;
-const BUSY_MS = 1000; // between two looks while something runs or the panel is open
+const MOST_NEW = 1000; // jobs that came between two looks and are all read
+const MOST = 10_000; // jobs that are kept: older ones are read again when they are asked for
+const FOLLOWED = 20; // open jobs of older pages that one look asks for
+const SHOWN_MS = 1000; // between two looks while the panel is open
+const RUNNING_MS = 5000; // while it is not, and something runs
 const IDLE_MS = 10_000;
+const AWAY_MS = 2000; // the panel is open, and the backend does not answer
+const UNSEEN_MS = 30_000; // the tab of the browser is not to be seen
+const NEVER_MS = 300_000; // Jupyter Server lacks our part
 
 /** What decides when to look again; a test has its own. */
 export interface Timer {
   setTimeout(action: () => void, ms: number): number;
   clearTimeout(id: number): void;
+  /** Can nobody see the page? */
+  isHidden?(): boolean;
 }
 
 export function isFinal(job: JobView): boolean {
@@ -52,6 +61,9 @@ export class Jobs {
   private _timer: number | null = null;
   private _reading: Promise<void> | null = null;
   private _next = "";
+  private _followed = 0;
+  private _most = MOST;
+  private _isDisposed = false;
 
   constructor(
     private _ask: Ask,
@@ -98,6 +110,7 @@ export class Jobs {
     const page = await this._ask<JobList>("GET", "jobs", { limit: PAGE, before: this._next });
     const known = new Set(this.jobs.map((job) => job.id));
     this.jobs = [...this.jobs, ...page.jobs.filter((job) => !known.has(job.id))];
+    this._most = Math.max(this._most, this.jobs.length);
     this._goOn(page.next);
     this._changed.emit();
   }
@@ -106,18 +119,19 @@ export class Jobs {
     const job = await this._ask<JobView>("POST", `jobs/${id}/cancel`, {}, { force });
     this.jobs = this.jobs.map((one) => (one.id === id ? job : one));
     this._changed.emit();
+    await this._reading; // it may have been read before the cancel
     await this.refresh();
   }
 
   dispose(): void {
+    this._isDisposed = true;
     if (this._timer !== null) this._clock.clearTimeout(this._timer);
     Signal.clearData(this);
   }
 
   private async _refresh(): Promise<void> {
-    const start = this._shown ? 1 : undefined;
     try {
-      const page = await this._ask<JobList>("GET", "jobs", { limit: PAGE, start });
+      const page = await this._newest();
       const [summary, sessions] = await Promise.all([
         this._ask<AccountSummary>("GET", "account/summary"),
         this._ask<SessionList>("GET", "sessions"),
@@ -136,22 +150,53 @@ export class Jobs {
     this._changed.emit();
   }
 
+  /** The newest page, and what else is new: up to one that is known already. */
+  private async _newest(): Promise<JobList> {
+    let page = await this._ask<JobList>("GET", "jobs", { limit: PAGE, start: this._shown ? 1 : undefined });
+    const found = [...page.jobs];
+    while (this.jobs.length && page.next && found.length < MOST_NEW && !this._knowsAny(page.jobs)) {
+      page = await this._ask<JobList>("GET", "jobs", { limit: PAGE, before: page.next });
+      found.push(...page.jobs);
+    }
+    return { jobs: found, next: page.next };
+  }
+
+  private _knowsAny(jobs: JobView[]): boolean {
+    const known = new Set(this.jobs.map((job) => job.id));
+    return jobs.some((job) => known.has(job.id));
+  }
+
   /** The newest page over what is known; older ones stay as they were. */
   private _take(page: JobList): void {
     const newest = new Set(page.jobs.map((job) => job.id));
-    const older = this.jobs.filter((job) => !newest.has(job.id));
     const oldest = page.jobs[page.jobs.length - 1];
-    this.jobs = oldest && page.next ? [...page.jobs, ...older.filter((job) => job.submitted_at <= oldest.submitted_at)] : page.jobs;
-    if (this.jobs.length <= page.jobs.length) this._goOn(page.next);
+    const goesOn = oldest && page.next && this._knowsAny(page.jobs);
+    const older = goesOn ? this.jobs.filter((job) => !newest.has(job.id) && job.submitted_at <= oldest.submitted_at) : [];
+    this.jobs = [...page.jobs, ...older].slice(0, this._most);
+    if (!older.length) this._goOn(page.next);
+    else if (page.jobs.length + older.length > this._most) this._goOn(this.jobs[this.jobs.length - 1]!.id);
   }
 
-  /** Jobs of older pages that still went on when they were read. */
+  /** Jobs of older pages that still went on when they were read: some of them at each look. */
   private async _lookAfter(page: JobList): Promise<void> {
     const fresh = new Set(page.jobs.map((job) => job.id));
     const open = this.jobs.filter((job) => !fresh.has(job.id) && !isFinal(job));
-    const read = await Promise.all(open.map((job) => this._ask<JobView>("GET", `jobs/${job.id}`)));
-    const byId = new Map(read.map((job) => [job.id, job]));
-    this.jobs = this.jobs.map((job) => byId.get(job.id) ?? job);
+    if (this._followed >= open.length) this._followed = 0;
+    const some = open.slice(this._followed, this._followed + FOLLOWED);
+    const read = new Map(await Promise.all(some.map(async (job) => [job.id, await this._lookAt(job.id)] as const)));
+    const ended = [...read.values()].filter((job) => !job || isFinal(job)).length;
+    this._followed += some.length - ended;
+    this.jobs = this.jobs.map((job) => (read.has(job.id) ? read.get(job.id) : job)).filter((job) => !!job);
+  }
+
+  /** null: nobody knows it any more. */
+  private async _lookAt(id: string): Promise<JobView | null> {
+    try {
+      return await this._ask<JobView>("GET", `jobs/${id}`);
+    } catch (error) {
+      if (error instanceof BackendError && error.code === "not_found") return null;
+      throw error;
+    }
   }
 
   private _goOn(next: string): void {
@@ -161,7 +206,13 @@ export class Jobs {
 
   private _wait(): void {
     if (this._timer !== null) this._clock.clearTimeout(this._timer);
-    const busy = this._shown || this.jobs.some((job) => !isFinal(job));
-    this._timer = this._clock.setTimeout(() => void this.refresh(), busy && !this.trouble ? BUSY_MS : this._shown ? BUSY_MS * 2 : IDLE_MS);
+    this._timer = this._isDisposed ? null : this._clock.setTimeout(() => void this.refresh(), this._period());
+  }
+
+  private _period(): number {
+    if (this.trouble?.code === "no_extension") return NEVER_MS;
+    if (this._clock.isHidden?.()) return UNSEEN_MS;
+    if (this._shown) return this.trouble ? AWAY_MS : SHOWN_MS;
+    return !this.trouble && this.jobs.some((job) => !isFinal(job)) ? RUNNING_MS : IDLE_MS;
   }
 }

@@ -5,16 +5,16 @@ import type { ISettingRegistry } from "@jupyterlab/settingregistry";
 import type { TranslationBundle } from "@jupyterlab/translation";
 
 import { elapsed, type Jobs } from "./jobs";
-import { titleOf } from "./panel";
+import { titleOf } from "./row";
 import type { JobView } from "./wire";
-import { duration, money } from "./words";
+import { duration, money, statusWord } from "./words";
 
 const AFTER_S = 60;
 
 export function endText(job: JobView, trans: TranslationBundle): string {
   const ran = duration(elapsed(job, job.ended_at ?? 0) ?? 0);
   const cost = job.money.rate_ucredits_per_h ? `, ${money(job.money.cost_ucredits)}` : "";
-  return `${titleOf(job)}: ${trans.__(job.status)} (${ran}${cost})`;
+  return `${titleOf(job)}: ${statusWord(job.status, trans)} (${ran}${cost})`;
 }
 
 /** `settings`: of the panel; null: the default holds. */

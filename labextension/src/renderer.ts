@@ -12,11 +12,16 @@ export const MIME = "application/vnd.jupyter-remote.job+json";
 const VERSION = 1;
 const TICK_MS = 500;
 const PATIENCE = 2; // looks at which the job had moved and its card in the page had not
-const HERE = "here"; // it ran in the notebook's own kernel: no backend knows it
 
+const PLACE = /^jupyter-remote-[0-9a-f]{32}$/; // of the card of a kernel; no other class of the page
+const JOB = /^[0-9a-f-]{36}$/;
+
+/** A notebook may come from anybody, and hold anything. */
 function isCard(data: unknown): data is CardState {
   const state = data as Partial<CardState> | null;
-  return typeof state?.id === "string" && typeof state.status === "string" && state.v === VERSION;
+  const texts = state?.["texts"] as { links?: unknown } | undefined;
+  const lists = Array.isArray(state?.["bars"]) && Array.isArray(texts?.links);
+  return typeof state?.id === "string" && typeof state.status === "string" && state.v === VERSION && lists;
 }
 
 /** What can be told of a job from its state and from what a page shows of it alike. */
@@ -54,14 +59,14 @@ export class CardRenderer extends Widget implements IRenderMime.IRenderer {
       return;
     }
     this._state = data;
-    const card: CardModel = { get: () => this._state, send: () => undefined };
+    const card: CardModel = { get: () => this._state, send: () => this._notCancelled() };
     this._view = new View(card);
     this._place = document.createElement("div");
-    if (data.host) this._place.className = data.host;
+    if (PLACE.test(data.host ?? "")) this._place.className = data.host!;
     this._place.append(this._view.parts.card);
     this.node.replaceChildren(this._place);
-    if (FINAL.has(data.status) || data.machine === HERE) return;
-    this._unwatch = this._cards.watch(data.id, (state) => this._draw(state));
+    if (FINAL.has(data.status) || !JOB.test(data.id)) return;
+    this._unwatch = this._cards.watch(data.id, (state) => this._draw(state), () => this.isVisible);
     this._timer = window.setInterval(() => this._view?.tick(), TICK_MS);
   }
 
@@ -76,6 +81,11 @@ export class CardRenderer extends Widget implements IRenderMime.IRenderer {
     this._view?.draw();
     this._takeBack(state);
     if (FINAL.has(state.status)) this._end();
+  }
+
+  /** Every way to the backend has failed; the next state says what holds. */
+  private _notCancelled(): void {
+    if (this._view) this._view.parts.status.textContent = "the backend cannot be reached: not cancelled";
   }
 
   /** The card of a kernel that has gone stands still while the job goes on: ours is shown again. */

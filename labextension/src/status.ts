@@ -4,15 +4,7 @@ import type { TranslationBundle } from "@jupyterlab/translation";
 import { Widget } from "@lumino/widgets";
 
 import { Jobs } from "./jobs";
-import { money, rate } from "./words";
-import type { AccountSummary } from "./wire";
-
-export function statusText(summary: AccountSummary, trans: TranslationBundle): string {
-  const parts = [trans._n("%1 job", "%1 jobs", summary.running)];
-  if (summary.rate_ucredits_per_h) parts.push(rate(summary.rate_ucredits_per_h));
-  if (summary.spent_today_ucredits) parts.push(trans.__("%1 today", money(summary.spent_today_ucredits)));
-  return parts.join(" · ");
-}
+import { statusText } from "./words";
 
 export class StatusItem extends Widget {
   private _button: HTMLButtonElement;

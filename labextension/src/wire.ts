@@ -14,6 +14,12 @@ export interface AccountSummary {
   at: number;
 }
 
+export interface Advice {
+  machine: string;
+  text: string;
+  saves_percent: number;
+}
+
 export interface Bar {
   id: string;
   n: number;
@@ -111,6 +117,27 @@ export interface JobView {
   results_uuid?: string;
 }
 
+export interface MachineList {
+  machines: MachineType[];
+  slots_free?: Record<string, number>;
+  slots?: Record<string, number>;
+}
+
+export interface MachineType {
+  id: string;
+  cpus: number;
+  memory_bytes: number;
+  gpu: string;
+  gpu_count: number;
+  gpu_memory_bytes: number;
+  usd_per_h: number;
+  usd_per_h_low: number;
+  spot: boolean;
+  priced_on: string;
+  source: string;
+  simulated: boolean;
+}
+
 export interface Metrics {
   at: number;
   cpu_percent: number;
@@ -145,6 +172,92 @@ export interface Problem {
   detail?: string;
   hint?: string;
   type?: string;
+}
+
+export interface Receipt {
+  receipt: number;
+  id: string;
+  kind: string;
+  status: string;
+  reason?: string;
+  detail?: string;
+  ended_by?: string;
+  end_text?: string;
+  description?: string;
+  visibility?: string;
+  version?: string;
+  notebook?: string;
+  session?: string;
+  batch?: string;
+  resumes?: string;
+  cached_from?: string;
+  code_key?: string;
+  code_digest?: string;
+  inputs?: NameInfo[];
+  inputs_bytes?: number;
+  inputs_digest?: string;
+  segments?: [string, number][];
+  files?: ReceiptFile[];
+  files_digest?: string;
+  environment?: ReceiptEnvironment;
+  machine?: string;
+  simulated?: boolean;
+  offer?: MachineType | null;
+  provider?: string;
+  worker?: string;
+  price?: ReceiptPrice;
+  submitted_at?: number;
+  claimed_at?: number | null;
+  started_at?: number | null;
+  ended_at?: number | null;
+  waited_s?: number;
+  ran_s?: number;
+  attempts?: ReceiptAttempt[];
+  use?: Metrics | null;
+  cost?: ReceiptCost;
+  advice?: Advice | null;
+}
+
+export interface ReceiptAttempt {
+  epoch: number;
+  worker: string;
+  how: string;
+  claimed_at: number;
+  started_at?: number | null;
+  ended_at?: number | null;
+  signal?: string;
+  charged_ucredits?: number;
+  lost_ucredits?: number;
+}
+
+export interface ReceiptCost {
+  total_ucredits?: number;
+  run_ucredits?: number;
+  waiting_ucredits?: number | null;
+  disk_ucredits?: number;
+  egress_ucredits?: number;
+  lost_ucredits?: number;
+  saved_ucredits?: number;
+}
+
+export interface ReceiptEnvironment {
+  python?: string;
+  platform?: string;
+  packages?: Record<string, string>;
+  lock?: string;
+}
+
+export interface ReceiptFile {
+  path: string;
+  digest: string;
+  size_bytes: number;
+}
+
+export interface ReceiptPrice {
+  usd_per_h?: number;
+  priced_on?: string;
+  source?: string;
+  spot?: boolean;
 }
 
 export interface SessionList {

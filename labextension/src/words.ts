@@ -1,30 +1,35 @@
-// Figures as people read them. As words.py and amounts.py say them.
+// Figures as people read them: those of the cards, and more.
 
-const UCREDITS_PER_USD = 1e8;
+import type { TranslationBundle } from "@jupyterlab/translation";
 
-export function duration(seconds: number): string {
-  const two = (n: number): string => String(n).padStart(2, "0");
-  if (seconds < 9.95) return `${Math.max(0, seconds).toFixed(1)} s`;
-  const whole = Math.round(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
-  const minutes = Math.floor((whole % 3600) / 60);
-  return minutes ? `${Math.floor(whole / 3600)} h ${two(minutes)} min` : `${Math.floor(whole / 3600)} h`;
-}
+import { duration, money, rate } from "../../jupyter_remote/notebook/card.js";
+import type { AccountSummary } from "./wire";
 
-export function money(ucredits: number): string {
-  const usd = ucredits / UCREDITS_PER_USD;
-  if (usd === 0) return "$0";
-  if (usd < 0.00005) return "<$0.0001";
-  const digits = usd >= 0.99995 ? 2 : 4;
-  return `$${usd.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
-}
-
-export function rate(ucreditsPerH: number): string {
-  return ucreditsPerH ? `$${Number((ucreditsPerH / UCREDITS_PER_USD).toPrecision(4))}/h` : "free";
-}
+export { duration, money, rate };
 
 export function credits(ucredits: number): string {
   const count = ucredits / 1e6;
   return `${count.toLocaleString("en-US", { maximumFractionDigits: count < 100 ? 2 : 0 })} credits`;
+}
+
+/** Written out, so that translators find them. */
+export function statusWord(status: string, trans: TranslationBundle): string {
+  const words: Record<string, string> = {
+    queued: trans.__("queued"),
+    running: trans.__("running"),
+    cancelling: trans.__("cancelling"),
+    completed: trans.__("completed"),
+    failed: trans.__("failed"),
+    cancelled: trans.__("cancelled"),
+  };
+  return words[status] ?? status;
+}
+
+export function statusText(summary: AccountSummary, trans: TranslationBundle): string {
+  const parts = [trans._n("%1 job", "%1 jobs", summary.running)];
+  if (summary.sessions) parts.push(trans._n("%1 session", "%1 sessions", summary.sessions));
+  if (summary.queued) parts.push(trans.__("%1 queued", summary.queued));
+  if (summary.rate_ucredits_per_h) parts.push(rate(summary.rate_ucredits_per_h));
+  if (summary.spent_today_ucredits) parts.push(trans.__("%1 today", money(summary.spent_today_ucredits)));
+  return parts.join(" · ");
 }

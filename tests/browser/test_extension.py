@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import nbformat
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 import jupyter_remote as jr
 from jupyter_remote.wire import CARD_TYPE
@@ -117,6 +118,75 @@ def test_a_job_of_another_process_is_in_the_panel_and_is_cancelled_there(book, g
         job.result(20)
 
 
+def test_a_job_is_chosen_and_cancelled_by_keys_alone(book, gate):
+    job = jr.Client().with_options(description="by keys").submit(_wait_for, str(gate))
+    with book("keys.ipynb", LOAD) as opened:
+        expect(row(opened.page, "by keys")).to_contain_text("running")
+        keyboard = opened.page.keyboard
+        panel(opened.page).get_by_role("listbox").focus()
+        keyboard.press("Home")
+        detail = opened.page.get_by_role("region", name="Chosen job")
+        expect(detail).to_contain_text("by keys")
+        keyboard.press("Tab")
+        expect(detail.get_by_role("button", name="Cancel by keys")).to_be_focused()
+        keyboard.press("Enter")
+        expect(row(opened.page, "by keys")).to_contain_text("cancelled")
+        opened.page.get_by_role("listbox").focus()
+        keyboard.press("Escape")
+        expect(detail).to_be_hidden()
+    with pytest.raises(jr.JobCancelled):
+        job.result(20)
+
+
+def test_a_cancel_that_fails_is_told_until_something_else_is_asked(book, gate):
+    job = jr.Client().with_options(description="stays").submit(_wait_for, str(gate))
+    with book("refused.ipynb", LOAD) as opened:
+        page = opened.page
+        there = row(page, "stays")
+        expect(there).to_contain_text("running")
+        answer = {"title": "t", "status": 409, "code": "conflict", "detail": "not now, please"}
+        refuse = partial(refused, answer)
+        page.route("**/jupyter-remote/v1/jobs/*/cancel*", refuse)
+        there.get_by_role("button", name="Cancel").click()
+        told = panel(page).get_by_role("status")
+        expect(told).to_have_text("not now, please")
+        for _ in range(2):
+            with page.expect_response("**/jupyter-remote/v1/sessions*"):
+                pass
+        expect(told).to_have_text("not now, please")
+        page.unroute("**/jupyter-remote/v1/jobs/*/cancel*", refuse)
+        there.get_by_role("button", name="Cancel").click()
+        expect(told).to_be_hidden()
+        expect(there).to_contain_text("cancelled")
+    with pytest.raises(jr.JobCancelled):
+        job.result(20)
+
+
+def refused(answer: dict[str, object], route: Route) -> None:
+    status = int(str(answer["status"]))
+    route.fulfill(status=status, content_type="application/json", body=json.dumps(answer))
+
+
+def test_sessions_machines_and_a_receipt_are_in_the_panel(book):
+    client = jr.Client()
+    session = client.session("mine", machine="g5.xlarge.od")
+    assert session.apply_sync(sum, [1, 2]) == 3
+    client.with_options(description="receipted", machine="g5.xlarge.od").submit(sum, [1]).result(20)
+    with book("all.ipynb", LOAD) as opened:
+        shown = panel(opened.page)
+        sessions = shown.get_by_role("list", name="Sessions")
+        expect(sessions).to_contain_text(
+            "session mine · g5.xlarge.od (simulated) · running · $1.006/h"
+        )
+        shown.get_by_text("Machines", exact=True).click()
+        expect(shown).to_contain_text("g5.xlarge.od (simulated) · $1.006/h · 1 × A10G")
+        row(opened.page, "receipted").click()
+        expect(shown.get_by_role("list", name="Receipt")).to_contain_text("cost")
+        expect(shown).to_contain_text("%remote rerun")
+        assert opened.ours() == []
+    session.stop()
+
+
 def _wait_for(gate: str) -> None:
     import os
     import time
@@ -212,6 +282,40 @@ def test_cancel_on_a_card_works_after_its_kernel_ended(book, gate):
         expect(card).to_contain_text("cancelled")
 
 
+def test_cancel_reaches_a_job_that_only_the_kernel_knows(book, gate):
+    with book("other.ipynb", LOAD, gated(gate, "-d elsewhere")) as opened:
+        answer = {"title": "t", "status": 404, "code": "not_found", "detail": "no such job"}
+        opened.page.route("**/jupyter-remote/v1/jobs/*/cancel*", partial(refused, answer))
+        opened.run(0)
+        output = opened.start(1)
+        expect(output.locator(".jr-card")).to_contain_text("50 %")
+        output.get_by_role("button", name="Cancel").click()
+        expect(output).to_contain_text("cancelled")
+        opened.page.unroute("**/jupyter-remote/v1/jobs/*/cancel*")
+
+
+def test_a_card_that_nobody_wrote_hinders_no_other(page, extended):
+    texts = {"title": "t", "status": "running", "load": "", "left": "", "links": [], "of": ""}
+    good = {"id": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "v": 1, "status": "running"}
+    good |= {"machine": "local", "bars": [], "texts": texts, "host": "jp-Dialog"}
+    wrong = [good | {"id": "../v1/jobs"}, good | {"texts": None}, good | {"bars": 5}]
+    outputs = [
+        nbformat.v4.new_output("display_data", {CARD_TYPE: card, "text/plain": "[as text]"})
+        for card in (*wrong, good)
+    ]
+    cell = nbformat.v4.new_code_cell("1", outputs=outputs)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), extended.folder / "wrong.ipynb")
+    with page.expect_response("**/jupyter-remote/cards?*") as answer:
+        page.goto(f"{extended.url}/lab/tree/wrong.ipynb?reset&token={extended.token}")
+    assert parse_qs(urlsplit(answer.value.url).query)["ids"] == [good["id"]]
+    assert answer.value.status in (200, 204)
+    shown = page.locator(".jr-renderer")
+    expect(shown).to_have_count(4)
+    expect(shown.nth(1)).to_have_text("[as text]")
+    expect(shown.nth(2)).to_have_text("[as text]")
+    assert page.locator(".jr-renderer .jp-Dialog").count() == 0
+
+
 def test_a_card_of_a_newer_version_is_shown_as_text_and_scripts_in_it_do_nothing(page, extended):
     card = {"id": "x", "v": 99, "status": "running"}
     evil = {
@@ -260,9 +364,13 @@ def test_the_panel_says_that_the_backend_is_away_and_comes_back(book):
 def test_in_notebook_7_and_in_both_themes_cards_are_drawn(chromium, tmp_path, theme):
     with lab.server(tmp_path, app="notebook", theme=f"JupyterLab {theme}") as server:
         page = lab.new_page(chromium)
-        with lab.book(page, server, "n.ipynb", LOAD, "%%remote_run -d seven\n1") as opened:
+        name = f"seven-{theme}"
+        with lab.book(page, server, "n.ipynb", LOAD, f"%%remote_run -d {name}\n1") as opened:
             opened.run(0)
             opened.run(1)
             expect(opened.output(1).locator(".jr-renderer .jr-card")).to_contain_text("completed")
+            opened.page.evaluate("name => { window.jupyterapp.commands.execute(name); }", SHOW)
+            page.locator(".jr-panel-row", has_text=name).click()
+            expect(page.get_by_role("button", name="Open notebook")).to_be_visible()
             assert opened.ours() == []
         page.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.cookiejar
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -11,10 +13,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tornado.web import HTTPError
 
 import jupyter_remote as jr
 from jupyter_remote.client import embedded
-from jupyter_remote.server_extension.backend import is_allowed
+from jupyter_remote.server_extension import handlers
+from jupyter_remote.server_extension.backend import Answer, is_allowed
 from jupyter_remote.settings import load
 from tests.browser import lab
 from tests.conftest import stop_backend
@@ -113,6 +117,7 @@ def test_a_page_of_somebody_else_cannot_cancel_with_the_cookie_of_a_user(server)
         ("POST", "v1/tokens"),
         ("POST", "v1/jobs"),
         ("POST", "v1/account/grants"),
+        ("GET", "v1/server"),
         ("GET", "v1/blobs/" + "0" * 64),
         ("GET", "v1/jobs/../tokens"),
         ("GET", "v1/jobs/%2e%2e/tokens"),
@@ -128,3 +133,56 @@ def test_a_backend_that_died_comes_back_with_the_next_look(server):
     assert ask(server, "GET", "v1/jobs?start=1")[0] == 200
     stop_backend({})
     assert ask(server, "GET", "v1/jobs?start=1")[0] == 200
+
+
+def test_looking_starts_no_backend_that_was_stopped(server):
+    assert ask(server, "GET", "v1/jobs?start=1")[0] == 200
+    job = jr.Client().submit(sum, [1, 2])
+    job.result(LIMIT_S)
+    stop_backend({})
+    assert ask(server, "GET", "v1/jobs") == (204, "")
+    assert ask(server, "GET", f"cards?ids={job.id}") == (204, "")
+    assert embedded.running(load()) is None
+    assert ask(server, "GET", "v1/jobs?start=1")[0] == 200
+    assert ask(server, "GET", "v1/jobs")[0] == 200
+
+
+def test_what_opens_a_session_stays_with_the_server(server):
+    client = jr.Client()
+    session = client.session("panel")
+    assert session.apply_sync(sum, [1, 2]) == 3
+    told = client.sessions()
+    [key] = [one.key for one in told if one.name == "panel"]
+    assert key
+    status, found = ask(server, "GET", "v1/sessions")
+    assert status == 200
+    assert [one["name"] for one in found["sessions"]] == [one.name for one in told]
+    assert key not in json.dumps(found)
+    assert not any("address" in one or "key" in one for one in found["sessions"])
+    session.stop()
+
+
+@pytest.mark.parametrize("page", ["lab", "tree"])
+def test_pages_know_the_folder_of_the_notebooks(server, page):
+    url = f"{server.url}/{page}?token={server.token}"
+    with urllib.request.urlopen(url, timeout=LIMIT_S) as reply:
+        assert f'"jupyterRemoteRoot": "{server.folder}"' in reply.read().decode()
+
+
+async def test_of_a_backend_that_hangs_only_so_many_requests_wait():
+    goes_on = threading.Event()
+    threads = handlers.Threads()
+
+    def hangs() -> Answer:
+        goes_on.wait(LIMIT_S)
+        return Answer(200, b"{}")
+
+    many = handlers.THREADS + handlers.WAITING
+    asked = [asyncio.ensure_future(threads.run(hangs)) for _ in range(many)]
+    await asyncio.sleep(0)
+    with pytest.raises(HTTPError) as refused:
+        await threads.run(hangs)
+    assert refused.value.status_code == 503
+    goes_on.set()
+    assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+    assert (await threads.run(hangs)).status == 200

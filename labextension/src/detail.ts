@@ -1,0 +1,113 @@
+// The chosen job: its history, its receipt, and what can be done with it.
+
+import type { TranslationBundle } from "@jupyterlab/translation";
+
+import type { Ask } from "./asking";
+import { isFinal } from "./jobs";
+import { type Cancel, CancelButton, make, titleOf } from "./row";
+import { duration, money } from "./words";
+import type { History, HistoryReply, JobView, Receipt } from "./wire";
+
+/** What the panel lets the application do. */
+export interface Actions {
+  /** Open the notebook that a job came from; null where that cannot be told. */
+  open(job: JobView): (() => void) | null;
+}
+
+/** What a receipt says that the job's line does not. */
+export function receiptLines(receipt: Receipt, trans: TranslationBundle): string[] {
+  const { cost, attempts = [], advice, waited_s: waited = 0, ran_s: ran = 0 } = receipt;
+  const lines = [
+    trans.__("waited %1, ran %2", duration(waited), duration(ran)),
+    trans.__("cost %1", money(cost?.total_ucredits ?? 0)),
+  ];
+  if (cost?.lost_ucredits) lines.push(trans.__("not charged, lost by the platform: %1", money(cost.lost_ucredits)));
+  if (cost?.saved_ucredits) lines.push(trans.__("not charged, from the cache: %1", money(cost.saved_ucredits)));
+  if (attempts.length > 1) lines.push(trans.__("%1 attempts", attempts.length));
+  if (advice) lines.push(advice.text);
+  return lines;
+}
+
+export class Detail {
+  readonly node: HTMLElement;
+  private _title: HTMLElement;
+  private _buttons: HTMLElement;
+  private _cancel: CancelButton | null = null;
+  private _history: HTMLElement;
+  private _receipt: HTMLElement;
+  private _commands: HTMLElement;
+  private _job = "";
+  private _drawn = "";
+
+  constructor(
+    parent: HTMLElement,
+    private _ask: Ask,
+    private _actions: Actions,
+    private _trans: TranslationBundle,
+    private _cancelJob: (id: string, force: boolean) => Promise<void>,
+  ) {
+    this.node = make("div", "jr-panel-detail", parent);
+    this.node.setAttribute("role", "region");
+    this.node.setAttribute("aria-label", _trans.__("Chosen job"));
+    this._title = make("div", "jr-panel-title", this.node);
+    this._buttons = make("div", "jr-panel-buttons", this.node);
+    this._history = make("ol", "jr-panel-history", this.node);
+    this._receipt = make("ul", "jr-panel-receipt", this.node);
+    this._receipt.setAttribute("aria-label", _trans.__("Receipt"));
+    this._commands = make("div", "jr-panel-commands", this.node);
+  }
+
+  /** Raises what hinders the backend from telling the rest. */
+  async draw(job: JobView | undefined): Promise<void> {
+    this.node.hidden = !job;
+    if (!job) this._job = this._drawn = "";
+    else {
+      if (this._job !== job.id) this._begin(job);
+      this._cancel?.draw(job);
+      await this._drawTold(job);
+    }
+  }
+
+  private _begin(job: JobView): void {
+    this._job = job.id;
+    this._drawn = "";
+    this._title.textContent = titleOf(job);
+    for (const part of [this._buttons, this._history, this._receipt, this._commands]) part.replaceChildren();
+    const cancel: Cancel = (force) => this._cancelJob(job.id, force);
+    this._cancel = new CancelButton(this._buttons, this._trans, cancel);
+    const open = this._actions.open(job);
+    if (open) make("button", "jr-panel-button", this._buttons, this._trans.__("Open notebook")).onclick = open;
+  }
+
+  private async _drawTold(job: JobView): Promise<void> {
+    const key = `${job.id} ${job.status} ${job.stage ?? ""} ${job.attempt ?? 0}`;
+    if (key === this._drawn) return;
+    this._drawn = key;
+    try {
+      const { history } = await this._ask<HistoryReply>("GET", `jobs/${job.id}/history`);
+      const receipt = isFinal(job) ? await this._ask<Receipt>("GET", `jobs/${job.id}/receipt`) : null;
+      if (this._drawn === key) this._fill(job, history, receipt); // else another was chosen meanwhile
+    } catch (error) {
+      if (this._drawn === key) this._drawn = "";
+      throw error;
+    }
+  }
+
+  private _fill(job: JobView, history: History[], receipt: Receipt | null): void {
+    this._history.replaceChildren();
+    for (const line of history) {
+      const item = make("li", "", this._history);
+      const at = new Date(line.at * 1000);
+      const time = make("time", "", item, at.toLocaleTimeString());
+      time.dateTime = at.toISOString();
+      time.title = at.toLocaleString();
+      make("span", "", item, line.text || line.event);
+    }
+    this._receipt.replaceChildren();
+    if (receipt) for (const line of receiptLines(receipt, this._trans)) make("li", "", this._receipt, line);
+    const short = job.id.slice(0, 8);
+    const commands = ["attach", "logs", ...(receipt && job.kind !== "session" ? ["rerun"] : [])];
+    this._commands.replaceChildren();
+    for (const command of commands) make("code", "jr-panel-command", this._commands, `%remote ${command} ${short}`);
+  }
+}
