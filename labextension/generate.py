@@ -19,7 +19,7 @@ ROOTS = (
     wire.AccountSummary,
     wire.Problem,
 )
-HEAD = "// Made by generate.py from jupyter_remote/wire.py; do not edit.\n"
+HEAD = "// Made by generate.py from jupyter_remote.wire; do not edit.\n"
 
 
 def text_of_type(kind: inspect.Type) -> str:

@@ -1,4 +1,4 @@
-// Made by generate.py from jupyter_remote/wire.py; do not edit.
+// Made by generate.py from jupyter_remote.wire; do not edit.
 
 export interface AccountSummary {
   running: number;
