@@ -73,9 +73,11 @@ function sendControl(model, job, force) {
 }
 
 // Our extension, where the page has it, asks the backend itself: no kernel is needed for that. It
-// may know another backend than the kernel does, or be without one.
+// may know another backend than the kernel does, or be without one. A page that connects to its
+// kernel anew drops what it sent, and may send it again.
 async function cancel(model, job, force) {
-  for (const way of [globalThis.jupyterRemoteCancel, (...asked) => sendControl(model, ...asked)]) {
+  const control = (...asked) => sendControl(model, ...asked);
+  for (const way of [globalThis.jupyterRemoteCancel, control, control]) {
     try {
       if (way) return await way(job, force);
     } catch {
@@ -239,7 +241,14 @@ export class View {
     this.ask();
     this.parts.status.textContent = force ? "killing…" : "cancelling…";
     this.tick();
-    cancel(this.model, this.state.id, force);
+    cancel(this.model, this.state.id, force).catch(() => this.notCancelled());
+  }
+
+  notCancelled() {
+    this.asked = false;
+    this.armedAt = 0;
+    this.parts.status.textContent = "not cancelled: nobody answers";
+    this.tick();
   }
 
   refocus(element) {

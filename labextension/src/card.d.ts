@@ -9,7 +9,7 @@ declare module "*/notebook/card.js" {
   export function rate(ucreditsPerH: number): string;
   export class View {
     constructor(model: CardModel);
-    parts: { card: HTMLElement; status: HTMLElement };
+    parts: { card: HTMLElement };
     draw(): void;
     tick(): void;
   }

@@ -59,7 +59,7 @@ export class CardRenderer extends Widget implements IRenderMime.IRenderer {
       return;
     }
     this._state = data;
-    const card: CardModel = { get: () => this._state, send: () => this._notCancelled() };
+    const card: CardModel = { get: () => this._state, send: () => this._noKernel() };
     this._view = new View(card);
     this._place = document.createElement("div");
     if (PLACE.test(data.host ?? "")) this._place.className = data.host!;
@@ -80,12 +80,13 @@ export class CardRenderer extends Widget implements IRenderMime.IRenderer {
     this._state = state;
     this._view?.draw();
     this._takeBack(state);
-    if (FINAL.has(state.status)) this._end();
+    const shown = this._place.firstElementChild;
+    const isOurs = shown === this._view?.parts.card;
+    if (FINAL.has(state.status) && (isOurs || signature(state) === this._seen.page)) this._end();
   }
 
-  /** Every way to the backend has failed; the next state says what holds. */
-  private _notCancelled(): void {
-    if (this._view) this._view.parts.status.textContent = "the backend cannot be reached: not cancelled";
+  private _noKernel(): never {
+    throw new Error("this card has no kernel");
   }
 
   /** The card of a kernel that has gone stands still while the job goes on: ours is shown again. */
@@ -93,11 +94,12 @@ export class CardRenderer extends Widget implements IRenderMime.IRenderer {
     const shown = this._place.firstElementChild;
     const ours = this._view?.parts.card;
     if (!ours || shown === ours) return;
+    const isOver = FINAL.has(state.status);
     const seen = { job: signature(state), page: shown ? signatureOf(shown) : "" };
-    const stands = seen.page === this._seen.page && seen.job !== seen.page && seen.job !== this._seen.job;
+    const stands = seen.page === this._seen.page && seen.job !== seen.page && (isOver || seen.job !== this._seen.job);
     this._behind = stands ? this._behind + 1 : seen.page === this._seen.page ? this._behind : 0;
     this._seen = seen;
-    if (this._behind < PATIENCE && !(FINAL.has(state.status) && this._behind > 0)) return;
+    if (this._behind < PATIENCE && !(isOver && this._behind > 0)) return;
     this._place.replaceChildren(ours);
   }
 

@@ -278,6 +278,12 @@ def test_cancel_on_a_card_works_after_its_kernel_ended(book, gate):
         expect(card).to_contain_text("50 %")
         opened.page.evaluate(f"() => {lab.CONTEXT}.shutdown()")
         expect(card).to_contain_text("running")
+        answer = {"title": "t", "status": 503, "code": "backend_unreachable"}
+        opened.page.route("**/jupyter-remote/v1/jobs/*/cancel*", partial(refused, answer))
+        with opened.page.expect_response("**/jupyter-remote/v1/jobs/*/cancel*"):
+            card.get_by_role("button", name="Cancel").click()
+        expect(card.get_by_role("button", name="Cancel")).to_be_visible()  # and not Kill
+        opened.page.unroute("**/jupyter-remote/v1/jobs/*/cancel*")
         card.get_by_role("button", name="Cancel").click()
         expect(card).to_contain_text("cancelled")
 
