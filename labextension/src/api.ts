@@ -7,6 +7,7 @@ import { type Ask, BackendError, type Params } from "./asking";
 import type { CardState } from "./cards";
 import type { Problem } from "./wire";
 
+const WHEN = "It starts with the next job, and when this panel is opened again";
 const NOTHING = 204; // the embedded backend does not run, and was not to be started
 
 /** The request for the cards of some jobs. */
@@ -34,7 +35,7 @@ export function asker(settings: ServerConnection.ISettings): Ask {
     } catch {
       throw new BackendError("jupyter_unreachable", "Jupyter Server does not answer");
     }
-    if (response.status === NOTHING) throw new BackendError("not_running", "The embedded backend does not run");
+    if (response.status === NOTHING) throw new BackendError("not_running", "The embedded backend does not run", WHEN);
     const text = await response.text();
     if (response.ok) return JSON.parse(text) as T;
     throw problemOf(response.status, text);

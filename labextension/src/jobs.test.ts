@@ -66,6 +66,16 @@ describe("the jobs of the page", () => {
     expect(asked.filter(([path]) => path === "jobs")[1]![1]["start"]).toBe(1);
   });
 
+  it("does not start one again that is stopped while the panel is open", async () => {
+    const { ask, asked } = backend(() => []);
+    const jobs = new Jobs(ask, timer());
+    jobs.show(true);
+    await jobs.refresh();
+    await jobs.refresh();
+    const starts = asked.filter(([path]) => path === "jobs").map(([, params]) => params["start"]);
+    expect(starts).toEqual([1, undefined]);
+  });
+
   it("keeps older pages while the newest is read anew, and reads on from the oldest", async () => {
     let all = ["5", "4", "3", "2", "1"].reverse().map((id) => job(id));
     const { ask } = backend(() => all);

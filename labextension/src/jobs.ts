@@ -58,6 +58,7 @@ export class Jobs {
   private _changed = new Signal<this, void>(this);
   private _ended = new Signal<this, JobView>(this);
   private _shown = false;
+  private _starts = false;
   private _timer: number | null = null;
   private _reading: Promise<void> | null = null;
   private _next = "";
@@ -84,10 +85,11 @@ export class Jobs {
     return this._now();
   }
 
-  /** The panel is open: the backend is started if it must be, and looked at often. */
+  /** The panel was opened: the backend is started if it must be, and looked at often. One that is
+   * stopped while the panel is open stays so. */
   show(shown: boolean): void {
     if (this._shown === shown) return;
-    this._shown = shown;
+    this._shown = this._starts = shown;
     if (shown) void this.refresh();
   }
 
@@ -152,7 +154,8 @@ export class Jobs {
 
   /** The newest page, and what else is new: up to one that is known already. */
   private async _newest(): Promise<JobList> {
-    let page = await this._ask<JobList>("GET", "jobs", { limit: PAGE, start: this._shown ? 1 : undefined });
+    let page = await this._ask<JobList>("GET", "jobs", { limit: PAGE, start: this._starts ? 1 : undefined });
+    this._starts = false;
     const found = [...page.jobs];
     while (this.jobs.length && page.next && found.length < MOST_NEW && !this._knowsAny(page.jobs)) {
       page = await this._ask<JobList>("GET", "jobs", { limit: PAGE, before: page.next });
