@@ -88,7 +88,7 @@ def test_a_job_that_registered_nothing_is_told_that_nothing_is_saved(client: jr.
 
 def test_the_least_cost_limit_that_is_taken_warns_and_stops(client: jr.Client) -> None:
     costs = client.with_options(machine="g5.xlarge.od")
-    with pytest.raises(jr.JupyterRemoteError, match=r"below the least price .* \$0\.0003"):
+    with pytest.raises(jr.JupyterRemoteError, match=r"below the least price .* \(\$0\.0003\)"):
         costs.with_options(max_cost=0.00001).submit(waits)
     job = costs.with_options(max_cost=0.0003).submit(waits)
     with pytest.raises(jr.BudgetExceeded):
