@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .test_cells import cards, error, run, stream, value
+
+pytestmark = pytest.mark.usefixtures("fresh_home")  # a plan rests on all that ran before
 
 
 def plan_of(cell) -> str:
     return next(o.data["text/plain"] for o in cell.outputs if "text/plain" in o.get("data", {}))
 
 
-def test_a_plan_is_of_the_code_as_it_is_now_and_rests_on_its_earlier_runs(tmp_path, fresh_home):
+def test_a_plan_is_of_the_code_as_it_is_now_and_rests_on_its_earlier_runs(tmp_path):
     cells = run(
         tmp_path,
         "@jr.remote(machine='g5.xlarge', timeout='1h')\ndef f(n):\n    return n + 1",
