@@ -14,6 +14,9 @@ from tests.worker.playing_agent import PlayingAgent, Transcript
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+KINDS = ("clear_output", "error", "execute_result")
+
+
 def cell_of(seen: Transcript) -> list[Any]:
     """Texts and the data of displays, as a front end has them at the end."""
     shown: list[Any] = []
@@ -24,7 +27,10 @@ def cell_of(seen: Transcript) -> list[Any]:
         if isinstance(message, channel.Text):
             if message.elsewhere:
                 continue
-            shown.append(message.text)
+            if shown and isinstance(shown[-1], str) and shown[-1] not in KINDS:
+                shown[-1] += message.text  # how much travels at a time is no matter here
+            else:
+                shown.append(message.text)
         elif kind == "display_data":
             content = next(outs[kind])
             shown.append(content["data"])
@@ -34,7 +40,7 @@ def cell_of(seen: Transcript) -> list[Any]:
             data = displays[content["transient"]["display_id"]]
             data.clear()
             data.update(content["data"])
-        elif kind in ("clear_output", "error", "execute_result"):
+        elif kind in KINDS:
             shown.append(kind)
     return shown
 
