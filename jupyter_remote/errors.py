@@ -176,6 +176,26 @@ class NotFound(JupyterRemoteError):
     code = "not_found"
 
 
+class LaunchRefused(JupyterRemoteError):
+    """A provider launches no machine. ``kind`` says what can be done about it.
+
+    ``capacity``: none is free there now, another zone or type may have one. ``throttled``: later.
+    ``quota``, ``rights``, ``credentials``, ``image``, ``machine`` (not offered in this region),
+    ``setting``, ``other``: not before somebody does something.
+    """
+
+    code = "launch_refused"
+
+    def __init__(self, message: str = "", *, hint: str = "", kind: str = "other") -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+
+    @property
+    def passes(self) -> bool:
+        """It may work elsewhere, or later."""
+        return self.kind in ("capacity", "throttled")
+
+
 class Conflict(JupyterRemoteError):
     """The state does not allow this transition (a stale epoch, a terminal job, a reused key)."""
 

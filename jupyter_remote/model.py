@@ -143,6 +143,7 @@ class MachineType(msgspec.Struct, frozen=True, kw_only=True):
     priced_on: str = ""  # ISO date of the price
     source: str = ""  # where the price was read
     simulated: bool = False  # runs on this computer, priced as there
+    provider: str = ""  # which launches it; empty: none of this backend's
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +247,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     inputs_bytes: int = 0
     fuse: str = ""  # what bounds its cost: "max_cost", or the budget that left less
     priced_on: str = ""  # date of the price that was frozen at submit
+    gpus: int = 0  # of its machine's, that are its own; 0: all of them
     resumes: JobId | None = None  # the job whose checkpoint it was given
     cached_from: JobId | None = None  # the job whose result it was given instead of being run
     saved_ucredits: int = 0  # by that
@@ -253,6 +255,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     warned_at: float | None = None  # most of what its fuse allows was spent
     checkpoint: bytes | None = None  # JSON of wire.Checkpoint: the latest
     receipt: bytes | None = None  # JSON of wire.Receipt, made when it ends
+    preemptions: int = 0  # how often its machine was taken away: not its fault, not its cost
 
     @property
     def status(self) -> Status:
@@ -342,6 +345,15 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     provider_id: str = ""  # the provider's own name for it
     created_at: float = 0.0
     changed_at: float = 0.0
+    owner: OwnerId = OwnerId("")  # whose jobs alone it runs; empty: this computer
+    job: str = ""  # for which it was asked
+    zone: str = ""  # where it is; in an intent, where it is to be (empty: anywhere)
+    spot: bool = False
+    rate_ucredits_per_h: int = 0  # what it costs while it is there
+    ready_at: float | None = None  # when its worker said hello first
+    step: str = ""  # how far its bootstrap has come
+    detail: str = ""  # why it ended, or was refused, in words
+    boot_log: bytes | None = None  # UTF-8 text, its end
 
 
 class TokenRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from jupyter_remote.model import InstanceState, MachineType
 from jupyter_remote.providers.base import Launch, Seen
 from jupyter_remote.settings import Settings
 
+MARK = ".process.json"
 STOP_S = 5.0  # between SIGTERM and SIGKILL
 KEPT_LOGS = 5  # of agents that ended
 MIB = 1024 * 1024
@@ -60,8 +61,12 @@ class LocalProvider:
                 gpu=name,
                 gpu_count=count,
                 gpu_memory_bytes=memory_bytes,
+                provider=self.name,
             )
         ]
+
+    def zones(self, machine: str) -> list[str]:
+        return []
 
     async def launch(self, launch: Launch) -> Seen:
         """Start an agent, unless the one with this id has been started already."""
@@ -73,6 +78,11 @@ class LocalProvider:
     async def describe(self, ids: Sequence[str]) -> list[Seen]:
         marks = [(id, self._mark(id)) for id in ids]
         return [self._seen(id, mark) for id, mark in marks if mark is not None]
+
+    async def listed(self) -> list[Seen]:
+        """Every agent that was started from this home and still runs."""
+        ids = [file.name.removesuffix(MARK) for file in self._folder.glob(f"*{MARK}")]
+        return [s for s in await self.describe(ids) if s.state is not InstanceState.TERMINATED]
 
     async def terminate(self, id: str) -> None:
         """Ask the agent to end; it is killed if it does not within some seconds."""

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from jupyter_remote import __version__, errors, wire
 from jupyter_remote.clock import Clock, SystemClock
-from jupyter_remote.model import InstanceState, OwnerId, TokenRecord
+from jupyter_remote.model import OwnerId, TokenRecord
 from jupyter_remote.money.catalog import catalogue, simulated, sound
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT
 from jupyter_remote.providers.base import Launch, Provider
@@ -36,7 +36,6 @@ EMBEDDED = "embedded"  # label of the token that stands in the connection file
 LAUNCH_SLOTS = 2
 QUICK = frozenset({"submit", "claim", "start", "beat", "finish", "release", "cancel"})
 SUSPECT_BEFORE_LEASE = 1 / 3  # a silent worker is shown as that long before it is given up
-MARK = ".process.json"  # of an agent that the local provider started
 
 
 def application(backend: Backend, port: int, names: Iterable[str] = ()) -> ASGIApp:
@@ -104,9 +103,7 @@ async def reap(home: Path, settings: Settings) -> list[str]:
     Called by ``jupyter remote reap``, and only while no backend runs on ``home``.
     """
     provider = local_provider(home, settings)
-    known = [file.name.removesuffix(MARK) for file in (home / "workers").glob(f"*{MARK}")]
-    seen = await provider.describe(known)
-    alive = [s.id for s in seen if s.state is not InstanceState.TERMINATED]
+    alive = [seen.id for seen in await provider.listed()]
     for id in alive:
         await provider.terminate(id)
     return alive

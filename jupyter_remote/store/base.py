@@ -73,6 +73,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     inputs_bytes: int = 0
     fuse: str = ""
     priced_on: str = ""
+    gpus: int = 0
     resumes: JobId | None = None
     note: str = ""  # what else the first line of its history says
     estimate: bytes | None = None

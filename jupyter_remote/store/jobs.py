@@ -192,6 +192,7 @@ def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
         inputs_bytes=new.inputs_bytes,
         fuse=new.fuse,
         priced_on=new.priced_on,
+        gpus=new.gpus,
         resumes=new.resumes,
         estimate=new.estimate,
     )

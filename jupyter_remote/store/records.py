@@ -55,6 +55,7 @@ MUTABLE = (
     "warned_at",
     "checkpoint",
     "receipt",
+    "preemptions",
 )
 _LIMITS = ("timeout_s", "max_run_s", "max_cost_ucredits", "memory_bytes")
 _FLAGS = ("simulated", "cancel_requested", "cancel_forced", "cancel_saves", "ready")
@@ -85,6 +86,7 @@ _PLAIN = (
     "cached_from",
     "saved_ucredits",
     "estimate",
+    "gpus",
 )
 _NAMES = (*_PLAIN, *MUTABLE, *_LIMITS)
 
@@ -209,7 +211,8 @@ def worker_of(row: tuple[Any, ...]) -> WorkerRecord:
 
 def instance_of(row: tuple[Any, ...]) -> InstanceRecord:
     """From a row of ``instance``."""
-    id_, provider, machine, state, provider_id, created_at, changed_at = row
+    id_, provider, machine, state, provider_id, created_at, changed_at, *cloud = row
+    owner, job, zone, spot, rate, ready_at, step, detail, boot_log = cloud
     return InstanceRecord(
         id=id_,
         provider=provider,
@@ -218,6 +221,15 @@ def instance_of(row: tuple[Any, ...]) -> InstanceRecord:
         provider_id=provider_id,
         created_at=created_at,
         changed_at=changed_at,
+        owner=OwnerId(owner),
+        job=job,
+        zone=zone,
+        spot=bool(spot),
+        rate_ucredits_per_h=rate,
+        ready_at=ready_at,
+        step=step,
+        detail=detail,
+        boot_log=boot_log,
     )
 
 

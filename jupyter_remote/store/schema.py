@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; ``migrations/versions`` holds the way there."""
 
 metadata = MetaData(
@@ -98,6 +98,7 @@ job = Table(
     Column("cached_from", Text),  # id of the job whose result it was given
     _number("saved_ucredits", "0"),  # by taking that result
     Column("estimate", LargeBinary),
+    _number("gpus", "0"),  # of its machine's, that are its own; 0: all of them
     # From here on: what transitions change.
     _text("state"),
     _flag("cancel_requested"),
@@ -124,6 +125,7 @@ job = Table(
     _time("warned_at"),
     Column("checkpoint", LargeBinary),
     Column("receipt", LargeBinary),
+    _number("preemptions", "0"),  # how often its machine was taken away
     UniqueConstraint("id"),
     CheckConstraint("cost_ucredits >= 0 AND cost_ucredits <= hold_ucredits", name="charge"),
 )
@@ -431,6 +433,15 @@ instance = Table(
     _text("provider_id"),
     _time("created_at", null=False),
     _time("changed_at", null=False),
+    _text("owner", server_default=""),
+    _text("job", server_default=""),
+    _text("zone", server_default=""),
+    _flag("spot"),
+    _number("rate_ucredits_per_h", "0"),
+    _time("ready_at"),
+    _text("step", server_default=""),
+    _text("detail", server_default=""),
+    Column("boot_log", LargeBinary),
 )
 Index("ix_instance_alive", instance.c.id, **_only("state <> 'terminated'"))
 

@@ -44,6 +44,7 @@ HTTP_STATUS: dict[str, int] = {
     "unsupported_media_type": 415,
     "storage_full": 507,
     "digest_mismatch": 422,
+    "launch_refused": 503,
     "insufficient_funds": 402,
     "budget_exceeded": 402,
 }

@@ -23,6 +23,20 @@ class Need(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_bytes: int = 0
 
 
+class EnvironmentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The packages that a job's interpreter has. A worker builds it once for a digest and keeps it.
+
+    Without one the job runs in the worker's own environment.
+    """
+
+    digest: str  # SHA-256 of all that makes it what it is
+    lock: str = ""  # requirements with exact versions and hashes, one a line
+    python: str = ""  # "3.11": whose wheels the lock names
+    packages: dict[str, str] = {}  # distribution → version, for people
+    wheels: list[FileRef] = []  # packages that no index has: editable and local ones
+    source: str = ""  # for people: "what the notebook uses", or the name of a file
+
+
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a worker needs to run a job."""
 
@@ -51,6 +65,7 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     idle_timeout_s: float | None = None  # session: it ends when nobody called for so long
     gpu_idle_s: float | None = None  # it is stopped when it used no GPU for so long; 0: never
     checkpoint: Parcel | None = None  # what it goes on from: set by the server
+    environment: EnvironmentSpec | None = None  # None: what the worker has
 
 
 def code_digest_of(code: str, name: str = "", sources: Iterable[str] = ()) -> str:

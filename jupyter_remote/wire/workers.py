@@ -8,6 +8,7 @@ import msgspec
 
 from jupyter_remote.wire.base import MOST_BYTES, PROTOCOL
 from jupyter_remote.wire.jobs import JobSpec, Metrics, RemoteFailure, Result
+from jupyter_remote.wire.machines import Notice
 from jupyter_remote.wire.money import WorkerEnvironment
 from jupyter_remote.wire.values import Parcel, Segment
 
@@ -154,7 +155,17 @@ there is no such session."""
 
 
 WorkerMessage = (
-    Hello | Start | Beat | Complete | Warned | Saved | Release | Ping | Listening | ChannelMessage
+    Hello
+    | Start
+    | Beat
+    | Complete
+    | Warned
+    | Saved
+    | Release
+    | Ping
+    | Notice
+    | Listening
+    | ChannelMessage
 )
 
 
@@ -184,6 +195,7 @@ class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_o
     rate_ucredits_per_h: int = 0
     hold_ucredits: int = 0
     lease_s: float = 45.0
+    gpus: list[int] = []  # which of the machine's are its own; empty: all of them
     owner: str = ""  # consecutive calls of one owner may share a kernel process
     aside: bool = False  # takes no slot
 

@@ -136,6 +136,7 @@ export interface MachineType {
   priced_on: string;
   source: string;
   simulated: boolean;
+  provider: string;
 }
 
 export interface Metrics {

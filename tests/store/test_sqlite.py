@@ -86,7 +86,11 @@ NEWER_INDEXES = (
 NEWER = (
     *("session", "notebook", "code_key", "inputs_bytes", "fuse", "priced_on", "resumes"),
     *("cached_from", "saved_ucredits", "estimate", "warned_at", "checkpoint", "receipt"),
-    "cancel_saves",
+    *("cancel_saves", "gpus", "preemptions"),
+)
+NEWER_OF_INSTANCES = (
+    *("owner", "job", "zone", "spot", "rate_ucredits_per_h", "ready_at", "step", "detail"),
+    "boot_log",
 )
 
 
@@ -101,6 +105,8 @@ def test_jobs_of_before_there_were_sessions_are_still_there(path: Path) -> None:
         connection.execute(f"DROP TABLE {name}")
     for name in NEWER:
         connection.execute(f"ALTER TABLE job DROP COLUMN {name}")
+    for name in NEWER_OF_INSTANCES:
+        connection.execute(f"ALTER TABLE instance DROP COLUMN {name}")
     connection.execute("ALTER TABLE spec DROP COLUMN asked")
     connection.execute("ALTER TABLE posting DROP COLUMN notebook")
     connection.execute("UPDATE alembic_version SET version_num = '0002'")
