@@ -84,6 +84,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     POISON = "poison"  # killed two workers with the same signal
     ENVIRONMENT = "environment"  # inputs or environment could not be prepared
+    NO_MACHINE = "no_machine"  # none could be had for it
     FINISHED_BEFORE_CANCEL = "finished_before_cancel"
 
 
@@ -92,6 +93,8 @@ TRANSITIONS: dict[tuple[JobState | None, str], JobState] = {
     (None, "submit"): JobState.QUEUED,
     (JobState.QUEUED, "claim"): JobState.CLAIMED,
     (JobState.QUEUED, "cached"): JobState.SUCCEEDED,  # it is given another job's result
+    (JobState.QUEUED, "no_machine"): JobState.FAILED,  # none is to be had, before it started
+    (JobState.RETRY_WAIT, "no_machine"): JobState.FAILED,
     (JobState.RETRY_WAIT, "due"): JobState.QUEUED,
     (JobState.CLAIMED, "start"): JobState.RUNNING,
     (JobState.CLAIMED, "release"): JobState.QUEUED,
@@ -256,6 +259,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: bytes | None = None  # JSON of wire.Checkpoint: the latest
     receipt: bytes | None = None  # JSON of wire.Receipt, made when it ends
     preemptions: int = 0  # how often its machine was taken away: not its fault, not its cost
+    devices: str = ""  # of its machine's GPUs those that its latest attempt has: "0,1"
 
     @property
     def status(self) -> Status:

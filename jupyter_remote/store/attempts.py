@@ -39,7 +39,7 @@ SAVING_S = 600.0  # for a result to arrive, after the limit; it is not charged
 
 
 def claim(
-    session: Session, job: JobId, worker: WorkerId, now: float, lease_s: float
+    session: Session, job: JobId, worker: WorkerId, now: float, lease_s: float, devices: str = ""
 ) -> tuple[Changed, AttemptRecord] | None:
     """None when the job is not claimable (any more)."""
     row = session.row(sql.WHOLE_JOB, id=job)
@@ -48,7 +48,7 @@ def claim(
     stored = stored_of(row)
     if stored.job.state is not JobState.QUEUED or not stored.job.ready:
         return None
-    step, attempt = lifecycle.claim(stored.job, worker, now, lease_s)
+    step, attempt = lifecycle.claim(stored.job, worker, now, lease_s, devices)
     session.insert(
         sql.ADD_ATTEMPT,
         job=stored.seq,

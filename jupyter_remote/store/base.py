@@ -225,9 +225,12 @@ class Store(Protocol):
 
     # -- transitions
     def claim(
-        self, job: JobId, worker: WorkerId, now: float, lease_s: float
+        self, job: JobId, worker: WorkerId, now: float, lease_s: float, devices: str = ""
     ) -> tuple[Changed, AttemptRecord] | None:
-        """QUEUED to CLAIMED with epoch + 1; None when the job is not claimable any more."""
+        """QUEUED to CLAIMED with epoch + 1; None when the job is not claimable any more.
+
+        ``devices``: of the machine's GPUs those that the attempt has, "0,1".
+        """
         ...
 
     def start(self, job: JobId, epoch: int, now: float) -> Changed:
@@ -293,6 +296,25 @@ class Store(Protocol):
 
     def wake(self, now: float) -> list[Changed]:
         """RETRY_WAIT jobs that are due: back to QUEUED."""
+        ...
+
+    def note_waiting(
+        self,
+        jobs: Sequence[JobId],
+        text: str,
+        now: float,
+        stage: Stage | None = None,
+        detail: str | None = None,
+    ) -> list[Changed]:
+        """A line in the history of those that wait, with their stage and detail if given; the
+        others are passed over."""
+        ...
+
+    def refuse_waiting(
+        self, jobs: Sequence[JobId], why: str, error: bytes, now: float
+    ) -> list[Changed]:
+        """No machine is to be had: those that wait end as FAILED (reason ``no_machine``), for
+        nothing; the others are passed over."""
         ...
 
     # -- events
@@ -455,8 +477,30 @@ class Store(Protocol):
     def put_instance(self, instance: InstanceRecord) -> None: ...
 
     def move_instance(
-        self, id: str, state: InstanceState, now: float, provider_id: str | None = None
-    ) -> InstanceRecord: ...
+        self,
+        id: str,
+        state: InstanceState,
+        now: float,
+        provider_id: str | None = None,
+        *,
+        zone: str | None = None,
+        detail: str | None = None,
+    ) -> InstanceRecord:
+        """The first time that it is READY is kept. One that is being terminated is only ever
+        TERMINATED after that, and one that is TERMINATED stays so: Conflict."""
+        ...
+
+    def report_boot(self, id: str, step: str, log: bytes | None = None) -> InstanceRecord:
+        """How far its bootstrap has come, with the end of its log. Raises NotFound."""
+        ...
+
+    def instance(self, id: str) -> InstanceRecord | None: ...
+
+    def instances(
+        self, owner: OwnerId | None = None, *, job: str = "", limit: int = 100
+    ) -> list[InstanceRecord]:
+        """Newest first, those that ended too: all, an owner's, or those asked for a job."""
+        ...
 
     def add_token(self, token: TokenRecord, token_hash: str) -> None: ...
 

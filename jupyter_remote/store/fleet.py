@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 from msgspec.structs import replace
 
 from jupyter_remote.errors import Conflict, NotAuthorized, NotFound
@@ -16,7 +17,7 @@ from jupyter_remote.model import (
     WorkerId,
     WorkerRecord,
 )
-from jupyter_remote.store import sql
+from jupyter_remote.store import schema, sql
 from jupyter_remote.store.records import instance_of, token_of
 from jupyter_remote.store.session import Session
 
@@ -56,20 +57,68 @@ def put_instance(session: Session, instance: InstanceRecord) -> None:
         session.insert(sql.ADD_INSTANCE, **values)
 
 
+ENDING = (InstanceState.TERMINATING, InstanceState.TERMINATED)
+
+
 def move_instance(
-    session: Session, id_: str, state: InstanceState, now: float, provider_id: str | None
+    session: Session,
+    id_: str,
+    state: InstanceState,
+    now: float,
+    provider_id: str | None,
+    zone: str | None = None,
+    detail: str | None = None,
 ) -> InstanceRecord:
-    """Raises NotFound; Conflict when it was terminated and is to be anything else."""
-    row = session.row(sql.INSTANCE, id=id_)
-    if row is None:
-        raise NotFound(f"no instance {id_}")
-    before = instance_of(row)
-    if before.state is InstanceState.TERMINATED and state is not InstanceState.TERMINATED:
-        raise Conflict(f"instance {id_} is terminated")
-    known = provider_id if provider_id is not None else before.provider_id
-    after = replace(before, state=state, provider_id=known, changed_at=now)
+    """Raises NotFound; Conflict when it is being ended, or was, and is to be there again."""
+    before = _instance(session, id_)
+    over = before.state is InstanceState.TERMINATED and state is not InstanceState.TERMINATED
+    if over or (before.state in ENDING and state not in ENDING):
+        raise Conflict(f"instance {id_} is {before.state.value}")
+    first = state is InstanceState.READY and before.ready_at is None
+    after = replace(
+        before,
+        state=state,
+        provider_id=before.provider_id if provider_id is None else provider_id,
+        zone=before.zone if zone is None else zone,
+        detail=before.detail if detail is None else detail,
+        ready_at=now if first else before.ready_at,
+        changed_at=now,
+    )
     put_instance(session, after)
     return after
+
+
+def report_boot(session: Session, id_: str, step: str, log: bytes | None) -> InstanceRecord:
+    """Raises NotFound."""
+    before = _instance(session, id_)
+    after = replace(before, step=step, boot_log=before.boot_log if log is None else log)
+    put_instance(session, after)
+    return after
+
+
+def _instance(session: Session, id_: str) -> InstanceRecord:
+    if (found := instance(session, id_)) is None:
+        raise NotFound(f"no instance {id_}")
+    return found
+
+
+def instance(session: Session, id_: str) -> InstanceRecord | None:
+    """One, whatever became of it."""
+    row = session.row(sql.INSTANCE, id=id_)
+    return None if row is None else instance_of(row)
+
+
+def instances(
+    session: Session, owner: OwnerId | None, job: str, limit: int
+) -> list[InstanceRecord]:
+    """Newest first."""
+    table = schema.instance
+    query = sa.select(table).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+    if owner is not None:
+        query = query.where(table.c.owner == owner)
+    if job:
+        query = query.where(table.c.job == job)
+    return [instance_of(row) for row in session.adhoc(query)]
 
 
 def add_token(session: Session, token: TokenRecord, token_hash: str) -> None:

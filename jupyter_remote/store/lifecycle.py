@@ -99,7 +99,7 @@ def cached(job: JobRecord, source: JobRecord, now: float, text: str, detail: str
 
 # --- to a worker -----------------------------------------------------------------------------
 def claim(
-    job: JobRecord, worker: WorkerId, now: float, lease_s: float
+    job: JobRecord, worker: WorkerId, now: float, lease_s: float, devices: str = ""
 ) -> tuple[Step, AttemptRecord]:
     """QUEUED to CLAIMED with the next epoch."""
     attempt = AttemptRecord(
@@ -118,6 +118,7 @@ def claim(
         detail="",  # why it was tried again
         epoch=attempt.epoch,
         worker=worker,
+        devices=devices,
         claimed_at=now,
         started_at=None,
         progress=None,
@@ -148,6 +149,20 @@ def release(job: JobRecord, attempt: AttemptRecord, now: float, why: str) -> Ste
     text = f"given back: {why}" if why else "given back by its worker"
     return _step(
         job, "release", text, attempt=ended, stage=Stage.WAITING, worker=None, claimed_at=None
+    )
+
+
+def no_machine(job: JobRecord, now: float, why: str, error: bytes) -> Step:
+    """QUEUED or RETRY_WAIT to FAILED: no machine is to be had. It costs nothing."""
+    return _step(
+        job,
+        "no_machine",
+        f"failed: {why}",
+        reason=Reason.NO_MACHINE,
+        detail=why,
+        stage=Stage.DONE,
+        ended_at=now,
+        error=error,
     )
 
 

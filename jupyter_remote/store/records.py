@@ -56,6 +56,7 @@ MUTABLE = (
     "checkpoint",
     "receipt",
     "preemptions",
+    "devices",
 )
 _LIMITS = ("timeout_s", "max_run_s", "max_cost_ucredits", "memory_bytes")
 _FLAGS = ("simulated", "cancel_requested", "cancel_forced", "cancel_saves", "ready")

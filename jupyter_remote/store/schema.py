@@ -126,6 +126,7 @@ job = Table(
     Column("checkpoint", LargeBinary),
     Column("receipt", LargeBinary),
     _number("preemptions", "0"),  # how often its machine was taken away
+    _text("devices", server_default=""),  # GPUs of its machine that its latest attempt has
     UniqueConstraint("id"),
     CheckConstraint("cost_ucredits >= 0 AND cost_ucredits <= hold_ucredits", name="charge"),
 )

@@ -14,16 +14,13 @@ from jupyter_remote.errors import StorageFull
 from jupyter_remote.model import (
     AttemptRecord,
     History,
-    InstanceRecord,
-    InstanceState,
     JobId,
     JobRecord,
     JobState,
     OwnerId,
     PastRun,
-    TokenRecord,
+    Stage,
     WorkerId,
-    WorkerRecord,
 )
 from jupyter_remote.settings import CACHE_BYTES
 from jupyter_remote.store import (
@@ -32,9 +29,9 @@ from jupyter_remote.store import (
     blobs,
     checkpoints,
     events,
-    fleet,
     jobs,
     sql,
+    waiting,
 )
 from jupyter_remote.store.apply import apply, load
 from jupyter_remote.store.base import (
@@ -50,6 +47,7 @@ from jupyter_remote.store.lifecycle import due
 from jupyter_remote.store.migrate import bring_up_to_date
 from jupyter_remote.store.records import stored_of
 from jupyter_remote.store.session import Session, connect, disk_errors_told
+from jupyter_remote.store.sqlite_fleet import FleetVerbs
 from jupyter_remote.store.sqlite_money import MoneyVerbs
 from jupyter_remote.store.sqlite_sharing import SharingVerbs
 from jupyter_remote.wire import (
@@ -75,7 +73,7 @@ def open_sqlite(
     return SqliteStore(path, jitter, cache_bytes)
 
 
-class SqliteStore(SharingVerbs, MoneyVerbs):
+class SqliteStore(SharingVerbs, MoneyVerbs, FleetVerbs):
     """Implements :class:`jupyter_remote.store.base.Store`.
 
     Verbs that write may be called from any thread, one at a time; a ``Writer`` groups them.
@@ -211,10 +209,10 @@ class SqliteStore(SharingVerbs, MoneyVerbs):
 
     # -- transitions
     def claim(
-        self, job: JobId, worker: WorkerId, now: float, lease_s: float
+        self, job: JobId, worker: WorkerId, now: float, lease_s: float, devices: str = ""
     ) -> tuple[Changed, AttemptRecord] | None:
         with self._write() as session:
-            return attempts.claim(session, job, worker, now, lease_s)
+            return attempts.claim(session, job, worker, now, lease_s, devices)
 
     def start(self, job: JobId, epoch: int, now: float) -> Changed:
         with self._write() as session:
@@ -290,6 +288,23 @@ class SqliteStore(SharingVerbs, MoneyVerbs):
         with self._write() as session:
             return attempts.resume(session, worker, job, epoch, now, lease_s)
 
+    def note_waiting(
+        self,
+        jobs: Sequence[JobId],
+        text: str,
+        now: float,
+        stage: Stage | None = None,
+        detail: str | None = None,
+    ) -> list[Changed]:
+        with self._write() as session:
+            return waiting.note(session, jobs, text, now, stage, detail)
+
+    def refuse_waiting(
+        self, jobs: Sequence[JobId], why: str, error: bytes, now: float
+    ) -> list[Changed]:
+        with self._write() as session:
+            return waiting.refuse(session, jobs, why, error, now)
+
     # -- events
     def events(
         self,
@@ -346,50 +361,6 @@ class SqliteStore(SharingVerbs, MoneyVerbs):
     def may_read_blob(self, digest: str, owner: OwnerId) -> bool:
         with self._read() as session:
             return blobs.may_read(session, digest, owner)
-
-    # -- workers, instances, tokens
-    def put_worker(self, worker: WorkerRecord) -> None:
-        with self._write() as session:
-            fleet.put_worker(session, worker)
-
-    def token_of_worker(self, worker: WorkerId) -> str:
-        with self._read() as session:
-            return fleet.token_of_worker(session, worker)
-
-    def worker_gone(self, worker: WorkerId, now: float) -> None:
-        with self._write() as session:
-            fleet.worker_gone(session, worker, now)
-
-    def put_instance(self, instance: InstanceRecord) -> None:
-        with self._write() as session:
-            fleet.put_instance(session, instance)
-
-    def move_instance(
-        self, id: str, state: InstanceState, now: float, provider_id: str | None = None
-    ) -> InstanceRecord:
-        with self._write() as session:
-            return fleet.move_instance(session, id, state, now, provider_id)
-
-    def add_token(self, token: TokenRecord, token_hash: str) -> None:
-        with self._write() as session:
-            fleet.add_token(session, token, token_hash)
-
-    def token(self, token_hash: str) -> TokenRecord | None:
-        with self._read() as session:
-            return fleet.token(session, token_hash)
-
-    def tokens(self, owner: OwnerId) -> list[TokenRecord]:
-        with self._read() as session:
-            return fleet.tokens(session, owner)
-
-    def revoke_token(self, id: str, owner: OwnerId, now: float) -> None:
-        with self._write() as session:
-            fleet.revoke_token(session, id, owner, now)
-
-    def forget_fleet(self, gone_before: float) -> None:
-        with self._write() as session:
-            for statement in sql.FORGET_FLEET:
-                session.change(statement, before=gone_before)
 
     # -- for people and tests
     def audit(self) -> list[str]:

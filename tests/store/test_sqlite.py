@@ -19,6 +19,7 @@ from jupyter_remote.store.session import connect, text_of
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.conformance.budgets import BudgetConformance
 from tests.conformance.cache import CacheConformance
+from tests.conformance.fleet import FleetConformance
 from tests.conformance.shares import SharesConformance
 from tests.conformance.store import (
     ADA,
@@ -54,7 +55,7 @@ class TestCache(CacheConformance):
         store.close()
 
 
-class TestSqlite(StoreConformance, SharesConformance):
+class TestSqlite(StoreConformance, SharesConformance, FleetConformance):
     pass
 
 
@@ -86,7 +87,7 @@ NEWER_INDEXES = (
 NEWER = (
     *("session", "notebook", "code_key", "inputs_bytes", "fuse", "priced_on", "resumes"),
     *("cached_from", "saved_ucredits", "estimate", "warned_at", "checkpoint", "receipt"),
-    *("cancel_saves", "gpus", "preemptions"),
+    *("cancel_saves", "gpus", "preemptions", "devices"),
 )
 NEWER_OF_INSTANCES = (
     *("owner", "job", "zone", "spot", "rate_ucredits_per_h", "ready_at", "step", "detail"),

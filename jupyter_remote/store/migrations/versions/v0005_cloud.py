@@ -19,3 +19,4 @@ def upgrade() -> None:
     for name in ("gpus", "preemptions"):
         number = sa.Column(name, sa.BigInteger(), server_default="0", nullable=False)
         op.add_column("job", number)
+    op.add_column("job", sa.Column("devices", sa.Text(), server_default="", nullable=False))
