@@ -146,6 +146,7 @@ _WHY: dict[str, str] = {
     Reason.COST_LIMIT: "it reached its cost limit",
     Reason.GPU_IDLE: "it used no GPU",
     Reason.LOST: "its worker was lost",
+    Reason.NO_MACHINE: "no machine was to be had",
     Reason.OUT_OF_MEMORY: "it ran out of memory",
     Reason.POISON: "it ends its workers",
     Reason.FINISHED_BEFORE_CANCEL: "finished before the cancel",

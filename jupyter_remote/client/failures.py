@@ -68,6 +68,8 @@ def raise_for(
             ended = errors.JobLost(_with_output(what, last_output), hint=_next_step(job))
         case _ if remote is not None:
             return remote
+        case Reason.NO_MACHINE:
+            ended = errors.LaunchRefused(what, hint="see the job's history")
         case Reason.ENVIRONMENT:
             ended = errors.EnvironmentMismatch(what, hint="see the job's history")
         case _:

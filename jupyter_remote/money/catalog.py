@@ -134,6 +134,8 @@ def refreshed(machines: Sequence[MachineType], rows: Iterable[MachineType], now:
     for row in rows:
         if why := _why_not(row, now):
             refused.append(f"{row.id or 'a row without a name'}: {why}")
+        elif row.provider:  # it can really be had there
+            by_id[row.id] = msgspec.structs.replace(row, simulated=False)
         elif row.id not in by_id or row.priced_on >= by_id[row.id].priced_on:
             simulated = row.id in by_id and by_id[row.id].simulated
             by_id[row.id] = msgspec.structs.replace(row, simulated=simulated)
@@ -195,6 +197,8 @@ def _shortfalls(machine: MachineType, need: Need) -> list[str]:
 def fitting(need: Need, machines: Sequence[MachineType]) -> list[MachineType]:
     """The machine types that fit a need, cheapest first; on demand before spot at one price."""
     fit = [m for m in machines if not _shortfalls(m, need)]
+    if any(m.provider and m.id != "local" for m in machines):  # who has real ones wants no others
+        fit = [m for m in fit if not m.simulated] or fit
     return sorted(fit, key=lambda m: (m.usd_per_h, m.spot, m.gpu_count, m.cpus))
 
 

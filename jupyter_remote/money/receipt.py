@@ -148,6 +148,7 @@ _ENDED_BY: dict[Reason, str] = {
     Reason.LOST: "platform",
     Reason.POISON: "platform",
     Reason.ENVIRONMENT: "platform",
+    Reason.NO_MACHINE: "platform",
     Reason.OUT_OF_MEMORY: "system",
     Reason.KERNEL_DIED: "system",
 }

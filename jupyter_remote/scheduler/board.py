@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count, islice
 from typing import Literal
 
 from jupyter_remote.model import (
@@ -17,9 +18,11 @@ from jupyter_remote.model import (
     JobId,
     JobRecord,
     JobState,
+    MachineType,
     OwnerId,
     WorkerId,
 )
+from jupyter_remote.scheduler.machines import Machine, Pool, Search
 from jupyter_remote.store.base import NewJob
 
 LOCAL = "local"
@@ -30,6 +33,7 @@ Place = tuple[OwnerId, str, bool, str]
 instead of a slot (empty: a slot)."""
 
 NO_SLOT = "no slot"
+NOBODY = OwnerId("")
 
 
 @dataclass(slots=True)
@@ -42,6 +46,7 @@ class Waiting:
     batch: bool = False  # one of many: single jobs of the same owner go first
     session: JobId | None = None  # a cell of this session: only its worker can take it
     aside: bool = False  # takes no slot: mostly it waits for its user
+    gpus: int = 0  # of a machine's, where that is not shared otherwise; 0: all
 
     @property
     def place(self) -> Place:
@@ -69,6 +74,8 @@ class Active:
     cancel: How = ""
     leaving: bool = False  # its worker has said that it ended
     aside: bool = False  # it takes no slot
+    gpus: int = 0
+    devices: tuple[int, ...] = ()  # which slots of its machine it has: where gpus is set, its GPUs
 
 
 @dataclass(slots=True)
@@ -81,17 +88,28 @@ class Agent:
     slots: int
     python: str = ""
     draining: bool = False
-    jobs: set[JobId] = field(default_factory=set)  # those that have a slot
+    owner: OwnerId = NOBODY  # of a machine elsewhere: whose jobs alone it takes
+    jobs: dict[JobId, tuple[int, ...]] = field(default_factory=dict)  # with the slots they have
     asides: set[JobId] = field(default_factory=set)  # those that need none
 
     def take(self, active: Active) -> None:
         """It has this attempt."""
-        (self.asides if active.aside else self.jobs).add(active.job)
+        if active.aside:
+            self.asides.add(active.job)
+        elif active.job not in self.jobs:
+            taken = {slot for slots in self.jobs.values() for slot in slots}
+            unused = (slot for slot in count() if slot not in taken)
+            active.devices = active.devices or tuple(islice(unused, self.slots_for(active)))
+            self.jobs[active.job] = active.devices
+
+    def slots_for(self, job: Active | Waiting) -> int:
+        """A job has the whole of a machine elsewhere, unless it asked for some of its GPUs."""
+        return (job.gpus or self.slots) if self.owner else 1
 
     @property
     def free(self) -> int:
         """Slots that can take a job now."""
-        return 0 if self.draining else self.slots - len(self.jobs)
+        return 0 if self.draining else self.slots - sum(map(len, self.jobs.values()))
 
 
 @dataclass(slots=True)
@@ -115,7 +133,11 @@ def waiting_of(job: JobRecord | NewJob) -> Waiting:
     pool, is_session = pool_of(job), job.kind == "session"
     session = JobId(job.session) if job.session and not is_session else None
     aside = session is not None or (is_session and pool == LOCAL)
-    return Waiting(job.id, job.owner, pool, job.batch is not None, session, aside)
+    return Waiting(job.id, job.owner, pool, job.batch is not None, session, aside, job.gpus)
+
+
+def _active_of(waiting: Waiting, worker: WorkerId) -> Active:
+    return Active(waiting.job, waiting.owner, "", worker, aside=waiting.aside, gpus=waiting.gpus)
 
 
 class Board:
@@ -128,6 +150,12 @@ class Board:
         self.active: dict[JobId, Active] = {}
         self.retry_at: dict[JobId, float] = {}
         self.instances: dict[str, Instance] = {}
+        self.types: dict[str, MachineType] = {}  # those that a provider elsewhere launches
+        self.machines: dict[str, Machine] = {}  # of such providers
+        self.searches: dict[Pool, Search] = {}
+        self.told: set[JobId] = set()  # of the machine that they wait for
+        self.homes: dict[WorkerId, str] = {}  # on which machine elsewhere each worker is
+        self.boots: dict[str, deque[float]] = {}  # of machine types: from intent to hello, seconds
         self.heard_at: dict[WorkerId, float] = {}  # when each worker said something last
         self.suspects: set[WorkerId] = set()  # those that were not heard for long
         self.partial = False  # more is queued in the store than was read
@@ -151,8 +179,46 @@ class Board:
 
     @property
     def idle(self) -> bool:
-        """Nothing waits, runs or is to be tried again."""
-        return not (self.active or self.retry_at or self.partial or self.waiting)
+        """Nothing waits, runs or is to be tried again, and no machine is to be looked after."""
+        jobs = self.active or self.retry_at or self.partial or self.waiting
+        return not (jobs or self.machines)
+
+    def waiting_in(self, pool: Pool) -> Iterator[Waiting]:
+        """Those that wait for slots of a machine elsewhere, single jobs first."""
+        for queue in self._queues_of(pool):
+            yield from queue.values()
+
+    def is_waited_for(self, pool: Pool) -> bool:
+        """Does anybody wait for a machine of this pool?"""
+        return any(self._queues_of(pool))
+
+    def _queues_of(self, pool: Pool) -> Iterator[OrderedDict[JobId, Waiting]]:
+        owner, type = pool
+        for batch in (False, True):
+            yield self.queues.get((owner, type, batch, ""), OrderedDict())
+
+    @property
+    def pools(self) -> list[Pool]:
+        """Whose jobs wait for machines elsewhere."""
+        return sorted({(o, p) for o, p, _, what in self.queues if not what and p in self.types})
+
+    def search(self, pool: Pool) -> Search:
+        """How it stands with finding a machine for this pool."""
+        return self.searches.setdefault(pool, Search())
+
+    def booted(self, type: str, seconds: float) -> None:
+        """A machine of this type took so long from its intent to its worker's hello."""
+        self.boots.setdefault(type, deque(maxlen=WAITS)).append(seconds)
+
+    def forget_machine(self, machine: Machine) -> None:
+        """There is no such machine. Who waited for it will hear of another one."""
+        self.machines.pop(machine.id, None)
+        self.told.difference_update(machine.told)
+        self.homes = {w: home for w, home in self.homes.items() if home != machine.id}
+
+    def agent_on(self, machine: str) -> Agent | None:
+        """The worker of a machine elsewhere, if it is connected."""
+        return next((a for a in self.agents.values() if a.owner and a.instance == machine), None)
 
     def note(self, job: JobRecord) -> Active | None:
         """A job as it is now. Returns an attempt that its worker does not know to be over."""
@@ -163,12 +229,15 @@ class Board:
         gone = self.active.get(job.id)
         if gone is not None and gone.epoch == 0 and job.state is JobState.QUEUED:
             return None  # it is being claimed just now
-        self._dequeue(job)
-        if gone is not None:
+        waits = job.state is JobState.QUEUED and job.ready
+        if gone is not None or not waits:
+            self._dequeue(job)
             self.drop(job.id)
-        if job.state is JobState.QUEUED and job.ready:
-            self._enqueue(job)
-        elif job.state is JobState.RETRY_WAIT and job.not_before_at is not None:
+        if waits:
+            self._enqueue(job)  # one that waits already keeps its turn
+        else:
+            self.told.discard(job.id)
+        if job.state is JobState.RETRY_WAIT and job.not_before_at is not None:
             self.retry_at[job.id] = job.not_before_at
         return gone if gone is not None and gone.epoch and not gone.leaving else None
 
@@ -177,9 +246,10 @@ class Board:
         active = self.active.get(job.id)
         if active is None or (active.epoch and active.epoch != job.epoch):
             self.drop(job.id)
-            aside = waiting_of(job).aside
-            active = Active(job.id, job.owner, job.client, job.worker or WorkerId(""), aside=aside)
+            active = _active_of(waiting_of(job), job.worker or WorkerId(""))
+            active.devices = tuple(map(int, filter(None, job.devices.split(","))))
             self.active[job.id] = active
+        self.told.discard(job.id)
         active.epoch, active.client = job.epoch, job.client
         if job.state is JobState.RUNNING and not active.started and job.started_at:
             self.waits.append(job.started_at - (job.claimed_at or job.started_at))
@@ -215,7 +285,7 @@ class Board:
 
     def occupy(self, waiting: Waiting, worker: WorkerId) -> None:
         """As :meth:`reserve`, for a job that is just being written."""
-        active = Active(waiting.job, waiting.owner, "", worker, aside=waiting.aside)
+        active = _active_of(waiting, worker)
         self.active[waiting.job] = active
         self.agents[worker].take(active)
 
@@ -233,7 +303,7 @@ class Board:
         """The job holds no slot any more."""
         active = self.active.pop(job, None)
         if active is not None and (agent := self.agents.get(active.worker)):
-            agent.jobs.discard(job)
+            agent.jobs.pop(job, None)
             agent.asides.discard(job)
 
     def connect(self, agent: Agent) -> None:

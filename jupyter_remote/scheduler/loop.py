@@ -9,52 +9,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
 from jupyter_remote import errors, wire
 from jupyter_remote.clock import Clock
-from jupyter_remote.model import (
-    InstanceRecord,
-    InstanceState,
-    JobId,
-    JobRecord,
-    WorkerId,
-)
+from jupyter_remote.model import InstanceRecord, JobId, JobRecord, WorkerId
 from jupyter_remote.money import fuse
 from jupyter_remote.providers.base import Launch as LaunchRequest
-from jupyter_remote.providers.base import Provider, Seen
+from jupyter_remote.providers.base import Provider
 from jupyter_remote.scheduler import plan as plans
-from jupyter_remote.scheduler.board import (
-    LOCAL,
-    Active,
-    Agent,
-    Board,
-    How,
-    Instance,
-    Waiting,
-    waiting_of,
-)
+from jupyter_remote.scheduler.board import Active, Agent, Board, How, Waiting, waiting_of
+from jupyter_remote.scheduler.fleet import Fleet, Hands
+from jupyter_remote.scheduler.here import Given, Here
+from jupyter_remote.scheduler.telling import Commit
 from jupyter_remote.store.base import NewJob, Outcome, Store
 
 log = logging.getLogger("jupyter_remote.scheduler")
 
 FIRST = 1  # the epoch of the first attempt
 REFILL = 1000  # jobs read at a time
-UNSEEN_S = 3.0  # a local instance that its provider does not list for so long is gone
 STORAGE_PAUSE_S = 2.0
 FAILED_PAUSE_S = 1.0
+STOP_S = 10.0  # for what is under way with providers when the backend ends
 SILENT = "no word of its worker"
 ASLEEP_S = 10.0  # between two looks at the leases: this process, or its machine, stood still
-
-
-class Commit(Protocol):
-    """Runs a verb of the store in its own transaction and notes what it returned."""
-
-    async def __call__(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any: ...
 
 
 class Bytes(Protocol):
@@ -71,6 +52,23 @@ class Bytes(Protocol):
 
 Send = Callable[[WorkerId, wire.ServerMessage], Awaitable[bool]]
 """To a connected worker; False when it is not there any more."""
+
+
+async def _no_launch(intent: InstanceRecord, slots: int) -> LaunchRequest:
+    raise errors.LaunchRefused("This server launches no machines.")
+
+
+async def _nothing(instance: str) -> None:
+    return None
+
+
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """Machines that are not this computer."""
+
+    providers: Mapping[str, Provider] = {}
+    fallback: frozenset[str] = frozenset()  # what is tried where there is no spot machine
+    launch: Callable[[InstanceRecord, int], Awaitable[LaunchRequest]] = _no_launch
+    ended: Callable[[str], Awaitable[None]] = _nothing
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +93,8 @@ class Scheduler:
         lease_s: float,
         grace_s: float,
         blobs: Bytes,
-        provider: Provider | None = None,
-        launch: Callable[[str], Awaitable[LaunchRequest]] | None = None,
-        ended: Callable[[str], Awaitable[None]] | None = None,
+        here: Given | None = None,
+        elsewhere: Elsewhere | None = None,
         told: Callable[[Active, str], None] | None = None,
     ) -> None:
         self.board = Board()
@@ -110,14 +107,44 @@ class Scheduler:
         self._lease_s = lease_s
         self._grace_s = grace_s
         self._blobs = blobs
-        self._provider = provider
-        self._launch_request = launch
-        self._ended = ended
         self._told = told  # what is to be said of a job that runs
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._claims: dict[JobId, asyncio.Task[None]] = {}  # of jobs that were sent ahead
         self._main: asyncio.Task[None] | None = None
+        self.here = None if here is None else self._here(here)
+        self.fleet = self._fleet(elsewhere or Elsewhere())
+
+    def _here(self, given: Given) -> Here:
+        return Here(
+            given,
+            board=self.board,
+            store=self._store,
+            commit=self._commit,
+            clock=self._clock,
+            limits=self._limits,
+            lease_s=self._lease_s,
+            lost=self._lost_here,
+            wake=self.wake,
+        )
+
+    def _fleet(self, elsewhere: Elsewhere) -> Fleet:
+        return Fleet(
+            board=self.board,
+            store=self._store,
+            commit=self._commit,
+            clock=self._clock,
+            limits=self._limits.fleet,
+            providers=elsewhere.providers,
+            fallback=elsewhere.fallback,
+            hands=Hands(
+                launch=elsewhere.launch,
+                ended=elsewhere.ended,
+                lost=self._lost_on,
+                drain=self._drain,
+                wake=self.wake,
+            ),
+        )
 
     # -- life
     async def start(self) -> None:
@@ -131,8 +158,11 @@ class Scheduler:
             self.board.note(job)
         self.board.partial = len(snapshot.queued) >= REFILL
         self._all_heard(now)
-        for instance in snapshot.instances:
-            self.board.instances[instance.id] = Instance(instance.id, now, now, instance.state, now)
+        self.board.homes = {w.id: w.instance for w in snapshot.workers}
+        self.fleet.take_up(snapshot.instances)
+        self.fleet.learn(self._store.instances())
+        if self.here is not None:
+            self.here.take_up(snapshot.instances)
         self._main = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -195,7 +225,7 @@ class Scheduler:
         ahead = False
         try:
             if not new.segments:
-                ahead = await self._send(worker, assignment(new, FIRST, spec, self._lease_s))
+                ahead = await self._send(worker, self._assignment(new, FIRST, spec))
         finally:
             claim = self._spawn(self._assign(plans.Assign(waiting, worker), ahead))
             self._claims[new.id] = claim
@@ -222,10 +252,10 @@ class Scheduler:
         """A worker said hello. Cancels that it may have missed are told again."""
         self.board.connect(agent)
         self.heard(agent.id)
-        if instance := self.board.instances.get(agent.instance):
-            if instance.away_since == instance.launched_at:  # its first hello
-                self.board.starts.append(self._clock.now() - instance.launched_at)
-            instance.away_since = float("inf")
+        if self.here is not None:
+            self.here.connected(agent)
+        if (written := self.fleet.connected(agent)) is not None:
+            self._spawn(written)
         for active in self.board.held_by(agent.id):
             if active.cancel:
                 self.tell(active, active.cancel)
@@ -249,9 +279,11 @@ class Scheduler:
 
     def disconnected(self, worker: WorkerId, silent_s: float = 0.0) -> None:
         """Its connection closed; before that it was silent for so long."""
-        agent = self.board.agents.get(worker)
-        if agent and (instance := self.board.instances.get(agent.instance)):
-            instance.away_since = self._clock.now() - silent_s
+        if agent := self.board.agents.get(worker):
+            since = self._clock.now() - silent_s
+            if self.here is not None:
+                self.here.disconnected(agent, since)
+            self.fleet.disconnected(agent, since)
         self.board.disconnect(worker)
         self.wake()
 
@@ -291,14 +323,12 @@ class Scheduler:
                 self._spawn(self.tidy())
             case plans.Suspect(worker, silent):
                 self._suspect(worker, silent)
-            case plans.Launch():
-                id = f"local-{uuid.uuid4().hex[:12]}"
-                self.board.instances[id] = Instance(id, now, now, away_since=now)
-                self._spawn(self._launch(id))
-            case plans.Look(instances):
-                for id in instances:
-                    self.board.instances[id].looked_at = float("inf")  # until this look is over
-                self._spawn(self._look(instances))
+            case plans.Launch() | plans.Look():
+                assert self.here is not None
+                self._spawn(self.here.begin(action))
+            case _:
+                if (work := self.fleet.begin(action)) is not None:
+                    self._spawn(work)
 
     async def _orphaned(self, waiting: Waiting) -> None:
         with contextlib.suppress(errors.Conflict, errors.NotFound):
@@ -321,15 +351,28 @@ class Scheduler:
         if job is None or ahead:
             return
         spec = msgspec.json.decode(job.spec, type=wire.JobSpec)
-        if not await self._send(worker, assignment(job, job.epoch, spec, self._lease_s)):
+        if not await self._send(worker, self._assignment(job, job.epoch, spec)):
             why = "its worker went away before it could be sent"
             await self._commit(self._store.release, job.id, job.epoch, self._clock.now(), why)
 
+    def _claim_of(
+        self, waiting: Waiting, worker: WorkerId
+    ) -> tuple[JobId, WorkerId, float, float, str]:
+        devices = ",".join(map(str, self._devices(waiting.job)))
+        return waiting.job, worker, self._clock.now(), self._lease_s, devices
+
+    def _devices(self, job: JobId) -> tuple[int, ...]:
+        """GPUs that are a job's own; empty: all of its machine's."""
+        active = self.board.active.get(job)
+        return active.devices if active is not None and active.gpus else ()
+
+    def _assignment(self, job: JobRecord | NewJob, epoch: int, spec: wire.JobSpec) -> wire.Assign:
+        return assignment(job, epoch, spec, self._lease_s, self._devices(job.id))
+
     async def _claim(self, waiting: Waiting, worker: WorkerId) -> JobRecord | None:
         """None when it is not to be had; the slot is free again then."""
-        now = self._clock.now()
         try:
-            claimed = await self._commit(self._store.claim, waiting.job, worker, now, self._lease_s)
+            claimed = await self._commit(self._store.claim, *self._claim_of(waiting, worker))
         except errors.JupyterRemoteError as error:
             log.warning("could not assign %s: %s", waiting.job, error)
             self.board.paused_until = self._clock.now() + STORAGE_PAUSE_S
@@ -378,95 +421,13 @@ class Scheduler:
             await self._blobs.discard(digest)
         await self._blobs.sweep()
         self.board.forget_workers()
-        if self._provider is not None:
-            await self._provider.tidy(list(self.board.instances))
+        if self.here is not None:
+            await self.here.tidy()
 
-    # -- the worker on this computer
-    async def _launch(self, id: str) -> None:
-        assert self._provider is not None
-        assert self._launch_request is not None
-        now = self._clock.now()
-        intent = InstanceRecord(
-            id=id,
-            provider=self._provider.name,
-            machine=LOCAL,
-            state=InstanceState.INTENT,
-            created_at=now,
-            changed_at=now,
-        )
-        try:
-            await self._commit(self._store.put_instance, intent)
-            seen = await self._provider.launch(await self._launch_request(id))
-        except (errors.JupyterRemoteError, OSError) as error:
-            log.error("could not start the local worker: %s", error)
-            await self._instance_gone(id)
-            return
-        await self._moved(seen)
-
-    async def _look(self, instances: tuple[str, ...]) -> None:
-        assert self._provider is not None
-        try:
-            seen = {s.id: s for s in await self._provider.describe(instances)}
-            for id in instances:
-                await self._looked(id, seen.get(id))
-        finally:
-            for instance in filter(None, map(self.board.instances.get, instances)):
-                instance.looked_at = self._clock.now()
-            self.wake()
-
-    async def _looked(self, id: str, found: Seen | None) -> None:
-        assert self._provider is not None
-        if found is not None and found.state is not InstanceState.TERMINATED:
-            await self._moved(found)
-            if self._away_s(id) > self._lease_s:
-                await self._provider.terminate(id)
-                await self._instance_gone(id, "it did not answer and was ended")
-        elif found is not None or self._unseen(id):
-            await self._instance_gone(id, found.detail if found else "")
-
-    def _away_s(self, id: str) -> float:
-        """For how long the worker of an instance has not been connected: it hangs."""
-        instance = self.board.instances.get(id)
-        return self._clock.now() - instance.away_since if instance else 0.0
-
-    def _unseen(self, id: str) -> bool:
-        instance = self.board.instances.get(id)
-        return instance is not None and self._clock.now() > instance.launched_at + UNSEEN_S
-
-    async def _moved(self, seen: Seen) -> None:
-        instance = self.board.instances.get(seen.id)
-        if instance is None or instance.state is seen.state:
-            return
-        instance.state = seen.state
-        now = self._clock.now()
-        await self._commit(self._store.move_instance, seen.id, seen.state, now, seen.provider_id)
-
-    async def _instance_gone(self, id: str, detail: str = "") -> None:
-        """It is known to be dead: what its worker had is lost now, not when the lease ends."""
-        if self.board.instances.pop(id, None) is None:
-            return
-        now = self._clock.now()
-        failures = self.board.launch_failures
-        self.board.launch_failures += 1
-        self.board.launch_at = now + plans.backoff_s(failures, self._limits)
-        log.warning("the local worker %s ended. %s", id, detail)
-        for active in list(self.board.active.values()):
-            if active.epoch and active.worker not in self.board.agents:
-                await self._lost(active, detail)
-        await self._terminated(id)
-        self.wake()
-
-    async def _terminated(self, id: str) -> None:
-        now = self._clock.now()
-        await self._commit(self._store.move_instance, id, InstanceState.TERMINATED, now, None)
-        if self._ended is not None:
-            await self._ended(id)
-        if self._provider is not None:
-            await self._provider.tidy(list(self.board.instances))
-
+    # -- machines
     async def _lost(self, active: Active, detail: str) -> None:
-        told = f"its worker process died ({detail})" if detail else "its worker process died"
-        died = Outcome(kind="died", detail=told)
+        """Its worker process is known to be dead: not when its lease ends, but now."""
+        died = Outcome(kind="died", detail=detail)
         active.leaving = True
         try:
             await self._commit(
@@ -475,13 +436,31 @@ class Scheduler:
         except errors.Conflict:
             log.info("%s had ended before its worker was found dead", active.job)
 
+    async def _lost_here(self, detail: str) -> None:
+        told = f"its worker process died ({detail})" if detail else "its worker process died"
+        for active in list(self.board.active.values()):
+            elsewhere = self.board.homes.get(active.worker) in self.board.machines
+            if active.epoch and active.worker not in self.board.agents and not elsewhere:
+                await self._lost(active, told)
+
+    async def _lost_on(self, machine: str, why: str) -> None:
+        for active in list(self.board.active.values()):
+            if active.epoch and self.board.homes.get(active.worker) == machine:
+                await self._lost(active, f"its machine ended: {why}")
+
+    async def _drain(self, machine: str, why: str) -> None:
+        if agent := self.board.agent_on(machine):
+            await self._send(agent.id, wire.Drain(why))
+
     async def end_instances(self) -> None:
-        """Terminate what this scheduler launched; called when the backend ends."""
-        if self._provider is None:
-            return
-        for id in list(self.board.instances):
-            await self._provider.terminate(id)
-            await self._terminated(id)
+        """Terminate what nobody needs when the backend ends: the worker here, and, if nobody else
+        looks after them, machines elsewhere that run nothing."""
+        if self._limits.providers and self._tasks:  # one that is just being asked for
+            await asyncio.wait(self._tasks, timeout=STOP_S)
+        if self.here is not None:
+            await self.here.end()
+        if self._limits.shared:
+            await self.fleet.end_idle()
 
     async def release(self, job: JobId, epoch: int, why: str) -> None:
         """An assignment never arrived: back to the queue."""
@@ -501,7 +480,11 @@ async def _logged(work: Awaitable[None]) -> None:
 
 
 def assignment(
-    job: JobRecord | NewJob, epoch: int, spec: wire.JobSpec, lease_s: float
+    job: JobRecord | NewJob,
+    epoch: int,
+    spec: wire.JobSpec,
+    lease_s: float,
+    gpus: Sequence[int] = (),
 ) -> wire.Assign:
     """What is sent to the worker of a job: a first attempt at it, or one after others."""
     spent = 0
@@ -533,5 +516,6 @@ def assignment(
         rate_ucredits_per_h=rate,
         hold_ucredits=hold,
         lease_s=lease_s,
+        gpus=list(gpus),
         aside=waiting_of(job).aside,
     )

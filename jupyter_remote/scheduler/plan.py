@@ -9,6 +9,7 @@ from itertools import islice
 import msgspec
 
 from jupyter_remote.model import JobId, OwnerId, WorkerId
+from jupyter_remote.scheduler import pools
 from jupyter_remote.scheduler.board import LOCAL, NO_SLOT, Agent, Board, Place, Waiting
 
 
@@ -22,6 +23,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     suspect_s: float = 15.0  # a worker that is silent for so long is shown as that
     tidy_every_s: float = 600.0  # retention, unused blobs
     refill_every_s: float = 60.0  # the store is read, whatever was heard
+    fleet: pools.Limits = pools.Limits()
+    providers: tuple[str, ...] = ()  # of machines elsewhere
     launch_backoff_s: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)
 
 
@@ -71,7 +74,9 @@ class Suspect(msgspec.Struct, frozen=True):
     silent: bool
 
 
-Action = Assign | Orphan | Launch | Look | ExpireLeases | Wake | Refill | Tidy | Suspect
+Action = (
+    Assign | Orphan | Launch | Look | ExpireLeases | Wake | Refill | Tidy | Suspect | pools.Action
+)
 
 
 def plan(now: float, board: Board, limits: Limits) -> list[Action]:
@@ -91,6 +96,7 @@ def plan(now: float, board: Board, limits: Limits) -> list[Action]:
     actions += _orphans(board)
     if limits.local:
         actions += _local_worker(now, board, limits)
+    actions += pools.plan(now, board, limits.fleet, limits.providers)
     actions += _suspects(now, board, limits)
     if _due(now, board, "tidy", limits.tidy_every_s):
         actions.append(Tidy())
@@ -123,7 +129,7 @@ def _assignments(board: Board, limits: Limits) -> Iterator[Assign]:
         running[waiting.owner] += 1
         owners[worker].add(waiting.owner)
         if not waiting.aside:
-            free[worker] -= 1
+            free[worker] -= board.agents[worker].slots_for(waiting)
             if not free[worker]:
                 del free[worker]
         yield Assign(waiting, worker)
@@ -156,17 +162,30 @@ def _worker_for(
         if session is None or session.owner != waiting.owner or not session.started:
             return None
         return session.worker if session.worker in board.agents else None
-    agents = [a for a in board.agents.values() if a.id in free or _has_room(a, waiting)]
     fitting = [
         a.id
-        for a in agents
-        if a.pool == waiting.pool and (limits.shared or owners[a.id] <= {waiting.owner})
+        for a in board.agents.values()
+        if a.pool == waiting.pool
+        and _has_room(a, waiting, free.get(a.id, 0))
+        and _may_take(a, waiting, owners[a.id], limits)
     ]
-    return max(fitting, key=lambda w: (free.get(w, 0), w), default=None)
+    return max(fitting, key=lambda w: (_preference(board.agents[w], free), w), default=None)
 
 
-def _has_room(agent: Agent, waiting: Waiting) -> bool:
-    return waiting.aside and not agent.draining
+def _has_room(agent: Agent, waiting: Waiting, free: int) -> bool:
+    return not agent.draining if waiting.aside else free >= agent.slots_for(waiting)
+
+
+def _may_take(agent: Agent, waiting: Waiting, owners: set[OwnerId], limits: Limits) -> bool:
+    if agent.owner:
+        return agent.owner == waiting.owner
+    return limits.shared or owners <= {waiting.owner}
+
+
+def _preference(agent: Agent, free: dict[WorkerId, int]) -> int:
+    """Jobs are spread on workers; those of parts of machines elsewhere fill one after the other."""
+    left = free.get(agent.id, 0)
+    return -left if agent.owner else left
 
 
 def _orphans(board: Board) -> Iterator[Orphan]:
@@ -215,10 +234,11 @@ def next_at(now: float, board: Board, limits: Limits) -> float:
     times += board.retry_at.values()
     if board.queues and board.paused_until > now:
         times.append(board.paused_until)
-    if limits.local and not board.agents:
+    if limits.local and not any(a.pool == LOCAL for a in board.agents.values()):
         times += [i.looked_at + limits.look_every_s for i in board.instances.values()]
         if not board.instances:
             times.append(board.launch_at)
+    times += pools.next_at(now, board, limits.fleet, limits.providers)
     return max(now, min(times))
 
 

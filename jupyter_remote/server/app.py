@@ -7,24 +7,28 @@ import getpass
 import os
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from jupyter_remote import __version__, errors, wire
 from jupyter_remote.clock import Clock, SystemClock
-from jupyter_remote.model import OwnerId, TokenRecord
+from jupyter_remote.model import InstanceRecord, OwnerId, TokenRecord
 from jupyter_remote.money.catalog import catalogue, simulated, sound
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT
 from jupyter_remote.providers.base import Launch, Provider
+from jupyter_remote.scheduler import pools
 from jupyter_remote.scheduler.board import Active
-from jupyter_remote.scheduler.loop import Retention, Scheduler
+from jupyter_remote.scheduler.here import Given
+from jupyter_remote.scheduler.loop import Elsewhere, Retention, Scheduler
 from jupyter_remote.scheduler.plan import Limits
 from jupyter_remote.server.auth import hash_of, new_token
 from jupyter_remote.server.backend import Backend, Facts
+from jupyter_remote.server.elsewhere import Offers
 from jupyter_remote.server.gate import Gate, hosts_of
 from jupyter_remote.server.hub import Hub
+from jupyter_remote.server.machines import token_of
 from jupyter_remote.server.routing import build
 from jupyter_remote.server.steady import steady_clock
 from jupyter_remote.server.table import ENDPOINTS, SOCKETS
@@ -35,6 +39,7 @@ OWNER_SCOPES = ("submit", "read", "admin")
 EMBEDDED = "embedded"  # label of the token that stands in the connection file
 LAUNCH_SLOTS = 2
 QUICK = frozenset({"submit", "claim", "start", "beat", "finish", "release", "cancel"})
+AWAY_LEASES = 2  # a machine without a worker, and with no job, is ended after so many
 SUSPECT_BEFORE_LEASE = 1 / 3  # a silent worker is shown as that long before it is given up
 
 
@@ -51,11 +56,15 @@ def make_backend(
     stop: Callable[[], None],
     clock: Clock | None = None,
     provider: Provider | None = None,
+    elsewhere: Mapping[str, Provider] | None = None,
     url: str = "",
     scheme: str = "http",
     connection_file: str = "",
 ) -> Backend:
-    """A backend on the state in ``home``. Raises StorageFull when it cannot be opened."""
+    """A backend on the state in ``home``. ``provider``: of workers here; ``elsewhere``: by name.
+
+    Raises StorageFull when it cannot be opened.
+    """
     from jupyter_remote.blobs.disk import DiskBlobs
     from jupyter_remote.store.sqlite import open_sqlite
     from jupyter_remote.store.writer import Writer
@@ -85,8 +94,13 @@ def make_backend(
         fleet=Fleet(),
         machines=sound(simulated(catalogue()) if embedded else catalogue()),
         stop=stop,
+        offers=Offers(elsewhere or {}),
     )
-    backend.scheduler = _scheduler(backend, provider, _launcher(backend, url, connection_file))
+    here = None
+    if provider is not None:
+        launch = _launcher(backend, url, connection_file)
+        here = Given(provider=provider, launch=launch, ended=_ender(backend))
+    backend.scheduler = _scheduler(backend, here, settings.worker_url or url)
     return backend
 
 
@@ -117,11 +131,7 @@ def user_name() -> str:
         return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "user"
 
 
-def _scheduler(
-    backend: Backend,
-    provider: Provider | None,
-    launch: Callable[[str], Awaitable[Launch]],
-) -> Scheduler:
+def _scheduler(backend: Backend, here: Given | None, url: str) -> Scheduler:
     settings = backend.settings
     return Scheduler(
         store=backend.store,
@@ -130,16 +140,28 @@ def _scheduler(
         clock=backend.clock,
         limits=Limits(
             shared=backend.facts.embedded,
-            local=provider is not None,
+            local=here is not None,
             suspect_s=SUSPECT_BEFORE_LEASE * settings.lease_s,
+            providers=tuple(backend.offers.providers),
+            fleet=pools.Limits(
+                most=settings.machines_most,
+                idle_s=settings.machine_idle_s,
+                longest_s=settings.machine_longest_s,
+                boot_s=settings.machine_boot_s,
+                away_s=AWAY_LEASES * settings.lease_s,
+            ),
         ),
         retention=Retention(jobs_s=settings.retention_s, blobs_s=settings.unused_blobs_s),
         lease_s=settings.lease_s,
         grace_s=settings.interrupt_grace_s + settings.heartbeat_s,
         blobs=backend.shelf,
-        provider=provider,
-        launch=launch,
-        ended=lambda id: _revoke(backend, _enrolment(id)),
+        here=here,
+        elsewhere=Elsewhere(
+            providers=backend.offers.providers,
+            fallback=frozenset(word.strip() for word in settings.spot_fallback.split(",")),
+            launch=_renter(backend, url),
+            ended=_ender(backend),
+        ),
         told=lambda active, detail: _tell(backend, active, detail),
     )
 
@@ -151,9 +173,9 @@ def _tell(backend: Backend, active: Active, detail: str) -> None:
     backend.hub.publish(active.owner, active.client, active.job, [event])
 
 
-def _enrolment(instance: str) -> str:
-    """Id of the token that an instance's worker is given."""
-    return f"worker-{instance}"
+def _ender(backend: Backend) -> Callable[[str], Awaitable[None]]:
+    """What is done when an instance ended: nobody may speak for it any more."""
+    return lambda id: _revoke(backend, token_of(id))
 
 
 async def _revoke(backend: Backend, token: str) -> None:
@@ -169,7 +191,7 @@ def _launcher(
     backend: Backend, url: str, connection_file: str
 ) -> Callable[[str], Awaitable[Launch]]:
     async def launch(id: str) -> Launch:
-        token = await issue_token(backend, ("worker",), f"worker {id}", _enrolment(id))
+        token = await issue_token(backend, ("worker",), f"worker {id}", token_of(id))
         return Launch(
             id=id,
             machine="local",
@@ -177,6 +199,24 @@ def _launcher(
             enrolment_token=token,
             connection_file=connection_file,
             slots=backend.settings.slots or max(LAUNCH_SLOTS, os.cpu_count() or 1),
+        )
+
+    return launch
+
+
+def _renter(backend: Backend, url: str) -> Callable[[InstanceRecord, int], Awaitable[Launch]]:
+    async def launch(intent: InstanceRecord, slots: int) -> Launch:
+        id = intent.id
+        token = await issue_token(backend, ("worker",), f"worker {id}", token_of(id))
+        return Launch(
+            id=id,
+            machine=intent.machine,
+            server_url=url,
+            enrolment_token=token,
+            slots=slots,
+            owner=intent.owner,
+            spot=intent.spot,
+            zone=intent.zone,
         )
 
     return launch

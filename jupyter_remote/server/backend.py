@@ -16,6 +16,7 @@ from jupyter_remote.model import TERMINAL, JobRecord, MachineType, OwnerId
 from jupyter_remote.scheduler.loop import Scheduler
 from jupyter_remote.server.auth import Tokens
 from jupyter_remote.server.blob_shelf import BlobShelf
+from jupyter_remote.server.elsewhere import Offers
 from jupyter_remote.server.estimates import Estimates
 from jupyter_remote.server.hub import Hub
 from jupyter_remote.server.switchboard import Switchboard
@@ -78,6 +79,7 @@ class Backend:
     fleet: Fleet
     machines: list[MachineType]
     stop: Callable[[], None]  # ends the server
+    offers: Offers
     scheduler: Scheduler = field(init=False)
     tokens: Tokens = field(init=False)
     switchboard: Switchboard = field(default_factory=Switchboard)

@@ -95,9 +95,20 @@ async def new_of(call: Call, request: wire.SubmitRequest) -> NewJob:
     backend, owner = call.backend, call.caller.owner
     session = await session_of(call, request.spec)
     goes_on = await resumed(backend, request.resume, request.id, owner)
+    if session is None:
+        await backend.offers.known(request.need)
     new = new_job(request, owner, backend.machines, backend.settings, session, goes_on)
+    if session is None:
+        check_offered(call, new)
     await backend.shelf.look_for(new.segments)
     return new
+
+
+def check_offered(call: Call, new: NewJob) -> None:
+    """Raises UnknownMachine or LaunchRefused for a job that would wait for ever."""
+    if new.offer is not None:
+        pools = {a.pool for a in call.backend.scheduler.board.agents.values()}
+        call.backend.offers.check(new.offer, pools)
 
 
 async def write(call: Call, new: NewJob, spec: wire.JobSpec) -> wire.Submitted:
@@ -136,10 +147,13 @@ async def session_of(call: Call, spec: wire.JobSpec) -> JobRecord | None:
 
 async def submit_batch(call: Call) -> wire.BatchSubmitted:
     backend = call.backend
-    owner, machines, settings = call.caller.owner, backend.machines, backend.settings
+    owner, settings = call.caller.owner, backend.settings
     requests = requests_of(call.body)
     goes_on = await resumed(backend, requests[0].resume, requests[0].id, owner)
+    await backend.offers.known(requests[0].need)
+    machines = backend.machines
     new = [new_job(r, owner, machines, settings, resumed=goes_on) for r in requests]
+    check_offered(call, new[0])
     # they differ in their inputs only
     estimated = (await backend.estimates.added(new[0], await most_held(backend, new[0]))).estimate
     new = [msgspec.structs.replace(one, estimate=estimated) for one in new]

@@ -17,6 +17,7 @@ from jupyter_remote.money.estimate import typical
 from jupyter_remote.money.learning import Ask
 from jupyter_remote.money.meter import MOST_UCREDITS, credits_of, ucredits_of_usd, usd_of
 from jupyter_remote.scheduler.board import LOCAL
+from jupyter_remote.scheduler.telling import BOOT_S
 from jupyter_remote.server import budgets, cache
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.estimates import price_of
@@ -62,6 +63,7 @@ async def machines(call: Call) -> wire.MachineList:
         ],
         free,
         slots,
+        call.backend.offers.told(),
     )
 
 
@@ -81,7 +83,9 @@ async def plan(call: Call) -> wire.PlanReply:
     check_segments(request.segments)
     check_code(request)
     timeout_s, max_cost = request.timeout_s, request.max_cost_ucredits
+    await backend.offers.known(request.need)
     asked = price(request.need, timeout_s, max_cost, backend.machines, backend.settings)
+    backend.offers.check(asked.machine, {a.pool for a in backend.scheduler.board.agents.values()})
     found = await budgets.of_notebook(backend, call.caller.owner, request.notebook)
     priced, fuse, refused = _within(found, asked)
     missing = await backend.look(backend.store.missing, request.segments, call.caller.owner)
@@ -110,6 +114,7 @@ async def plan(call: Call) -> wire.PlanReply:
         there=None if same_python else backend.fleet.environment_of(backend, pool),
         fuse=fuse,
         refused=refused,
+        gpus=priced.gpus,
     )
 
 
@@ -166,8 +171,13 @@ async def _offer(call: Call, priced: Price, *, fresh: bool) -> wire.Offer:
     )
     charged = price_of(priced.rate_ucredits_per_h, priced.hold_ucredits)
     board = backend.scheduler.board
-    warm = any(a.pool == _pool(machine) for a in board.agents.values())
-    start_s = typical(board.waits, WARM_START_S) if warm else typical(board.starts, COLD_START_S)
+    pool, owner = _pool(machine), call.caller.owner
+    warm = any(a.pool == pool and a.owner in ("", owner) for a in board.agents.values())
+    start_s = typical(board.waits, WARM_START_S)
+    if not warm and pool in board.types:
+        start_s = typical(board.boots.get(pool, ()), BOOT_S)
+    elif not warm:
+        start_s = typical(board.starts, COLD_START_S)
     return wire.Offer(
         machine=machine,
         estimate=await backend.estimates.estimate(call.caller.owner, ask, charged, fresh=fresh),

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from jupyter_remote.connection import Connection
 from jupyter_remote.providers.base import Provider
 from jupyter_remote.server import app as composition
 from jupyter_remote.server.backend import Backend
+from jupyter_remote.server.elsewhere import providers_of
 from jupyter_remote.settings import Settings
 
 log = logging.getLogger("jupyter_remote.serve")
@@ -65,7 +67,12 @@ class Host:
     """One run of the server, from a bound socket to the end."""
 
     def __init__(
-        self, options: Options, settings: Settings, home: Path, provider: Provider | None
+        self,
+        options: Options,
+        settings: Settings,
+        home: Path,
+        provider: Provider | None,
+        elsewhere: Mapping[str, Provider] | None = None,
     ) -> None:
         self.options = options
         self.settings = settings
@@ -79,9 +86,10 @@ class Host:
         shown = "127.0.0.1" if options.host in ("", "0.0.0.0") else options.host
         self.url = f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
         self._provider = provider
+        self._elsewhere = elsewhere or {}
         self._server: Server | None = None
         self._idle: asyncio.Task[None] | None = None
-        self._learning: asyncio.Task[None] | None = None
+        self._learning: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         """Until it is told to stop, or has been idle for long enough."""
@@ -91,6 +99,7 @@ class Host:
             embedded=self.options.embedded,
             stop=self.stop,
             provider=self._provider,
+            elsewhere=self._elsewhere,
             url=self.url,
             scheme="https" if self.options.behind_proxy else self.url.partition(":")[0],
             connection_file=str(self.file) if self.options.embedded else "",
@@ -136,7 +145,8 @@ class Host:
             await self._announce()
         await self.backend.scheduler.start()
         if self._provider is not None:
-            self._learning = asyncio.create_task(self._learn_machine(self._provider))
+            self._learning.append(asyncio.create_task(self._learn_machine(self._provider)))
+        self._learning.append(asyncio.create_task(self.backend.offers.learn(self.backend)))
         if self.options.embedded:
             self._idle = asyncio.create_task(self._end_when_idle())
         log.info("answering at %s (pid %d)", self.url, os.getpid())
@@ -174,13 +184,15 @@ class Host:
         """Drain, then end what was launched. Queued jobs stay in the database."""
         if self._idle is not None:
             self._idle.cancel()
+        for learning in self._learning:
+            learning.cancel()
         if self.options.embedded:
             self._withdraw()
         await self._drain()
         await self.backend.scheduler.end_instances()
         await composition.close_backend(self.backend)
-        if self._provider is not None:
-            await self._provider.close()
+        for provider in (*self._elsewhere.values(), *filter(None, [self._provider])):
+            await provider.close()
 
     async def _drain(self) -> None:
         backend = self.backend
@@ -256,7 +268,8 @@ def serve(options: Options, settings: Settings) -> int:
         ) from error
     with lock:
         provider = composition.local_provider(home, settings) if options.embedded else None
-        host = Host(options, settings, home, provider)
+        elsewhere = providers_of(settings, home)
+        host = Host(options, settings, home, provider, elsewhere)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(host.run())
     return 0

@@ -53,6 +53,7 @@ class Price(msgspec.Struct, frozen=True):
     rate_ucredits_per_h: int
     max_run_s: float
     hold_ucredits: int
+    gpus: int = 0  # of the machine's, that are paid for; 0: all of it
 
 
 def check_digest(digest: str) -> str:
@@ -199,10 +200,20 @@ def price(
     check_need(need)
     check_limits(timeout_s, max_cost_ucredits)
     machine = check_price(choose(need, machines))
+    gpus = part_of(need, machine)
     rate = ucredits_of_usd(machine.usd_per_h)
+    if gpus:
+        rate = -(-rate * gpus // machine.gpu_count)
     check_max_cost(max_cost_ucredits, rate, machine)
     run_s = longest_run_s(rate, settings.longest_run_s, timeout_s, max_cost_ucredits)
-    return Price(machine, rate, run_s, cost_ucredits(rate, run_s))
+    return Price(machine, rate, run_s, cost_ucredits(rate, run_s), gpus)
+
+
+def part_of(need: wire.Need, machine: MachineType) -> int:
+    """How many GPUs of a machine a job takes for itself: those it asked for, of a type that it
+    named and that has more. Others of its owner may have the rest. 0: the whole machine."""
+    part = bool(need.machine and need.gpu) and 0 < need.gpu_count < machine.gpu_count
+    return need.gpu_count if part and machine.id != "local" else 0
 
 
 def check_max_cost(max_cost_ucredits: int | None, rate: int, machine: MachineType) -> None:
@@ -269,6 +280,7 @@ def new_job(
         inputs_bytes=sum(s.size_bytes for s in parcels_of(request.spec)),
         fuse="max_cost" if max_cost is not None and priced.rate_ucredits_per_h else "",
         priced_on=priced.machine.priced_on,
+        gpus=priced.gpus,
         resumes=None if resumed is None else resumed.job,
         note="" if resumed is None else resumed.note,
         cache=None if resumed else _cache_of(request),  # it would begin in the midst

@@ -19,9 +19,11 @@ from jupyter_remote.model import JobId, Stage, WorkerId
 from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.multiplex import Channels
 from jupyter_remote.scheduler.board import Active, Agent
+from jupyter_remote.scheduler.pools import slots_of
 from jupyter_remote.server.auth import Caller
 from jupyter_remote.server.checkpoints import saved, warned
 from jupyter_remote.server.greeting import record_of, resumed, welcome
+from jupyter_remote.server.machines import machine_of
 from jupyter_remote.server.reports import Latest, check_events, outcome_of
 from jupyter_remote.server.submitting import check_label, parcels_of
 from jupyter_remote.server.switchboard import Listening
@@ -331,6 +333,9 @@ class Fleet:
         if not 1 <= hello.slots <= MOST_SLOTS:
             raise errors.InvalidRequest("a worker has between 1 and 10000 slots")
         worker = WorkerId(check_label("worker", hello.worker))
+        machine = await machine_of(backend, hello.instance, caller.token_id)
+        if machine is not None:
+            hello = msgspec.structs.replace(hello, machine=machine.machine)
         record = record_of(hello, caller.token_id, backend.clock.now())
         await backend.commit(backend.store.put_worker, record)  # refuses another one's id
         if (before := self.links.get(worker)) is not None:
@@ -341,6 +346,9 @@ class Fleet:
         self.links[worker] = link
         await link.send(welcome(backend, keep))
         agent = Agent(worker, hello.instance, hello.machine, hello.slots, hello.python)
+        if machine is not None:
+            agent.owner = machine.owner
+            agent.slots = slots_of(backend.scheduler.board, machine.machine)
         backend.scheduler.connected(agent)
         log.info("worker %s connected, %d slots", worker, hello.slots)
         return link

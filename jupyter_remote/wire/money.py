@@ -13,6 +13,7 @@ class MachineList(msgspec.Struct, frozen=True, omit_defaults=True):
     machines: list[MachineType]
     slots_free: dict[str, int] = {}  # machine type → slots of its workers that are free now
     slots: dict[str, int] = {}  # and all of them; simulated types share those of this computer
+    problems: list[str] = []  # why a provider does not say which machines it has
 
 
 class AccountReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +108,7 @@ class PlanReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     there: WorkerEnvironment | None = None  # of a worker that would take it; None: none is known
     fuse: str = ""  # the budget that leaves less than it would hold: "budget day"
     refused: str = ""  # why a budget leaves nothing for it
+    gpus: int = 0  # of the machine's, that it would have and pay for; 0: the whole machine
 
 
 class GrantRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -1,0 +1,138 @@
+"""Providers of machines elsewhere: found by name, asked what they have, and again now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import secrets
+from collections.abc import Mapping
+from datetime import date
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jupyter_remote import errors, wire
+from jupyter_remote.model import MachineType
+from jupyter_remote.money.catalog import refreshed
+from jupyter_remote.providers.base import Provider
+from jupyter_remote.settings import Settings
+
+if TYPE_CHECKING:
+    from jupyter_remote.server.backend import Backend
+
+log = logging.getLogger("jupyter_remote.fleet")
+
+GROUP = "jupyter_remote.providers"
+LEARN_EVERY_S = 3600.0
+TRY_AGAIN_S = 60.0  # when a provider did not say what it has
+WAIT_S = 20.0  # of a submit, for the first answer of the providers
+LOCAL = "local"
+
+
+def backend_id(home: Path) -> str:
+    """A stable name of the backend in this folder: its machines are marked with it."""
+    file = home / "backend_id"
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        file.write_text(secrets.token_hex(8))
+        return file.read_text().strip()
+
+
+def providers_of(settings: Settings, home: Path) -> dict[str, Provider]:
+    """Those that the settings name. Raises UsageError for one that there is not."""
+    names = [name.strip() for name in settings.providers.split(",")]
+    return {name: _made(name, settings, backend_id(home)) for name in names if name}
+
+
+def _made(name: str, settings: Settings, id: str) -> Provider:
+    found = {point.name: point for point in entry_points(group=GROUP) if point.name != LOCAL}
+    try:
+        make = (
+            found[name].load() if name in found else importlib.import_module(f"{GROUP}.{name}").make
+        )
+    except (ImportError, AttributeError) as error:
+        known = ", ".join(sorted(found)) or "none"
+        raise errors.UsageError(
+            f"There is no provider of machines called {name!r}: {error}.",
+            hint=f"Known: {known}. See the setting `providers`, JUPYTER_REMOTE_PROVIDERS.",
+        ) from None
+    provider: Provider = make(settings, id)
+    return provider
+
+
+class Offers:
+    """What the providers of a backend have, as far as they have said it."""
+
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        self.providers = providers
+        self.problems: dict[str, errors.JupyterRemoteError] = {}
+        self._learned = asyncio.Event()
+
+    async def learn(self, backend: Backend) -> None:
+        """For as long as the backend runs."""
+        while self.providers:
+            await asyncio.gather(*(self._ask(backend, p) for p in self.providers.values()))
+            self._learned.set()
+            await asyncio.sleep(TRY_AGAIN_S if self.problems else LEARN_EVERY_S)
+
+    async def _ask(self, backend: Backend, provider: Provider) -> None:
+        try:
+            rows = await asyncio.to_thread(provider.machines)
+        except errors.JupyterRemoteError as error:
+            self.problems[provider.name] = error
+            log.warning("%s does not say which machines it has: %s", provider.name, error)
+            return
+        except Exception as error:
+            self.problems[provider.name] = errors.LaunchRefused(f"{error!r}")
+            log.exception("%s failed to say which machines it has", provider.name)
+            return
+        self.problems.pop(provider.name, None)
+        found = refreshed(backend.machines, rows, date.today())
+        for refused in found.refused:
+            log.warning("%s", refused)
+        backend.machines = found.machines
+        backend.scheduler.fleet.offer(found.machines)
+
+    def told(self) -> list[str]:
+        """Why providers do not say what they have, in words."""
+        return [f"{name}: {error}" for name, error in sorted(self.problems.items())]
+
+    async def known(self, need: wire.Need) -> None:
+        """Returns when it is known what can be had, if this need is not one of this computer.
+
+        Raises LaunchRefused when that takes too long.
+        """
+        if not self.providers or need in (wire.Need(), wire.Need(machine=LOCAL)):
+            return
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self._learned.wait()
+        except TimeoutError:
+            names = ", ".join(sorted(self.providers))
+            raise errors.LaunchRefused(
+                f"{names} has not said yet which machines it has.",
+                hint="Try again in a moment; `%remote machines` tells what is known.",
+                kind="throttled",
+            ) from None
+
+    def check(self, machine: MachineType, pools: set[str]) -> None:
+        """Raises UnknownMachine or LaunchRefused for a type on which a job would wait for ever.
+
+        ``pools``: of workers that are connected.
+        """
+        if machine.id == LOCAL or machine.provider in self.providers or machine.id in pools:
+            return
+        for name, error in self.problems.items():
+            raise errors.LaunchRefused(
+                f"{name} does not say which machines it has: {error.message}",
+                hint=error.hint,
+                kind=getattr(error, "kind", "other"),
+            )
+        if not machine.simulated:
+            raise errors.UnknownMachine(
+                f"This server has nothing that starts a {machine.id}.",
+                hint="Ask whoever runs it to set `providers`, or choose a type of "
+                "`%remote machines` that is there.",
+            )
