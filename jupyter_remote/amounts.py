@@ -102,3 +102,10 @@ def seconds_text(seconds: float) -> str:
         if seconds % length == 0:
             return f"{seconds / length:g}{unit}"
     return f"{seconds:g}s"
+
+
+def roughly(seconds: float) -> str:
+    """A duration to be expected or allowed: ``90 s``, ``10 min``, ``5 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from jupyter_remote import errors
-from jupyter_remote.amounts import duration
+from jupyter_remote.amounts import roughly
 from jupyter_remote.clock import Clock
 from jupyter_remote.model import InstanceRecord, InstanceState, JobId, MachineType, Stage
 from jupyter_remote.providers.base import Provider, Seen
@@ -154,7 +154,7 @@ class Fleet:
 
     async def _ready(self, machine: Machine, took_s: float) -> None:
         await self._move(machine)
-        await self._telling.tell(machine, f"machine ready after {duration(took_s)}", detail="")
+        await self._telling.tell(machine, f"machine ready after {roughly(took_s)}", detail="")
 
     def disconnected(self, agent: Agent, since: float) -> None:
         """Its connection closed, after silence since then."""
@@ -284,8 +284,8 @@ class Fleet:
         if was is not InstanceState.INTENT:
             search.hint = f"`%remote logs --boot {machine.job[:8]}` shows how far it came."
         again = search.boots < pools.BOOTS
+        self._board.told.difference_update(machine.told)  # they will hear of the next one
         await self._telling.tell(machine, machine.ends + "; trying one more" * again)
-        self._board.told.difference_update(machine.told)
 
     # -- looking
     async def _describe(self, provider: str, machines: Sequence[Machine]) -> None:
@@ -326,7 +326,7 @@ class Fleet:
         machine.looks += 1
         long = now >= machine.absent_since + self._limits.absent_s
         if long and machine.looks >= pools.ABSENT_LOOKS and not machine.connected:
-            absent = f"it was not to be seen for {duration(now - machine.absent_since)}"
+            absent = f"it was not to be seen for {roughly(now - machine.absent_since)}"
             await self._gone(machine, machine.ends or absent)
 
     async def _gone(self, machine: Machine, why: str) -> None:

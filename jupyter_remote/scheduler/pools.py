@@ -18,7 +18,7 @@ from itertools import islice
 
 import msgspec
 
-from jupyter_remote.amounts import duration
+from jupyter_remote.amounts import roughly
 from jupyter_remote.model import InstanceState, JobId, OwnerId
 from jupyter_remote.scheduler.board import Board, Waiting
 from jupyter_remote.scheduler.machines import ENDING, Machine, Pool, Search
@@ -194,7 +194,7 @@ def _of_coming(now: float, board: Board, machine: Machine, limits: Limits) -> It
 
 def late(machine: Machine, limits: Limits) -> str:
     """Why a machine that is coming is not waited for any longer."""
-    within = duration(limits.boot_s)
+    within = roughly(limits.boot_s)
     if machine.state is InstanceState.INTENT:
         return f"its provider did not answer within {within}"
     far = f": its bootstrap came as far as {machine.step!r}" if machine.step else ""
@@ -206,19 +206,19 @@ def _of_present(now: float, board: Board, machine: Machine, limits: Limits) -> I
     holds = any(board.homes.get(a.worker) == machine.id for a in board.active.values())
     agent = board.agent_on(machine.id)
     if age_s >= limits.longest_s:
-        yield End(machine.id, f"it was there for {duration(limits.longest_s)}")
+        yield End(machine.id, f"it was there for {roughly(limits.longest_s)}")
     elif agent is None:
         if machine.leaves and not holds:
             yield End(machine.id, machine.leaves)
         elif now >= machine.away_since + limits.away_s and not holds:
-            yield End(machine.id, f"nothing was heard of it for {duration(limits.away_s)}")
+            yield End(machine.id, f"nothing was heard of it for {roughly(limits.away_s)}")
     elif machine.state is InstanceState.DRAINING:
         if not holds:
             yield End(machine.id, machine.leaves or "it was drained")
     elif machine.leaves:
         yield Drain(machine.id, machine.leaves)
     elif age_s >= DRAIN_AFTER * limits.longest_s:
-        yield Drain(machine.id, f"it is there for {duration(age_s)}")
+        yield Drain(machine.id, f"it is there for {roughly(age_s)}")
     else:
         yield from _rests(now, machine, limits, idle=not (agent.jobs or agent.asides))
 
@@ -227,7 +227,7 @@ def _rests(now: float, machine: Machine, limits: Limits, *, idle: bool) -> Itera
     if idle is (machine.idle_since is None):
         yield Rest(machine.id, idle)
     elif machine.idle_since is not None and now >= machine.idle_since + limits.idle_s:
-        yield End(machine.id, f"it had nothing to do for {duration(limits.idle_s)}")
+        yield End(machine.id, f"it had nothing to do for {roughly(limits.idle_s)}")
 
 
 def _described(now: float, board: Board, providers: tuple[str, ...]) -> Iterator[Describe]:
@@ -236,8 +236,8 @@ def _described(now: float, board: Board, providers: tuple[str, ...]) -> Iterator
         due = [
             m.id
             for m in board.machines.values()
-            if m.provider == name and not m.busy and not m.connected and now >= m.look_at
-            if m.state is not InstanceState.INTENT
+            if m.provider == name and not m.busy and now >= m.look_at
+            if m.state in ENDING or not (m.connected or m.state is InstanceState.INTENT)
         ]
         if due:
             yield Describe(name, tuple(due))

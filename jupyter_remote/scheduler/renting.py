@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from jupyter_remote import errors
-from jupyter_remote.amounts import duration
+from jupyter_remote.amounts import roughly
 from jupyter_remote.clock import Clock
 from jupyter_remote.model import InstanceRecord, InstanceState, MachineType, Stage
 from jupyter_remote.money.meter import rate_text, ucredits_of_usd
@@ -167,7 +167,7 @@ class Renting:
         search = self._board.search(machine.pool)
         place = await self._place(machine.type, search.place)
         if search.not_before > self._clock.now():
-            then = f"all places were asked, again in {duration(ROUND_S)}"
+            then = f"all places were asked, again in {roughly(ROUND_S)}"
         elif place.spot is machine.spot:
             then = f"trying {place.zone}"
         else:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from jupyter_remote import wire
-from jupyter_remote.amounts import duration
+from jupyter_remote.amounts import roughly
 from jupyter_remote.clock import Clock
 from jupyter_remote.errors import LaunchRefused
 from jupyter_remote.model import InstanceState, JobId, Stage
@@ -92,7 +92,7 @@ def expected(board: Board, machine: Machine, limits: pools.Limits) -> str:
     """``starting the machine: usually 70 s, at most 10 min``."""
     usual = typical(board.boots.get(machine.type, ()), BOOT_S)
     step = machine.step or "starting the machine"
-    return f"{step}: usually {duration(usual)} in all, at most {duration(limits.boot_s)}"
+    return f"{step}: usually {roughly(usual)} in all, at most {roughly(limits.boot_s)}"
 
 
 def words(machine: Machine) -> str:
