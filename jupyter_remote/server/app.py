@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
 import secrets
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from jupyter_remote import __version__, errors, wire
+from jupyter_remote import __version__, wire
 from jupyter_remote.clock import Clock, SystemClock
 from jupyter_remote.model import OwnerId, TokenRecord
 from jupyter_remote.money.catalog import catalogue, simulated, sound
@@ -21,10 +20,12 @@ from jupyter_remote.providers.base import Launch, Provider
 from jupyter_remote.scheduler.board import Active
 from jupyter_remote.scheduler.loop import Retention, Scheduler
 from jupyter_remote.scheduler.plan import Limits
+from jupyter_remote.server import enrolment
 from jupyter_remote.server.auth import hash_of, new_token
 from jupyter_remote.server.backend import Backend, Facts
 from jupyter_remote.server.gate import Gate, hosts_of
 from jupyter_remote.server.hub import Hub
+from jupyter_remote.server.package import Packages
 from jupyter_remote.server.routing import build
 from jupyter_remote.server.steady import steady_clock
 from jupyter_remote.server.table import ENDPOINTS, SOCKETS
@@ -85,6 +86,8 @@ def make_backend(
         fleet=Fleet(),
         machines=sound(simulated(catalogue()) if embedded else catalogue()),
         stop=stop,
+        packages=Packages(home / "packages"),
+        enrolment_key=enrolment.enrolment_key(home),
     )
     backend.scheduler = _scheduler(backend, provider, _launcher(backend, url, connection_file))
     return backend
@@ -139,7 +142,7 @@ def _scheduler(
         blobs=backend.shelf,
         provider=provider,
         launch=launch,
-        ended=lambda id: _revoke(backend, _enrolment(id)),
+        ended=lambda id: enrolment.ended(backend, id),
         told=lambda active, detail: _tell(backend, active, detail),
     )
 
@@ -151,25 +154,11 @@ def _tell(backend: Backend, active: Active, detail: str) -> None:
     backend.hub.publish(active.owner, active.client, active.job, [event])
 
 
-def _enrolment(instance: str) -> str:
-    """Id of the token that an instance's worker is given."""
-    return f"worker-{instance}"
-
-
-async def _revoke(backend: Backend, token: str) -> None:
-    """Whoever had it is gone."""
-    owner, now = backend.facts.owner, backend.clock.now()
-    with contextlib.suppress(errors.NotFound):  # its launch failed before it was made
-        await backend.commit(backend.store.revoke_token, token, owner, now)
-    backend.tokens.forget(token)
-    await backend.fleet.cut_off(token)
-
-
 def _launcher(
     backend: Backend, url: str, connection_file: str
 ) -> Callable[[str], Awaitable[Launch]]:
     async def launch(id: str) -> Launch:
-        token = await issue_token(backend, ("worker",), f"worker {id}", _enrolment(id))
+        token = await issue_token(backend, ("worker",), f"worker {id}", enrolment.worker_id(id))
         return Launch(
             id=id,
             machine="local",
@@ -187,7 +176,7 @@ async def replace_token(backend: Backend) -> str:
     owner = backend.facts.owner
     for record in await backend.read(backend.store.tokens, owner):
         if record.label == EMBEDDED and record.revoked_at is None:
-            await _revoke(backend, record.id)
+            await enrolment.revoke(backend, record.id, owner)
     return await issue_token(backend, OWNER_SCOPES, EMBEDDED)
 
 

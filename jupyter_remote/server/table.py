@@ -7,6 +7,7 @@ from jupyter_remote.server import (
     blobs,
     budgets,
     cache,
+    enrolment,
     events,
     jobs,
     money,
@@ -27,6 +28,7 @@ ENDPOINTS = [
     *results.ENDPOINTS,
     *cache.ENDPOINTS,
     *budgets.ENDPOINTS,
+    *enrolment.ENDPOINTS,
     *tokens.ENDPOINTS,
 ]
 

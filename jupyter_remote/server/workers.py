@@ -21,6 +21,7 @@ from jupyter_remote.multiplex import Channels
 from jupyter_remote.scheduler.board import Active, Agent
 from jupyter_remote.server.auth import Caller
 from jupyter_remote.server.checkpoints import saved, warned
+from jupyter_remote.server.enrolment import arrived
 from jupyter_remote.server.greeting import record_of, resumed, welcome
 from jupyter_remote.server.reports import Latest, check_events, outcome_of
 from jupyter_remote.server.submitting import check_label, parcels_of
@@ -331,6 +332,7 @@ class Fleet:
         if not 1 <= hello.slots <= MOST_SLOTS:
             raise errors.InvalidRequest("a worker has between 1 and 10000 slots")
         worker = WorkerId(check_label("worker", hello.worker))
+        elsewhere = await arrived(backend, caller, hello)
         record = record_of(hello, caller.token_id, backend.clock.now())
         await backend.commit(backend.store.put_worker, record)  # refuses another one's id
         if (before := self.links.get(worker)) is not None:
@@ -339,7 +341,7 @@ class Fleet:
         link.environment = hello.environment
         keep = await resumed(backend, worker, hello.running)
         self.links[worker] = link
-        await link.send(welcome(backend, keep))
+        await link.send(welcome(backend, keep, elsewhere=elsewhere))
         agent = Agent(worker, hello.instance, hello.machine, hello.slots, hello.python)
         backend.scheduler.connected(agent)
         log.info("worker %s connected, %d slots", worker, hello.slots)

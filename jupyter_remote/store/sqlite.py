@@ -50,6 +50,7 @@ from jupyter_remote.store.lifecycle import due
 from jupyter_remote.store.migrate import bring_up_to_date
 from jupyter_remote.store.records import stored_of
 from jupyter_remote.store.session import Session, connect, disk_errors_told
+from jupyter_remote.store.sqlite_enrolment import EnrolmentVerbs
 from jupyter_remote.store.sqlite_money import MoneyVerbs
 from jupyter_remote.store.sqlite_sharing import SharingVerbs
 from jupyter_remote.wire import (
@@ -75,7 +76,7 @@ def open_sqlite(
     return SqliteStore(path, jitter, cache_bytes)
 
 
-class SqliteStore(SharingVerbs, MoneyVerbs):
+class SqliteStore(SharingVerbs, MoneyVerbs, EnrolmentVerbs):
     """Implements :class:`jupyter_remote.store.base.Store`.
 
     Verbs that write may be called from any thread, one at a time; a ``Writer`` groups them.

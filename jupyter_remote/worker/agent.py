@@ -36,6 +36,7 @@ from jupyter_remote.wire import (
     ServerMessage,
     Welcome,
 )
+from jupyter_remote.worker.alive import Beat
 from jupyter_remote.worker.attempt import Attempt
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.installed import environment
@@ -50,8 +51,7 @@ from jupyter_remote.worker.transfer import Transfer
 
 TICK_S = 0.25
 STOP_S = 3.0  # for handing jobs back when told to end
-ALONE_S = 600.0  # without a server: the agent ends
-ALONE_LOCAL_S = 60.0  # the same on the server's machine with no job running
+ALONE_LOCAL_S = 60.0  # without a server on its own machine, with no job running: the agent ends
 SILENT_BEATS = 3  # a server that does not answer for this many heartbeats is dialled anew
 DEFAULTS = Settings()
 
@@ -75,10 +75,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     live_output_bytes: int = DEFAULTS.live_output_bytes
     live_output_bytes_per_s: int = DEFAULTS.live_output_bytes_per_s
     log_bytes: int = 2 * GIB  # of the log of one job
+    user: str = ""  # who runs user code; empty: whoever runs the agent
+    alone_s: float = DEFAULTS.machine_alone_s  # without a server: the agent ends
+    life_s: float = 0.0  # it ends after so long, whatever it does; 0: it does not
+    alive_file: str = ""  # of a machine that ends unless this changes; written while it hears
+
+    @property
+    def own_machine(self) -> bool:
+        """The machine is there for this agent, and ends with it."""
+        return bool(self.alive_file)
 
 
 class Agent:
-    """One process on a machine. Ends when drained, stopped, or without a server for too long."""
+    """One process on a machine. Ends when drained, stopped, too old, or without a server for too
+    long; whoever started it on a machine of its own ends that, too."""
 
     def __init__(
         self,
@@ -97,6 +107,8 @@ class Agent:
         self._link = Link(self, config.token, self._clock, longest_pause_s)
         self._means = self._gather(launcher or _kernel_launcher)
         self._pinged_at = 0.0
+        self._began, self._old = self._clock.monotonic(), False
+        self._beat = Beat(Path(config.alive_file)) if config.own_machine else None
 
     def _gather(self, launcher: Callable[[str], Launcher]) -> Means:
         config, home = self._config, Path(self._config.home)
@@ -181,6 +193,7 @@ class Agent:
 
     def welcomed(self, welcome: Welcome) -> None:
         log.info("connected")
+        self._say_alive()
         means = self._means
         means.heartbeat_s, means.dead_man_s = welcome.heartbeat_s, welcome.dead_man_s
         means.gpu_idle_s = welcome.gpu_idle_s
@@ -262,6 +275,8 @@ class Agent:
 
     def _keep_in_touch(self, now: float) -> None:
         heartbeat_s = self._means.heartbeat_s
+        self._end_if_old(now)
+        self._say_alive()
         if not self._link.up:
             self._end_if_alone(now - self._link.down_since)
         elif now - self._link.heard_at > SILENT_BEATS * heartbeat_s:
@@ -277,9 +292,19 @@ class Agent:
 
     def _end_if_alone(self, alone_s: float) -> None:
         local = bool(self._config.connection_file) and not self._attempts
-        if alone_s > (ALONE_LOCAL_S if local else ALONE_S):
+        if alone_s > (ALONE_LOCAL_S if local else self._config.alone_s):
             log.info("no server for %d s", alone_s)
             self._ended.set()
+
+    def _end_if_old(self, now: float) -> None:
+        if self._config.life_s and now - self._began > self._config.life_s and not self._old:
+            self._old = True
+            log.info("this machine has reached its longest life")
+            self.stop()
+
+    def _say_alive(self) -> None:
+        if self._beat is not None:
+            self._beat.heard(self._link.heard_at)
 
 
 def _kind_of(assign: Assign) -> type[Attempt]:
