@@ -52,7 +52,7 @@ trap over EXIT
 fail() { why=$*; exit 1; }
 
 # In memory: a full disk can be told, too.
-scratch=$(mktemp -d -p /dev/shm jupyter-remote-XXXXXX || mktemp -d)
+scratch=$(mktemp -d -p "${TMPDIR:-/dev/shm}" jupyter-remote-XXXXXX || mktemp -d)
 log=$scratch/boot.log
 exec 3>&1 >>"$log" 2>&1
 mkdir -p "$home"
@@ -66,7 +66,7 @@ beat 0
 
 # METHOD PATH BODY-FILE REPLY-FILE HEADER-FILE LIMIT: sets $status, 000 where nothing answered.
 http() {
-  if command -v curl >/dev/null; then
+  if curl --version >/dev/null 2>&1; then
     local data=()
     [ -n "$3" ] && data=(-H 'Content-Type: application/json' --data-binary "@$3")
     status=$(curl -sS -o "$4" -D "$5" -w '%{http_code}' -m "$6" -X "$1" -H "@$scratch/header" \
@@ -153,7 +153,7 @@ done
 if [ -z "$exact" ]; then
   echo "no Python $wanted here, whose packages the server has (other: ${other:-none})"
   if [ "$here" = "$platform" ]; then
-    must GET '/v1/workers/package?part=uv' '' "$home/uv" "$scratch/headers" 600
+    must GET '/v1/workers/package?part=uv' '' "$home/uv" "$scratch/package" 600
     chmod 755 "$home/uv"
     if UV_PYTHON_INSTALL_DIR=$home/python timeout 300 "$home/uv" python install "$wanted"; then
       exact=$(UV_PYTHON_INSTALL_DIR=$home/python "$home/uv" python find "$wanted") || exact=

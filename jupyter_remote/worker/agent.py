@@ -14,6 +14,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -48,6 +49,7 @@ from jupyter_remote.worker.session_attempt import CellAttempt, SessionAttempt
 from jupyter_remote.worker.slots import Kernels, Launcher
 from jupyter_remote.worker.spill import GIB
 from jupyter_remote.worker.transfer import Transfer
+from jupyter_remote.worker.users import User, user_called
 
 TICK_S = 0.25
 STOP_S = 3.0  # for handing jobs back when told to end
@@ -105,25 +107,32 @@ class Agent:
         self._ended = asyncio.Event()
         longest_pause_s = 1.0 if config.connection_file else 5.0
         self._link = Link(self, config.token, self._clock, longest_pause_s)
-        self._means = self._gather(launcher or _kernel_launcher)
+        self._means = self._gather(launcher)
         self._pinged_at = 0.0
         self._began, self._old = self._clock.monotonic(), False
         self._beat = Beat(Path(config.alive_file)) if config.own_machine else None
 
-    def _gather(self, launcher: Callable[[str], Launcher]) -> Means:
+    def _gather(self, launcher: Callable[[str], Launcher] | None) -> Means:
         config, home = self._config, Path(self._config.home)
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        work = Path(tempfile.mkdtemp(prefix="work-", dir=home))
+        user = user_called(config.user)
+        if user is not None:  # who reaches what is theirs in there, and reads nothing else
+            home.chmod(0o711)
+            work.chmod(0o711)
+        launcher = launcher or partial(_kernel_launcher, user)
         return Means(
             link=self._link,
             kernels=Kernels(launcher, config.executable or sys.executable),
-            transfer=Transfer(home, config.token),
+            transfer=Transfer(home, config.token, user),
             clock=self._clock,
-            relay=Relay(self._link),
+            relay=Relay(self._link, user),
+            user=user,
             gpus=Gpus(),
             bounds=Bounds(
                 total_bytes=config.live_output_bytes, bytes_per_s=config.live_output_bytes_per_s
             ),
-            work=Path(tempfile.mkdtemp(prefix="work-", dir=home)),
+            work=work,
             log_bytes=config.log_bytes,
             grace_s=config.interrupt_grace_s,
             checkpoint_s=config.checkpoint_s,
@@ -317,10 +326,10 @@ def _new_name() -> str:
     return f"w-{uuid.uuid4().hex[:12]}"
 
 
-def _kernel_launcher(executable: str) -> Launcher:
+def _kernel_launcher(user: User | None, executable: str) -> Launcher:
     from jupyter_remote.worker.launch import KernelLauncher
 
-    return KernelLauncher(executable)
+    return KernelLauncher(executable, user=user)
 
 
 def read_config(path: Path) -> Config:
