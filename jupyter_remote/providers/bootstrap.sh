@@ -64,16 +64,17 @@ began=$(now)
 beat() { printf '%-20s' "boot $1" >"$alive"; }  # the worker writes numbers there
 beat 0
 
-# METHOD PATH BODY-FILE REPLY-FILE HEADER-FILE LIMIT: sets $status, 000 where nothing answered.
+# METHOD PATH BODY-FILE REPLY-FILE HEADER-FILE LIMIT: sets $status, 000 where nothing answered,
+# full where the reply could not be kept.
 http() {
   if curl --version >/dev/null 2>&1; then
     local data=()
     [ -n "$3" ] && data=(-H 'Content-Type: application/json' --data-binary "@$3")
     status=$(curl -sS -o "$4" -D "$5" -w '%{http_code}' -m "$6" -X "$1" -H "@$scratch/header" \
-      ${data[@]+"${data[@]}"} "$url$2") || status=000
+      ${data[@]+"${data[@]}"} "$url$2") || { [ $? = 23 ] && status=full || status=000; }
   else
     status=$(python3 - "$1" "$url$2" "$3" "$4" "$5" "$6" "$scratch/header" <<'PY'
-import sys, urllib.error, urllib.request
+import errno, sys, urllib.error, urllib.request
 method, url, body, reply, headers, limit, secret = sys.argv[1:]
 name, value = open(secret).read().strip().split(": ", 1)
 given = {name: value, "Content-Type": "application/json"}
@@ -93,7 +94,7 @@ try:
     print(got.status if hasattr(got, "status") else got.code)
 except Exception as error:
     print(error, file=sys.stderr)
-    print("000")
+    print("full" if getattr(error, "errno", 0) == errno.ENOSPC else "000")
 PY
     ) || status=000
   fi
@@ -106,6 +107,7 @@ must() {
     http "$@"
     case $status in
       2*) return 0 ;;
+      full) fail "The disk has no room for what the server sent: $2." ;;
       401 | 403 | 404 | 409 | 410 | 413 | 415 | 421 | 422)
         tail -c 2000 "$4"
         fail "The server refused: $1 $2 gave $status." ;;
