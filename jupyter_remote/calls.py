@@ -149,12 +149,13 @@ def where(address: str) -> str:
 _CREDENTIALS = struct.Struct("3i")
 
 
-def is_of_this_user(sock: socket.socket) -> bool:
-    """Is the other side of a Unix socket a process of the same user? Where the system tells."""
+def is_of_this_user(sock: socket.socket, *others: int) -> bool:
+    """Is the other side of a Unix socket a process of the same user, or one of these others? Where
+    the system tells."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True
     data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(data)[1] == os.getuid())
+    return _CREDENTIALS.unpack(data)[1] in (os.getuid(), *others)
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
 import secrets
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from jupyter_remote import __version__, errors, wire
+from jupyter_remote import __version__, wire
 from jupyter_remote.clock import Clock, SystemClock
 from jupyter_remote.model import InstanceRecord, OwnerId, TokenRecord
 from jupyter_remote.money.catalog import catalogue, simulated, sound
@@ -23,12 +22,13 @@ from jupyter_remote.scheduler.board import Active
 from jupyter_remote.scheduler.here import Given
 from jupyter_remote.scheduler.loop import Elsewhere, Retention, Scheduler
 from jupyter_remote.scheduler.plan import Limits
+from jupyter_remote.server import enrolment
 from jupyter_remote.server.auth import hash_of, new_token
 from jupyter_remote.server.backend import Backend, Facts
 from jupyter_remote.server.elsewhere import Offers
 from jupyter_remote.server.gate import Gate, hosts_of
 from jupyter_remote.server.hub import Hub
-from jupyter_remote.server.machines import token_of
+from jupyter_remote.server.package import Packages
 from jupyter_remote.server.routing import build
 from jupyter_remote.server.steady import steady_clock
 from jupyter_remote.server.table import ENDPOINTS, SOCKETS
@@ -95,6 +95,8 @@ def make_backend(
         machines=sound(simulated(catalogue()) if embedded else catalogue()),
         stop=stop,
         offers=Offers(elsewhere or {}),
+        packages=Packages(home / "packages"),
+        enrolment_key=enrolment.enrolment_key(home),
     )
     here = None
     if provider is not None:
@@ -175,23 +177,14 @@ def _tell(backend: Backend, active: Active, detail: str) -> None:
 
 def _ender(backend: Backend) -> Callable[[str], Awaitable[None]]:
     """What is done when an instance ended: nobody may speak for it any more."""
-    return lambda id: _revoke(backend, token_of(id))
-
-
-async def _revoke(backend: Backend, token: str) -> None:
-    """Whoever had it is gone."""
-    owner, now = backend.facts.owner, backend.clock.now()
-    with contextlib.suppress(errors.NotFound):  # its launch failed before it was made
-        await backend.commit(backend.store.revoke_token, token, owner, now)
-    backend.tokens.forget(token)
-    await backend.fleet.cut_off(token)
+    return lambda id: enrolment.ended(backend, id)
 
 
 def _launcher(
     backend: Backend, url: str, connection_file: str
 ) -> Callable[[str], Awaitable[Launch]]:
     async def launch(id: str) -> Launch:
-        token = await issue_token(backend, ("worker",), f"worker {id}", token_of(id))
+        token = await issue_token(backend, ("worker",), f"worker {id}", enrolment.worker_id(id))
         return Launch(
             id=id,
             machine="local",
@@ -206,10 +199,9 @@ def _launcher(
 
 def _renter(backend: Backend, url: str) -> Callable[[InstanceRecord, int], Awaitable[Launch]]:
     async def launch(intent: InstanceRecord, slots: int) -> Launch:
-        id = intent.id
-        token = await issue_token(backend, ("worker",), f"worker {id}", token_of(id))
+        token, user_data = await enrolment.user_data(backend, intent, url)
         return Launch(
-            id=id,
+            id=intent.id,
             machine=intent.machine,
             server_url=url,
             enrolment_token=token,
@@ -217,6 +209,7 @@ def _renter(backend: Backend, url: str) -> Callable[[InstanceRecord, int], Await
             owner=intent.owner,
             spot=intent.spot,
             zone=intent.zone,
+            user_data=user_data,
         )
 
     return launch
@@ -227,7 +220,7 @@ async def replace_token(backend: Backend) -> str:
     owner = backend.facts.owner
     for record in await backend.read(backend.store.tokens, owner):
         if record.label == EMBEDDED and record.revoked_at is None:
-            await _revoke(backend, record.id)
+            await enrolment.revoke(backend, record.id, owner)
     return await issue_token(backend, OWNER_SCOPES, EMBEDDED)
 
 

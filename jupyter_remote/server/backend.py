@@ -19,6 +19,7 @@ from jupyter_remote.server.blob_shelf import BlobShelf
 from jupyter_remote.server.elsewhere import Offers
 from jupyter_remote.server.estimates import Estimates
 from jupyter_remote.server.hub import Hub
+from jupyter_remote.server.package import Packages
 from jupyter_remote.server.switchboard import Switchboard
 from jupyter_remote.server.workers import Fleet
 from jupyter_remote.settings import Settings
@@ -80,6 +81,8 @@ class Backend:
     machines: list[MachineType]
     stop: Callable[[], None]  # ends the server
     offers: Offers
+    packages: Packages  # what machines elsewhere install
+    enrolment_key: bytes  # what their tokens are made from
     scheduler: Scheduler = field(init=False)
     tokens: Tokens = field(init=False)
     switchboard: Switchboard = field(default_factory=Switchboard)

@@ -47,14 +47,17 @@ async def resumed(
     return keep
 
 
-def welcome(backend: Backend, keep: list[tuple[str, int]]) -> wire.Welcome:
-    settings = backend.settings
+def welcome(
+    backend: Backend, keep: list[tuple[str, int]], *, elsewhere: bool = False
+) -> wire.Welcome:
+    settings, blobs = backend.settings, backend.blobs
+    shares_disk = backend.facts.embedded and not elsewhere
     return wire.Welcome(
         version=backend.facts.version,
         heartbeat_s=settings.heartbeat_s,
         gpu_idle_s=settings.gpu_idle_stop_s,
         dead_man_s=min(settings.dead_man_s, DEAD_BEFORE_LEASE * settings.lease_s),
         keep=keep,
-        blobs=str(backend.blobs.folder or "") if backend.facts.embedded else "",
-        spool=str(backend.blobs.spool or "") if backend.facts.embedded else "",
+        blobs=str(blobs.folder or "") if shares_disk else "",
+        spool=str(blobs.spool or "") if shares_disk else "",
     )

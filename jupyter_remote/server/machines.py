@@ -8,6 +8,7 @@ from jupyter_remote import errors, wire
 from jupyter_remote.model import InstanceRecord, InstanceState, JobId
 from jupyter_remote.money.meter import usd_of
 from jupyter_remote.server.auth import allow
+from jupyter_remote.server.enrolment import worker_id
 from jupyter_remote.server.routing import Call, Endpoint
 
 if TYPE_CHECKING:
@@ -15,12 +16,7 @@ if TYPE_CHECKING:
 
 OVER = (InstanceState.TERMINATING, InstanceState.TERMINATED, InstanceState.ORPHAN)
 SHOWN = 100
-_TOKEN = "worker-"
-
-
-def token_of(instance: str) -> str:
-    """Id of the token that the worker of an instance has."""
-    return f"{_TOKEN}{instance}"
+_TOKEN = worker_id("")
 
 
 async def machine_of(backend: Backend, instance: str, token: str) -> InstanceRecord | None:

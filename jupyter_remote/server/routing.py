@@ -82,6 +82,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy | None = None
     query: type[msgspec.Struct] = NoQuery
     body: type[msgspec.Struct] | None = None
+    body_bytes: int | None = None  # it has no more, where that is less than the server's limit
     takes_bytes: bool = False  # the body is streamed to the handler as it is
     reply: type[msgspec.Struct] | None = None
     reply_type: str = JSON_TYPE  # content type of the reply
@@ -143,7 +144,8 @@ class Method:
         if self._decoder is None:
             return
         _require_type(call, (JSON_TYPE,))
-        body = await read_body(call, self._backend.settings.max_body_bytes)
+        most_bytes = self._backend.settings.max_body_bytes
+        body = await read_body(call, min(most_bytes, self._endpoint.body_bytes or most_bytes))
         call.body = self._decoder.decode(body)
 
 

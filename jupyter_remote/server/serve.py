@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import uvicorn
@@ -114,7 +115,7 @@ class Host:
     def _config(self, backend: Backend) -> uvicorn.Config:
         options = self.options
         return uvicorn.Config(
-            composition.application(backend, self.port, options.names),
+            composition.application(backend, self.port, self._names()),
             loop="uvloop" if sys.platform != "win32" else "asyncio",
             http=Connections,
             ws="websockets-sansio",
@@ -132,6 +133,11 @@ class Host:
             ssl_certfile=options.certificate or None,
             ssl_keyfile=options.key or None,
         )
+
+    def _names(self) -> list[str]:
+        """`Host` headers of others than this computer."""
+        for_machines = urlsplit(self.settings.worker_url).netloc
+        return [*self.options.names, *([for_machines] if for_machines else [])]
 
     def stop(self) -> None:
         """End in order."""

@@ -7,6 +7,7 @@ from jupyter_remote.server import (
     blobs,
     budgets,
     cache,
+    enrolment,
     events,
     jobs,
     machines,
@@ -29,6 +30,7 @@ ENDPOINTS = [
     *results.ENDPOINTS,
     *cache.ENDPOINTS,
     *budgets.ENDPOINTS,
+    *enrolment.ENDPOINTS,
     *tokens.ENDPOINTS,
 ]
 

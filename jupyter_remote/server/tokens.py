@@ -11,6 +11,7 @@ from jupyter_remote.server.routing import Call, Endpoint
 
 LONGEST_S = 10 * 365 * 86_400.0
 LABEL_CHARS = 200
+TO_ASK_FOR = tuple(scope for scope in SCOPES if scope != "enrol")  # see `enrolment`
 
 
 def token_view(record: TokenRecord, token: str = "") -> wire.TokenView:
@@ -29,11 +30,11 @@ def token_view(record: TokenRecord, token: str = "") -> wire.TokenView:
 
 async def create(call: Call) -> wire.TokenView:
     request: wire.TokenRequest = call.body
-    unknown = sorted(set(request.scopes) - set(SCOPES))
+    unknown = sorted(set(request.scopes) - set(TO_ASK_FOR))
     if unknown or not request.scopes:
         raise errors.InvalidRequest(
             f"Unknown scope {unknown[0][:50]!r}." if unknown else "A token needs a scope.",
-            hint=f"Scopes are {', '.join(SCOPES)}.",
+            hint=f"Scopes are {', '.join(TO_ASK_FOR)}.",
         )
     if request.expires_s is not None and not 0 < request.expires_s <= LONGEST_S:
         raise errors.InvalidRequest(f"expires_s must be between 0 and {LONGEST_S:g}.")

@@ -22,6 +22,7 @@ from jupyter_remote.scheduler.board import Active, Agent
 from jupyter_remote.scheduler.pools import slots_of
 from jupyter_remote.server.auth import Caller
 from jupyter_remote.server.checkpoints import saved, warned
+from jupyter_remote.server.enrolment import enrolled
 from jupyter_remote.server.greeting import record_of, resumed, welcome
 from jupyter_remote.server.machines import machine_of
 from jupyter_remote.server.reports import Latest, check_events, outcome_of
@@ -336,6 +337,7 @@ class Fleet:
         machine = await machine_of(backend, hello.instance, caller.token_id)
         if machine is not None:
             hello = msgspec.structs.replace(hello, machine=machine.machine)
+            await enrolled(backend, machine)
         record = record_of(hello, caller.token_id, backend.clock.now())
         await backend.commit(backend.store.put_worker, record)  # refuses another one's id
         if (before := self.links.get(worker)) is not None:
@@ -344,7 +346,7 @@ class Fleet:
         link.environment = hello.environment
         keep = await resumed(backend, worker, hello.running)
         self.links[worker] = link
-        await link.send(welcome(backend, keep))
+        await link.send(welcome(backend, keep, elsewhere=machine is not None))
         agent = Agent(worker, hello.instance, hello.machine, hello.slots, hello.python)
         if machine is not None:
             agent.owner = machine.owner

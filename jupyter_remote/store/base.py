@@ -490,10 +490,6 @@ class Store(Protocol):
         TERMINATED after that, and one that is TERMINATED stays so: Conflict."""
         ...
 
-    def report_boot(self, id: str, step: str, log: bytes | None = None) -> InstanceRecord:
-        """How far its bootstrap has come, with the end of its log. Raises NotFound."""
-        ...
-
     def instance(self, id: str) -> InstanceRecord | None: ...
 
     def instances(
@@ -509,6 +505,22 @@ class Store(Protocol):
     def tokens(self, owner: OwnerId) -> list[TokenRecord]: ...
 
     def revoke_token(self, id: str, owner: OwnerId, now: float) -> None: ...
+
+    # -- machines that boot
+    def report_boot(
+        self, id: str, step: str, log: bytes | None = None, detail: str | None = None
+    ) -> InstanceRecord:
+        """How far its bootstrap has come, with the end of its log. Raises NotFound."""
+        ...
+
+    def enrol(
+        self, id: str, token: TokenRecord, token_hash: str, provider_id: str = "", zone: str = ""
+    ) -> InstanceRecord:
+        """Its worker's token, in the place of one that was given before and never used.
+
+        Raises NotFound; Conflict when that one was used, or the machine is being ended.
+        """
+        ...
 
     # -- for people and tests
     def audit(self) -> list[str]:

@@ -88,14 +88,6 @@ def move_instance(
     return after
 
 
-def report_boot(session: Session, id_: str, step: str, log: bytes | None) -> InstanceRecord:
-    """Raises NotFound."""
-    before = _instance(session, id_)
-    after = replace(before, step=step, boot_log=before.boot_log if log is None else log)
-    put_instance(session, after)
-    return after
-
-
 def _instance(session: Session, id_: str) -> InstanceRecord:
     if (found := instance(session, id_)) is None:
         raise NotFound(f"no instance {id_}")

@@ -340,6 +340,7 @@ PROVEN = select(_lit(1)).where(_proven(_p("digest"), _p("owner")))
 WORKERS = select(worker).where(worker.c.connected == _lit(1)).order_by(worker.c.id)
 WORKER = select(worker).where(worker.c.id == _p("id"))
 WORKER_TOKEN = select(worker.c.token).where(worker.c.id == _p("id"))
+WORKER_WITH_TOKEN = select(worker.c.id).where(worker.c.token == _p("token"))
 ADD_WORKER = _all(worker)
 SAVE_WORKER = (
     update(worker)
@@ -372,6 +373,7 @@ _token = select(
 )  # fmt: skip
 ADD_TOKEN = _all(token)
 TOKEN = _token.where(token.c.hash == _p("hash"))
+FORGET_TOKEN = delete(token).where(token.c.id == _p("id"))
 TOKENS = _token.where(token.c.owner == _p("owner")).order_by(token.c.created_at, token.c.id)
 REVOKE = (
     update(token)

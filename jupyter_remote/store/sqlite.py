@@ -47,6 +47,7 @@ from jupyter_remote.store.lifecycle import due
 from jupyter_remote.store.migrate import bring_up_to_date
 from jupyter_remote.store.records import stored_of
 from jupyter_remote.store.session import Session, connect, disk_errors_told
+from jupyter_remote.store.sqlite_enrolment import EnrolmentVerbs
 from jupyter_remote.store.sqlite_fleet import FleetVerbs
 from jupyter_remote.store.sqlite_money import MoneyVerbs
 from jupyter_remote.store.sqlite_sharing import SharingVerbs
@@ -73,7 +74,7 @@ def open_sqlite(
     return SqliteStore(path, jitter, cache_bytes)
 
 
-class SqliteStore(SharingVerbs, MoneyVerbs, FleetVerbs):
+class SqliteStore(SharingVerbs, MoneyVerbs, FleetVerbs, EnrolmentVerbs):
     """Implements :class:`jupyter_remote.store.base.Store`.
 
     Verbs that write may be called from any thread, one at a time; a ``Writer`` groups them.

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -36,6 +37,7 @@ from jupyter_remote.wire import (
     ServerMessage,
     Welcome,
 )
+from jupyter_remote.worker.alive import Beat
 from jupyter_remote.worker.attempt import Attempt
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.installed import environment
@@ -47,11 +49,11 @@ from jupyter_remote.worker.session_attempt import CellAttempt, SessionAttempt
 from jupyter_remote.worker.slots import Kernels, Launcher
 from jupyter_remote.worker.spill import GIB
 from jupyter_remote.worker.transfer import Transfer
+from jupyter_remote.worker.users import User, user_called
 
 TICK_S = 0.25
 STOP_S = 3.0  # for handing jobs back when told to end
-ALONE_S = 600.0  # without a server: the agent ends
-ALONE_LOCAL_S = 60.0  # the same on the server's machine with no job running
+ALONE_LOCAL_S = 60.0  # without a server on its own machine, with no job running: the agent ends
 SILENT_BEATS = 3  # a server that does not answer for this many heartbeats is dialled anew
 DEFAULTS = Settings()
 
@@ -75,10 +77,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     live_output_bytes: int = DEFAULTS.live_output_bytes
     live_output_bytes_per_s: int = DEFAULTS.live_output_bytes_per_s
     log_bytes: int = 2 * GIB  # of the log of one job
+    user: str = ""  # who runs user code; empty: whoever runs the agent
+    alone_s: float = DEFAULTS.machine_alone_s  # without a server: the agent ends
+    life_s: float = 0.0  # it ends after so long, whatever it does; 0: it does not
+    alive_file: str = ""  # of a machine that ends unless this changes; written while it hears
+
+    @property
+    def own_machine(self) -> bool:
+        """The machine is there for this agent, and ends with it."""
+        return bool(self.alive_file)
 
 
 class Agent:
-    """One process on a machine. Ends when drained, stopped, or without a server for too long."""
+    """One process on a machine. Ends when drained, stopped, too old, or without a server for too
+    long; whoever started it on a machine of its own ends that, too."""
 
     def __init__(
         self,
@@ -95,23 +107,32 @@ class Agent:
         self._ended = asyncio.Event()
         longest_pause_s = 1.0 if config.connection_file else 5.0
         self._link = Link(self, config.token, self._clock, longest_pause_s)
-        self._means = self._gather(launcher or _kernel_launcher)
+        self._means = self._gather(launcher)
         self._pinged_at = 0.0
+        self._began, self._old = self._clock.monotonic(), False
+        self._beat = Beat(Path(config.alive_file)) if config.own_machine else None
 
-    def _gather(self, launcher: Callable[[str], Launcher]) -> Means:
+    def _gather(self, launcher: Callable[[str], Launcher] | None) -> Means:
         config, home = self._config, Path(self._config.home)
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        work = Path(tempfile.mkdtemp(prefix="work-", dir=home))
+        user = user_called(config.user)
+        if user is not None:  # who reaches what is theirs in there, and reads nothing else
+            home.chmod(0o711)
+            work.chmod(0o711)
+        launcher = launcher or partial(_kernel_launcher, user)
         return Means(
             link=self._link,
             kernels=Kernels(launcher, config.executable or sys.executable),
-            transfer=Transfer(home, config.token),
+            transfer=Transfer(home, config.token, user),
             clock=self._clock,
-            relay=Relay(self._link),
+            relay=Relay(self._link, user),
+            user=user,
             gpus=Gpus(),
             bounds=Bounds(
                 total_bytes=config.live_output_bytes, bytes_per_s=config.live_output_bytes_per_s
             ),
-            work=Path(tempfile.mkdtemp(prefix="work-", dir=home)),
+            work=work,
             log_bytes=config.log_bytes,
             grace_s=config.interrupt_grace_s,
             checkpoint_s=config.checkpoint_s,
@@ -181,6 +202,7 @@ class Agent:
 
     def welcomed(self, welcome: Welcome) -> None:
         log.info("connected")
+        self._say_alive()
         means = self._means
         means.heartbeat_s, means.dead_man_s = welcome.heartbeat_s, welcome.dead_man_s
         means.gpu_idle_s = welcome.gpu_idle_s
@@ -262,6 +284,8 @@ class Agent:
 
     def _keep_in_touch(self, now: float) -> None:
         heartbeat_s = self._means.heartbeat_s
+        self._end_if_old(now)
+        self._say_alive()
         if not self._link.up:
             self._end_if_alone(now - self._link.down_since)
         elif now - self._link.heard_at > SILENT_BEATS * heartbeat_s:
@@ -277,9 +301,19 @@ class Agent:
 
     def _end_if_alone(self, alone_s: float) -> None:
         local = bool(self._config.connection_file) and not self._attempts
-        if alone_s > (ALONE_LOCAL_S if local else ALONE_S):
+        if alone_s > (ALONE_LOCAL_S if local else self._config.alone_s):
             log.info("no server for %d s", alone_s)
             self._ended.set()
+
+    def _end_if_old(self, now: float) -> None:
+        if self._config.life_s and now - self._began > self._config.life_s and not self._old:
+            self._old = True
+            log.info("this machine has reached its longest life")
+            self.stop()
+
+    def _say_alive(self) -> None:
+        if self._beat is not None:
+            self._beat.heard(self._link.heard_at)
 
 
 def _kind_of(assign: Assign) -> type[Attempt]:
@@ -292,10 +326,10 @@ def _new_name() -> str:
     return f"w-{uuid.uuid4().hex[:12]}"
 
 
-def _kernel_launcher(executable: str) -> Launcher:
+def _kernel_launcher(user: User | None, executable: str) -> Launcher:
     from jupyter_remote.worker.launch import KernelLauncher
 
-    return KernelLauncher(executable)
+    return KernelLauncher(executable, user=user)
 
 
 def read_config(path: Path) -> Config:

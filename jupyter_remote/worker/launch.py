@@ -10,13 +10,14 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from jupyter_remote.errors import JobLost
 from jupyter_remote.worker import channel, hygiene
 from jupyter_remote.worker.remains import Remains
+from jupyter_remote.worker.users import User
 from jupyter_remote.worker.verdict import ORPHANED, ending
 
 TRIES = 4
@@ -133,6 +134,7 @@ class KernelLauncher:
     executable: the Python interpreter; this package must be importable there.
     environ: environment of user code; by default this process's own, without tokens.
     fork: from a zygote (Linux); by default where that works.
+    user: who runs user code; by default whoever runs this.
     """
 
     def __init__(
@@ -141,9 +143,12 @@ class KernelLauncher:
         *,
         environ: dict[str, str] | None = None,
         fork: bool | None = None,
+        user: User | None = None,
     ) -> None:
         self._executable = executable or sys.executable
-        self._environ = hygiene.clean_environment(dict(os.environ if environ is None else environ))
+        given = dict(os.environ if environ is None else environ)
+        self._environ = hygiene.clean_environment(user.environ(given) if user else given)
+        self._user = user
         self._fork = sys.platform == "linux" if fork is None else fork
         self._zygote: _ZygoteProcess | None = None
         self._starting = asyncio.Lock()
@@ -152,6 +157,9 @@ class KernelLauncher:
         """A new kernel process; it says Ready first. Raises JobLost when none can be started."""
         ours, theirs = socket.socketpair()
         remains = Remains()
+        if self._user is not None:  # so that they can be opened again, as /dev/stdout
+            for fd in remains.fds:
+                os.fchown(fd, self._user.uid, self._user.gid)
         try:
             process = await self._process([theirs.fileno(), *remains.fds])
         except BaseException:
@@ -167,7 +175,7 @@ class KernelLauncher:
 
     async def _process(self, fds: list[int]) -> _Process:
         if not self._fork:
-            return await _spawn(self._executable, self._environ, fds)
+            return await _spawn(self._executable, self._environ, fds, self._user)
         for _ in range(TRIES):  # a zygote may have died meanwhile: once more, with a new one
             with contextlib.suppress(ConnectionError):
                 return await (await self._alive_zygote()).fork(fds)
@@ -179,7 +187,7 @@ class KernelLauncher:
     async def _alive_zygote(self) -> _ZygoteProcess:
         async with self._starting:
             if self._zygote is None or not self._zygote.alive:
-                self._zygote = _ZygoteProcess(self._executable, self._environ)
+                self._zygote = _ZygoteProcess(self._executable, self._environ, self._user)
             return self._zygote
 
     async def close(self) -> None:
@@ -192,7 +200,7 @@ class KernelLauncher:
 class _ZygoteProcess:
     """The launcher's end of a zygote."""
 
-    def __init__(self, executable: str, environ: dict[str, str]) -> None:
+    def __init__(self, executable: str, environ: dict[str, str], user: User | None) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         self._process = subprocess.Popen(
@@ -201,6 +209,7 @@ class _ZygoteProcess:
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
+            **_as(user),
         )
         theirs.close()
         self.alive = True
@@ -288,13 +297,23 @@ class _Forked:
                     kill(self.pid, signal.SIGKILL)
 
 
-async def _spawn(executable: str, environ: dict[str, str], fds: list[int]) -> _Spawned:
+def _as(user: User | None) -> dict[str, Any]:
+    """For ``Popen``."""
+    if user is None:
+        return {}
+    return {"user": user.uid, "group": user.gid, "extra_groups": user.groups, "cwd": "/"}
+
+
+async def _spawn(
+    executable: str, environ: dict[str, str], fds: list[int], user: User | None
+) -> _Spawned:
     process = await asyncio.create_subprocess_exec(
         *(executable, "-m", "jupyter_remote.worker.kernel", *map(str, fds)),
         env=environ,
         stdin=subprocess.DEVNULL,
         pass_fds=fds,
         start_new_session=True,
+        **_as(user),
     )
     return _Spawned(process)
 

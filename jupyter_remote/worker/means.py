@@ -18,6 +18,7 @@ from jupyter_remote.worker.metrics import Gpus
 from jupyter_remote.worker.relay import Relay
 from jupyter_remote.worker.slots import Kernels
 from jupyter_remote.worker.transfer import Transfer
+from jupyter_remote.worker.users import User
 
 if TYPE_CHECKING:
     from jupyter_remote.worker.session_attempt import SessionAttempt
@@ -44,6 +45,7 @@ class Means:
     dead_man_s: float = 30.0
     gpu_idle_s: float = 0.0
     oom_kills: int = 0  # a moment ago
+    user: User | None = None  # who runs user code, if not who runs the agent
     sessions: dict[str, SessionAttempt] = field(
         default_factory=dict
     )  # those that run here, by their job
@@ -70,6 +72,8 @@ class Means:
             return self.folders.pop()
         folder = self.work / name
         folder.mkdir(mode=0o700)
+        if self.user is not None:
+            self.user.own(folder)
         return folder
 
     async def done_with(self, folder: Path) -> None:

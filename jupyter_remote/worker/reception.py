@@ -25,6 +25,7 @@ from jupyter_remote.worker.callers import RECEIVE_BYTES, SEND_S, Caller, Now
 HELLO_S = 10.0  # for the first message of a connection
 HELLO_BYTES = 64 * 1024
 BUSY_AFTER_S = 0.5  # a client that waits for another one's call is told so
+ROOT = 0  # may do everything anyway; so runs the agent of a machine of its own
 LOOK_S = 2.0  # whether something runs that others wait for
 NO_ROOM_S = 0.1  # when there are no descriptors left for another connection
 # Tells the main thread that a call is to stop. Not SIGINT: that of the agent is for whatever runs.
@@ -127,7 +128,7 @@ class Reception(threading.Thread):
         except OSError:  # among them that there are too many open files
             time.sleep(NO_ROOM_S)
             return
-        if not calls.is_of_this_user(sock):
+        if not calls.is_of_this_user(sock, ROOT):
             sock.close()
             return
         greeting = self._greetings[sock] = Greeting(sock)

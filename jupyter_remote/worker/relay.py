@@ -14,6 +14,7 @@ from jupyter_remote import calls
 from jupyter_remote.multiplex import PIECE_BYTES, Channel, Channels
 from jupyter_remote.wire import Open
 from jupyter_remote.worker.link import Link
+from jupyter_remote.worker.users import User
 
 CONNECT_S = 10.0
 
@@ -30,7 +31,9 @@ class Session(Protocol):
 class Relay:
     """Of one agent: the channels of its link, each with a connection to a kernel."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, user: User | None = None) -> None:
+        """``user``: who runs the kernels, if not who runs the agent."""
+        self._users = [user.uid] if user is not None else []
         self.channels = Channels(link.post_behind)
         self._running: dict[asyncio.Task[None], tuple[str, int]] = {}
 
@@ -52,7 +55,7 @@ class Relay:
         why = "the session is over"
         try:
             if address:
-                sock = await _connected(address)
+                sock = await _connected(address, self._users)
                 why = await _pass_on(channel, sock)
         except OSError as error:
             why = f"the session does not answer: {error.strerror or error}"
@@ -60,13 +63,13 @@ class Relay:
             await self.channels.close(channel, why)
 
 
-async def _connected(address: str) -> socket.socket:
+async def _connected(address: str, users: list[int]) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         async with asyncio.timeout(CONNECT_S):
             await asyncio.get_running_loop().sock_connect(sock, calls.where(address))
-        if not calls.is_of_this_user(sock):  # the kernel is gone, and another took its name
+        if not calls.is_of_this_user(sock, *users):  # the kernel is gone, and another took its name
             raise ConnectionRefusedError("somebody else listens there")
     except BaseException:
         sock.close()

@@ -20,6 +20,7 @@ from jupyter_remote import errors
 from jupyter_remote.wire import FileRef, JobSpec, Segment
 from jupyter_remote.worker.channel import Spooled
 from jupyter_remote.worker.link import Address
+from jupyter_remote.worker.users import User, acting
 
 if TYPE_CHECKING:
     from jupyter_remote.worker.courier import Courier
@@ -34,12 +35,18 @@ class BadInput(Exception):
 
 
 class Transfer:
-    """Where segments are, and how they come and go. ``home`` is the agent's own folder."""
+    """Where segments are, and how they come and go. ``home`` is the agent's own folder; ``user``
+    runs user code, if that is not who runs the agent."""
 
-    def __init__(self, home: Path, token: str) -> None:
+    def __init__(self, home: Path, token: str, user: User | None = None) -> None:
         self._cache = home / "cache"
         self._own_spool = home / "spool"
         self._own_spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._user = user
+        self._blob_mode = 0o400
+        if user is not None:
+            user.own(self._own_spool)
+            self._blob_mode = 0o444
         self._token = token
         self._address = Address("")
         self._blobs: Path | None = None
@@ -91,10 +98,14 @@ class Transfer:
         """Write a shipped file. Raises BadInput for a path that leads out of ``folder``."""
         target = folder / safe_path(file.path)
         if file.content.data is not None:
-            _write_new(target, file.content.data, file)
+            if self._user is None:
+                _write_new(target, file.content.data, file)
+            else:
+                data = file.content.data
+                await self._in_thread(lambda: _write_new(target, data, file), self._user)
             return
         source = Path(await self.fetch(file.content))
-        await self._in_thread(lambda: _copy_new(target, source, file))
+        await self._in_thread(lambda: _copy_new(target, source, file), self._user)
 
     # -- results
     async def inputs_of(self, spec: JobSpec, fetching: Callable[[], None]) -> dict[str, str]:
@@ -115,7 +126,7 @@ class Transfer:
         """Hand a segment that a kernel wrote to the server. Raises BadInput."""
         name = spooled.file
         if name and name == Path(name).name:
-            await self._patiently(lambda: self._upload(spooled.segment.digest, name))
+            await self._patiently(lambda: self._upload(spooled.segment.digest, name), self._user)
 
     async def give_file(self, path: Path) -> Segment:
         """Hand over a file of the agent's own; it is gone afterwards. Raises BadInput."""
@@ -124,6 +135,8 @@ class Transfer:
         def prepare() -> Segment:
             digest = _digest(path)
             shutil.move(path, self.spool / name)
+            if self._user is not None:
+                self._user.own(self.spool / name)
             return Segment(digest, (self.spool / name).stat().st_size)
 
         segment = await self._in_thread(prepare)
@@ -146,7 +159,7 @@ class Transfer:
         try:
             self._carrier().get(digest, part)
             _check(digest, _digest(part), "what the server sent")
-            part.chmod(0o400)
+            part.chmod(self._blob_mode)
             part.rename(target)
         finally:
             part.unlink(missing_ok=True)
@@ -160,18 +173,22 @@ class Transfer:
                 self._courier = Courier(self._address, self._token)
             return self._courier
 
-    async def _patiently(self, work: Callable[[], T]) -> T:
+    async def _patiently(self, work: Callable[[], T], user: User | None = None) -> T:
         while True:
             try:
-                return await self._in_thread(work)
+                return await self._in_thread(work, user)
             except (errors.BackendUnreachable, errors.StorageFull):
                 await asyncio.sleep(PAUSE_S)  # the server starts anew, or its disk is full
             except errors.JupyterRemoteError as error:
                 raise BadInput(error.message) from error
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+    async def _in_thread(self, work: Callable[[], T], user: User | None = None) -> T:
+        def run() -> T:
+            with acting(user):
+                return work()
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
         except OSError as error:
             raise BadInput(f"{error.filename}: {error.strerror}") from error
 
