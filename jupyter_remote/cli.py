@@ -240,6 +240,8 @@ def _reap_machines(options: argparse.Namespace, settings: Settings) -> list[dict
     except OSError as error:
         hint = "Run it again; what was asked to end is ending."
         raise errors.JupyterRemoteError(f"{error}", hint=hint) from None
+    finally:
+        reaper.close()
     ended = sum(left.ended for left in found)
     tell(f"{len(found)} machines were there, {ended} ended")
     for left in found:

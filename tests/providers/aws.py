@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 from xml.sax.saxutils import escape
 
 from botocore.awsrequest import AWSResponse
@@ -21,15 +21,28 @@ class Body(io.BytesIO):
 class Answers:
     """The answers to one operation; how often it was asked, and what it was asked with."""
 
+    _undo: ClassVar[list[Callable[[], None]]] = []
+
     def __init__(self, clients: Clients, service: str, operation: str, region: str = "") -> None:
         self.client = clients._client(service, region or clients.region)
         self._service = service
         self._operation = operation
         self._answer: Callable[[], tuple[int, str]] | None = None
         self.asked: list[dict[str, Any]] = []
+        self.on("before-send", self._send)
+        self.on("provide-client-params", self._note)
+
+    def on(self, event: str, handler: Callable[..., Any]) -> None:
+        """At this event of boto3, until the test is over."""
+        name = f"{event}.{self._service}.{self._operation}"
         events = self.client.meta.events
-        events.register(f"before-send.{service}.{operation}", self._send)
-        events.register(f"provide-client-params.{service}.{operation}", self._note)
+        events.register(name, handler)
+        self._undo.append(lambda: events.unregister(name, handler))
+
+    @classmethod
+    def undo_all(cls) -> None:
+        while cls._undo:
+            cls._undo.pop()()
 
     def _note(self, params: dict[str, Any], **_: Any) -> None:
         self.asked.append(params)
@@ -61,7 +74,7 @@ class Answers:
             if left:
                 raise left.pop()
 
-        self.client.meta.events.register(f"after-call.{self._service}.{self._operation}", lose)
+        self.on("after-call", lose)
         return self
 
     def is_itself(self) -> None:

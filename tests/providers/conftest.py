@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from jupyter_remote.providers.ec2.provider import Ec2Provider
 from jupyter_remote.settings import Settings
+from tests.providers.aws import Answers
 
 REGION = "us-east-1"
 IMAGE = "/jupyter-remote/image"  # a parameter that names one
@@ -51,18 +52,18 @@ def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return moto_url
 
 
-@pytest.fixture
-def ec2(aws: str) -> Iterator[Any]:
+@pytest.fixture(scope="session")
+def ec2(moto_url: str) -> Iterator[Any]:
     """EC2 as anybody sees it."""
-    with closing(client("ec2", aws)) as found:
+    with closing(client("ec2", moto_url)) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def ami(moto_url: str) -> str:
+def ami(moto_url: str, ec2: Any) -> str:
     """An image, which the parameter names, too."""
-    with closing(client("ec2", moto_url)) as ec2, closing(client("ssm", moto_url)) as ssm:
-        id: str = ec2.describe_images()["Images"][0]["ImageId"]
+    id: str = ec2.describe_images()["Images"][0]["ImageId"]
+    with closing(client("ssm", moto_url)) as ssm:
         ssm.put_parameter(Name=IMAGE, Value=id, Type="String", Overwrite=True)
     return id
 
@@ -77,8 +78,20 @@ def backend_id() -> str:
     return uuid.uuid4().hex[:16]
 
 
+@pytest.fixture(scope="session")
+def made_clients(moto_url: str) -> Iterator[dict[tuple[str, str], Any]]:
+    """Clients of boto3 take long to make, and remember nothing but what is undone after a test."""
+    made = {(service, REGION): client(service, moto_url) for service in ("ec2", "ssm")}
+    yield made
+    for one in made.values():
+        one.close()
+
+
 @pytest.fixture
-async def provider(settings: Settings, backend_id: str) -> AsyncIterator[Ec2Provider]:
+def provider(
+    settings: Settings, backend_id: str, made_clients: dict[tuple[str, str], Any]
+) -> Iterator[Ec2Provider]:
     provider = Ec2Provider(settings, backend_id)
+    provider._clients._made.update(made_clients)
     yield provider
-    await provider.close()
+    Answers.undo_all()

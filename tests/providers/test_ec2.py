@@ -281,9 +281,7 @@ async def test_a_token_that_was_used_with_another_script_gives_the_machine_of_th
     answers.is_error("IdempotentParameterMismatch")
     with pytest.raises(OSError, match="asked for before"):
         await provider.launch(launch)
-    answers.client.meta.events.register(
-        "before-send.ec2.RunInstances", lambda **_: looks.is_itself(), unique_id="late"
-    )
+    answers.on("before-send", lambda **_: looks.is_itself())
     assert (await provider.launch(launch)).provider_id == alive
 
 

@@ -103,6 +103,9 @@ class Reaper:
             for left in found
         ]
 
+    def close(self) -> None:
+        self._clients.close()
+
     def _states(self, lefts: Sequence[Left]) -> Iterator[tuple[str, str]]:
         for backend in {left.backend for left in lefts}:
             ids = [left.id for left in lefts if left.backend == backend]
