@@ -16,7 +16,6 @@ from jupyter_remote.settings import Settings
 from tests.providers.aws import Answers
 
 REGION = "us-east-1"
-IMAGE = "/jupyter-remote/image"  # a parameter that names one
 
 
 def client(service: str, url: str) -> Any:
@@ -60,12 +59,19 @@ def ec2(moto_url: str) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def ami(moto_url: str, ec2: Any) -> str:
-    """An image, which the parameter names, too."""
+def ami(ec2: Any) -> str:
+    """An image."""
     id: str = ec2.describe_images()["Images"][0]["ImageId"]
-    with closing(client("ssm", moto_url)) as ssm:
-        ssm.put_parameter(Name=IMAGE, Value=id, Type="String", Overwrite=True)
     return id
+
+
+@pytest.fixture
+def image_path(aws: str, ami: str) -> str:
+    """A parameter that names it."""
+    path = "/jupyter-remote/image"
+    with closing(client("ssm", aws)) as ssm:
+        ssm.put_parameter(Name=path, Value=ami, Type="String", Overwrite=True)
+    return path
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from jupyter_remote.providers.ec2.provider import Ec2Provider
 from jupyter_remote.settings import Settings
 from tests.conformance.provider import ProviderConformance, seen
 from tests.providers.aws import Answers
-from tests.providers.conftest import IMAGE, REGION
+from tests.providers.conftest import REGION
 
 SCRIPT = "#!/bin/sh\necho 'ümlaut' > /dev/null\n"
 
@@ -233,12 +233,13 @@ async def test_groups_and_an_instance_profile_are_those_of_the_settings(
     assert asked["IamInstanceProfile"] == {"Name": "reader"}
 
 
-@pytest.mark.parametrize("setting", [IMAGE, f"resolve:ssm:{IMAGE}"])
+@pytest.mark.parametrize("prefix", ["", "resolve:ssm:"])
 async def test_an_image_may_be_named_by_a_parameter(
-    settings: Settings, backend_id: str, ec2: Any, ami: str, launch: Launch, setting: str
+    settings: Settings, backend_id: str, ec2: Any, ami: str, image_path: str, prefix: str
 ):
-    provider = Ec2Provider(msgspec.structs.replace(settings, ec2_image=setting), backend_id)
-    started = await provider.launch(launch)
+    settings = msgspec.structs.replace(settings, ec2_image=prefix + image_path)
+    provider = Ec2Provider(settings, backend_id)
+    started = await provider.launch(intent())
     await provider.close()
     assert described(ec2, started.provider_id)["ImageId"] == ami
 
