@@ -226,9 +226,13 @@ def _reap_machines(options: argparse.Namespace, settings: Settings) -> list[dict
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
+    home = connection.home_of(settings)
+    backend = options.backend or known_id(home)
+    if not backend and not options.all_backends:
+        tell(f"no backend on {home} had machines elsewhere: --backend ID names another one")
     reaper = Reaper(
         settings,
-        backend_id=options.backend or known_id(connection.home_of(settings)),
+        backend_id=backend,
         everybody=options.all_backends,
         now=options.now,
     )

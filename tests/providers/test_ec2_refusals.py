@@ -71,6 +71,14 @@ async def test_no_credentials(made: Any, monkeypatch: pytest.MonkeyPatch):
     assert "aws configure" in refused.hint
 
 
+async def test_who_signs_in_needs_no_restart(made: Any, monkeypatch: pytest.MonkeyPatch):
+    provider = made()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    await refusal(provider)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    assert (await provider.launch(intent())).provider_id
+
+
 async def test_half_of_a_key(made: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     refused = await refusal(made())
@@ -252,6 +260,13 @@ async def test_what_a_setting_names_and_is_not_there(
     refused = await refusal(made(**{setting: value}))
     assert refused.kind == "setting"
     assert name in refused.hint
+
+
+async def test_a_group_of_another_network(provider: Ec2Provider, launches: Answers):
+    launches.is_error("InvalidParameter", "Security group and subnet are of different networks.")
+    refused = await refusal(provider)
+    assert refused.kind == "setting"
+    assert refused.message.endswith("Security group and subnet are of different networks.")
 
 
 async def test_a_zone_that_is_none(provider: Ec2Provider):

@@ -111,7 +111,9 @@ async def test_where_no_backend_was_there_are_no_machines(
     home: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert (await reap(capsys, "--cloud", "--now"))[1]["machines"] == []
-    assert not home.exists() or not list(home.glob("backend_id"))
+    assert not list(home.glob("backend_id"))
+    assert await command("--cloud") == 0
+    assert f"no backend on {home} had machines elsewhere" in capsys.readouterr().out
 
 
 async def test_a_backend_whose_home_is_lost_is_named_by_its_tag(

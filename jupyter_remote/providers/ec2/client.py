@@ -45,7 +45,7 @@ class Clients:
         self, service: str, operation: str, about: About | None = None, **parameters: Any
     ) -> dict[str, Any]:
         region = self.region
-        with _asking((about or About()).at(region)):
+        with self._asking((about or About()).at(region)):
             client = self._client(service, region)
             answer: dict[str, Any] = getattr(client, operation)(**parameters)
         return answer
@@ -55,7 +55,7 @@ class Clients:
     ) -> list[Any]:
         """The ``items`` of all pages; of another region for what few regions have."""
         region = region or self.region
-        with _asking(About(region=region)):
+        with self._asking(About(region=region)):
             pages = self._client(service, region).get_paginator(operation).paginate(**parameters)
             return [item for page in pages for item in page.get(items, ())]
 
@@ -65,10 +65,21 @@ class Clients:
         for client in made.values():
             client.close()
 
+    @contextlib.contextmanager
+    def _asking(self, about: About) -> Iterator[None]:
+        try:
+            with in_our_words(about):
+                yield
+        except LaunchRefused as refusal:
+            if refusal.kind == "credentials":  # clients keep theirs; who signs in needs no restart
+                with self._lock:
+                    self._made, self._session = {}, None
+            raise
+
     def _opened(self) -> Any:
         if self._session is None:
             settings = self._settings
-            with _asking(About()):
+            with in_our_words(About()):
                 import boto3
 
                 self._session = boto3.Session(
@@ -101,7 +112,7 @@ class Clients:
 
 
 @contextlib.contextmanager
-def _asking(about: About) -> Iterator[None]:
+def in_our_words(about: About) -> Iterator[None]:
     """Within it, errors of boto3 become ours."""
     try:
         yield

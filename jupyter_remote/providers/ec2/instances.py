@@ -22,8 +22,8 @@ def of_backend(
     What comes is looked at again, for values of filters may have wildcards.
     """
     mine = {"Name": f"tag:{BACKEND}", "Values": [backend_id]}
-    wanted = sorted(set(ids))
-    parts = [wanted[at : at + PER_CALL] for at in range(0, len(wanted), PER_CALL)]
+    wanted, each = set(ids), sorted(set(ids))
+    parts = [each[at : at + PER_CALL] for at in range(0, len(each), PER_CALL)]
     asked = [[mine, {"Name": f"tag:{INSTANCE}", "Values": part}] for part in parts]
     found = [i for filters in asked or [[mine]] for i in _described(clients, filters)]
     named = [(our_id(instance, backend_id), instance) for instance in found]

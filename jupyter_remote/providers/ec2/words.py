@@ -65,6 +65,9 @@ _DISK = Words(
     "aws service-quotas request-service-quota-increase --service-code ebs "
     "--quota-code L-7A658B76 --desired-value 100 --region {region}",
 )
+_SETTING = Words(
+    "setting", "AWS refused a setting: {said}.", "Look at the settings JUPYTER_REMOTE_EC2_…"
+)
 _WAIT = Words(
     "other",
     "AWS looks at this account before it launches machines in {region}: {said}.",
@@ -136,11 +139,10 @@ REFUSALS = {
         "This account is blocked for EC2: {said}.",
         "Open a case with AWS Support: https://console.aws.amazon.com/support",
     ),
-    "InvalidParameterValue": Words(
-        "setting",
-        "AWS refused a setting: {said}.",
-        "Look at the settings JUPYTER_REMOTE_EC2_…",
-    ),
+    "InvalidParameterValue": _SETTING,
+    "InvalidParameterCombination": _SETTING,
+    "InvalidParameter": _SETTING,
+    "InvalidBlockDeviceMapping": _SETTING,
 }
 
 _NO_KEYS = Words(
