@@ -62,8 +62,10 @@ class Answers:
         self._answer = lambda: (status, text)
         return self
 
-    def is_text(self, text: str) -> Answers:
-        self._answer = lambda: (200, text)
+    def is_text(self, *texts: str) -> Answers:
+        """One after the other; the last again and again."""
+        left = list(texts)
+        self._answer = lambda: (200, left.pop(0) if len(left) > 1 else left[0])
         return self
 
     def is_lost(self, error: Exception, times: int = 1) -> Answers:

@@ -354,6 +354,27 @@ async def test_more_machines_than_a_filter_takes_are_described(
     assert [s.id for s in await provider.describe(ids)] == [launch.id]
 
 
+async def test_machines_on_later_pages_are_described(provider: Ec2Provider, backend_id: str):
+    def page(id: str, more: str) -> str:
+        token = client_token(backend_id, id)
+        tags = "".join(
+            f"<item><key>{key}</key><value>{value}</value></item>"
+            for key, value in ((BACKEND, backend_id), (INSTANCE, id))
+        )
+        return (
+            '<DescribeInstancesResponse xmlns="x"><reservationSet><item><instancesSet><item>'
+            f"<instanceId>i-{id}</instanceId><clientToken>{token}</clientToken>"
+            f"<instanceState><name>running</name></instanceState><tagSet>{tags}</tagSet>"
+            "</item></instancesSet></item></reservationSet>"
+            f"<nextToken>{more}</nextToken></DescribeInstancesResponse>"
+        )
+
+    looks = Answers(provider._clients, "ec2", "DescribeInstances")
+    looks.is_text(page("a", "more"), page("b", ""))
+    assert [s.provider_id for s in await provider.describe(["a", "b"])] == ["i-a", "i-b"]
+    assert looks.asked[1]["NextToken"] == "more"
+
+
 async def test_a_twin_is_shown_once_alive_and_ended_with_the_other(
     provider: Ec2Provider, backend_id: str, ec2: Any, ami: str, launch: Launch
 ):

@@ -112,6 +112,14 @@ async def test_credentials_that_aws_does_not_accept(
     assert "get-caller-identity" in refused.hint
 
 
+async def test_what_aws_repeats_of_a_call_is_not_told(provider: Ec2Provider, launches: Answers):
+    said = "The signature does not match.\n\nThe Canonical String was\nx-amz-security-token:SECRET"
+    launches.is_error("SignatureDoesNotMatch", said, 403)
+    refused = await refusal(provider)
+    assert "The signature does not match." in refused.message
+    assert "SECRET" not in str(refused)
+
+
 @pytest.mark.parametrize(
     "action", ["ec2:RunInstances", "ec2:CreateTags", "iam:PassRole", "kms:CreateGrant"]
 )

@@ -12,6 +12,7 @@ from jupyter_remote.providers.ec2.quotas import how_to_ask, quota_of
 from jupyter_remote.providers.ec2.words import REFUSALS, SILENT, Words
 
 _ACTION = re.compile(r"not authorized to perform:? ([a-z0-9-]+:\w+)", re.IGNORECASE)
+MOST_SAID = 500  # characters of what AWS says
 _LIMIT = re.compile(r"limit of (\d+)")
 
 
@@ -70,7 +71,7 @@ def code_of(error: BaseException | None) -> str:
 def _answered(error: Any, about: About) -> LaunchRefused | OSError:
     """AWS said no."""
     answer = error.response.get("Error", {})
-    code, said = str(answer.get("Code", "")), str(answer.get("Message", ""))
+    code, said = str(answer.get("Code", "")), _first(str(answer.get("Message", "")))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == "IdempotentParameterMismatch":
         return TokenUsed(f"this launch was asked for before, in other words: {said}")
@@ -84,6 +85,11 @@ def _answered(error: Any, about: About) -> LaunchRefused | OSError:
     if words is None and status >= 500:
         return ConnectionError(f"AWS in {about.region} failed at {error.operation_name}: {said}")
     return _refusal(words or Words("other", "AWS refused {operation}: {said}"), error, said, about)
+
+
+def _first(said: str) -> str:
+    """The first line: after it AWS may repeat what was sent, with the token of a session."""
+    return said.strip().partition("\n")[0][:MOST_SAID].strip()
 
 
 def _refusal(words: Words, error: Any, said: str, about: About) -> LaunchRefused:
