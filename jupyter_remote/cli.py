@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_remote import __version__, errors
 
@@ -122,7 +122,19 @@ def _add_money(commands: Commands) -> None:
 
 def _add_care(commands: Commands) -> None:
     _add(commands, "doctor", _lazy("doctor"), "look for what is wrong, and how to mend it")
-    _add(commands, "reap", _reap, "end workers on this computer that nobody needs")
+    reap = _add(commands, "reap", _reap, "end workers and cloud machines that nobody needs")
+    reap.add_argument(
+        "--cloud", action="store_true", help="machines of EC2, too; asked where EC2 is in use"
+    )
+    reap.add_argument(
+        "--now", action="store_true", help="not only those that lived longer than they may"
+    )
+    whose = reap.add_mutually_exclusive_group()
+    whose.add_argument("--backend", default="", metavar="ID", help="of this backend, by its tag")
+    whose.add_argument(
+        "--all-backends", action="store_true", help="overdue ones of every backend in the account"
+    )
+    reap.add_argument("--wait", default=600.0, type=float, metavar="S", help="for them to be gone")
 
 
 def _lazy(name: str) -> Command:
@@ -170,18 +182,73 @@ def _worker(options: argparse.Namespace) -> int:
 
 
 def _reap(options: argparse.Namespace) -> int:
-    import asyncio
     import json
+
+    settings = _settings()
+    in_use = "ec2" in settings.providers.replace(" ", "").split(",")
+    asked = options.cloud or options.backend or options.all_backends
+    machines = _reap_machines(options, settings) if asked or in_use else None
+    workers = _reap_workers(settings)
+    if options.json:
+        answer: dict[str, object] = {"ended": workers}
+        if machines is not None:
+            answer["machines"] = machines
+        sys.stdout.write(json.dumps(answer) + "\n")
+    else:
+        sys.stdout.write(f"{len(workers)} workers ended\n")
+    return int(any(m["due"] and not m["ended"] for m in machines or ()))
+
+
+def _reap_workers(settings: Settings) -> list[str]:
+    import asyncio
 
     from jupyter_remote import connection
     from jupyter_remote.client.embedded import running
     from jupyter_remote.server.app import reap
 
-    settings = _settings()
     if running(settings) is not None:
-        ended = []  # the backend looks after its workers itself
-    else:
-        ended = asyncio.run(reap(connection.home_of(settings), settings))
-    text = json.dumps({"ended": ended}) if options.json else f"{len(ended)} workers ended"
-    sys.stdout.write(text + "\n")
-    return 0
+        return []  # the backend looks after its workers itself
+    return asyncio.run(reap(connection.home_of(settings), settings))
+
+
+def _reap_machines(options: argparse.Namespace, settings: Settings) -> list[dict[str, Any]]:
+    """Each machine that is there, and what became of it; told as it goes unless as JSON."""
+    import time
+
+    import msgspec
+
+    from jupyter_remote import connection
+    from jupyter_remote.providers.ec2.reaping import Reaper
+    from jupyter_remote.providers.identity import known_id
+
+    def tell(line: str) -> None:
+        if not options.json:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+    home = connection.home_of(settings)
+    backend = options.backend or known_id(home)
+    if not backend and not options.all_backends:
+        tell(f"no backend on {home} had machines elsewhere: --backend ID names another one")
+    reaper = Reaper(
+        settings,
+        backend_id=backend,
+        everybody=options.all_backends,
+        now=options.now,
+    )
+    try:
+        found = reaper.found()
+        for left in found:
+            tell(left.line(time.time()))
+        found = reaper.end(found, options.wait)
+    except OSError as error:
+        hint = "Run it again; what was asked to end is ending."
+        raise errors.JupyterRemoteError(f"{error}", hint=hint) from None
+    finally:
+        reaper.close()
+    ended = sum(left.ended for left in found)
+    tell(f"{len(found)} machines were there, {ended} ended")
+    for left in found:
+        if left.due and not left.ended:
+            tell(f"{left.provider_id} is not said to be terminated yet: look again in a minute")
+    return [msgspec.to_builtins(left) for left in found]

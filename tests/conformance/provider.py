@@ -24,10 +24,15 @@ async def seen(provider: Provider, id: str, state: InstanceState) -> Seen:
 
 
 class ProviderConformance:
-    """Fixtures to give: ``provider``, ``launch`` (an intent that can be launched)."""
+    """Fixtures to give: ``provider``, ``restarted`` (a second one on the same state, as after a
+    restart of the backend), ``launch`` (an intent that can be launched)."""
 
     @pytest.fixture
     def launch(self) -> Launch:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def restarted(self) -> Provider:
         raise NotImplementedError
 
     def test_machines_have_ids_and_sizes(self, provider: Provider):
@@ -35,6 +40,13 @@ class ProviderConformance:
         assert machines
         assert len({m.id for m in machines}) == len(machines)
         assert all(m.cpus > 0 and m.memory_bytes > 0 for m in machines)
+
+    def test_machines_name_their_provider_and_zones(self, provider: Provider):
+        for machine in provider.machines():
+            assert machine.provider == provider.name
+            zones = provider.zones(machine.id)
+            assert all(zones)
+            assert len(set(zones)) == len(zones)
 
     async def test_an_intent_launches_one_instance(self, provider: Provider, launch: Launch):
         first = await provider.launch(launch)
@@ -53,6 +65,31 @@ class ProviderConformance:
         await provider.launch(launch)
         found = await provider.describe([launch.id, uuid.uuid4().hex])
         assert [s.id for s in found] == [launch.id]
+
+    async def test_no_ids_are_described_as_nothing(self, provider: Provider, launch: Launch):
+        await provider.launch(launch)
+        assert await provider.describe([]) == []
+
+    async def test_what_was_launched_is_listed_until_it_is_terminated(
+        self, provider: Provider, launch: Launch
+    ):
+        started = await provider.launch(launch)
+        assert [(s.id, s.provider_id) for s in await provider.listed()] == [
+            (launch.id, started.provider_id)
+        ]
+        await provider.terminate(launch.id)
+        await seen(provider, launch.id, InstanceState.TERMINATED)
+        assert await provider.listed() == []
+
+    async def test_the_same_intent_after_a_restart_is_the_same_instance(
+        self, provider: Provider, restarted: Provider, launch: Launch
+    ):
+        started = await provider.launch(launch)
+        again = await restarted.launch(launch)
+        assert again.provider_id == started.provider_id
+        assert [s.id for s in await restarted.listed()] == [launch.id]
+        await restarted.terminate(launch.id)
+        await seen(restarted, launch.id, InstanceState.TERMINATED)
 
     async def test_terminate_is_done_when_described_so(self, provider: Provider, launch: Launch):
         await provider.launch(launch)

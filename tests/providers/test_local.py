@@ -63,6 +63,12 @@ class TestLocal(ProviderConformance):
     def launch(self, server: FakeServer) -> Launch:
         return Launch(id="c", machine="local", server_url=server.url, enrolment_token="t")
 
+    @pytest.fixture
+    async def restarted(self, tmp_path: Path) -> AsyncIterator[LocalProvider]:
+        provider = LocalProvider(tmp_path)
+        yield provider
+        await provider.close()
+
 
 async def test_a_launched_agent_says_hello_as_its_instance(
     provider: LocalProvider, launch: Launch, server: FakeServer
