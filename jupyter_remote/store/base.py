@@ -120,7 +120,7 @@ class AttemptUpdate(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended, as its worker says."""
 
-    kind: str  # succeeded, failed, cancelled, expired, died
+    kind: str  # succeeded, failed, cancelled, expired, died, preempted
     reason: str = ""
     detail: str = ""
     signal: str = ""

@@ -16,7 +16,7 @@ ORPHANED = "orphaned"  # how a kernel ended that died with the process that it w
 LAST_WORDS = 600  # characters of output in the account of a death
 SAID = 200  # characters of an exception's name and message
 
-Outcome = Literal["succeeded", "failed", "cancelled", "expired", "died"]
+Outcome = Literal["succeeded", "failed", "cancelled", "expired", "died", "preempted"]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
