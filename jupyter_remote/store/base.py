@@ -273,6 +273,10 @@ class Store(Protocol):
         """Most of what the fuse of a running job allows is spent; each attempt says so once."""
         ...
 
+    def taken_away(self, job: JobId, epoch: int, text: str, now: float) -> Changed:
+        """The machine of a running attempt will be: said in its history and its detail, once."""
+        ...
+
     def checkpoint(self, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
         """What a running job saved, in the place of what it saved before; all segments must be
         there, else Conflict. An attempt that follows, or another job, goes on from it."""

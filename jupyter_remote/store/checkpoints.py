@@ -45,6 +45,16 @@ def _about(ucredits: int) -> int:
     return round(ucredits, 3 - len(str(ucredits)))
 
 
+def taken_away(session: Session, job: JobId, epoch: int, text: str, now: float) -> Changed:
+    """The machine of a running attempt will be. Said twice it is the same."""
+    stored, _ = _running(session, job, epoch)
+    if stored.job.detail == text:
+        return Changed(stored.job, [])
+    after = replace(stored.job, detail=text)
+    save_job(session, stored, after)
+    return told(session, Stored(stored.seq, after), "notice", text, now)
+
+
 def save(session: Session, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
     """Takes the place of the one before. Sent twice it is the same."""
     stored, _ = _running(session, job, epoch)

@@ -249,6 +249,10 @@ class SqliteStore(SharingVerbs, MoneyVerbs):
         with self._write() as session:
             return checkpoints.warn(session, job, epoch, now)
 
+    def taken_away(self, job: JobId, epoch: int, text: str, now: float) -> Changed:
+        with self._write() as session:
+            return checkpoints.taken_away(session, job, epoch, text, now)
+
     def checkpoint(self, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
         with self._write() as session:
             return checkpoints.save(session, job, epoch, checkpoint, now)

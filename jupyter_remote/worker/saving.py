@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ class Saving:
     ----------
     send: returns when the server has granted a message, or refused it for good.
     told: shows a line below the cell.
-    over: called when a checkpoint that was asked for is saved, or will not be.
+    over: called when a checkpoint that was asked for is saved (true), or will not be.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Saving:
         transfer: Transfer,
         send: Send,
         told: Callable[[str], None],
-        over: Callable[[], None],
+        over: Callable[[bool], None],
     ) -> None:
         self._key = key
         self._transfer = transfer
@@ -75,7 +76,7 @@ class Saving:
         before, why = self._last, OCCASIONS.get(saved.why, saved.why)
         if saved.value is None:
             self._told(f"{why}; nothing is saved: {saved.problem}")
-            self._over()
+            self._over(False)
             return
         self._last = self._keep(self._save(saved.value, saved, before))
 
@@ -83,10 +84,13 @@ class Saving:
     def busy(self) -> bool:
         return bool(self._tasks)
 
-    async def settled(self) -> None:
-        """All that was said is with the server."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+    async def settled(self, limit_s: float | None = None) -> None:
+        """All that was said is with the server, or was given up after so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self._tasks:
+                    await asyncio.wait(set(self._tasks))
+        self.drop()
 
     def drop(self) -> None:
         """The attempt does not stand any more."""
@@ -104,7 +108,7 @@ class Saving:
     ) -> None:
         if before is not None:
             await asyncio.wait({before})
-        why = OCCASIONS.get(saved.why, saved.why)
+        why, kept = OCCASIONS.get(saved.why, saved.why), False
         try:
             for spooled in saved.spooled:
                 await self._transfer.give(spooled)
@@ -112,7 +116,8 @@ class Saving:
             answer = await self._send(
                 lambda req: wire.Saved(req=req, job=job, epoch=epoch, value=value, why=saved.why)
             )
-            if not answer.ok:
+            kept = answer.ok
+            if not kept:
                 self._told(f"{why}; the server did not take the checkpoint ({answer.code})")
             else:
                 told = f"{why}; a checkpoint is saved: {size(value.size_bytes)}"
@@ -120,4 +125,4 @@ class Saving:
         except BadInput as error:
             self._told(f"{why}; the checkpoint could not be kept: {error}")
         finally:
-            self._over()
+            self._over(kept)
