@@ -18,6 +18,7 @@ from jupyter_remote.store.session import Session
 from jupyter_remote.wire import Checkpoint, encode
 
 ROLE = "checkpoint"
+PERIODIC = "periodic"
 RUNNING = frozenset({JobState.RUNNING})
 
 _decode = msgspec.json.Decoder(Checkpoint).decode
@@ -74,6 +75,8 @@ def save(session: Session, job: JobId, epoch: int, checkpoint: Checkpoint, now: 
         session.change(sql.MARK_UNUSED, digest_is=digest, now=now)
     after = replace(stored.job, checkpoint=encode(checkpoint))
     save_job(session, stored, after)
+    if checkpoint.why == PERIODIC and stored.job.checkpoint is not None:
+        return Changed(after, [])  # one of many
     text = f"checkpoint saved: {size(checkpoint.value.size_bytes)}"
     return told(session, Stored(stored.seq, after), "checkpoint", text, now)
 

@@ -267,6 +267,8 @@ class Attempt:
                 self._supervisor.saving(now)
         elif isinstance(message, channel.Saved):
             self._saving.heard(message)
+        elif isinstance(message, channel.Every):
+            self._supervisor.saves_every(message.every_s, now)
         elif isinstance(message, channel.Ask):
             await self._ask(message)
         elif isinstance(message, channel.Finished):

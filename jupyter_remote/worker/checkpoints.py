@@ -26,7 +26,7 @@ class Checkpoints:
 
     Parameters
     ----------
-    tell: gives the answer to the agent.
+    tell: gives the answer to the agent, and what else there is to say.
     namespace: of user code, as it is when it is asked for.
     show: puts an exception of a checkpoint function, with its traceback, into the output.
     goes_on: asked between two runs, it is for the next.
@@ -35,7 +35,7 @@ class Checkpoints:
     def __init__(
         self,
         interrupts: Interrupts,
-        tell: Callable[[channel.Saved], object],
+        tell: Callable[[channel.Saved | channel.Every], object],
         namespace: Callable[[], dict[str, Any]],
         show: Callable[[str, BaseException], None],
         *,
@@ -55,6 +55,7 @@ class Checkpoints:
     def install(self) -> None:
         for number in WHY:
             signal.signal(number, self._on_signal)
+        inside.ask_every = lambda every_s: self._tell_agent(channel.Every(every_s))
 
     @contextmanager
     def of(self, run: channel.Run) -> Iterator[None]:
@@ -96,8 +97,9 @@ class Checkpoints:
         """Asked again meanwhile, the first answer is for both."""
         if self._run is None or self._busy:
             return
-        self._busy, inside.job.stop_reason = True, why
-        run = self._run
+        self._busy, run = True, self._run
+        if why != channel.PERIODIC:
+            inside.job.stop_reason = why
         try:
             self._interrupts.aside(lambda: self._save(run, why))
         finally:

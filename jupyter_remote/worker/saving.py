@@ -11,6 +11,7 @@ from jupyter_remote import wire
 from jupyter_remote.amounts import duration, size
 from jupyter_remote.money.fuse import MOST_IS_SPENT
 from jupyter_remote.worker import channel
+from jupyter_remote.worker.channel import PERIODIC
 from jupyter_remote.worker.link import Make
 from jupyter_remote.worker.transfer import BadInput, Transfer
 
@@ -21,6 +22,7 @@ OCCASIONS = {
     BUDGET: MOST_IS_SPENT,
     CANCEL: "cancel requested",
     PREEMPTED: "its machine is about to be taken away",
+    PERIODIC: "a checkpoint is due",
 }
 
 
@@ -50,6 +52,7 @@ class Saving:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last: asyncio.Task[Any] | None = None
         self.asked = ""  # why, until there is an answer
+        self._wrong = False  # with a periodic one, and told
 
     def warn(self) -> None:
         """Let the server know that most of the money is spent."""
@@ -65,9 +68,10 @@ class Saving:
         to the server arrives whatever becomes of the code."""
         if not self.asked:
             return
-        self._told(
+        self._tell(
+            self.asked,
             f"{OCCASIONS[self.asked]}; there is no checkpoint after {duration(after_s)}: the code "
-            "is in something that is not Python's, or its checkpoint function takes long"
+            "is in something that is not Python's, or its checkpoint function takes long",
         )
 
     def heard(self, saved: channel.Saved) -> None:
@@ -75,7 +79,7 @@ class Saving:
         self.asked = ""
         before, why = self._last, OCCASIONS.get(saved.why, saved.why)
         if saved.value is None:
-            self._told(f"{why}; nothing is saved: {saved.problem}")
+            self._tell(saved.why, f"{why}; nothing is saved: {saved.problem}")
             self._over(False)
             return
         self._last = self._keep(self._save(saved.value, saved, before))
@@ -96,6 +100,14 @@ class Saving:
         """The attempt does not stand any more."""
         for task in self._tasks:
             task.cancel()
+
+    def _tell(self, why: str, text: str) -> None:
+        """What is wrong with each of many is said once."""
+        if why == PERIODIC:
+            if self._wrong:
+                return
+            self._wrong = True
+        self._told(text)
 
     def _keep(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         task = asyncio.ensure_future(work)
@@ -118,11 +130,14 @@ class Saving:
             )
             kept = answer.ok
             if not kept:
-                self._told(f"{why}; the server did not take the checkpoint ({answer.code})")
+                self._tell(
+                    saved.why, f"{why}; the server did not take the checkpoint ({answer.code})"
+                )
             else:
                 told = f"{why}; a checkpoint is saved: {size(value.size_bytes)}"
-                self._told(f"{told}; {saved.problem}" if saved.problem else told)
+                if saved.problem or saved.why != PERIODIC:
+                    self._tell(saved.why, f"{told}; {saved.problem}" if saved.problem else told)
         except BadInput as error:
-            self._told(f"{why}; the checkpoint could not be kept: {error}")
+            self._tell(saved.why, f"{why}; the checkpoint could not be kept: {error}")
         finally:
             self._over(kept)

@@ -8,6 +8,7 @@ import msgspec
 
 from jupyter_remote.amounts import duration, size
 from jupyter_remote.model import Reason
+from jupyter_remote.worker.channel import PERIODIC
 
 NOTICE = 0.1  # of a time limit before its end that is announced,
 NOTICE_S = 300.0  # but not earlier than that
@@ -65,6 +66,8 @@ class Supervisor:
         self._interrupted = False
         self._killed = False
         self._kill_at: float | None = None
+        self._every_s = float("inf")  # between checkpoints
+        self._due_at = float("inf")
         self._leave_at: float | None = None  # its machine is taken away soon after
         self._packing = False  # user code came to its end
 
@@ -112,6 +115,7 @@ class Supervisor:
         """User code is over: limits and the dead man concern it no more."""
         self._limit_at = self._kill_at = self._memory_bytes = None
         self._warn_at = self._save_until = self._leave_at = None
+        self._due_at = float("inf")
         self._alive_at = float("inf")
 
     def cancel(self, how: str, now: float) -> Action:
@@ -131,9 +135,14 @@ class Supervisor:
         self.saves_for, self._save_until = why, now + self._checkpoint_s
         return Action.SAVE
 
+    def saves_every(self, every_s: float, now: float) -> None:
+        """The code is to be asked for a checkpoint so often; the least of several holds."""
+        self._every_s = min(every_s, self._every_s)
+        self._due_at = min(now + every_s, self._due_at)
+
     def saved(self, now: float, kept: bool = False) -> Action:
         """The checkpoint is there, or (not ``kept``) there will be none."""
-        self._save_until = None
+        self._save_until, self._due_at = None, now + self._every_s
         if self._then is not None:
             return self._interrupt(self._then, now)
         leaves = kept and self._leave_at is not None and not self._packing
@@ -192,6 +201,9 @@ class Supervisor:
         if self._save_until is not None and now >= self._save_until:
             self._save_until = None
             return Action.GIVE_UP
+        if now >= self._due_at and not self._packing:
+            self._due_at = float("inf")
+            return self.save(now, PERIODIC)
         return Action.NOTHING
 
     def abandon(self) -> Action:

@@ -512,6 +512,15 @@ class StoreConformance:
         with pytest.raises(Conflict):  # it did not start: it is released
             store.finish(job, attempt, Outcome(kind="preempted"), 21.0)
 
+    def test_of_checkpoints_on_a_beat_the_first_alone_is_told(self, store: Store) -> None:
+        job, parcel = running(store), Parcel([])
+        on_beat = [Checkpoint(value=parcel, at=at, epoch=1, why="periodic") for at in (11.0, 12.0)]
+        assert types(store.checkpoint(job, 1, on_beat[0], 11.0)) == ["status"]
+        other = msgspec.structs.replace(on_beat[1], value=Parcel([], python="3.11"))
+        assert types(store.checkpoint(job, 1, other, 12.0)) == []
+        assert msgspec.json.decode(store.job(job).checkpoint or b"", type=Checkpoint) == other
+        assert [h.event for h in store.history(job)].count("checkpoint") == 1
+
     def test_a_job_that_was_to_be_cancelled_is_not_preempted(self, store: Store) -> None:
         store.grant(ADA, 10**7, "start", 0.0)
         job = running(store, new_job(credits_per_h=3600, hold_credits=9))

@@ -120,6 +120,23 @@ def test_a_kill_waits_for_no_checkpoint_and_a_limit_for_none_either():
     assert it.saved(7.0) is Action.NOTHING
 
 
+def test_code_that_asks_for_it_saves_again_and_again():
+    it = supervisor()
+    it.saves_every(10.0, 5.0)
+    it.saves_every(60.0, 5.0)  # of another function
+    assert it.tick(14.9) is Action.NOTHING
+    assert it.tick(15.0) is Action.SAVE
+    assert it.saves_for == "periodic"
+    assert it.tick(20.0) is Action.NOTHING
+    assert it.saved(22.0, kept=True) is Action.NOTHING
+    assert it.tick(31.9) is Action.NOTHING  # counted from its end: it may take long
+    assert it.tick(32.0) is Action.SAVE
+    assert it.tick(62.0) is Action.GIVE_UP
+    it.saved(62.0)
+    it.saving(70.0)
+    assert it.tick(100.0) is Action.NOTHING
+
+
 def test_at_notice_it_goes_when_a_checkpoint_is_kept():
     it = supervisor()
     assert it.taken_away(100.0, 5.0) is Action.SAVE
