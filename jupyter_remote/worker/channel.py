@@ -171,6 +171,7 @@ class Saved(msgspec.Struct, frozen=True, omit_defaults=True, tag="saved", kw_onl
     value: Parcel | None = None  # None: nothing is saved
     spooled: list[Spooled] = []
     problem: str = ""  # what is not saved, and why, in words
+    more: bool = False  # another answer follows, in the place of this one
 
 
 class Every(msgspec.Struct, frozen=True, tag="every"):

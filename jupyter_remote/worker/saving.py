@@ -76,7 +76,7 @@ class Saving:
 
     def heard(self, saved: channel.Saved) -> None:
         """The kernel's answer. One after the other: the latest stands."""
-        self.asked = ""
+        self.asked = self.asked if saved.more else ""
         before, why = self._last, OCCASIONS.get(saved.why, saved.why)
         if saved.value is None:
             self._tell(saved.why, f"{why}; nothing is saved: {saved.problem}")
@@ -129,6 +129,8 @@ class Saving:
                 lambda req: wire.Saved(req=req, job=job, epoch=epoch, value=value, why=saved.why)
             )
             kept = answer.ok
+            if kept and saved.more:
+                return
             if not kept:
                 self._tell(
                     saved.why, f"{why}; the server did not take the checkpoint ({answer.code})"
@@ -140,4 +142,5 @@ class Saving:
         except BadInput as error:
             self._tell(saved.why, f"{why}; the checkpoint could not be kept: {error}")
         finally:
-            self._over(kept)
+            if not saved.more:
+                self._over(kept)
