@@ -43,6 +43,7 @@ class AttemptState(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
     REVOKED = "revoked"
+    PREEMPTED = "preempted"  # its machine was taken away, with notice
     LOST = "lost"
 
 
@@ -103,6 +104,7 @@ TRANSITIONS: dict[tuple[JobState | None, str], JobState] = {
     (JobState.CLAIMED, "lose_last"): JobState.FAILED,
     (JobState.RUNNING, "lose_last"): JobState.FAILED,
     (JobState.RUNNING, "lose_cancelling"): JobState.CANCELLED,
+    (JobState.RUNNING, "preempt"): JobState.QUEUED,  # its machine is taken away: somewhere else
     (JobState.RUNNING, "complete"): JobState.SUCCEEDED,
     (JobState.RUNNING, "fail"): JobState.FAILED,
     (JobState.RUNNING, "retry"): JobState.RETRY_WAIT,

@@ -17,6 +17,15 @@ THREADS = "OMP_NUM_THREADS"
 _NOTHING = object()
 
 
+RESTORED: list[str] = []
+"""Of a session whose machine was taken away: what is there again, in words."""
+
+
+def restored() -> str:
+    """Empty: nothing had to be."""
+    return "".join(RESTORED)
+
+
 def namespace() -> dict[str, Any]:
     """Of the session."""
     return vars(sys.modules["__main__"])

@@ -13,6 +13,7 @@ TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
 ACTIVE = {"claimed", "running"}
 LEASE_S = 45
 GRACE_S = 5
+MOST_PREEMPTIONS = 100
 DAY_S = 86_400
 
 
@@ -28,7 +29,7 @@ class Attempt:
     lease: int
     started: int | None = None
     beat: int | None = None
-    end: str = ""  # "", done, error, cancelled, revoked, lost
+    end: str = ""  # "", done, error, cancelled, revoked, preempted, lost
     signal: str = ""
     seqs: set[int] = field(default_factory=set)
 
@@ -234,6 +235,11 @@ class Model:
             heard = attempt.beat or attempt.started or now
             self._charge(job, heard if kind == "died" else now)
             self._end(job, "cancelled", "cancelled", "cancelled")
+        elif kind == "preempted":
+            if job.count("preempted") == MOST_PREEMPTIONS:
+                self._end(job, "preempted", "failed", "lost")
+            else:
+                attempt.end, job.state = "preempted", "queued"
         elif kind == "expired":
             self._charge(job, now)
             self._end(job, "error", "expired", "time_limit")

@@ -32,6 +32,7 @@ class Context:
         self._lock = threading.Lock()
         self.session_name = ""  # that was used last
         self.told_sessions: set[str] = set()  # jobs of those whose begin was told
+        self.told_moves: set[tuple[str, int]] = set()  # jobs and attempts of those that moved
         self.planned: set[tuple[str, str]] = set()  # functions and machines of plans in short
         self.shipped = Shipped()
         self._expected: list[tuple[Job, Callable[[], None]]] = []

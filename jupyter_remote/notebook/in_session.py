@@ -33,7 +33,17 @@ def open_session(context: Context, client: Client, options: RunOptions) -> Sessi
         context.told_sessions.add(session.job.id)
         if session.is_new and not options.quiet:
             print(started(session))
+    if not session.is_new:
+        _tell_of_move(context, session)
     return session
+
+
+def _tell_of_move(context: Context, session: Session) -> None:
+    """Once, that it is on another machine, and what it still has."""
+    attempt, there = session.restored()
+    if there and (session.job.id, attempt) not in context.told_moves:
+        context.told_moves.add((session.job.id, attempt))
+        print(f"session {session.name} is on another machine: its last was taken away; {there}")
 
 
 def started(session: Session) -> str:

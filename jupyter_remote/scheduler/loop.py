@@ -261,6 +261,12 @@ class Scheduler:
                 self.tell(active, active.cancel)
         self.wake()
 
+    def drain(self, worker: WorkerId) -> None:
+        """Its machine is taken away: it is given nothing more."""
+        if (agent := self.board.agents.get(worker)) is not None:
+            agent.draining = True
+        self.wake()
+
     def heard(self, worker: WorkerId) -> None:
         """It said something."""
         self.board.heard_at[worker] = self._clock.now()

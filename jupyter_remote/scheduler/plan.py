@@ -161,7 +161,8 @@ def _worker_for(
         session = board.active.get(waiting.session)
         if session is None or session.owner != waiting.owner or not session.started:
             return None
-        return session.worker if session.worker in board.agents else None
+        agent = board.agents.get(session.worker)
+        return None if agent is None or agent.draining else agent.id
     fitting = [
         a.id
         for a in board.agents.values()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import TERMINAL, JobId, JobRecord, OwnerId
+from jupyter_remote.model import TERMINAL, JobId, JobRecord, OwnerId, WorkerId
 from jupyter_remote.scheduler.board import Active
 from jupyter_remote.server.submitting import Resumed, check_job_id, check_segments
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from jupyter_remote.server.backend import Backend
 
 WHY_CHARS = 50
+NOTICE_S = 3600.0  # no machine tells of its end that long before
 HINT = "A job saves one in a function that it registers with @jr.on_checkpoint, when it is asked."
 
 _decode = msgspec.json.Decoder(wire.Checkpoint).decode
@@ -34,6 +36,18 @@ async def saved(backend: Backend, active: Active, message: wire.Saved) -> None:
         value=message.value, at=now, epoch=active.epoch, why=message.why[:WHY_CHARS]
     )
     await backend.commit(backend.store.checkpoint, active.job, active.epoch, checkpoint, now)
+
+
+async def taken_away(backend: Backend, worker: WorkerId, notice: wire.Notice) -> None:
+    """The machine of this worker will be: it is given nothing more, and its jobs say so."""
+    backend.scheduler.drain(worker)
+    now = backend.clock.now()
+    left_s = notice.ends_at - now
+    at = now + (min(left_s, NOTICE_S) if left_s > 0 else 0.0)
+    text = f"its machine is taken away at {time.strftime('%H:%M:%S', time.localtime(at))}"
+    for active in list(backend.scheduler.board.held_by(worker)):
+        with contextlib.suppress(errors.JupyterRemoteError):  # it is over, or has not begun
+            await backend.commit(backend.store.taken_away, active.job, active.epoch, text, now)
 
 
 async def resumed(backend: Backend, id: str, new: str, owner: OwnerId) -> Resumed | None:

@@ -39,7 +39,9 @@ async def show_session(call: Call) -> wire.SessionView:
     if job.kind != "session":
         raise not_found()
     switchboard = call.backend.switchboard
-    if job.state not in TERMINAL and switchboard.find(job.id) is None and call.query.wait_s:
+    found = switchboard.find(job.id)
+    listens = found is not None and found.epoch == job.epoch
+    if job.state not in TERMINAL and not listens and call.query.wait_s:
         await switchboard.wait(job.id, call.query.wait_s)
         job = await own_job(call)
     return _view(call, job)

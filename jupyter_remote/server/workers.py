@@ -21,7 +21,7 @@ from jupyter_remote.multiplex import Channels
 from jupyter_remote.scheduler.board import Active, Agent
 from jupyter_remote.scheduler.pools import slots_of
 from jupyter_remote.server.auth import Caller
-from jupyter_remote.server.checkpoints import saved, warned
+from jupyter_remote.server.checkpoints import saved, taken_away, warned
 from jupyter_remote.server.enrolment import enrolled
 from jupyter_remote.server.greeting import record_of, resumed, welcome
 from jupyter_remote.server.machines import machine_of
@@ -96,6 +96,10 @@ class Link:
                 raise errors.InvalidRequest("hello was said already")
             if isinstance(message, wire.Ping):
                 await self.send(wire.Answer(req=message.req, drain=self._draining()))
+                continue
+            if isinstance(message, wire.Notice):
+                await taken_away(self._backend, self.worker, message)
+                await self.send(wire.Answer(req=message.req, drain=True))
                 continue
             if isinstance(message, wire.Listening):
                 self._listening(message)

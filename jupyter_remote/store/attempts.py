@@ -168,6 +168,9 @@ def finish(
     after = replace(step.job, log=log, metrics=metrics)
     step = replace(step, job=after, text=words.with_waiting(step.text, after))
     step = cache.keep(session, stored, step, cache_bytes, now)
+    if step.event == "preempt":
+        data = encode({"text": step.job.detail})
+        events.append(add_event(session, stored, "notice", data, now))
     return apply(session, stored, step, now, events, outcome.machines)
 
 

@@ -95,7 +95,7 @@ CHECKS: list[tuple[str, str]] = [
         "job {0} was charged for attempt {1}, which did not start or was lost",
         "SELECT p.job, p.epoch FROM posting AS p JOIN job AS j ON j.id = p.job "
         "LEFT JOIN attempt AS a ON a.job = j.seq AND a.epoch = p.epoch "
-        "WHERE p.kind = 'capture' AND (a.started_at IS NULL OR a.state = 'lost')",
+        "WHERE p.kind = 'capture' AND (a.started_at IS NULL OR a.state IN ('lost', 'preempted'))",
     ),
     (
         "job {0} was charged {1} for attempt {2}, which ran for {3} ms",
@@ -139,7 +139,8 @@ CHECKS: list[tuple[str, str]] = [
     ),
     (
         "job {0} started {1} times, {2} are allowed",
-        "SELECT id, starts, max_attempts + retries FROM job WHERE starts > max_attempts + retries",
+        "SELECT id, starts, max_attempts + retries + preemptions FROM job "
+        "WHERE starts > max_attempts + retries + preemptions",
     ),
     (
         "job {0} ended as {1} without its last event",

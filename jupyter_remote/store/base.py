@@ -120,7 +120,7 @@ class AttemptUpdate(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended, as its worker says."""
 
-    kind: str  # succeeded, failed, cancelled, expired, died
+    kind: str  # succeeded, failed, cancelled, expired, died, preempted
     reason: str = ""
     detail: str = ""
     signal: str = ""
@@ -274,6 +274,10 @@ class Store(Protocol):
 
     def warn(self, job: JobId, epoch: int, now: float) -> Changed:
         """Most of what the fuse of a running job allows is spent; each attempt says so once."""
+        ...
+
+    def taken_away(self, job: JobId, epoch: int, text: str, now: float) -> Changed:
+        """The machine of a running attempt will be: said in its history and its detail, once."""
         ...
 
     def checkpoint(self, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:

@@ -18,6 +18,7 @@ from jupyter_remote.store.session import Session
 from jupyter_remote.wire import Checkpoint, encode
 
 ROLE = "checkpoint"
+PERIODIC = "periodic"
 RUNNING = frozenset({JobState.RUNNING})
 
 _decode = msgspec.json.Decoder(Checkpoint).decode
@@ -45,6 +46,16 @@ def _about(ucredits: int) -> int:
     return round(ucredits, 3 - len(str(ucredits)))
 
 
+def taken_away(session: Session, job: JobId, epoch: int, text: str, now: float) -> Changed:
+    """The machine of a running attempt will be. Said twice it is the same."""
+    stored, _ = _running(session, job, epoch)
+    if stored.job.detail == text:
+        return Changed(stored.job, [])
+    after = replace(stored.job, detail=text)
+    save_job(session, stored, after)
+    return told(session, Stored(stored.seq, after), "notice", text, now)
+
+
 def save(session: Session, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
     """Takes the place of the one before. Sent twice it is the same."""
     stored, _ = _running(session, job, epoch)
@@ -64,6 +75,8 @@ def save(session: Session, job: JobId, epoch: int, checkpoint: Checkpoint, now: 
         session.change(sql.MARK_UNUSED, digest_is=digest, now=now)
     after = replace(stored.job, checkpoint=encode(checkpoint))
     save_job(session, stored, after)
+    if checkpoint.why == PERIODIC and stored.job.checkpoint is not None:
+        return Changed(after, [])  # one of many
     text = f"checkpoint saved: {size(checkpoint.value.size_bytes)}"
     return told(session, Stored(stored.seq, after), "checkpoint", text, now)
 

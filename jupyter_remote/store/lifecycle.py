@@ -38,6 +38,7 @@ from jupyter_remote.store.charges import (
 
 BACKOFF_S = 2.0
 LONGEST_BACKOFF_S = 300.0
+MOST_PREEMPTIONS = 100  # of one job: spot machines that last for minutes lead nowhere
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +173,7 @@ def due(job: JobRecord) -> Step:
 
 
 # --- how an attempt ends ---------------------------------------------------------------------
-_KINDS = frozenset({"succeeded", "failed", "cancelled", "expired", "died"})
+_KINDS = frozenset({"succeeded", "failed", "cancelled", "expired", "died", "preempted"})
 _BEFORE_START = frozenset({"failed", "died"})
 
 
@@ -196,6 +197,8 @@ def finish(
     if job.cancel_requested or outcome.kind == "cancelled":
         until = stopped_at(attempt, outcome, now)
         return cancelled_after_start(job, attempt, now, until, outcome)
+    if outcome.kind == "preempted":
+        return preempt(job, attempt, outcome, now)
     if outcome.kind == "expired":
         reason = _reason_of(outcome, Reason.TIME_LIMIT)
         return expire(job, attempt, now, reason, outcome)
@@ -344,6 +347,40 @@ def lose(
         stage=Stage.DONE,
         ended_at=now,
         error=outcome.error,
+    )
+
+
+def preempt(job: JobRecord, attempt: AttemptRecord, outcome: Outcome, now: float) -> Step:
+    """RUNNING back to QUEUED: the machine is taken away, with notice. No fault of the job's, nor
+    of its user: the time is the platform's loss, and no attempt of those allowed."""
+    until = stopped_at(attempt, outcome, now)
+    loss = loss_of(job, attempt, until)
+    ended = _ended(attempt, AttemptState.PREEMPTED, now)
+    count = job.preemptions + 1
+    if count > MOST_PREEMPTIONS:
+        why = f"its machine was taken away {count} times"
+        return _step(
+            job,
+            "lose_last",
+            f"lost: {why}",
+            attempt=ended,
+            postings=loss,
+            preemptions=count,
+            reason=Reason.LOST,
+            detail=why,
+            stage=Stage.DONE,
+            ended_at=now,
+        )
+    text = words.preempted(job, until - (attempt.started_at or until))
+    return _step(
+        job,
+        "preempt",
+        f"{text}; not charged",
+        attempt=ended,
+        postings=loss,
+        preemptions=count,
+        detail=text,
+        stage=Stage.WAITING,
     )
 
 

@@ -248,6 +248,10 @@ class SqliteStore(SharingVerbs, MoneyVerbs, FleetVerbs, EnrolmentVerbs):
         with self._write() as session:
             return checkpoints.warn(session, job, epoch, now)
 
+    def taken_away(self, job: JobId, epoch: int, text: str, now: float) -> Changed:
+        with self._write() as session:
+            return checkpoints.taken_away(session, job, epoch, text, now)
+
     def checkpoint(self, job: JobId, epoch: int, checkpoint: Checkpoint, now: float) -> Changed:
         with self._write() as session:
             return checkpoints.save(session, job, epoch, checkpoint, now)

@@ -64,6 +64,17 @@ def with_waiting(text: str, job: JobRecord) -> str:
     )
 
 
+def preempted(job: JobRecord, ran_s: float) -> str:
+    """Its machine was taken away after so long; how it goes on."""
+    if job.checkpoint is None:
+        how = "begins anew"
+    elif job.kind == "session":
+        how = "goes on with what was saved of its namespace"
+    else:
+        how = "goes on from its checkpoint"
+    return f"preempted after {duration(ran_s)}: its machine is taken away; {how} on another one"
+
+
 def limit(job: JobRecord, reason: Reason) -> str:
     """Which one was reached, after ``its``."""
     name = _LIMITS.get(reason, reason.value.replace("_", " "))

@@ -186,7 +186,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     value: Parcel
     at: float
     epoch: int
-    why: str = ""  # budget, preempted, cancel
+    why: str = ""  # budget, preempted, cancel, periodic
 
 
 class JobView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -38,13 +38,13 @@ class ReceiptPrice(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 class ReceiptAttempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     epoch: int
     worker: str
-    how: str  # it ended: done, error, cancelled, revoked (given back), lost
+    how: str  # it ended: done, error, cancelled, revoked (given back), preempted, lost
     claimed_at: float
     started_at: float | None = None
     ended_at: float | None = None
     signal: str = ""
     charged_ucredits: int = 0
-    lost_ucredits: int = 0  # what it would have cost, had its worker not been lost
+    lost_ucredits: int = 0  # what it would have cost, had its machine stayed
 
 
 class ReceiptCost(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

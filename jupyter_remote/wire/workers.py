@@ -61,7 +61,7 @@ class Complete(msgspec.Struct, frozen=True, omit_defaults=True, tag="complete", 
     req: int
     job: str
     epoch: int
-    outcome: Literal["succeeded", "failed", "cancelled", "expired", "died"]
+    outcome: Literal["succeeded", "failed", "cancelled", "expired", "died", "preempted"]
     reason: str = ""  # model.Reason
     detail: str = ""
     signal: str = ""  # died: "SIGSEGV", "exit 3", "SIGKILL"

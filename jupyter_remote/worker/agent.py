@@ -31,6 +31,7 @@ from jupyter_remote.wire import (
     Drain,
     Hello,
     Input,
+    Notice,
     Open,
     Ping,
     Release,
@@ -44,6 +45,7 @@ from jupyter_remote.worker.installed import environment
 from jupyter_remote.worker.link import Address, Link
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Gpus, oom_kills, processes
+from jupyter_remote.worker.notices import EVERY_S, Notices
 from jupyter_remote.worker.relay import Relay
 from jupyter_remote.worker.session_attempt import CellAttempt, SessionAttempt
 from jupyter_remote.worker.slots import Kernels, Launcher
@@ -53,6 +55,8 @@ from jupyter_remote.worker.users import User, user_called
 
 TICK_S = 0.25
 STOP_S = 3.0  # for handing jobs back when told to end
+SHUTDOWN_S = 30.0  # the same on a spot machine, whose system shuts down
+MARGIN, MARGIN_S = 0.25, 15.0  # of a notice's time, at most: for handing jobs back
 ALONE_LOCAL_S = 60.0  # without a server on its own machine, with no job running: the agent ends
 SILENT_BEATS = 3  # a server that does not answer for this many heartbeats is dialled anew
 DEFAULTS = Settings()
@@ -77,6 +81,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     live_output_bytes: int = DEFAULTS.live_output_bytes
     live_output_bytes_per_s: int = DEFAULTS.live_output_bytes_per_s
     log_bytes: int = 2 * GIB  # of the log of one job
+    spot: bool = False  # the machine may be taken away: its notices are looked for
+    notice_every_s: float = EVERY_S
     user: str = ""  # who runs user code; empty: whoever runs the agent
     alone_s: float = DEFAULTS.machine_alone_s  # without a server: the agent ends
     life_s: float = 0.0  # it ends after so long, whatever it does; 0: it does not
@@ -105,6 +111,7 @@ class Agent:
         self._answers: set[asyncio.Task[None]] = set()
         self._draining = False
         self._ended = asyncio.Event()
+        self._leaves_at: float | None = None  # the machine is taken away
         longest_pause_s = 1.0 if config.connection_file else 5.0
         self._link = Link(self, config.token, self._clock, longest_pause_s)
         self._means = self._gather(launcher)
@@ -145,24 +152,48 @@ class Agent:
             asyncio.create_task(work)
             for work in (self._link.run(), self._watch(), self._ended.wait())
         ]
+        notices = None
+        if self._config.spot:
+            looks = Notices(self._clock, self.taken_away, self._config.notice_every_s)
+            notices = asyncio.create_task(looks.run())
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             await self._close()
-            for task in tasks:
+            for task in (every := [*tasks, *([notices] if notices else [])]):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*every, return_exceptions=True)
 
     def stop(self) -> None:
         """End soon: hand back what runs. Called on SIGTERM and SIGINT."""
+        if self._config.spot and self._leaves_at is None:
+            self.taken_away(SHUTDOWN_S)
+            asyncio.get_running_loop().call_later(SHUTDOWN_S, self._ended.set)
+            return
         if self._draining and not self._attempts:
             self._ended.set()
         self._drain("told to stop")
         for attempt in list(self._attempts.values()):
             attempt.hand_back()
         asyncio.get_running_loop().call_later(STOP_S, self._ended.set)
+
+    def taken_away(self, left_s: float) -> None:
+        """The machine is, in so many seconds: what runs here is to go on elsewhere."""
+        if self._leaves_at is not None:
+            return
+        self._leaves_at = self._clock.now() + left_s
+        self._tell_of_notice()
+        margin_s = min(MARGIN_S, MARGIN * left_s)
+        until = self._clock.monotonic() + left_s - margin_s
+        for attempt in list(self._attempts.values()):
+            attempt.taken_away(until, margin_s / 3)
+        self._drain(f"this machine is taken away in {left_s:.0f} s")
+
+    def _tell_of_notice(self) -> None:
+        if (ends_at := self._leaves_at) is not None:
+            self._link.ask(lambda req: Notice(req=req, ends_at=ends_at, why="spot"))
 
     async def _close(self) -> None:
         for attempt in list(self._attempts.values()):
@@ -213,6 +244,7 @@ class Agent:
                 attempt.resume()
             else:
                 attempt.abandon()
+        self._tell_of_notice()
 
     def heard(self, message: ServerMessage) -> None:
         if isinstance(message, Assign):

@@ -23,7 +23,7 @@ from jupyter_remote.worker.outbox import Outbox
 from jupyter_remote.worker.saving import BUDGET, Saving
 from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
 from jupyter_remote.worker.spill import Spill
-from jupyter_remote.worker.supervise import STOPPED, Action, Stop, Supervisor
+from jupyter_remote.worker.supervise import PREEMPTED, STOPPED, Action, Stop, Supervisor
 from jupyter_remote.worker.transfer import BadInput
 from jupyter_remote.worker.verdict import Verdict
 
@@ -93,18 +93,27 @@ class Attempt:
             self._act(self._supervisor.cancel(how, self._clock.monotonic()))
 
     def save(self, why: str) -> None:
-        """Ask the code for a checkpoint: its machine will be taken away, for one."""
+        """Ask the code for a checkpoint."""
         self._act(self._supervisor.save(self._clock.monotonic(), why))
+
+    def taken_away(self, until: float, grace_s: float) -> None:
+        """Its machine is: another one is to run this job, from a checkpoint if it saves one."""
+        if not self._asked:
+            self._release(PREEMPTED.detail)
+        else:
+            self._act(self._supervisor.taken_away(until, grace_s))
 
     def hand_back(self) -> None:
         """The agent has to end: let somebody else run this job."""
         if not self._asked:
-            job, epoch = self.key
-            why = STOPPED.detail
-            self._link.ask(lambda req: Release(req=req, job=job, epoch=epoch, reason=why))
-            self.abandon()
+            self._release(STOPPED.detail)
         else:
             self._act(self._supervisor.kill(STOPPED))
+
+    def _release(self, why: str) -> None:
+        job, epoch = self.key
+        self._link.ask(lambda req: Release(req=req, job=job, epoch=epoch, reason=why))
+        self.abandon()
 
     def abandon(self) -> None:
         """Kill, discard, tell nobody: the attempt does not stand any more."""
@@ -258,6 +267,8 @@ class Attempt:
                 self._supervisor.saving(now)
         elif isinstance(message, channel.Saved):
             self._saving.heard(message)
+        elif isinstance(message, channel.Every):
+            self._supervisor.saves_every(message.every_s, now)
         elif isinstance(message, channel.Ask):
             await self._ask(message)
         elif isinstance(message, channel.Finished):
@@ -314,7 +325,7 @@ class Attempt:
             self.save(BUDGET)
         elif action is Action.GIVE_UP:
             self._saving.give_up(self._means.checkpoint_s)
-            self._saved()
+            self._saved(False)
         elif action is Action.SAVE:
             self._ask_for_checkpoint(self._supervisor.saves_for)
         elif self._kernel is not None and self._running:
@@ -325,13 +336,13 @@ class Attempt:
 
     def _ask_for_checkpoint(self, why: str) -> None:
         if self._kernel is None or not self._running:
-            self._saved()  # there is nothing yet
+            self._saved(False)  # there is nothing yet
             return
         self._saving.ask(why)
         self._kernel.checkpoint(why)
 
-    def _saved(self) -> None:
-        self._act(self._supervisor.saved(self._clock.monotonic()))
+    def _saved(self, kept: bool) -> None:
+        self._act(self._supervisor.saved(self._clock.monotonic(), kept))
 
     def _answered(self, answer: Answer, sent_at: float) -> None:
         if not answer.ok and answer.code not in AGAIN_CODES:
@@ -373,7 +384,8 @@ class Attempt:
         self._supervisor.finished()
         if self._saving.busy:
             self._outbox.set_stage(Stage.SAVING_RESULT)
-            await self._saving.settled()
+            preempted = self._supervisor.stop is PREEMPTED
+            await self._saving.settled(self._supervisor.grace_s if preempted else None)
         self._show(self._folding.end(self._clock.monotonic()))
         stop, result = self._supervisor.stop, None
         if isinstance(how, channel.Finished):
@@ -384,7 +396,8 @@ class Attempt:
         else:
             oom = oom_kills() > self._oom_kills
             end = verdict.of_death(how, stop, oom, self._spill.last(verdict.LAST_WORDS))
-        await self._deliver(self._in_full(end), result, await self._save_log())
+        log = None if end.outcome == PREEMPTED.outcome else await self._save_log()
+        await self._deliver(self._in_full(end), result, log)
 
     def _in_full(self, end: Verdict) -> Verdict:
         return end
@@ -395,7 +408,7 @@ class Attempt:
     async def _save(
         self, finished: channel.Finished, end: Verdict
     ) -> tuple[Result | None, Verdict]:
-        if finished.result is None:
+        if finished.result is None or end.outcome == PREEMPTED.outcome:
             return None, end
         try:
             for spooled in finished.spooled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -44,6 +44,11 @@ class Brought:
                 if not mark or mark != self._known[name][1]:
                     here[name] = value
                     self._known[name] = value, mark
+
+    def again(self, names: Iterable[str]) -> None:
+        """They were brought to the session of which this one goes on; what comes next is newer."""
+        for name in names:
+            self._known[name] = self._namespace[name], b""
 
     def doubt(self, modules: set[str]) -> None:
         """These will be imported again: what is theirs is renewed when it comes next."""

@@ -22,13 +22,14 @@ LENGTH = struct.Struct("!I")
 
 def _numbers() -> list[int]:
     if hasattr(signal, "SIGRTMAX"):
-        return [signal.SIGRTMAX - n for n in (2, 3, 4)]
-    names = ("SIGUSR1", "SIGURG", "SIGIO")
+        return [signal.SIGRTMAX - n for n in (2, 3, 4, 5)]
+    names = ("SIGUSR1", "SIGURG", "SIGIO", "SIGUSR2")
     return [int(getattr(signal, name)) for name in names if hasattr(signal, name)]
 
 
+PERIODIC = "periodic"
 # Agent → kernel: save a checkpoint, and why. Signals, because nobody reads while user code runs.
-CHECKPOINTS = dict(zip(("budget", "cancel", "preempted"), _numbers(), strict=False))
+CHECKPOINTS = dict(zip(("budget", "cancel", "preempted", PERIODIC), _numbers(), strict=False))
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True, tag="run", kw_only=True):
@@ -170,6 +171,13 @@ class Saved(msgspec.Struct, frozen=True, omit_defaults=True, tag="saved", kw_onl
     value: Parcel | None = None  # None: nothing is saved
     spooled: list[Spooled] = []
     problem: str = ""  # what is not saved, and why, in words
+    more: bool = False  # another answer follows, in the place of this one
+
+
+class Every(msgspec.Struct, frozen=True, tag="every"):
+    """Kernel → agent: ask for a checkpoint so often."""
+
+    every_s: float
 
 
 class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", kw_only=True):
@@ -196,6 +204,7 @@ FromKernel = (
     | Stage
     | Ask
     | Saved
+    | Every
     | Finished
     | Listening
     | Turn

@@ -16,6 +16,7 @@ from jupyter_remote.worker import channel, inside
 from jupyter_remote.worker.failure import message_of, name_of
 from jupyter_remote.worker.interrupts import Interrupts
 from jupyter_remote.worker.namespace import open_parcel, spooled
+from jupyter_remote.worker.snapshot import Keeper, Snapshot, not_kept
 
 WHY = {number: why for why, number in channel.CHECKPOINTS.items()}
 NONE = "no function is registered with @jr.on_checkpoint"
@@ -26,7 +27,7 @@ class Checkpoints:
 
     Parameters
     ----------
-    tell: gives the answer to the agent.
+    tell: gives the answer to the agent, and what else there is to say.
     namespace: of user code, as it is when it is asked for.
     show: puts an exception of a checkpoint function, with its traceback, into the output.
     goes_on: asked between two runs, it is for the next.
@@ -35,7 +36,7 @@ class Checkpoints:
     def __init__(
         self,
         interrupts: Interrupts,
-        tell: Callable[[channel.Saved], object],
+        tell: Callable[[channel.Saved | channel.Every], object],
         namespace: Callable[[], dict[str, Any]],
         show: Callable[[str, BaseException], None],
         *,
@@ -47,6 +48,7 @@ class Checkpoints:
         self._show = show
         self._goes_on = goes_on
         self._instead: Callable[[int], bool] | None = None
+        self.keeper: Keeper | None = None  # of a session: all that it holds is kept
         self._run: channel.Run | None = None
         self._before: channel.Run | None = None  # of the session that it runs in
         self._early = ""
@@ -55,6 +57,7 @@ class Checkpoints:
     def install(self) -> None:
         for number in WHY:
             signal.signal(number, self._on_signal)
+        inside.ask_every = lambda every_s: self._tell_agent(channel.Every(every_s))
 
     @contextmanager
     def of(self, run: channel.Run) -> Iterator[None]:
@@ -96,8 +99,9 @@ class Checkpoints:
         """Asked again meanwhile, the first answer is for both."""
         if self._run is None or self._busy:
             return
-        self._busy, inside.job.stop_reason = True, why
-        run = self._run
+        self._busy, run = True, self._run
+        if why != channel.PERIODIC:
+            inside.job.stop_reason = why
         try:
             self._interrupts.aside(lambda: self._save(run, why))
         finally:
@@ -105,8 +109,9 @@ class Checkpoints:
 
     def _save(self, run: channel.Run, why: str) -> None:
         functions = dict(inside.checkpoints)
+        keeper = self.keeper if why == "preempted" else None
         found: dict[str, Any] = {}
-        problems = [] if functions else [NONE]
+        problems = [] if functions or keeper else [NONE]
         try:
             for name, function in functions.items():
                 try:
@@ -120,7 +125,10 @@ class Checkpoints:
         finally:
             with self._interrupts.held():
                 gave = [found] if len(functions) > 1 and found else list(found.values())
-                self._tell(run, why, gave, problems)
+                if keeper is not None:
+                    self._tell_whole(keeper, run, why, gave, problems)
+                else:
+                    self._tell(run, why, gave, problems)
 
     def _tell(self, run: channel.Run, why: str, gave: list[Any], problems: list[str]) -> None:
         parcel, files = None, list[channel.Spooled]()
@@ -134,6 +142,21 @@ class Checkpoints:
         problem = "; ".join(problems)
         saved = channel.Saved(why=why, value=parcel, spooled=files, problem=problem)
         self._tell_agent(saved)
+
+    def _tell_whole(
+        self, keeper: Keeper, run: channel.Run, why: str, gave: list[Any], problems: list[str]
+    ) -> None:
+        """The namespace of a session, and what its functions gave."""
+        try:
+            for packed, lost, more in keeper.packings(gave[0] if gave else None):
+                told = "; ".join([*problems, *filter(None, [not_kept(lost)])])
+                files = spooled(packed, run, room_s=0)
+                saved = channel.Saved(
+                    why=why, value=packed.parcel, spooled=files, problem=told, more=more
+                )
+                self._tell_agent(saved)
+        except Exception as error:
+            self._tell_agent(channel.Saved(why=why, problem=_said(error)))
 
     def _packed(self, run: channel.Run, value: object) -> tuple[Parcel, list[channel.Spooled]]:
         """Nothing of it is inline: it is kept for long, and looked at rarely."""
@@ -155,7 +178,8 @@ def opener(run: channel.Run, namespace: Callable[[], dict[str, Any]]) -> Callabl
 
     def opened() -> Any:
         try:
-            return open_parcel(run.spec.checkpoint, run, namespace())
+            found = open_parcel(run.spec.checkpoint, run, namespace())
+            return found.checkpoint if isinstance(found, Snapshot) else found
         except JupyterRemoteError as error:
             what = f"The checkpoint cannot be opened. {error.message}"
             raise type(error)(what, hint=error.hint) from None

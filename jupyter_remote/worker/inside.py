@@ -21,6 +21,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 PERIOD_S = 0.1  # between two updates of one bar
+LEAST_EVERY_S = 1.0  # between two checkpoints
 PLAIN_PERIOD_S = 1.0  # between two lines on stderr, outside a job
 
 _ids = itertools.count(1)
@@ -111,7 +112,8 @@ job = RunningJob()
 
 def _in_child() -> None:
     """Bars of a forked child have no way to the notebook: they are printed there."""
-    job.send_bar = None
+    global ask_every
+    job.send_bar = ask_every = None
 
 
 if hasattr(os, "register_at_fork"):
@@ -120,17 +122,41 @@ if hasattr(os, "register_at_fork"):
 checkpoints: dict[str, Callable[[], Any]] = {}
 
 
-def on_checkpoint(function: F) -> F:
+ask_every: Callable[[float], object] | None = None
+"""Has the agent ask for a checkpoint so often; set by the kernel process."""
+
+
+@overload
+def on_checkpoint(function: F, *, every: float | None = None) -> F: ...
+
+
+@overload
+def on_checkpoint(*, every: float | None = None) -> Callable[[F], F]: ...
+
+
+def on_checkpoint(function: Any = None, *, every: float | None = None) -> Any:
     """Decorator: call ``function`` when the job is asked to stop soon, to save what is done.
 
     It is called without arguments in the main thread, in the midst of what runs, between two
     instructions of Python: what it looks at has to make sense at any time. What it returns is kept,
-    and is ``jr.job.checkpoint`` of the job that ``%remote run --resume ID`` starts. Of several
-    functions a dict of what each gives is kept; one of the same name takes the other's place.
+    and is ``jr.job.checkpoint`` of the job that ``%remote run --resume ID`` starts, and of the next
+    attempt where a machine is lost or taken away. Of several functions a dict of what each gives is
+    kept; one of the same name takes the other's place.
+
+    Parameters
+    ----------
+    every: call it this often, too, in seconds (at least 1): so much is lost with a machine that is
+        gone without notice.
     """
+    if every is not None and not LEAST_EVERY_S <= every < float("inf"):
+        raise ValueError(f"every is a number of seconds, {LEAST_EVERY_S:g} or more; not {every!r}")
+    if function is None:
+        return lambda function: on_checkpoint(function, every=every)
     if not callable(function) or inspect.iscoroutinefunction(function):
         raise TypeError("on_checkpoint takes a plain function without arguments")
     checkpoints[getattr(function, "__name__", type(function).__name__)] = function
+    if every is not None and ask_every is not None and job:
+        ask_every(every)
     return function
 
 

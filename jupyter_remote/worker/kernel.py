@@ -148,6 +148,8 @@ class KernelProcess:
         try:
             self._prepare(run)
             self._session = Session(self, run)
+            self._session.restore()
+            self.checkpoints.keeper = self._session.keeper
             self._stage(Stage.EXECUTING)
             with self.checkpoints.of(run):
                 detail = self._session.serve()

@@ -70,8 +70,9 @@ class _Live(NotebookClient):
             self._pass_on(msgspec.convert(content, Bar))
             return None
         if msg_type == SAVED:
-            saved = msgspec.json.decode(msgspec.json.encode(content), type=channel.Saved)
-            self.writer.tell_agent(saved)
+            said = msgspec.json.encode(content)
+            kinds = channel.Saved | channel.Every
+            self.writer.tell_agent(msgspec.json.decode(said, type=kinds))
             return None
         if msg_type == "stream":
             self.writer.text(content["name"], text_of(content["text"]))

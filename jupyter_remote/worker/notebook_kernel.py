@@ -39,7 +39,7 @@ class Messages:
     def send_bar(self, bar: Bar) -> None:
         self._send(BAR, encoded(msgspec.json.encode, bar))
 
-    def send_saved(self, saved: channel.Saved) -> None:
+    def send_saved(self, saved: channel.Saved | channel.Every) -> None:
         self._send(SAVED, encoded(msgspec.json.encode, saved))
 
     def _send(self, type_: str, data: bytes) -> None:

@@ -21,6 +21,7 @@ import msgspec
 from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.encodable import text_of
+from jupyter_remote.worker.flag import Flag
 from jupyter_remote.worker.tail import READ_BYTES, Tail
 
 GATHER_S = 0.005  # between two sends
@@ -52,7 +53,7 @@ class _To:
 
 
 # a message; text: the stream's name, then pieces; or what is set when all before it is sent
-Item = channel.FromKernel | list[str] | _To | threading.Event
+Item = channel.FromKernel | list[str] | _To | Flag
 Batch = tuple[Receiver | None, list[channel.FromKernel]]
 
 
@@ -86,10 +87,10 @@ class Writer:
         self._receiver: Receiver | None = None
         self._last: Receiver | None = None  # of whom the last item in the queue is for
         self._sending: Receiver | None = None
-        self._some = threading.Event()
-        self._urgent = threading.Event()
-        self._room = threading.Event()
-        self._empty = threading.Event()
+        self._some = Flag()
+        self._urgent = Flag()
+        self._room = Flag()
+        self._empty = Flag()
         self.divert: Callable[[str, str], None] | None = None  # shows text that is not shown here
         self.forked = False  # true in a process that user code forked: it has no say here
         os.register_at_fork(after_in_child=self._in_child)
@@ -166,9 +167,9 @@ class Writer:
             self._put(message, None)
             self._text = NO_TEXT
 
-    def mark(self) -> threading.Event:
+    def mark(self) -> Flag:
         """Set when all that was said until now is sent, whatever others say meanwhile."""
-        mark = threading.Event()
+        mark = Flag()
         with self._lock:
             self._urgent.set()
             self._put(mark, self._last)
@@ -231,7 +232,7 @@ class Writer:
                 if not self._items:
                     self._empty.set()
 
-    def _take(self) -> tuple[list[Batch], list[threading.Event]]:
+    def _take(self) -> tuple[list[Batch], list[Flag]]:
         with self._lock:
             items, self._items = self._items, []
             self._text, self._chars = NO_TEXT, 0
@@ -241,7 +242,7 @@ class Writer:
             if self._tail is not None:
                 ours = (m for receiver, batch in batches if receiver is None for m in batch)
                 self._tail.depart(sum(map(channel.text_bytes, ours)))
-        return batches, [item for item in items if isinstance(item, threading.Event)]
+        return batches, [item for item in items if isinstance(item, Flag)]
 
     def _batches(self, items: list[Item]) -> list[Batch]:
         batches, begin = [], 0
@@ -271,7 +272,7 @@ def _packed(message: channel.FromKernel) -> bytes:
 def messages_of(items: Iterable[Item]) -> Iterator[channel.FromKernel]:
     """Messages for ``items``, none of them with more than ``PIECE_CHARS`` of text."""
     for item in items:
-        if isinstance(item, _To | threading.Event):
+        if isinstance(item, _To | Flag):
             continue
         if not isinstance(item, list):
             yield item

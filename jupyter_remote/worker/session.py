@@ -20,9 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jupyter_remote import calls, values
+from jupyter_remote import calls, remotely, values
 from jupyter_remote.calls import INLINE_BYTES
-from jupyter_remote.errors import CaptureError
+from jupyter_remote.errors import CaptureError, EngineError
 from jupyter_remote.pickling import tensors
 from jupyter_remote.values import Globals
 from jupyter_remote.wire import Parcel
@@ -35,11 +35,14 @@ from jupyter_remote.worker.checkpoints import opener
 from jupyter_remote.worker.dialogue import nobody_answers
 from jupyter_remote.worker.hygiene import forget_modules_below, modules_below
 from jupyter_remote.worker.idle import Idle
+from jupyter_remote.worker.namespace import open_parcel
 from jupyter_remote.worker.reception import STOP, Reception
+from jupyter_remote.worker.snapshot import Keeper, Snapshot, account
 
 if TYPE_CHECKING:
     from jupyter_remote.worker.kernel import KernelProcess
 
+SIGNAL_S = 0.5  # of waiting at a time: a signal that came just before that is seen after it
 STUCK_S = 0.05  # between two looks at clients that do not read, while the event loop runs
 GATHER_S = 0.001  # replies wait this long for those that come next
 
@@ -68,6 +71,28 @@ class Session:
         self._poll = select.poll()
         self._poll.register(process.inbox.fileno(), select.POLLIN)
         self._poll.register(self._reception.arrived.fileno(), select.POLLIN)
+
+    def restore(self) -> None:
+        """Variables of a machine that was taken away are here again. Raises what opening them
+        does: an empty namespace under a known name would be a wrong result."""
+        self.keeper = Keeper(
+            self._namespace,
+            self._process.hidden,
+            self._brought.__contains__,
+            self._run.folder,
+        )
+        try:
+            snapshot = open_parcel(self._run.spec.checkpoint, self._run, self._namespace)
+        except Exception as error:
+            raise EngineError(
+                f"its variables, saved when its machine was taken away, cannot be opened: {error}",
+                hint="`--revive` starts an empty session of that name",
+            ) from error
+        if isinstance(snapshot, Snapshot):
+            self._namespace.update(snapshot.variables)
+            self._brought.again(snapshot.brought)
+            remotely.RESTORED[:] = [account(snapshot)]
+            self._held.dirty = True
 
     def serve(self) -> str:
         """Take calls and cells until told to stop, or idle for too long. Raises EOFError when the
@@ -103,7 +128,7 @@ class Session:
         else:
             self._tell_what_is_held()
             self._busy.tell_if_due()
-            look_s = STUCK_S if self._stuck else float("inf")
+            look_s = STUCK_S if self._stuck else SIGNAL_S
             news_s = min(self._held.wait_s(), self._busy.wait_s())
             self._read(self._wait(min(self._idle.wait_s(), news_s, look_s)))
         return None

@@ -17,9 +17,13 @@ from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.attempt import Attempt
 from jupyter_remote.worker.folding import notice
 from jupyter_remote.worker.means import Means
+from jupyter_remote.worker.metrics import Process
 from jupyter_remote.worker.slots import Kernel
-from jupyter_remote.worker.supervise import Action
+from jupyter_remote.worker.supervise import PREEMPTED, Action, Stop
 from jupyter_remote.worker.verdict import Verdict
+
+CELLS_SHARE = 0.5  # of the time that is left, for cells to come to their end
+GAVE_WAY = Stop("failed", Reason.LOST, "the machine of its session was taken away while it ran")
 
 
 class SessionAttempt(Attempt):
@@ -29,7 +33,7 @@ class SessionAttempt(Attempt):
         self.runs = ""  # which cell, as tracebacks call it
         self.turn = asyncio.Lock()  # cells run one after the other, in the order they came
         self._inner: Attempt | None = None
-        self._inside: dict[tuple[str, int], Attempt] = {}
+        self._inside: dict[tuple[str, int], CellAttempt] = {}
         self._listening: wire.Listening | None = None
         self._begun = asyncio.Event()  # it takes cells, or never will
         self._held: list[str] = []  # what its namespace holds, in words
@@ -37,6 +41,8 @@ class SessionAttempt(Attempt):
         self._used_at = 0.0  # when that was told
         self._questions: set[asyncio.Task[None]] = set()
         self._sockets: Path | None = None
+        self._gives_way_at: float | None = None  # what runs, because its machine is taken away
+        self._saves_again = False  # then
         super().__init__(assign, means)
         means.sessions[assign.job] = self  # cells may come before it has begun
 
@@ -66,7 +72,7 @@ class SessionAttempt(Attempt):
     def owner(self) -> str:
         return self._assign.owner
 
-    def enter(self, cell: Attempt, key: tuple[str, int], name: str) -> None:
+    def enter(self, cell: CellAttempt, key: tuple[str, int], name: str) -> None:
         """What the kernel says in turns with this key is the cell's."""
         self._inside[key] = cell
         self.runs = name
@@ -74,6 +80,34 @@ class SessionAttempt(Attempt):
     def leave(self, key: tuple[str, int]) -> None:
         self._inside.pop(key, None)
         self.runs = ""
+
+    # -- its machine is taken away
+    def taken_away(self, until: float, grace_s: float) -> None:
+        """Saved at once, and again when what runs has come to its end, for which it has a while;
+        then it goes."""
+        now = self._clock.monotonic()
+        self._gives_way_at = now + CELLS_SHARE * (until - now)
+        super().taken_away(until, grace_s)
+
+    def _saved(self, kept: bool) -> None:
+        if self._gives_way_at is None or not (self._inside or self._used.running):
+            super()._saved(kept)
+        else:
+            self._saves_again = True
+
+    def tick(self, now: float, table: list[Process]) -> None:
+        super().tick(now, table)
+        if not self._saves_again or self._gives_way_at is None:
+            return
+        if not (self._inside or self._used.running):
+            self._saves_again = False
+            self._ask_for_checkpoint(PREEMPTED.outcome)
+        elif now >= self._gives_way_at:
+            self._gives_way_at = float("inf")
+            for cell in list(self._inside.values()):
+                cell.give_way()
+            if not self._inside and self._kernel is not None:
+                self._kernel.interrupt()
 
     def resume(self) -> None:
         super().resume()
@@ -162,6 +196,21 @@ class SessionAttempt(Attempt):
 class CellAttempt(Attempt):
     """A cell in the namespace of a session. It waits until those before it are done; when it is
     to stop it is interrupted, and killed, with the session, only when that is asked for."""
+
+    def taken_away(self, until: float, grace_s: float) -> None:
+        """Its session says when it has to stop. What waits for its turn goes on elsewhere."""
+        if not self._asked:
+            self._release(PREEMPTED.detail)
+
+    def give_way(self) -> None:
+        """The machine of its session is taken away, and it has had a while."""
+        self._act(self._supervisor.give_up(GAVE_WAY, self._clock.monotonic()))
+
+    def _verdict(self, finished: channel.Finished) -> Verdict:
+        end = super()._verdict(finished)
+        if self._supervisor.stop is GAVE_WAY and end.outcome == GAVE_WAY.outcome:
+            return msgspec.structs.replace(end, error=None)  # it was us who interrupted it
+        return end
 
     async def _from_start_to_end(self) -> None:
         session = self._means.sessions.get(self._assign.spec.session)

@@ -8,6 +8,7 @@ import msgspec
 
 from jupyter_remote.amounts import duration, size
 from jupyter_remote.model import Reason
+from jupyter_remote.worker.channel import PERIODIC
 
 NOTICE = 0.1  # of a time limit before its end that is announced,
 NOTICE_S = 300.0  # but not earlier than that
@@ -37,6 +38,7 @@ class Stop(msgspec.Struct, frozen=True):
 CANCELLED = Stop("cancelled", Reason.CANCELLED, "cancelled")
 SAVING_S = 60.0  # for packing what code made that came to its end just at its limit
 STOPPED = Stop("died", Reason.LOST, "the worker was told to stop")
+PREEMPTED = Stop("preempted", Reason.NONE, "its machine is taken away")
 
 
 class Supervisor:
@@ -64,6 +66,10 @@ class Supervisor:
         self._interrupted = False
         self._killed = False
         self._kill_at: float | None = None
+        self._every_s = float("inf")  # between checkpoints
+        self._due_at = float("inf")
+        self._leave_at: float | None = None  # its machine is taken away soon after
+        self._packing = False  # user code came to its end
 
     def started(
         self,
@@ -99,7 +105,7 @@ class Supervisor:
 
     def saving(self, now: float) -> None:
         """User code came to its end: what it made may be packed, beyond its limit if need be."""
-        self._warn_at = None
+        self._warn_at, self._packing = None, True
         if self._then is None:  # else there is an end to waiting for it
             self._save_until = None
         if self._limit_at is not None:
@@ -108,7 +114,8 @@ class Supervisor:
     def finished(self) -> None:
         """User code is over: limits and the dead man concern it no more."""
         self._limit_at = self._kill_at = self._memory_bytes = None
-        self._warn_at = self._save_until = None
+        self._warn_at = self._save_until = self._leave_at = None
+        self._due_at = float("inf")
         self._alive_at = float("inf")
 
     def cancel(self, how: str, now: float) -> Action:
@@ -128,10 +135,27 @@ class Supervisor:
         self.saves_for, self._save_until = why, now + self._checkpoint_s
         return Action.SAVE
 
-    def saved(self, now: float) -> Action:
-        """The checkpoint is there, or there will be none."""
-        self._save_until = None
-        return Action.NOTHING if self._then is None else self._interrupt(self._then, now)
+    def saves_every(self, every_s: float, now: float) -> None:
+        """The code is to be asked for a checkpoint so often; the least of several holds."""
+        self._every_s = min(every_s, self._every_s)
+        self._due_at = min(now + every_s, self._due_at)
+
+    def saved(self, now: float, kept: bool = False) -> Action:
+        """The checkpoint is there, or (not ``kept``) there will be none."""
+        self._save_until, self._due_at = None, now + self._every_s
+        if self._then is not None:
+            return self._interrupt(self._then, now)
+        leaves = kept and self._leave_at is not None and not self._packing
+        return self._interrupt(PREEMPTED, now) if leaves else Action.NOTHING
+
+    def taken_away(self, until: float, grace_s: float) -> Action:
+        """Its machine is: it is over by then. It goes as soon as there is a checkpoint; without
+        one it goes on as long as it may, for it may come to its end."""
+        self._leave_at, self.grace_s = until, min(grace_s, self.grace_s)
+        if self._interrupted or self._killed or self._packing:
+            return Action.NOTHING
+        self.saves_for, self._save_until = PREEMPTED.outcome, until
+        return Action.SAVE
 
     def notice(self, now: float) -> str:
         """Once, before a limit of time: that it comes. Too late to be of use where it is near."""
@@ -165,6 +189,10 @@ class Supervisor:
             return self.abandon()
         if self._kill_at is not None and now >= self._kill_at:
             return self.kill(self.stop or CANCELLED)
+        if self._leave_at is not None and now >= self._leave_at:
+            self._leave_at = None
+            over = self._interrupted or self._packing
+            return self.kill(self.stop or PREEMPTED) if over else self._interrupt(PREEMPTED, now)
         if self._warn_at is not None and now >= self._warn_at:
             self._warn_at = None
             return Action.WARN  # before the limit, however late it is
@@ -173,6 +201,9 @@ class Supervisor:
         if self._save_until is not None and now >= self._save_until:
             self._save_until = None
             return Action.GIVE_UP
+        if now >= self._due_at and not self._packing:
+            self._due_at = float("inf")
+            return self.save(now, PERIODIC)
         return Action.NOTHING
 
     def abandon(self) -> Action:

@@ -10,13 +10,13 @@ import msgspec
 from jupyter_remote.model import Reason
 from jupyter_remote.wire import LAST_OUTPUT, RemoteFailure
 from jupyter_remote.worker.channel import Finished
-from jupyter_remote.worker.supervise import Stop
+from jupyter_remote.worker.supervise import PREEMPTED, Stop
 
 ORPHANED = "orphaned"  # how a kernel ended that died with the process that it was forked from
 LAST_WORDS = 600  # characters of output in the account of a death
 SAID = 200  # characters of an exception's name and message
 
-Outcome = Literal["succeeded", "failed", "cancelled", "expired", "died"]
+Outcome = Literal["succeeded", "failed", "cancelled", "expired", "died", "preempted"]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,10 @@ def ending(code: int) -> str:
 
 
 def of_finished(finished: Finished, stop: Stop | None) -> Verdict:
-    """The code came to its end. What finished well meanwhile stands, whatever was asked."""
+    """The code came to its end. What finished well meanwhile stands, whatever was asked; but code
+    that was interrupted because it goes on elsewhere may have taken that for its end."""
+    if stop is PREEMPTED:
+        return Verdict(outcome="preempted", detail=stop.detail)
     if finished.ok:
         return Verdict(outcome="succeeded")
     if stop is not None:

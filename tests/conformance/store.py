@@ -33,6 +33,7 @@ from jupyter_remote.model import (
     WorkerId,
     WorkerRecord,
 )
+from jupyter_remote.store import lifecycle
 from jupyter_remote.store.base import AttemptUpdate, Changed, NewJob, Outcome, Store
 from jupyter_remote.wire import (
     Bar,
@@ -478,6 +479,63 @@ class StoreConformance:
         store.start(job, claimed(store, worker=W2, now=100.0), 100.0)
         poison = store.finish(job, 2, died, 101.0).job
         assert (poison.state, poison.reason) == (JobState.FAILED, Reason.POISON)
+
+    def test_a_preempted_job_waits_again_at_once_and_is_charged_for_its_last_run_alone(
+        self, store: Store
+    ) -> None:
+        store.grant(ADA, 10**7, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=9, max_attempts=1))
+        put = store.finish(job, 1, Outcome(kind="preempted", ran_s=3.0), 14.0)
+        assert (put.job.state, put.job.preemptions) == (JobState.QUEUED, 1)
+        assert types(put) == ["notice", "status"]
+        assert "preempted after 3.0 s" in put.job.detail
+        assert put.job.detail.endswith("begins anew on another one")
+        assert (put.job.cost_ucredits, store.balance(ADA).held_ucredits) == (0, 9 * 10**6)
+        store.start(job, claimed(store, now=20.0), 20.0)
+        done = store.finish(job, 2, Outcome(kind="succeeded"), 22.0).job
+        assert done.cost_ucredits == 2 * 10**6
+        receipt = msgspec.json.decode(done.receipt or b"", type=Receipt)
+        assert [a.how for a in receipt.attempts] == ["preempted", "done"]
+        assert [a.lost_ucredits for a in receipt.attempts] == [3 * 10**6, 0]
+        assert receipt.cost.total_ucredits == 2 * 10**6
+        assert store.audit() == []
+
+    def test_a_preempted_job_goes_on_from_its_checkpoint(self, store: Store) -> None:
+        job = running(store)
+        store.checkpoint(job, 1, Checkpoint(value=Parcel([]), at=12.0, epoch=1), 12.0)
+        put = store.finish(job, 1, Outcome(kind="preempted"), 14.0).job
+        assert put.detail.endswith("goes on from its checkpoint on another one")
+        with pytest.raises(Conflict):  # said again, too late
+            store.finish(job, 1, Outcome(kind="preempted"), 15.0)
+        attempt = claimed(store, now=20.0)
+        assert store.job(job).checkpoint is not None
+        with pytest.raises(Conflict):  # it did not start: it is released
+            store.finish(job, attempt, Outcome(kind="preempted"), 21.0)
+
+    def test_of_checkpoints_on_a_beat_the_first_alone_is_told(self, store: Store) -> None:
+        job, parcel = running(store), Parcel([])
+        on_beat = [Checkpoint(value=parcel, at=at, epoch=1, why="periodic") for at in (11.0, 12.0)]
+        assert types(store.checkpoint(job, 1, on_beat[0], 11.0)) == ["status"]
+        other = msgspec.structs.replace(on_beat[1], value=Parcel([], python="3.11"))
+        assert types(store.checkpoint(job, 1, other, 12.0)) == []
+        assert msgspec.json.decode(store.job(job).checkpoint or b"", type=Checkpoint) == other
+        assert [h.event for h in store.history(job)].count("checkpoint") == 1
+
+    def test_a_job_that_was_to_be_cancelled_is_not_preempted(self, store: Store) -> None:
+        store.grant(ADA, 10**7, "start", 0.0)
+        job = running(store, new_job(credits_per_h=3600, hold_credits=9))
+        store.cancel(job, ADA, 11.0)
+        ended = store.finish(job, 1, Outcome(kind="preempted"), 12.0).job
+        assert (ended.state, ended.cost_ucredits) == (JobState.CANCELLED, 2 * 10**6)
+
+    def test_there_is_an_end_to_being_preempted(self, store: Store) -> None:
+        job, preempted = running(store), Outcome(kind="preempted")
+        for epoch in range(1, lifecycle.MOST_PREEMPTIONS + 1):
+            assert store.finish(job, epoch, preempted, 20.0).job.state is JobState.QUEUED
+            store.start(job, claimed(store, now=20.0), 20.0)
+        last = store.finish(job, lifecycle.MOST_PREEMPTIONS + 1, preempted, 21.0).job
+        assert (last.state, last.reason) == (JobState.FAILED, Reason.LOST)
+        assert last.detail == "its machine was taken away 101 times"
 
     def test_a_crash_of_the_users_own_code_is_not_tried_again_unasked(self, store: Store) -> None:
         crash = Outcome(kind="died", signal="SIGSEGV", reason="kernel_died", detail="SIGSEGV")

@@ -99,6 +99,16 @@ def test_the_next_look_is_when_a_worker_will_have_been_silent_for_too_long() -> 
     assert plans.next_at(101.0, made, LIMITS) == 101.5
 
 
+def test_a_cell_waits_where_its_sessions_machine_is_taken_away() -> None:
+    at_work = {"state": JobState.RUNNING, "epoch": 1, "worker": WorkerId("w"), "started_at": 0.0}
+    made = board(job("s", kind="session", **at_work), job("a", session="s"))
+    assert assigned(made) == ["a"]
+    made.agents[WorkerId("w")].draining = True
+    assert assigned(made) == []
+    made.note(job("s", kind="session", state=JobState.QUEUED, epoch=1))
+    assert [a for a in plan(1.0, made, LIMITS) if isinstance(a, plans.Orphan)] == []
+
+
 def test_planning_changes_nothing_by_itself() -> None:
     made = board(job("a"))
     assert assigned(made) == assigned(made) == ["a"]

@@ -349,3 +349,41 @@ def test_a_session_is_not_repeated(server: Running, worker: Worker) -> None:
     id = submit(server, spec=wire.JobSpec(kind="session", session="lab")).job.id
     with pytest.raises(errors.InvalidRequest, match="A session is no job to be repeated"):
         repeat(server, id)
+
+
+def test_a_job_whose_machine_is_taken_away_goes_on_elsewhere_from_its_checkpoint(
+    server: Running, worker: Worker
+) -> None:
+    assign = started(server, worker)
+    ends_at = server.backend.clock.now() + 120
+    for _ in range(2):  # it dials anew, and says it again
+        assert worker.ask(wire.Notice, ends_at=ends_at).drain
+    assert show(server, assign.job).detail.startswith("its machine is taken away at ")
+    there = segment_of(server)
+    assert save(worker, assign, there, why="preempted").ok
+    assert worker.complete(assign, outcome="preempted", result=None).ok
+    view = show(server, assign.job)
+    assert (view.status, view.detail.split()[:2]) == ("queued", ["preempted", "after"])
+    other = Worker(server, "w-2")
+    other.hello()
+    again = other.pull(wire.Assign)
+    assert (again.job, again.epoch) == (assign.job, 2)
+    assert again.spec.checkpoint == wire.Parcel([there])
+    assert other.start(again).ok
+    assert other.complete(again).ok
+    told = history(server, assign.job)
+    assert len([line for line in told if line.startswith("its machine is taken away at")]) == 1
+    assert told[-4].endswith("goes on from its checkpoint on another one; not charged")
+    other.close()
+
+
+def test_a_machine_that_is_taken_away_is_given_nothing_more(
+    server: Running, worker: Worker
+) -> None:
+    assert worker.ask(wire.Notice, ends_at=float("nan")).ok
+    queued = submit(server)
+    other = Worker(server, "w-2")
+    other.hello()
+    assert other.run().job == queued.job.id
+    assert worker.pushed == []
+    other.close()

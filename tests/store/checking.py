@@ -17,7 +17,7 @@ BLOB = Segment("ab" * 32, 7)
 OWNERS, KEYS, WORKERS = ("ada", "bob"), ("j1", "j2", "j3", "j4"), ("w1", "w2")
 NOTEBOOKS, BUDGETS = ("", "n1"), (("account", ""), ("day", ""), ("notebook", "n1"))
 ASKED = ("", "", "1" * 64, "2" * 64)  # keys of results that are kept
-KINDS = ("succeeded", "failed", "cancelled", "expired", "died")
+KINDS = ("succeeded", "failed", "cancelled", "expired", "died", "preempted")
 SIGNALS = ("", "SIGSEGV")
 
 
@@ -184,6 +184,7 @@ class Checker:
         assert (record.cancel_requested, record.ready) == (job.cancel, job.ready), key
         assert (record.hold_ucredits, record.fuse) == (job.hold, job.fuse), key
         assert (record.cached_from or "") == job.given, key
+        assert record.preemptions == job.count("preempted"), key
         assert abs(record.limits.max_run_s - job.max_run) < 0.001, key
         events = self.store.events(after=0, job=key)
         numbered = sorted((e.epoch, e.seq) for e in events if e.seq)
@@ -314,7 +315,7 @@ class Checker:
                 self.beat(key, epoch, set(chance.sample(range(1, 6), chance.randint(0, 3))))
             case "finish":
                 late = self.model.jobs[key].cancel
-                kind = chance.choices(KINDS, (5, 1, 2, 1, 1) if late else (2, 3, 1, 1, 5))[0]
+                kind = chance.choices(KINDS, (5, 1, 2, 1, 1, 2) if late else (2, 3, 1, 1, 5, 2))[0]
                 self.finish(key, epoch, kind, chance.choice((*SIGNALS, SIGNALS[-1])))
             case "release":
                 self.release(key, epoch)

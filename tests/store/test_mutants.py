@@ -129,6 +129,22 @@ def _charged_when_lost(loss: Any, job: JobRecord, attempt: AttemptRecord, now: f
     return tuple(replace(p, kind="capture", source=held) for p in loss(job, attempt, now))
 
 
+def _charged_when_preempted(
+    preempt: Any, job: JobRecord, attempt: AttemptRecord, *rest: Any
+) -> Any:
+    step, held = preempt(job, attempt, *rest), f"held:{job.owner}"
+    charged = [replace(p, kind="capture", source=held) for p in step.postings]
+    return replace(step, postings=tuple(charged))
+
+
+def _preempted_though_cancelled(
+    finish: Any, job: JobRecord, attempts: Any, outcome: Any, now: float, *rest: Any
+) -> Any:
+    if outcome.kind == "preempted":
+        return lifecycle.preempt(job, attempts[-1], outcome, now)
+    return finish(job, attempts, outcome, now, *rest)
+
+
 def _endless_attempts(lose: Any, job: JobRecord, *rest: Any) -> Any:
     step = lose(replace(job, max_attempts=99), *rest)
     return replace(step, job=replace(step.job, max_attempts=job.max_attempts))
@@ -232,6 +248,18 @@ FAULTS: dict[str, Callable[[Patch], None]] = {
     "takes no hold": lambda patch: patch.setattr(jobs, "hold_of", lambda job: ()),
     "loses the cancel": _changed(lifecycle, "cancel", _flag_lost),
     "tries a cancelled job again": _changed(lifecycle, "lose", _flag_ignored),
+    "charges what was preempted": _changed(lifecycle, "preempt", _charged_when_preempted),
+    "counts a preemption as a loss": _changed(
+        lifecycle, "preempt", lambda f, job, attempt, outcome, now: (
+            lifecycle.lose(job, [attempt], outcome, now, 0.0)
+        )
+    ),
+    "preempts what was cancelled": _changed(lifecycle, "finish", _preempted_though_cancelled),
+    "does not count preemptions": _changed(
+        lifecycle, "preempt", lambda f, job, *a: (
+            replace(step := f(job, *a), job=replace(step.job, preemptions=job.preemptions))
+        )
+    ),
     "cancels what had finished": _changed(lifecycle, "_succeed", _cancel_wins),
     "lets anybody cancel": _changed(
         attempts, "cancel", lambda f, s, job, _, *a: f(s, job, applying.load(s, job).job.owner, *a)

@@ -135,6 +135,9 @@ class Mouth:
         spooled = [channel.Spooled(segment, segment.digest[:8])]
         self.say(channel.Saved(why=why, value=Parcel([segment]), spooled=spooled))
 
+    def every(self, every_s: float) -> None:
+        self.say(channel.Every(every_s))
+
     def saves_nothing(self, problem: str) -> None:
         for why, number in channel.CHECKPOINTS.items():
             said = channel.Saved(why=why, problem=problem)

@@ -23,6 +23,7 @@ from jupyter_remote.wire import (
     Hello,
     JobSpec,
     Listening,
+    Notice,
     Ping,
     Release,
     Saved,
@@ -195,7 +196,9 @@ class FakeServer:
                 await socket.send(msgspec.msgpack.encode(answer))
 
     def _answer(self, message: WorkerMessage) -> Answer | None:
-        assert isinstance(message, Start | Beat | Complete | Warned | Saved | Release | Ping)
+        assert isinstance(
+            message, Start | Beat | Complete | Warned | Saved | Release | Ping | Notice
+        )
         self.heard.append(message)
         answer = Answer(req=message.req)
         if self.answers is not None and not isinstance(message, Ping):

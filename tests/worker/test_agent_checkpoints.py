@@ -23,7 +23,7 @@ time.sleep(60)
 """
 IGNORES = f"""
 import signal, time
-for number in {[int(signal.SIGRTMAX) - n for n in (2, 3, 4)]}:
+for number in {[int(signal.SIGRTMAX) - n for n in (2, 3, 4, 5)]}:
     signal.signal(number, signal.SIG_IGN)
 kernel.print("begun")
 time.sleep(60)
@@ -176,3 +176,35 @@ async def test_a_result_that_is_being_saved_at_the_limit_is_kept(
     done = await server.end_of(job)
     assert done.outcome == "succeeded"
     assert done.result is not None
+
+
+async def test_code_is_asked_on_the_beat_that_it_wants_and_that_is_not_told(
+    server: FakeServer, begin: Begin
+):
+    await begin()
+    code = SAVES.replace('kernel.print("begun")', "kernel.every(0.3)")
+    job = await server.assign(code)
+    await server.until(lambda: len(list(server.of(Saved))) == 3)
+    assert {m.why for m in server.of(Saved)} == {"periodic"}
+    assert notices(server, job) == []
+    await server.cancel(job)
+    await server.end_of(job)
+
+
+async def test_what_is_wrong_with_every_checkpoint_is_told_once(server: FakeServer, begin: Begin):
+    await begin(checkpoint_s=0.3)
+    asked = "kernel.print('asked')"
+    code = f"""
+import signal, time
+signal.signal({int(signal.SIGRTMAX) - 5}, lambda *_: {asked})
+kernel.every(0.3)
+time.sleep(60)
+"""
+    job = await server.assign(code)
+    await server.until(lambda: server.text(job).count("asked") == 3)
+    (told,) = notices(server, job)
+    assert told.startswith(
+        "a checkpoint is due; there is no checkpoint after 0.3 s: the code is in"
+    )
+    await server.cancel(job)
+    await server.end_of(job)

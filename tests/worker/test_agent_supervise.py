@@ -11,7 +11,7 @@ from jupyter_remote.wire import GpuMetrics
 from jupyter_remote.worker.busy import Busy
 from jupyter_remote.worker.gpu_idle import GpuIdle
 from jupyter_remote.worker.metrics import Meter, Process, Use, own_bytes, processes, use_of
-from jupyter_remote.worker.supervise import Action, Stop, Supervisor
+from jupyter_remote.worker.supervise import PREEMPTED, Action, Stop, Supervisor
 
 
 def supervisor(**limits: object) -> Supervisor:
@@ -118,6 +118,67 @@ def test_a_kill_waits_for_no_checkpoint_and_a_limit_for_none_either():
     assert it.stop is not None
     assert it.stop.reason is Reason.COST_LIMIT
     assert it.saved(7.0) is Action.NOTHING
+
+
+def test_code_that_asks_for_it_saves_again_and_again():
+    it = supervisor()
+    it.saves_every(10.0, 5.0)
+    it.saves_every(60.0, 5.0)  # of another function
+    assert it.tick(14.9) is Action.NOTHING
+    assert it.tick(15.0) is Action.SAVE
+    assert it.saves_for == "periodic"
+    assert it.tick(20.0) is Action.NOTHING
+    assert it.saved(22.0, kept=True) is Action.NOTHING
+    assert it.tick(31.9) is Action.NOTHING  # counted from its end: it may take long
+    assert it.tick(32.0) is Action.SAVE
+    assert it.tick(62.0) is Action.GIVE_UP
+    it.saved(62.0)
+    it.saving(70.0)
+    assert it.tick(100.0) is Action.NOTHING
+
+
+def test_at_notice_it_goes_when_a_checkpoint_is_kept():
+    it = supervisor()
+    assert it.taken_away(100.0, 5.0) is Action.SAVE
+    assert it.saves_for == "preempted"
+    assert it.saved(20.0, kept=True) is Action.INTERRUPT
+    assert it.stop is PREEMPTED
+    assert it.tick(25.0) is Action.KILL
+
+
+def test_at_notice_it_stays_without_a_checkpoint_until_it_must_go():
+    it = supervisor()
+    it.taken_away(100.0, 5.0)
+    assert it.saved(20.0) is Action.NOTHING
+    assert it.tick(99.9) is Action.NOTHING
+    assert it.tick(100.0) is Action.INTERRUPT
+    assert it.tick(105.0) is Action.KILL
+    assert it.stop is PREEMPTED
+
+
+def test_a_checkpoint_for_another_reason_is_as_good_at_notice():
+    it = supervisor()
+    it.save(5.0, "budget")
+    assert it.taken_away(100.0, 5.0) is Action.SAVE
+    assert it.saved(6.0, kept=True) is Action.INTERRUPT
+
+
+def test_a_stop_that_is_under_way_at_notice_is_cut_to_its_time():
+    it = supervisor()
+    it.cancel("interrupt", 5.0)
+    assert it.taken_away(12.0, 5.0) is Action.NOTHING
+    assert it.tick(12.0) is Action.KILL
+    assert it.stop is not None
+    assert it.stop.reason is Reason.CANCELLED
+
+
+def test_code_that_came_to_its_end_at_notice_is_packed_as_long_as_there_is_time():
+    it = supervisor()
+    it.saving(5.0)
+    assert it.taken_away(100.0, 5.0) is Action.NOTHING
+    assert it.tick(99.0) is Action.NOTHING
+    assert it.tick(100.0) is Action.KILL
+    assert it.stop is PREEMPTED
 
 
 def test_an_interrupted_attempt_is_asked_for_no_checkpoint():

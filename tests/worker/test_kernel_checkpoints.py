@@ -94,6 +94,30 @@ async def test_it_is_saved_in_the_midst_of_a_cell_which_goes_on(
     assert done.text().endswith("step 2\n")
 
 
+async def test_code_says_how_often_it_is_to_be_asked_and_is_not_told_to_stop(
+    agent: PlayingAgent,
+) -> None:
+    saves = SAVES.replace("@jr.on_checkpoint", "@jr.on_checkpoint(every=7)")
+    saved = await asked(agent, f"{saves}gate()", "periodic")
+    assert [m.every_s for m in agent.now.messages if isinstance(m, channel.Every)] == [7.0]
+    assert value_of(saved, agent.now.folder) == {"step": 1, "why": ""}
+    await ended(agent)
+
+
+async def test_a_beat_that_makes_no_sense_is_refused(agent: PlayingAgent) -> None:
+    code = """
+import jupyter_remote as jr
+for every in (0, -1, float("nan"), float("inf")):
+    try:
+        jr.on_checkpoint(every=every)
+    except ValueError as error:
+        print(error)
+"""
+    await agent.send(cell_of(code)[0])
+    done = await agent.finish()
+    assert done.text().count("every is a number of seconds, 1 or more; not") == 4
+
+
 async def test_a_call_is_asked_as_a_cell_is(agent: PlayingAgent) -> None:
     def work() -> int:
         import os

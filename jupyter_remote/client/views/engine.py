@@ -36,6 +36,7 @@ class Engine:
         self.id = id
         self.job = job
         self.completed = 0
+        self.attempt = 0  # of its job, that was connected to last
         self._space = space
         self._connection: Connection | None = None
         self._connecting = threading.Lock()
@@ -92,7 +93,9 @@ class Engine:
             if not view.listening:
                 continue
             try:
-                return self._reach(view)
+                connection = self._reach(view)
+                self.attempt = view.job.attempt
+                return connection
             except (OSError, EOFError) as error:  # it died just now: the next answer says so
                 refused_at = refused_at or time.monotonic()
                 if time.monotonic() - refused_at > AWAY_S:
@@ -222,6 +225,9 @@ class Engine:
                 if view.job.status in SETTLED:
                     self._ended = error = _ended(view, self.id)
                     break
+                if view.job.status == Status.QUEUED or view.job.attempt > self.attempt:
+                    error = _moved(view)
+                    break
                 time.sleep(0.05)
         except errors.JupyterRemoteError as away:
             error.__cause__ = away
@@ -232,6 +238,16 @@ def _broken(id: int, why: str = "") -> errors.EngineError:
     return errors.EngineError(
         f"the connection to worker {id} broke" + (f": {why}" if why else ""),
         hint="whether what was under way was done is not known; call again",
+    )
+
+
+def _moved(view: SessionView) -> errors.EngineError:
+    """Its machine was taken away, and it goes on on another one."""
+    how = f": {view.job.detail}" if view.job.detail else ""
+    return errors.EngineError(
+        f"session {view.name!r} moved to another machine while this was under way{how}",
+        hint="call again: it waits until the session is there, with what was saved of its "
+        "variables; whether this call was done before is not known",
     )
 
 

@@ -32,6 +32,13 @@ class Session(DirectView):
         """In words, what it does for somebody else; empty: not known."""
         return self._group.engines[0].busy_with()
 
+    def restored(self) -> tuple[int, str]:
+        """Which attempt of its job it is on, and what of its variables is there again in words:
+        empty unless a machine of its was taken away. Waits until it takes calls."""
+        engine = self._group.engines[0]
+        _ = engine.connection
+        return engine.attempt, self.apply_sync(remotely.restored) if engine.attempt > 1 else ""
+
     def __repr__(self) -> str:
         job = self.job
         return f"<Session {self.name!r} on {job.machine}: {job.status}>"
