@@ -58,6 +58,7 @@ from jupyter_remote.wire.jobs import (
     SubmitRequest,
     Submitted,
     code_digest_of,
+    environment_digest,
 )
 from jupyter_remote.wire.machines import (
     BootLog,
@@ -262,6 +263,7 @@ __all__ = [
     "WorkerView",
     "code_digest_of",
     "encode",
+    "environment_digest",
     "error_of",
     "problem_of",
     "raw",

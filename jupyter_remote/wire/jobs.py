@@ -37,6 +37,12 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     source: str = ""  # for people: "what the notebook uses", or the name of a file
 
 
+def environment_digest(lock: str, python: str, wheels: Iterable[FileRef] = ()) -> str:
+    """Of an environment: its packages by their hashes, and for which Python."""
+    parts = [python, lock, *(f"{w.path} {w.content.digest}" for w in wheels)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a worker needs to run a job."""
 

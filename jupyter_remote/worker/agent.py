@@ -37,6 +37,7 @@ from jupyter_remote.wire import (
     Welcome,
 )
 from jupyter_remote.worker.attempt import Attempt
+from jupyter_remote.worker.environments import Environments
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.installed import environment
 from jupyter_remote.worker.link import Address, Link
@@ -64,6 +65,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: str
     token: str
     home: str  # folder of the agent's own: jobs' folders, cache
+    environments: str = ""  # folder of those that it builds; empty: below its home
     instance: str = "local"
     machine: str = "local"
     slots: int = 1
@@ -101,10 +103,15 @@ class Agent:
     def _gather(self, launcher: Callable[[str], Launcher]) -> Means:
         config, home = self._config, Path(self._config.home)
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        default = config.executable or sys.executable
+        transfer = Transfer(home, config.token)
+        environments = Path(config.environments or home / "environments")
         return Means(
             link=self._link,
-            kernels=Kernels(launcher, config.executable or sys.executable),
-            transfer=Transfer(home, config.token),
+            kernels=Kernels(launcher, default),
+            transfer=transfer,
+            environments=Environments(environments, transfer, default),
+            here=bool(config.connection_file),
             clock=self._clock,
             relay=Relay(self._link),
             gpus=Gpus(),
