@@ -3,6 +3,7 @@ there are hundreds."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -30,3 +31,12 @@ def installed(folders: Iterable[str] | None = None) -> dict[str, str]:
                 package, _, version = name.removesuffix(MARK).partition("-")
                 found.setdefault(canonical(package), version)
     return found
+
+
+def stamp() -> tuple[tuple[str, int], ...]:
+    """Another one after something was installed or removed: what was read is then read anew."""
+    found = []
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            found.append((folder, os.stat(folder or ".").st_mtime_ns))
+    return tuple(found)

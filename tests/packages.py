@@ -86,3 +86,12 @@ def environment(
 def packages_of(lock: str) -> dict[str, str]:
     pairs = (line.split(" ")[0].partition("==") for line in lock.splitlines())
     return {name: version for name, _, version in pairs}
+
+
+def install(path: Path, folder: Path, *, url: str = "") -> None:
+    """A wheel into a folder of packages, as pip does; ``url``: where it came from, if no index."""
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+        [info] = {n.partition("/")[0] for n in archive.namelist() if ".dist-info/" in n}
+    if url:
+        (folder / info / "direct_url.json").write_text(f'{{"url": "{url}", "dir_info": {{}}}}')

@@ -33,6 +33,7 @@ from jupyter_remote.wire.events import (
     EventPage,
 )
 from jupyter_remote.wire.jobs import (
+    INSTALL_S,
     Bar,
     BatchRequest,
     BatchSubmitted,
@@ -156,6 +157,7 @@ __all__ = [
     "HTTP_STATUS",
     "HUNG_UP",
     "INLINE_BYTES",
+    "INSTALL_S",
     "LAST_OUTPUT",
     "MOST_BYTES",
     "PROTOCOL",

@@ -23,6 +23,9 @@ class Need(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_bytes: int = 0
 
 
+INSTALL_S = 1800.0  # within which a worker has an environment, or the job fails
+
+
 class EnvironmentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The packages that a job's interpreter has. A worker builds it once for a digest and keeps it.
 

@@ -17,9 +17,9 @@ import msgspec
 from jupyter_remote.amounts import duration
 from jupyter_remote.distributions import MARK
 from jupyter_remote.errors import EnvironmentUnavailable
+from jupyter_remote.wire import INSTALL_S
 from jupyter_remote.worker.hygiene import clean_environment
 
-LONGEST_S = 1800.0  # for one call
 LOOK_S = 0.2  # how often what is installed is counted
 LAST_LINES = 12  # of what uv said, in an error
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -138,11 +138,11 @@ async def _run(
     )
     lines: list[str] = []
     try:
-        async with asyncio.timeout(LONGEST_S):
+        async with asyncio.timeout(INSTALL_S):
             await _listen(process, lines, counting)
     except TimeoutError:
         raise EnvironmentUnavailable(
-            f"{failed} within {duration(LONGEST_S)}.",
+            f"{failed} within {duration(INSTALL_S)}.",
             hint="See on the worker what keeps it from its package index.",
         ) from None
     finally:

@@ -293,3 +293,30 @@ async def test_a_cancel_ends_a_job_whose_environment_is_being_built(
     async with asyncio.timeout(10):
         while agent._attempts or left_in(tmp_path / "built"):
             await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can make a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_a_disk_that_fills_up_is_told_and_nothing_is_left_on_it(
+    index: Path, small_disk: Path, tmp_path: Path
+):
+    transfer = Transfer(tmp_path / "agent", "secret")
+    built = Environments(small_disk / "built", transfer, sys.executable)
+    large = environment(lock_of(wheel(index, "jrt-large", "1.0", extra_bytes=4_000_000)))
+    error = await refused(built, large)
+    assert error.message.startswith("The disk is full")
+    assert "room" in error.hint
+    assert left_in(small_disk / "built") == []
+    small = environment(lock_of(wheel(index, "jrt-one", "1.0")))
+    python = await built.interpreter(small, "", silent)  # and there is room for what fits
+    assert said_by(python, "import jrt_one; print(jrt_one.version)") == "1.0"
+    transfer.close()
