@@ -145,6 +145,12 @@ class EnvironmentMismatch(JupyterRemoteError):
     code = "environment_mismatch"
 
 
+class EnvironmentUnavailable(JupyterRemoteError):
+    """The packages that a job needs cannot be locked here, or not be installed there."""
+
+    code = "environment_unavailable"
+
+
 # --- reaching the backend --------------------------------------------------------------------
 class BackendUnreachable(JupyterRemoteError):
     """No backend answers at this address."""

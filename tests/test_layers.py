@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent / "jupyter_remote"
 ROWS = [
     {"composite"},
     {"errors"},
-    {"clock", "amounts", "imports"},
+    {"clock", "amounts", "imports", "distributions"},
     {"model"},
     {"settings"},
     {"wire"},

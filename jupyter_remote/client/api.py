@@ -115,8 +115,8 @@ class Client(Running, Repeating, Sharing, Account):
 
     def with_options(self, **options: Any) -> Client:
         """The same client with other defaults: machine, gpu, cpus, memory, max_cost (USD),
-        timeout, gpu_idle, retries, max_attempts, description, visibility, files, progress, cache,
-        resume."""
+        timeout, gpu_idle, retries, max_attempts, description, visibility, files,
+        environment, progress, cache, resume."""
         return self._with(self.options.changed(options))
 
     def _with(self, options: Options) -> Client:
@@ -129,6 +129,7 @@ class Client(Running, Repeating, Sharing, Account):
         """Run a whole notebook; its result is the executed notebook (an nbformat node)."""
         from jupyter_remote import values
         from jupyter_remote.client.capture import capture_files
+        from jupyter_remote.client.used import of_notebook
 
         client = self.with_options(**options)
         file = Path(path)
@@ -162,6 +163,7 @@ class Client(Running, Repeating, Sharing, Account):
             description=file.name,
             origin=origin,
             notices=question.notices,
+            used=of_notebook(data),
         )
 
     # -- finding

@@ -23,7 +23,7 @@ import msgspec
 from blake3 import blake3
 
 from jupyter_remote import values
-from jupyter_remote.client import repeatable
+from jupyter_remote.client import repeatable, requirements
 from jupyter_remote.client.capture import CapturedCall, CapturedCell, labels_of
 from jupyter_remote.client.digests import Digests, Undigestible, extents_of, text_of
 from jupyter_remote.client.environment import version_of
@@ -37,6 +37,7 @@ from jupyter_remote.wire import CacheAsk, CachePart, JobSpec, Parcel, Segment
 if TYPE_CHECKING:
     from jupyter_remote.values import Packed
 
+AUTO = "auto"  # what a client's option says by default
 UNCOUNTED = frozenset({"jupyter_remote", "__main__", "builtins"})
 # State beside variables that decides on what comes out. Levels of logging, filters of warnings and
 # limits do not: they would differ after any import.
@@ -66,7 +67,12 @@ _told: set[tuple[str, str]] = set()  # what was said of which code
 
 # --- what a job depends on -------------------------------------------------------------------
 def for_cell(
-    captured: CapturedCell, spec: JobSpec, python: str, name: str, namespace: dict[str, Any]
+    captured: CapturedCell,
+    spec: JobSpec,
+    python: str,
+    name: str,
+    namespace: dict[str, Any],
+    environment: str = AUTO,
 ) -> Question:
     """Of a cell. ``python``: the code as IPython made it; ``name``: how people know it."""
     code_key = key_of_cell(python)
@@ -74,6 +80,7 @@ def for_cell(
     parts = [
         CachePart("code", code_key),
         CachePart("options of the run", _digest(shown)),
+        *_chosen(environment),
     ]
     walk = Digests(namespace, _extents([captured.packed]))
     things = [
@@ -94,12 +101,14 @@ def for_call(
     captured: CapturedCall,
     spec: JobSpec,
     namespace: dict[str, Any],
+    environment: str = AUTO,
 ) -> Question:
     """Of a call."""
     code_key = code_key_of(function)
     parts = [
         CachePart("code", code_key),
         CachePart("options of the run", _digest(("call", spec.quiet_progress))),
+        *_chosen(environment),
     ]
     walk = Digests(namespace, _extents([captured.function, captured.inputs]))
     things = [
@@ -114,7 +123,9 @@ def for_call(
     )  # fmt: skip
 
 
-def for_notebook(spec: JobSpec, data: bytes, files: Sequence[CapturedFile]) -> Question:
+def for_notebook(
+    spec: JobSpec, data: bytes, files: Sequence[CapturedFile], environment: str = AUTO
+) -> Question:
     """Of a whole notebook: what it holds but for the outputs of an earlier run."""
     notebook = msgspec.json.decode(data)
     trees = []
@@ -129,7 +140,7 @@ def for_notebook(spec: JobSpec, data: bytes, files: Sequence[CapturedFile]) -> Q
     digest = blake3(msgspec.json.encode(notebook, order="deterministic")).hexdigest()
     parts = [*_environment(repeatable.imports_of(trees), files), CachePart("notebook", digest)]
     looked = repeatable.look(None, trees, {}, [f.ref.path for f in files])
-    parts += _of_files(files)
+    parts += [*_of_files(files), *_chosen(environment)]
     notices = _once(digest, "notebook", looked.found)
     return Question(CacheAsk(key=_key(parts), name=spec.name, parts=parts), notices)
 
@@ -227,6 +238,13 @@ def _environment(used: Iterable[str], files: Iterable[CapturedFile]) -> list[Cac
     versions = {name: _version(name) for name in sorted(roots)}
     packages = [CachePart(f"package {n}", v, v) for n, v in versions.items() if v]
     return [CachePart("Python", version, version), *packages]
+
+
+def _chosen(environment: str) -> Iterator[CachePart]:
+    """What a file names in place of the packages here."""
+    if environment not in (AUTO, "none"):
+        lines = requirements.read(environment, ".").lines
+        yield CachePart(f"packages of {environment}", _digest(sorted(lines)), ", ".join(lines))
 
 
 def _version(name: str) -> str:

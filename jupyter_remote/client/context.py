@@ -15,6 +15,7 @@ from jupyter_remote.client.events import Listener
 from jupyter_remote.client.home import Arrived, restored
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
+from jupyter_remote.client.places import Places
 from jupyter_remote.model import Status
 from jupyter_remote.pickling import tensors
 from jupyter_remote.wire import Done, InputsReply, JobList, JobView, Parcel
@@ -30,6 +31,7 @@ class Context:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.client = str(uuid.uuid4())
+        self.places = Places()
         self.listener = Listener(link, self.client)
         self._end = weakref.finalize(self, _end, self.listener, link)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from jupyter_remote.distributions import canonical
 from jupyter_remote.wire import WorkerEnvironment
 
 # packages whose pickles depend on their version
@@ -79,7 +80,7 @@ def _distribution(name: str) -> str:
         importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         name = next(iter(_distributions().get(name, [name])))
-    return name.replace("_", "-").lower()
+    return canonical(name)
 
 
 @functools.cache

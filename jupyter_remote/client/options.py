@@ -28,6 +28,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     visibility: Visibility = "private"
     files: tuple[str, ...] = ()
+    environment: str = "auto"  # none: what the worker has; or a file that names packages
     quiet_progress: bool = True
     cache: bool = False
     resume: str = ""  # id of a job: start from its checkpoint
@@ -38,7 +39,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         machine, gpu ("A10G" or "A10G:2"), cpus, memory (bytes or "16GB"), max_cost (USD), timeout
         (seconds or "2h"), gpu_idle (it is stopped when no GPU was used for so long), retries (runs
         again when the code raises), max_attempts (runs that a lost worker may cost), description,
-        visibility, files (paths), progress (False: bars print as they would), cache (True: take
+        visibility, files (paths), environment ("auto": the packages that the code imports, as they
+        are here; "none": those that the worker has; or a requirements.txt, pyproject.toml or
+        environment.yml), progress (False: bars print as they would), cache (True: take
         the result from the cache if it is there, and keep it there), resume (id of a job: start
         from its checkpoint).
         """
@@ -127,6 +130,10 @@ def _files(options: Options, name: str, value: Any) -> Options:
     return _set(options, files=tuple(str(path) for path in paths))
 
 
+def _environment(options: Options, name: str, value: Any) -> Options:
+    return _set(options, environment=str(value or "none"))
+
+
 def _set(options: Options, **changes: Any) -> Options:
     return msgspec.structs.replace(options, **changes)
 
@@ -144,6 +151,7 @@ _READ: dict[str, Any] = {
     "description": lambda o, n, v: _set(o, description=str(v or "")),
     "visibility": _visibility,
     "files": _files,
+    "environment": _environment,
     "progress": lambda o, n, v: _set(o, quiet_progress=bool(v)),
     "cache": lambda o, n, v: _set(o, cache=bool(v)),
     "resume": lambda o, n, v: _set(o, resume=str(v or "")),

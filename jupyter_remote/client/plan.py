@@ -13,13 +13,16 @@ from html import escape
 from typing import NamedTuple
 
 from jupyter_remote.amounts import duration, size
-from jupyter_remote.client import environment
+from jupyter_remote.client.environment import compared, packages_among, version_of
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin
+from jupyter_remote.client.places import NOTHING, Provided
 from jupyter_remote.client.plan_words import (
     aligned,
     comparison,
+    counted,
     money,
+    named_of,
     shown,
     soon,
     table_html,
@@ -32,6 +35,8 @@ from jupyter_remote.money.catalog import age_days, is_old
 from jupyter_remote.money.estimate import in_usd
 from jupyter_remote.money.offers import too_little
 from jupyter_remote.wire import (
+    INSTALL_S,
+    EnvironmentSpec,
     EstimateRequest,
     FileRef,
     Interval,
@@ -67,6 +72,7 @@ class Plan:
         used: Iterable[str] = (),
         guessed: Iterable[str] = (),
         max_cost_ucredits: int | None = None,
+        environment: Provided = NOTHING,
     ) -> None:
         self.reply = reply
         self.machine = reply.machine
@@ -89,10 +95,11 @@ class Plan:
             for f in files
         ]  # fmt: skip
         local = {f.path.partition("/")[0].removesuffix(".py") for f in files if f.module}
-        self.packages = environment.packages_among(used, local)
-        self.differences = (
-            environment.compared(self.packages, reply.there) if reply.there is not None else []
-        )
+        self.packages = packages_among(used, local)
+        self.environment = environment.spec
+        self._fetched_bytes = environment.size_bytes
+        named = [] if self.environment is not None else self.packages  # what is installed is equal
+        self.differences = compared(named, reply.there) if reply.there is not None else []
         self._max_cost_ucredits = max_cost_ucredits
         told = too_little(max_cost_ucredits, reply.rate_ucredits_per_h, reply.estimate)
         self.notices = [*notices, *([told] if told else [])]
@@ -251,8 +258,10 @@ class Plan:
         return f"{soon(reply.start_s)} ({warm})"
 
     def _environment(self) -> list[tuple[str, str]]:
-        named = ", ".join(f"{p} {environment.version_of(p)}" for p in self.packages)
+        named = ", ".join(f"{p} {version_of(p)}" for p in self.packages)
         rows = [("packages", named)] if named else []
+        if self.environment is not None:
+            rows.append(("installs", self._installs(self.environment)))
         if self.reply.same_python:
             rows.append(("Python", "the same one as here, with its packages"))
         elif self.differences:
@@ -260,6 +269,16 @@ class Plan:
         elif self.reply.there is not None:
             rows.append(("Python", f"{self.reply.there.python} there, and the same versions"))
         return rows
+
+    def _installs(self, made: EnvironmentSpec) -> str:
+        """What, and what of it is new to a worker that built none like it yet."""
+        fetched = f", {size(self._fetched_bytes)} to fetch" if self._fetched_bytes else ""
+        carried = f", {len(made.wheels)} of them sent from here" if made.wheels else ""
+        count = counted(len(made.packages), "package")
+        return (
+            f"{named_of(made)}: {count} for Python {made.python} by {made.source}{fetched}{carried}"
+            f"; once on each machine, within {duration(INSTALL_S)}"
+        )
 
     def _ships(self) -> str:
         if not self.inputs_bytes:

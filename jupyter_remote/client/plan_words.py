@@ -8,9 +8,10 @@ from html import escape
 from jupyter_remote.amounts import duration
 from jupyter_remote.money import meter
 from jupyter_remote.money.offers import marks
-from jupyter_remote.wire import Interval, Offer
+from jupyter_remote.wire import EnvironmentSpec, Interval, Offer
 
 HEADINGS = ("machine", "$/h", "starts", "takes", "costs", "")
+PACKAGES = 6  # that are named
 NUMBERS = (1,)  # columns that are set to the right
 
 
@@ -105,3 +106,15 @@ def table_html(table: list[list[str]]) -> str:
 def shown(text: str) -> str:
     """Text for HTML. A front end would set ``$0.10 at $0.44`` as a formula: the signs are apart."""
     return escape(text).replace("$", "<span>$</span>")
+
+
+def counted(count: int, what: str) -> str:
+    """``1 package``, ``12 packages``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def named_of(environment: EnvironmentSpec) -> str:
+    """``pandas 2.2.3, scikit-learn 1.5.2 and 9 more``."""
+    named = [f"{name} {version}" for name, version in environment.packages.items()]
+    more = f" and {len(named) - PACKAGES} more" if len(named) > PACKAGES else ""
+    return ", ".join(named[:PACKAGES]) + more

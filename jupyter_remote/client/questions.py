@@ -46,7 +46,8 @@ class Kept:
             return NOT_ASKED
         from jupyter_remote.client import caching
 
-        return caching.for_call(function, args, kwargs, captured, spec, self.namespace)
+        chosen = self.options.environment
+        return caching.for_call(function, args, kwargs, captured, spec, self.namespace, chosen)
 
     def _question_of_notebook(
         self, spec: JobSpec, data: bytes, files: Sequence[CapturedFile]
@@ -55,7 +56,7 @@ class Kept:
             return NOT_ASKED
         from jupyter_remote.client import caching
 
-        return caching.for_notebook(spec, data, files)
+        return caching.for_notebook(spec, data, files, self.options.environment)
 
 
 def warn_of_map() -> None:

@@ -18,6 +18,7 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.machines import Machines
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
+from jupyter_remote.client.places import NOTHING, Provided
 from jupyter_remote.client.plan import Plan, plan_request
 from jupyter_remote.client.questions import Kept, warn_of_map
 from jupyter_remote.guesses import guessing
@@ -71,6 +72,7 @@ class Running(Machines, Kept):
             on_job=on_job,
             notices=captured.notices,
             origin=self.origin(call.code_key, call.cache),
+            used=captured.used,
         )
 
     def plan_call(self, call: Call, guessed: Sequence[str] = ()) -> Plan:
@@ -109,16 +111,19 @@ class Running(Machines, Kept):
         if not items:
             return Batch(batch, [])
         spec, captured = self._call_spec(function, items[0], {})
+        needed = self._provided(spec, captured.used, self.options.need)
         code = captured.function
         if code.parcel.size_bytes * len(items) > BATCH_INLINE_BYTES:
             code = values.beside(code)
         if self.options.cache:
             warn_of_map()
-        bare = msgspec.structs.replace(spec, inputs=None, function=code.parcel)
+        bare = msgspec.structs.replace(
+            spec, inputs=None, function=code.parcel, environment=needed.spec
+        )
         bare, packed, files = submitting.with_chunks(self._context, bare, [code], captured.files)
         origin = self.origin(code_key_of(function))
         template = submitting.request_of(self._context, batch, bare, self._named(spec), origin)
-        outgoing = submitting.outgoing_of(packed, files)
+        outgoing = submitting.outgoing_of(packed, [*files, *needed.wheels])
         chunked = transfer.spool_of(self._context.link) is None
         inputs = (
             values.pack((item, {}), namespace=self.namespace, chunked=chunked) for item in items
@@ -145,8 +150,11 @@ class Running(Machines, Kept):
         on_job: submitting.OnJob | None = None,
         notices: Sequence[str] = (),
         origin: Origin | None = None,
+        used: Iterable[str] = (),
     ) -> Job:
         """Submit a spec that was captured already; what is not given is as in the options.
+
+        ``used``: modules whose packages it needs.
 
         ``on_event`` is called with every event of the job from the first one on, ``on_job`` with
         its handle before anything is sent.
@@ -161,18 +169,34 @@ class Running(Machines, Kept):
         }
         chosen = {k: v for k, v in given.items() if v is not None}
         options = msgspec.structs.replace(self.options, **chosen)
+        needed = self._provided(spec, used, options.need)
+        spec = msgspec.structs.replace(spec, environment=needed.spec)
         spec, packed, files = submitting.with_chunks(self._context, spec, packed, files)
         origin = origin or self.origin()
         request = submitting.request_of(self._context, str(uuid.uuid4()), spec, options, origin)
         return submitting.submit(
             self._context,
             request,
-            submitting.outgoing_of(packed, files),
+            submitting.outgoing_of(packed, [*files, *needed.wheels]),
             namespace=self.namespace,
             on_event=[on_event] if callable(on_event) else on_event,
             on_job=on_job,
-            notices=notices,
+            notices=[*notices, *needed.notices],
         )
+
+    def _provided(self, spec: JobSpec, used: Iterable[str], need: Need) -> Provided:
+        """The packages of a job. Raises EnvironmentUnavailable, and UsageError for a file."""
+        if spec.session and spec.kind != "session":
+            return NOTHING  # the session has an environment
+        choice, context = self.options.environment, self._context
+        if choice == "none":
+            return NOTHING
+        place = context.places.of(context.link, need)
+        if choice == "auto" and place.same_python:
+            return NOTHING
+        from jupyter_remote.client import provision
+
+        return provision.provided(choice, place, used, spec.files, context.link.settings)
 
     def origin(self, code_key: str = "", cache: CacheAsk | None = None) -> Origin:
         """Where jobs of this client come from."""
@@ -193,6 +217,8 @@ class Running(Machines, Kept):
     ) -> Plan:
         """The plan of a captured spec. ``guessed``: digests of inputs of which a sample alone was
         looked at."""
+        needed, problem = self._planned(spec, captured.used)
+        spec = msgspec.structs.replace(spec, environment=needed.spec)
         request = plan_request(spec, self.options, origin or self.origin())
         reply = self._context.link.call("POST", "/v1/plans", request, reply=PlanReply)
         return Plan(
@@ -200,11 +226,19 @@ class Running(Machines, Kept):
             captured.names,
             spec.files,
             request.segments,
-            captured.notices,
+            [*captured.notices, *needed.notices, *([problem] if problem else [])],
             used=captured.used,
+            environment=needed,
             guessed=guessed,
             max_cost_ucredits=self.options.max_cost_ucredits,
         )
+
+    def _planned(self, spec: JobSpec, used: Iterable[str]) -> tuple[Provided, str]:
+        """The packages of a job, or why it would not be sent."""
+        try:
+            return self._provided(spec, used, self.options.need), ""
+        except errors.EnvironmentUnavailable as error:
+            return NOTHING, f"{error.message}\n{error.hint}"
 
     def _call_spec(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

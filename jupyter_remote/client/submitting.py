@@ -364,5 +364,7 @@ class _Meter:
 def segments_of(spec: JobSpec) -> list[Segment]:
     """Segments of a spec that are not inline, each once."""
     parcels = [p for p in (spec.function, spec.inputs) if p is not None]
-    every = [s for p in parcels for s in p.segments] + [f.content for f in spec.files]
+    wheels = spec.environment.wheels if spec.environment is not None else []
+    every = [s for p in parcels for s in p.segments]
+    every += [f.content for f in (*spec.files, *wheels)]
     return list({s.digest: s for s in every if s.data is None}.values())

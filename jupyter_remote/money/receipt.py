@@ -65,12 +65,18 @@ class _File(msgspec.Struct, frozen=True):
     content: _Segment = _Segment()
 
 
+class _Environment(msgspec.Struct, frozen=True):
+    digest: str = ""
+    packages: dict[str, str] = {}
+
+
 class _Spec(msgspec.Struct, frozen=True):
     """The parts of wire.JobSpec that are needed here; inline bytes are skipped over."""
 
     function: _Parcel | None = None
     inputs: _Parcel | None = None
     files: list[_File] = []
+    environment: _Environment | None = None
 
 
 class _Result(msgspec.Struct, frozen=True):
@@ -187,12 +193,15 @@ def _environment(job: JobRecord, spec: _Spec, worker: WorkerRecord | None) -> Re
     result = _decoded(_results, job.result, _Result()).value
     parcels = [p for p in (spec.function, spec.inputs, result) if p is not None]
     python = next((p.python for p in reversed(parcels) if p.python), "")
-    packages = {name: version for p in parcels for name, version in p.versions.items()}
+    made = spec.environment or _Environment()
+    packages = dict(sorted(made.packages.items())[:SHOWN])
+    packages |= {name: version for p in parcels for name, version in p.versions.items()}
     known = worker.python if worker is not None else ""
     return ReceiptEnvironment(
         python=known if known.startswith(python) else python,
         platform=worker.platform if worker is not None else "",
         packages=dict(sorted(packages.items())),
+        lock=made.digest,
     )
 
 

@@ -111,6 +111,7 @@ def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Compar
             captured.files,
             description=prepared.title,
             origin=client.origin(prepared.code_key),
+            used=captured.used,
         )
 
     from jupyter_remote.client import caching

@@ -65,7 +65,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int | None = None
     description: str | None = None
     visibility: str = "private"
-    env: str = "auto"
+    env: str | None = None  # auto, none, or a file
     files: list[str] = []
     quiet: bool = False
     no_progress: bool = False
@@ -82,15 +82,6 @@ def _outputs(text: str) -> list[str]:
 def _visibility(text: str) -> str:
     if text not in VISIBILITIES:
         raise no_such("visibility", text, VISIBILITIES)
-    return text
-
-
-def _environment(text: str) -> str:
-    if text not in ("auto", "none"):
-        raise UsageError(
-            f"--env {text}: environments from a file are not available on this backend yet",
-            hint="use --env auto (what the notebook uses) or --env none",
-        )
     return text
 
 
@@ -135,7 +126,11 @@ RUN_OPTIONS = (
     Option(("--no-cache",), "always run", key="cache", constant=False),
     Option(("-d", "--description"), "how the job is called in lists", "TEXT"),
     Option(("--visibility",), f"who may see it: {', '.join(VISIBILITIES)}", "WHO", _visibility),
-    Option(("--env",), "environment: auto (what the notebook uses), none", "ENV", _environment),
+    Option(
+        ("--env",),
+        "packages: auto (those that the code imports), none (the worker's), or a file",
+        "auto|none|FILE",
+    ),
     Option(("--files",), "files to ship", "PATH", many=True),
     Option(
         ("--compare",),

@@ -108,7 +108,8 @@ def _ask(
     # What it leaves tells a cell from others longer than its text does, which is edited.
     dull = {VALUE, *_imported(tree)}
     name = ", ".join(n for n in captured.assigned if n not in dull) or _first_line(source)
-    question = caching.for_cell(captured, spec, python, name[:TITLE], namespace)
+    chosen = configured(context, options).options.environment
+    question = caching.for_cell(captured, spec, python, name[:TITLE], namespace, chosen)
     captured.notices.extend(question.notices)
     ask = question.ask
     return ask and msgspec.structs.replace(ask, is_told=not options.quiet)
@@ -184,6 +185,7 @@ def configured(context: Context, options: RunOptions) -> Client:
         "retries": options.retries,
         "max_attempts": options.max_attempts,
         "visibility": options.visibility,
+        "environment": options.env,
         "cache": options.cache,
         "resume": options.resume,
     }

@@ -104,6 +104,7 @@ def _submit(context: Context, options: RunOptions, prepared: Prepared) -> Shown:
             on_job=on_job,
             notices=[] if options.quiet else captured.notices,
             origin=client.origin(prepared.code_key, prepared.cache),
+            used=captured.used,
         )
 
     return submit(

@@ -156,6 +156,7 @@ class LocalProvider:
             "slots": launch.slots,
             "connection_file": launch.connection_file,
             "home": str(self._path(launch.id, "home")),
+            "environments": str(self._folder.parent / "environments"),
             "once": True,
             "interrupt_grace_s": settings.interrupt_grace_s,
             "checkpoint_s": settings.checkpoint_s,

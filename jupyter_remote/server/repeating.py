@@ -83,6 +83,9 @@ def _gone(spec: wire.JobSpec, digests: set[str]) -> Iterator[str]:
     for file in spec.files:
         if file.content.digest in digests:
             yield f"the file {file.path}"
+    for wheel in spec.environment.wheels if spec.environment is not None else ():
+        if wheel.content.digest in digests:
+            yield f"the package {wheel.path}"
     if spec.checkpoint is not None and _touches(spec.checkpoint, digests):
         yield "the checkpoint that it went on from"
 

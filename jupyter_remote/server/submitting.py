@@ -32,6 +32,7 @@ TEXT_CHARS = 10_000  # of a description
 NAME_CHARS = 1000  # of a notebook
 CACHE_CHARS = 4_000_000  # of the parts of a key
 SEGMENTS = 100_000
+LOCK_CHARS = 1_000_000
 LONGEST_S = 10 * 365 * 86_400.0
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -111,8 +112,12 @@ def parcels_of(spec: wire.JobSpec) -> Iterator[wire.Segment]:
     for parcel in (spec.function, spec.inputs, spec.checkpoint):
         if parcel is not None:
             yield from parcel.segments
-    for file in spec.files:
+    for file in (*spec.files, *_wheels(spec)):
         yield file.content
+
+
+def _wheels(spec: wire.JobSpec) -> list[wire.FileRef]:
+    return spec.environment.wheels if spec.environment is not None else []
 
 
 def check_segments(segments: Sequence[wire.Segment]) -> None:
@@ -150,7 +155,8 @@ def check(request: wire.SubmitRequest) -> None:
     if len(request.description) > TEXT_CHARS:
         raise errors.TooLarge(f"A description has at most {TEXT_CHARS} characters.")
     _check_session(request.spec)
-    for file in request.spec.files:
+    _check_environment(request.spec.environment)
+    for file in (*request.spec.files, *_wheels(request.spec)):
         _check_path(file.path)
         _check_range("mode", file.mode, 0, 0o777)
     check_segments(list(parcels_of(request.spec)))
@@ -177,6 +183,15 @@ def _check_cache(ask: wire.CacheAsk) -> None:
     size = sum(len(p.name) + len(p.digest) + len(p.text) for p in ask.parts) + len(ask.name)
     if size > CACHE_CHARS:
         raise errors.TooLarge(f"What a key is made of has at most {CACHE_CHARS} characters.")
+
+
+def _check_environment(environment: wire.EnvironmentSpec | None) -> None:
+    """What is in the lock, its worker checks."""
+    if environment is None:
+        return
+    check_digest(environment.digest)
+    if len(environment.lock) > LOCK_CHARS:
+        raise errors.TooLarge(f"A lock has at most {LOCK_CHARS} characters.")
 
 
 def _check_session(spec: wire.JobSpec) -> None:

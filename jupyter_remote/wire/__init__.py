@@ -33,6 +33,7 @@ from jupyter_remote.wire.events import (
     EventPage,
 )
 from jupyter_remote.wire.jobs import (
+    INSTALL_S,
     Bar,
     BatchRequest,
     BatchSubmitted,
@@ -58,6 +59,7 @@ from jupyter_remote.wire.jobs import (
     SubmitRequest,
     Submitted,
     code_digest_of,
+    environment_digest,
 )
 from jupyter_remote.wire.machines import (
     BootLog,
@@ -155,6 +157,7 @@ __all__ = [
     "HTTP_STATUS",
     "HUNG_UP",
     "INLINE_BYTES",
+    "INSTALL_S",
     "LAST_OUTPUT",
     "MOST_BYTES",
     "PROTOCOL",
@@ -262,6 +265,7 @@ __all__ = [
     "WorkerView",
     "code_digest_of",
     "encode",
+    "environment_digest",
     "error_of",
     "problem_of",
     "raw",

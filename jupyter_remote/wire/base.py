@@ -45,6 +45,7 @@ HTTP_STATUS: dict[str, int] = {
     "storage_full": 507,
     "digest_mismatch": 422,
     "launch_refused": 503,
+    "environment_unavailable": 422,
     "insufficient_funds": 402,
     "budget_exceeded": 402,
 }

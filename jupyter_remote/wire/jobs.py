@@ -23,6 +23,9 @@ class Need(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_bytes: int = 0
 
 
+INSTALL_S = 1800.0  # within which a worker has an environment, or the job fails
+
+
 class EnvironmentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The packages that a job's interpreter has. A worker builds it once for a digest and keeps it.
 
@@ -35,6 +38,12 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     packages: dict[str, str] = {}  # distribution → version, for people
     wheels: list[FileRef] = []  # packages that no index has: editable and local ones
     source: str = ""  # for people: "what the notebook uses", or the name of a file
+
+
+def environment_digest(lock: str, python: str, wheels: Iterable[FileRef] = ()) -> str:
+    """Of an environment: its packages by their hashes, and for which Python."""
+    parts = [python, lock, *(f"{w.path} {w.content.digest}" for w in wheels)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

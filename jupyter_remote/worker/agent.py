@@ -40,6 +40,7 @@ from jupyter_remote.wire import (
 )
 from jupyter_remote.worker.alive import Beat
 from jupyter_remote.worker.attempt import Attempt
+from jupyter_remote.worker.environments import Environments
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.installed import environment
 from jupyter_remote.worker.link import Address, Link
@@ -70,6 +71,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: str
     token: str
     home: str  # folder of the agent's own: jobs' folders, cache
+    environments: str = ""  # folder of those that it builds; empty: below its home
     instance: str = "local"
     machine: str = "local"
     slots: int = 1
@@ -128,10 +130,15 @@ class Agent:
             home.chmod(0o711)
             work.chmod(0o711)
         launcher = launcher or partial(_kernel_launcher, user)
+        default = config.executable or sys.executable
+        transfer = Transfer(home, config.token, user)
+        environments = Path(config.environments or home / "environments")
         return Means(
             link=self._link,
-            kernels=Kernels(launcher, config.executable or sys.executable),
-            transfer=Transfer(home, config.token, user),
+            kernels=Kernels(launcher, default),
+            transfer=transfer,
+            environments=Environments(environments, transfer, default),
+            here=bool(config.connection_file),
             clock=self._clock,
             relay=Relay(self._link, user),
             user=user,

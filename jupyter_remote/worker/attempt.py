@@ -9,9 +9,20 @@ from pathlib import Path
 
 import msgspec
 
+from jupyter_remote.errors import EnvironmentUnavailable
 from jupyter_remote.model import Stage
 from jupyter_remote.money.meter import longest_run_s
-from jupyter_remote.wire import Answer, Assign, Complete, Release, Result, Segment, Start, encode
+from jupyter_remote.wire import (
+    Answer,
+    Assign,
+    Complete,
+    EnvironmentSpec,
+    Release,
+    Result,
+    Segment,
+    Start,
+    encode,
+)
 from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.folding import AS_THEY_ARE, Folding, notice
 from jupyter_remote.worker.gpu_idle import GpuIdle
@@ -20,6 +31,7 @@ from jupyter_remote.worker.link import Make, OnAnswer
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, use_of
 from jupyter_remote.worker.outbox import Outbox
+from jupyter_remote.worker.preparing import Preparing
 from jupyter_remote.worker.saving import BUDGET, Saving
 from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
 from jupyter_remote.worker.spill import Spill
@@ -70,6 +82,8 @@ class Attempt:
         self._asked = False  # whether user code may run
         self._started_at: float | None = None  # it may
         self._kernel: Kernel | None = None
+        self._interpreter = ""
+        self._environment = ""  # digest of the one that it uses
         self._running = False
         self._over: asyncio.Future[channel.Finished | str] = asyncio.Future()
         self.task = asyncio.create_task(self._live())
@@ -144,6 +158,8 @@ class Attempt:
             await self._from_start_to_end()
         except (BadInput, KernelUnavailable) as error:
             await self._deliver(verdict.unprepared(str(error)))
+        except EnvironmentUnavailable as error:
+            await self._deliver(verdict.without_environment(error))
         except Exception as error:
             log.exception("attempt %s failed", self.key)
             await self._deliver(verdict.of_our_failure(error, ran=self._over.done()))
@@ -163,7 +179,10 @@ class Attempt:
 
     async def _prepare(self) -> channel.Run:
         spec = self._assign.spec
-        shelf = self._means.kernels.shelf(spec.executable, self._clock.monotonic())
+        self._interpreter = spec.executable if self._means.here else ""
+        if spec.environment is not None:
+            self._interpreter = await self._build(spec.environment)
+        shelf = self._shelf()
         shelf.ensure()  # starts meanwhile, if there is none
         try:
             folder = self._folder = self._means.folder(self._name)
@@ -176,6 +195,17 @@ class Attempt:
         message = await self._message(folder)
         self._kernel = await shelf.take(self._assign.owner if spec.kind == "call" else None)
         return message
+
+    async def _build(self, environment: EnvironmentSpec) -> str:
+        """The interpreter of the job's own environment."""
+        preparing = Preparing(self._outbox, self._clock)
+        base, environments = self._interpreter, self._means.environments
+        try:
+            interpreter = await environments.interpreter(environment, base, preparing.told)
+        finally:
+            preparing.close()
+        self._environment = environment.digest
+        return interpreter
 
     async def _message(self, folder: Path) -> channel.Run:
         """What the kernel will be told, when its inputs are here."""
@@ -475,8 +505,7 @@ class Attempt:
         return answer
 
     def _shelf(self) -> Shelf:
-        spec = self._assign.spec
-        return self._means.kernels.shelf(spec.executable, self._clock.monotonic())
+        return self._means.kernels.shelf(self._interpreter, self._clock.monotonic())
 
     def _put_back_kernel(self, owner: str | None = None) -> None:
         """It has run nothing; or a call to its end, undisturbed: it may run others of ``owner``."""
@@ -494,5 +523,7 @@ class Attempt:
         self._outbox.close()
         self._retire_kernel()
         self._spill.discard()
+        if self._environment:
+            self._means.environments.release(self._environment)
         if self._folder is not None:
             await asyncio.shield(asyncio.create_task(self._means.done_with(self._folder)))

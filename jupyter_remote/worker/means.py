@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jupyter_remote.clock import Clock
 from jupyter_remote.wire import Assign
 from jupyter_remote.worker import channel
+from jupyter_remote.worker.environments import Environments
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.link import Link
 from jupyter_remote.worker.metrics import Gpus
@@ -33,6 +34,7 @@ class Means:
     link: Link
     kernels: Kernels
     transfer: Transfer
+    environments: Environments
     clock: Clock
     relay: Relay
     gpus: Gpus
@@ -41,6 +43,7 @@ class Means:
     log_bytes: int  # of the log of one job
     grace_s: float  # between interrupt and kill
     checkpoint_s: float  # that a checkpoint is waited for
+    here: bool  # on the computer of its jobs' user: their interpreters can be had
     heartbeat_s: float = 5.0
     dead_man_s: float = 30.0
     gpu_idle_s: float = 0.0

@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from jupyter_remote.errors import EnvironmentUnavailable
 from jupyter_remote.model import Reason
 from jupyter_remote.wire import LAST_OUTPUT, RemoteFailure
 from jupyter_remote.worker.channel import Finished
@@ -91,6 +92,20 @@ def of_death(how: str, stop: Stop | None, out_of_memory: bool, last_output: str)
 def unprepared(why: str) -> Verdict:
     """The user's code could not be run, or what it left could not be kept."""
     return Verdict(outcome="failed", reason=Reason.ENVIRONMENT, detail=why)
+
+
+def without_environment(error: EnvironmentUnavailable) -> Verdict:
+    """Its packages could not be installed. Its user gets this very error, with its next step."""
+    name = type(error).__name__
+    failure = RemoteFailure(
+        ename=name,
+        evalue=error.message,
+        module=type(error).__module__,
+        qualname=name,
+        attributes={"message": error.message, "hint": error.hint},
+    )
+    first = error.message.partition("\n")[0]
+    return msgspec.structs.replace(unprepared(first), error=failure)
 
 
 def of_our_failure(error: Exception, ran: bool) -> Verdict:

@@ -56,10 +56,11 @@ async def begin(server: FakeServer, tmp_path: Path) -> AsyncIterator[Begin]:
 
     async def begin(**options: Any) -> Agent:
         launcher = options.pop("launcher", None) or FakeLauncher()
+        launchers = options.pop("launchers", None) or (lambda executable: launcher)
         clock = options.pop("clock", None)
         options = {"slots": 1, "interrupt_grace_s": 0.3, **options}
         config = Config(url=server.url, token="secret", home=str(tmp_path / "agent"), **options)
-        agent = Agent(config, clock, launcher=lambda executable: launcher)
+        agent = Agent(config, clock, launcher=launchers)
         tasks.append(asyncio.create_task(agent.run()))
         begin.task = tasks[-1]  # type: ignore[attr-defined]
         await server.until(lambda: server.hellos)

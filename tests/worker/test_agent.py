@@ -331,12 +331,26 @@ async def test_a_spare_is_ready_before_it_is_asked_for(server: FakeServer, begin
 
 
 async def test_an_interpreter_that_does_not_start_fails_the_job_in_words(
-    server: FakeServer, begin: Begin
+    server: FakeServer, begin: Begin, tmp_path: Path
 ):
-    await begin(launcher=FakeLauncher("/no/python"))
+    file = connection_file(tmp_path / "connection.json", server.url)
+    await begin(launcher=FakeLauncher("/no/python"), connection_file=str(file))
     done = await server.end_of(await server.assign("pass", executable="/no/python"))
     assert (done.outcome, done.reason) == ("failed", "environment")
     assert "/no/python" in done.detail
+
+
+async def test_a_worker_elsewhere_has_interpreters_of_its_own(server: FakeServer, begin: Begin):
+    asked: list[str] = []
+
+    def launcher(executable: str) -> FakeLauncher:
+        asked.append(executable)
+        return FakeLauncher()
+
+    await begin(launchers=launcher)
+    done = await server.end_of(await server.assign("pass", executable="/of/the/notebook"))
+    assert done.outcome == "succeeded"
+    assert set(asked) == {sys.executable}
 
 
 async def test_files_are_placed_in_the_jobs_folder(server: FakeServer, begin: Begin):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_remote import distributions
 from jupyter_remote.worker import installed
 
 
@@ -28,4 +29,4 @@ def test_of_two_versions_the_first_in_the_path_counts(
         (tmp_path / folder / f"Some_Thing-{version}.dist-info").mkdir(parents=True)
     folders = [str(tmp_path / name) for name in ("none", "first", "second")]
     monkeypatch.setattr(sys, "path", folders)
-    assert installed._packages() == {"some-thing": "1.0"}
+    assert distributions.installed() == {"some-thing": "1.0"}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote import errors
+from jupyter_remote.client.used import of_namespace
 from jupyter_remote.client.views.engine import Engine
 from jupyter_remote.wire import JobSpec, SessionList, SessionView
 
@@ -107,7 +108,9 @@ def start_session(client: Client, name: str, *, idle_timeout_s: float | None) ->
         idle_timeout_s=idle_timeout_s,
         quiet_progress=client.options.quiet_progress,
     )
-    return client.submit_spec(spec, description=f"session {name}")
+    return client.submit_spec(
+        spec, description=f"session {name}", used=of_namespace(client.namespace)
+    )
 
 
 def sessions(client: Client, name: str = "") -> list[SessionView]:

@@ -1,0 +1,244 @@
+"""Environments of jobs: built once for a lock, kept, and forgotten when long unused.
+
+One is a virtual environment on the worker's own Python. What it lacks it finds in the worker's own
+packages, which stand behind its own: a kernel needs ``jupyter_remote`` and IPython in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import shutil
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from jupyter_remote.errors import EnvironmentUnavailable
+from jupyter_remote.wire import EnvironmentSpec, environment_digest
+from jupyter_remote.worker import uv
+from jupyter_remote.worker.transfer import BadInput, Transfer
+
+KEPT = 20
+KEPT_BYTES = 40 * 1024**3
+RECENT_S = 3600.0  # a process may still run from one that was used so lately
+ABANDONED_S = 86_400.0  # what an agent that was killed left half built
+MARK = "environment.json"  # written last
+LOCK = "requirements.lock"
+BEHIND = "zzz_of_the_worker.pth"  # files of this kind are read by their names: this one last
+
+_LINE = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.!+-]+( --hash=sha256:[0-9a-f]{64})+")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+Told = Callable[[int, int, str], None]
+"""Hears how many packages are there, of how many, and what is done now."""
+
+
+class Made(msgspec.Struct, frozen=True):
+    """What :data:`MARK` says."""
+
+    size_bytes: int
+    packages: dict[str, str] = {}
+
+
+class _Build:
+    """One that is under way, and who waits for it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Told] = []
+        self.task: asyncio.Task[None]
+
+    def tell(self, count: int, total: int, what: str) -> None:
+        for told in self.waiting:
+            told(count, total, what)
+
+
+class Environments:
+    """Those of one folder, in which several agents of one computer may build."""
+
+    def __init__(self, folder: Path, transfer: Transfer, default: str) -> None:
+        self._folder = folder
+        self._transfer = transfer
+        self._default = default  # interpreter
+        self._builds: dict[str, _Build] = {}
+        self._used: Counter[str] = Counter()
+
+    async def interpreter(self, spec: EnvironmentSpec, base: str, told: Told) -> str:
+        """The interpreter of this environment, which is built first if it is not there. Whoever got
+        it says :meth:`release` when it is not needed any more.
+
+        ``base``: the interpreter whose Python and packages stand behind it.
+
+        Raises EnvironmentUnavailable. May be cancelled; what nobody waits for is not built on.
+        """
+        _check(spec)
+        if not self._is_ready(spec.digest):
+            await self._built(spec, base or self._default, told)
+        self._used[spec.digest] += 1
+        self._touch(spec.digest)
+        return str(_interpreter(self._folder / spec.digest))
+
+    def release(self, digest: str) -> None:
+        """One attempt less uses it."""
+        self._touch(digest)
+        self._used[digest] -= 1
+
+    def _touch(self, digest: str) -> None:
+        with contextlib.suppress(OSError):  # somebody removed it
+            os.utime(self._folder / digest)
+
+    def _is_ready(self, digest: str) -> bool:
+        return (self._folder / digest / MARK).exists()
+
+    async def _built(self, spec: EnvironmentSpec, base: str, told: Told) -> None:
+        build = self._builds.get(spec.digest)
+        if build is None:
+            build = self._builds[spec.digest] = _Build()
+            build.task = asyncio.create_task(self._build(spec, base, build.tell))
+        build.waiting.append(told)
+        try:
+            await asyncio.shield(build.task)
+        finally:
+            build.waiting.remove(told)
+            if build.task.done() or not build.waiting:
+                build.task.cancel()
+                if self._builds.get(spec.digest) is build:
+                    del self._builds[spec.digest]
+
+    async def _build(self, spec: EnvironmentSpec, base: str, told: Told) -> None:
+        """In a folder of its own, which gets its name when it is whole."""
+        draft = self._folder / f".{spec.digest[:12]}.{uuid.uuid4().hex[:12]}"
+        try:
+            await asyncio.to_thread(self._make_room)
+            draft.mkdir(parents=True, mode=0o755)
+            await self._fill(draft, spec, base, told)
+            made = Made(await asyncio.to_thread(_size_of, draft), spec.packages)
+            (draft / MARK).write_bytes(msgspec.json.encode(made))
+            with contextlib.suppress(FileExistsError):  # another agent was quicker
+                await asyncio.to_thread(self._name, draft, self._folder / spec.digest)
+        except OSError as error:
+            raise _of_the_disk(error, self._folder) from error
+        except BadInput as error:
+            raise EnvironmentUnavailable(str(error), hint="Submit the job again.") from error
+        finally:
+            await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+
+    def _name(self, draft: Path, target: Path) -> None:
+        try:
+            draft.rename(target)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            raise FileExistsError(target) from error
+
+    async def _fill(self, draft: Path, spec: EnvironmentSpec, base: str, told: Told) -> None:
+        lines = spec.lock.splitlines()
+        total = len(lines) + len(spec.wheels)
+        told(0, total, "preparing Python")
+        python = await uv.python_of(base)
+        if spec.python and spec.python != python.version:
+            raise EnvironmentUnavailable(
+                f"This worker has Python {python.version}; the packages are locked for "
+                f"{spec.python}.",
+                hint=f"Use a worker with Python {spec.python}, or --env none: then the job has the "
+                "worker's own packages.",
+            )
+        await uv.make(draft, base)
+        own = await uv.python_of(str(_interpreter(draft)))
+        (Path(own.packages[0]) / BEHIND).write_text(_behind(python.packages))
+        watch = uv.Counting(Path(own.packages[0]), lambda n, what: told(n, total, what))
+        if lines:
+            (draft / LOCK).write_text(spec.lock)
+            await uv.install(_interpreter(draft), ["--require-hashes", "-r", LOCK], draft, watch)
+        if spec.wheels:
+            wheels = draft / "wheels"
+            wheels.mkdir()
+            for wheel in spec.wheels:
+                await self._transfer.place(wheel, wheels)
+            names = [f"wheels/{wheel.path}" for wheel in spec.wheels]
+            await uv.install(_interpreter(draft), ["--offline", *names], draft, watch)
+            shutil.rmtree(wheels)
+        told(total, total, "checking")
+        await uv.check(_interpreter(draft))
+
+    # -- room
+    def _make_room(self) -> None:
+        """Forget those that were not used for longest, where there are too many."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        now = time.time()
+        kept_bytes, kept = 0, 0
+        for used_at, folder in sorted(self._there(), reverse=True):
+            size = _made(folder).size_bytes
+            age_s = now - used_at
+            if folder.name.startswith("."):
+                stale = age_s > ABANDONED_S
+            else:
+                kept, kept_bytes = kept + 1, kept_bytes + size
+                idle = age_s > RECENT_S and self._used[folder.name] <= 0
+                stale = idle and (kept >= KEPT or kept_bytes > KEPT_BYTES)
+            if stale:
+                trash = folder.with_name(f".{uuid.uuid4().hex}")
+                with contextlib.suppress(OSError):  # another agent does it
+                    folder.rename(trash)  # at once: nobody shall find half of it
+                shutil.rmtree(trash, ignore_errors=True)
+
+    def _there(self) -> list[tuple[float, Path]]:
+        found = []
+        for folder in self._folder.iterdir():
+            with contextlib.suppress(OSError):
+                found.append((folder.stat().st_mtime, folder))
+        return found
+
+
+def _check(spec: EnvironmentSpec) -> None:
+    """A lock holds packages with their hashes and no option, and its name is that of its content.
+
+    Raises EnvironmentUnavailable.
+    """
+    digest = environment_digest(spec.lock, spec.python, spec.wheels)
+    good = spec.digest == digest and _DIGEST.fullmatch(spec.digest)
+    lines = all(_LINE.fullmatch(line) for line in spec.lock.splitlines())
+    wheels = all(w.path == Path(w.path).name and w.path.endswith(".whl") for w in spec.wheels)
+    if not (good and lines and wheels):
+        raise EnvironmentUnavailable(
+            "The list of packages of this job is not sound; nothing was installed.",
+            hint="Submit the job again, with the newest jupyter-remote-run on both sides.",
+        )
+
+
+def _interpreter(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _behind(folders: list[str]) -> str:
+    """A line that Python runs when it starts: these folders, and what their own such lines say."""
+    return f"import site; list(map(site.addsitedir, {folders!r}))\n"
+
+
+def _made(folder: Path) -> Made:
+    try:
+        return msgspec.json.decode((folder / MARK).read_bytes(), type=Made)
+    except (OSError, msgspec.DecodeError):
+        return Made(0)
+
+
+def _size_of(folder: Path) -> int:
+    sizes = []
+    for top, _, names in os.walk(folder):
+        sizes += [os.lstat(os.path.join(top, name)).st_size for name in names]
+    return sum(sizes)
+
+
+def _of_the_disk(error: OSError, folder: Path) -> EnvironmentUnavailable:
+    if error.errno in uv.FULL:
+        return uv.full(folder)
+    return EnvironmentUnavailable(
+        f"The environment could not be built in {folder}: {error.strerror}.",
+        hint="Mend that on the worker, or use --env none.",
+    )
