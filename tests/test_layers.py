@@ -61,7 +61,7 @@ OWNERS = {
     "jupyter_server": ("server_extension",),
     "websockets": ("worker", "client"),
 }
-CONCRETE = ("store.sqlite", "blobs.disk", "providers.local")
+CONCRETE = ("store.sqlite", "blobs.disk", "blobs.s3", "providers.local")
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
