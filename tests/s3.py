@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import boto3
 import pytest
@@ -39,6 +41,7 @@ class Store:
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.faults: list[Callable[[Seen], tuple[int, str] | None]] = []
+        self._uploads: dict[str, str] = {}
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self, threaded=True)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -55,8 +58,15 @@ class Store:
         for fault in self.faults:
             if (told := fault(seen)) is not None:
                 return self._refuse(environ, respond, *told)
-        answer: Iterable[bytes] = self._app(environ, respond)
-        return answer
+        [upload] = parse_qs(seen.query).get("uploadId", [""])
+        known = self._uploads.get(upload, seen.path)
+        if upload and known != seen.path:  # moto does not look at the key
+            return self._refuse(environ, respond, 404, "NoSuchUpload")
+        answer = b"".join(self._app(environ, respond))
+        begun = re.search(rb"<UploadId>(\w+)</UploadId>", answer)
+        if begun and (seen.method, seen.query) == ("POST", "uploads"):
+            self._uploads[begun[1].decode()] = seen.path
+        return [answer]
 
     def _refuse(self, environ: Environ, respond: Any, status: int, code: str) -> list[bytes]:
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

@@ -13,7 +13,7 @@ ROWS = [
     {"settings"},
     {"wire"},
     {"connection", "processes"},
-    {"mapping", "reach", "loopback", "sse", "sizes", "calls", "multiplex", "outputs"},
+    {"mapping", "reach", "loopback", "straight", "sse", "sizes", "calls", "multiplex", "outputs"},
     {"shared", "remotely", "guesses"},
     {"pickling"},
     {"values"},

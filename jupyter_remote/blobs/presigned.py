@@ -69,11 +69,10 @@ class PresignedLinks:
             raise Conflict(
                 f"Not all of {digest[:12]}… was sent.", hint="Send the parts that are missing."
             )
-        given = {**names, "MultipartUpload": {"Parts": parts}}
+        given: dict[str, Any] = {**names, "MultipartUpload": {"Parts": parts}}
+        call, complete = self._bucket.call, "complete_multipart_upload"
         try:
-            await self._bucket.call(
-                "writing", "complete_multipart_upload", IfNoneMatch="*", **given
-            )
+            await call("writing", complete, IfNoneMatch="*", **given)
         except Refused:  # the same digest came another way meanwhile
             if await self._bucket.size(names["Key"]) == size_bytes:
                 await call("aborting", "abort_multipart_upload", **names)
@@ -92,7 +91,9 @@ class PresignedLinks:
         given: dict[str, Any] = dict(names)
         while True:
             page = self._bucket.now("looking", "list_parts", **given)
-            found += [{k: p[k] for k in ("PartNumber", "ETag", "Size")} for p in page["Parts"]]
+            found += [
+                {k: p[k] for k in ("PartNumber", "ETag", "Size")} for p in page.get("Parts", [])
+            ]
             if not page.get("IsTruncated"):
                 return found
             given["PartNumberMarker"] = page["NextPartNumberMarker"]

@@ -305,8 +305,8 @@ class _Upload:
         return self
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
-        """What was not published leaves nothing."""
-        await _dropped(self._parts)
+        """What was not published leaves nothing: no part comes after the upload was aborted."""
+        await asyncio.gather(*self._parts, return_exceptions=True)
         if self._id:
             with contextlib.suppress(NotAuthorized):  # the first error counts
                 await self._bucket.run(lambda: _abort(self._bucket, self._key, self._id))

@@ -13,6 +13,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from jupyter_remote import __version__, errors, wire
+from jupyter_remote.blobs.base import Blobs
 from jupyter_remote.clock import Clock, SystemClock
 from jupyter_remote.model import OwnerId, TokenRecord
 from jupyter_remote.money.catalog import catalogue, simulated, sound
@@ -55,8 +56,10 @@ def make_backend(
     scheme: str = "http",
     connection_file: str = "",
 ) -> Backend:
-    """A backend on the state in ``home``. Raises StorageFull when it cannot be opened."""
-    from jupyter_remote.blobs.disk import DiskBlobs
+    """A backend on the state in ``home``.
+
+    Raises StorageFull when it cannot be opened, and what the bucket of its blobs says.
+    """
     from jupyter_remote.store.sqlite import open_sqlite
     from jupyter_remote.store.writer import Writer
 
@@ -80,7 +83,7 @@ def make_backend(
         clock=clock,
         store=store,
         writer=Writer(store, quick=QUICK),
-        blobs=DiskBlobs(home / "blobs"),
+        blobs=_blobs(settings, home),
         hub=Hub(),
         fleet=Fleet(),
         machines=sound(simulated(catalogue()) if embedded else catalogue()),
@@ -88,6 +91,22 @@ def make_backend(
     )
     backend.scheduler = _scheduler(backend, provider, _launcher(backend, url, connection_file))
     return backend
+
+
+def _blobs(settings: Settings, home: Path) -> Blobs:
+    if not settings.blobs:
+        from jupyter_remote.blobs.disk import DiskBlobs
+
+        return DiskBlobs(home / "blobs")
+    from jupyter_remote.blobs.s3 import open_s3
+
+    return open_s3(
+        settings.blobs,
+        region=settings.ec2_region,
+        profile=settings.ec2_profile,
+        endpoint=settings.s3_endpoint,
+        id_file=home / "blobs.id",
+    )
 
 
 def local_provider(home: Path, settings: Settings) -> Provider:

@@ -93,6 +93,11 @@ class Backend:
         self.estimates = Estimates(self.store.past_runs, self.read, self.clock)
         self.shelf = BlobShelf(self.store, self.blobs, self.clock, self.commit)
 
+    @property
+    def links_bytes(self) -> int:
+        """Blobs from this size on have addresses of their own; 0: none has."""
+        return self.blobs.links.least_bytes if self.blobs.links is not None else 0
+
     async def read(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Run a verb that only reads, in a thread: it may read much."""
         return await asyncio.to_thread(verb, *args, **options)

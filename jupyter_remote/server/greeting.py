@@ -57,4 +57,5 @@ def welcome(backend: Backend, keep: list[tuple[str, int]]) -> wire.Welcome:
         keep=keep,
         blobs=str(backend.blobs.folder or "") if backend.facts.embedded else "",
         spool=str(backend.blobs.spool or "") if backend.facts.embedded else "",
+        links_bytes=backend.links_bytes,
     )

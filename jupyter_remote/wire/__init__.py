@@ -59,6 +59,13 @@ from jupyter_remote.wire.jobs import (
     Submitted,
     code_digest_of,
 )
+from jupyter_remote.wire.links import (
+    PARTS_AT_ONCE,
+    BlobLink,
+    UploadDone,
+    UploadLinks,
+    UploadRequest,
+)
 from jupyter_remote.wire.machines import (
     BootLog,
     BootReport,
@@ -157,6 +164,7 @@ __all__ = [
     "INLINE_BYTES",
     "LAST_OUTPUT",
     "MOST_BYTES",
+    "PARTS_AT_ONCE",
     "PROTOCOL",
     "RECEIPT",
     "AccountReply",
@@ -169,6 +177,7 @@ __all__ = [
     "BatchRequest",
     "BatchSubmitted",
     "Beat",
+    "BlobLink",
     "BlobView",
     "BootLog",
     "BootReport",
@@ -253,6 +262,9 @@ __all__ = [
     "TokenRequest",
     "TokenView",
     "Took",
+    "UploadDone",
+    "UploadLinks",
+    "UploadRequest",
     "Warned",
     "Welcome",
     "WorkerEnvironment",

@@ -180,6 +180,7 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw
     keep: list[tuple[str, int]] = []
     blobs: str = ""  # folder of the blob store if it is on the same machine
     spool: str = ""  # folder into which new blobs may be moved
+    links_bytes: int = 0  # blobs from this size on have addresses of their own; 0: none has
 
 
 class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_only=True):

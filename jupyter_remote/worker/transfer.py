@@ -1,22 +1,25 @@
 """Bytes that a job needs, and bytes that it leaves: mapped or moved on the server's own machine,
-streamed elsewhere. Nothing here opens what is inside.
+streamed elsewhere, straight to and from S3 where blobs are there. Nothing here opens what is
+inside.
 """
 
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import shutil
 import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from blake3 import blake3
 
-from jupyter_remote import errors
+from jupyter_remote import errors, straight
 from jupyter_remote.wire import FileRef, JobSpec, Segment
 from jupyter_remote.worker.channel import Spooled
 from jupyter_remote.worker.link import Address
@@ -42,16 +45,20 @@ class Transfer:
         self._own_spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._token = token
         self._address = Address("")
+        self._links_bytes = 0
         self._blobs: Path | None = None
         self._spool: Path | None = None
         self._threads = ThreadPoolExecutor(4, "transfer")
         self._courier: Courier | None = None
         self._lock = threading.Lock()
 
-    def connected(self, address: Address, blobs: str, spool: str) -> None:
-        """The server is there; the folders are given if it shares this machine's disk."""
+    def connected(self, address: Address, blobs: str, spool: str, links_bytes: int = 0) -> None:
+        """The server is there; the folders are given if it shares this machine's disk.
+
+        ``links_bytes``: see Welcome.
+        """
         here = bool(blobs and spool) and os.access(spool, os.W_OK)
-        self._address = address
+        self._address, self._links_bytes = address, links_bytes
         self._blobs = Path(blobs) if here else None
         self._spool = Path(spool) if here else None
 
@@ -85,7 +92,8 @@ class Transfer:
         """
         if (path := self.find(segment.digest)) is not None:
             return path
-        return await self._patiently(lambda: self._download(segment.digest))
+        large = 0 < self._links_bytes <= segment.size_bytes
+        return await self._patiently(lambda: self._download(segment.digest, large))
 
     async def place(self, file: FileRef, folder: Path) -> None:
         """Write a shipped file. Raises BadInput for a path that leads out of ``folder``."""
@@ -134,23 +142,51 @@ class Transfer:
     def _upload(self, digest: str, name: str) -> None:
         source = self.spool / name
         if self._spool is None:
-            self._carrier().put(digest, source)
+            if not self._sent_straight(digest, source):
+                self._carrier().put(digest, source)
             source.unlink()
         elif source.exists() or self.find(digest) is None:  # else a reply was lost
             self._carrier().adopt(digest, name)
 
-    def _download(self, digest: str) -> str:
+    def _download(self, digest: str, large: bool) -> str:
         target = self._cache / digest[:2] / digest
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{digest}.{uuid.uuid4().hex}")
         try:
-            self._carrier().get(digest, part)
+            if not (large and self._read_straight(digest, part)):
+                self._carrier().get(digest, part)
             _check(digest, _digest(part), "what the server sent")
             part.chmod(0o400)
             part.rename(target)
         finally:
             part.unlink(missing_ok=True)
         return str(target)
+
+    def _sent_straight(self, digest: str, source: Path) -> bool:
+        size = source.stat().st_size
+        if not self._links_bytes or size < self._links_bytes:
+            return False
+        with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as all:
+            view = memoryview(all)
+            try:
+                return straight.upload(self._carrier().ask, digest, view, [], lambda sent: None)
+            except straight.Unreachable:
+                return False
+            finally:
+                view.release()
+
+    def _read_straight(self, digest: str, target: Path) -> bool:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            write = partial(_write_at, fd)
+            if straight.download(self._carrier().ask, digest, write):
+                return True
+        except straight.Unreachable:
+            pass
+        finally:
+            os.close(fd)
+        target.unlink()
+        return False
 
     def _carrier(self) -> Courier:
         from jupyter_remote.worker.courier import Courier  # most jobs need no HTTP at all
@@ -183,6 +219,12 @@ def safe_path(path: str) -> PurePosixPath:
     if bad or "\0" in path or "\\" in path or ":" in pure.parts[0]:
         raise BadInput(f"the file path {path!r} leads out of the job's folder")
     return pure
+
+
+def _write_at(fd: int, at: int, piece: memoryview) -> None:
+    while piece:
+        done = os.pwrite(fd, piece, at)
+        at, piece = at + done, piece[done:]
 
 
 def _write_new(target: Path, data: bytes, file: FileRef) -> None:
