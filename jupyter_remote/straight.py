@@ -12,10 +12,11 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -55,6 +56,10 @@ class Unreachable(Exception):
 
 class Expired(Exception):
     """The address is not good any more: the backend gives another one."""
+
+
+class Changed(Exception):
+    """What lies there is another version than was asked for."""
 
 
 # --- whole blobs -----------------------------------------------------------------------------
@@ -118,6 +123,19 @@ def fetch(url: str, size_bytes: int, write: Write, renewed: Callable[[], str]) -
     _side_by_side(get, range(0, size_bytes, READ_BYTES))
 
 
+def read(url: str, size_bytes: int, version: str, write: Write) -> None:
+    """The same of an object whose address nobody renews; ``version``: its ETag, if that matters.
+
+    Raises Unreachable, Expired, Changed.
+    """
+    only = {"If-Match": version} if version else {}
+
+    def get(at: int) -> None:
+        _get(url, at, min(READ_BYTES, size_bytes - at), write, only)
+
+    _side_by_side(get, range(0, size_bytes, READ_BYTES))
+
+
 def _renewing(work: Callable[[str], None], url: str, renewed: Callable[[], str]) -> None:
     try:
         work(url)
@@ -155,8 +173,10 @@ def _side_by_side(work: Callable[[S], None], every: Iterable[S]) -> None:
 
 
 # --- one part --------------------------------------------------------------------------------
-def _get(url: str, at: int, size: int, write: Write) -> None:
-    headers = {"Range": f"bytes={at}-{at + size - 1}"}
+def _get(
+    url: str, at: int, size: int, write: Write, only: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    headers = {"Range": f"bytes={at}-{at + size - 1}", **only}
 
     def read(reply: http.client.HTTPResponse) -> None:
         if reply.status == 200 and at:
@@ -217,6 +237,8 @@ def _once(
                 return f"HTTP {reply.status}"
             if reply.status in (400, 401, 403):  # S3 says 400 to a token of a login that has ended
                 raise Expired
+            if reply.status == 412:
+                raise Changed
             if reply.status >= 300:
                 raise Unreachable(f"{where.hostname} answered HTTP {reply.status}")
             use(reply)

@@ -5,6 +5,7 @@ The only file of blobs with boto3, which is imported when it is used.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -88,7 +89,7 @@ def connect(
         connect_timeout=CONNECT_S,
         read_timeout=READ_S,
         max_pool_connections=CONNECTIONS,
-        s3={"addressing_style": "path" if endpoint else "virtual"},
+        s3={"addressing_style": "path" if endpoint or _in_place() else "virtual"},
         # Addresses are used without boto3, which would have to add such sums; BLAKE3 has the say.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -108,6 +109,11 @@ def connect(
             hint="Mend ~/.aws/config, or the settings ec2_profile and ec2_region.",
         ) from error
     return client, known
+
+
+def _in_place() -> bool:
+    """Does the environment tell boto3 of an API in place of Amazon's?"""
+    return bool(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
 
 
 @contextmanager

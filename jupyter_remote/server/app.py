@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from jupyter_remote import __version__, errors, wire
 from jupyter_remote.blobs.base import Blobs
 from jupyter_remote.clock import Clock, SystemClock
-from jupyter_remote.model import OwnerId, TokenRecord
+from jupyter_remote.model import OwnerId, TokenRecord, WorkerId
 from jupyter_remote.money.catalog import catalogue, simulated, sound
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT
 from jupyter_remote.providers.base import Launch, Provider
@@ -145,7 +145,7 @@ def _scheduler(
     return Scheduler(
         store=backend.store,
         commit=backend.commit,
-        send=backend.fleet.send,
+        send=lambda worker, message: _send(backend, worker, message),
         clock=backend.clock,
         limits=Limits(
             shared=backend.facts.embedded,
@@ -161,6 +161,10 @@ def _scheduler(
         ended=lambda id: _revoke(backend, _enrolment(id)),
         told=lambda active, detail: _tell(backend, active, detail),
     )
+
+
+async def _send(backend: Backend, worker: WorkerId, message: wire.ServerMessage) -> bool:
+    return await backend.fleet.send(worker, await backend.sources.added(message))
 
 
 def _tell(backend: Backend, active: Active, detail: str) -> None:

@@ -18,6 +18,7 @@ from jupyter_remote.server.auth import Tokens
 from jupyter_remote.server.blob_shelf import BlobShelf
 from jupyter_remote.server.estimates import Estimates
 from jupyter_remote.server.hub import Hub
+from jupyter_remote.server.sources import Sources
 from jupyter_remote.server.switchboard import Switchboard
 from jupyter_remote.server.workers import Fleet
 from jupyter_remote.settings import Settings
@@ -85,12 +86,14 @@ class Backend:
     used_at: float = 0.0  # monotonic time of the last request
     _commits: set[asyncio.Future[Any]] = field(default_factory=set)
     shelf: BlobShelf = field(init=False)
+    sources: Sources = field(init=False)
     estimates: Estimates = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(lambda h: self.look(self.store.token, h), self.clock)
         self.used_at = self.clock.monotonic()
         self.estimates = Estimates(self.store.past_runs, self.read, self.clock)
+        self.sources = Sources(self.settings, embedded=self.facts.embedded)
         self.shelf = BlobShelf(self.store, self.blobs, self.clock, self.commit)
 
     @property
@@ -137,5 +140,7 @@ class Backend:
             self.hub.publish(job.owner, job.client, job.id, events)
             self.scheduler.note(job)
             self.estimates.note(job)
-            if job.kind == "session" and job.state in TERMINAL:
-                self.switchboard.forget(job.id)
+            if job.state in TERMINAL:
+                self.sources.forget(job.id)
+                if job.kind == "session":
+                    self.switchboard.forget(job.id)

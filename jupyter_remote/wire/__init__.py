@@ -123,6 +123,7 @@ from jupyter_remote.wire.values import (
     NameInfo,
     Parcel,
     Segment,
+    SourceLink,
 )
 from jupyter_remote.wire.workers import (
     ABSENT,
@@ -255,6 +256,7 @@ __all__ = [
     "SessionView",
     "ShareRequest",
     "Shut",
+    "SourceLink",
     "Start",
     "SubmitRequest",
     "Submitted",

@@ -10,7 +10,7 @@ import msgspec
 
 from jupyter_remote.model import History
 from jupyter_remote.wire.caching import CacheAsk
-from jupyter_remote.wire.values import FileRef, MissingSegment, NameInfo, Parcel
+from jupyter_remote.wire.values import FileRef, MissingSegment, NameInfo, Parcel, SourceLink
 
 
 class Need(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -98,6 +98,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     code_key: str = ""  # of the normalised code: 64 hex digits
     cache: CacheAsk | None = None
     resume: str = ""  # id of a job: start from its checkpoint
+    links: list[SourceLink] = []  # of files whose source is elsewhere; kept in memory only
 
 
 class BatchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

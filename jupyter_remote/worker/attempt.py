@@ -163,9 +163,9 @@ class Attempt:
         except OSError as error:
             raise BadInput(f"the job gets no folder: {error.strerror}") from error
         for file in spec.files:
-            if file.content.data is None:
+            if file.content.data is None or file.source:
                 self._outbox.set_stage(Stage.SENDING_INPUTS)
-            await self._means.transfer.place(file, folder)
+            await self._means.transfer.place(file, folder, self._assign.links)
         message = await self._message(folder)
         self._kernel = await shelf.take(self._assign.owner if spec.kind == "call" else None)
         return message

@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from blake3 import blake3
 
 from jupyter_remote import errors, straight
-from jupyter_remote.wire import FileRef, JobSpec, Segment
+from jupyter_remote.wire import FileRef, JobSpec, Segment, SourceLink
 from jupyter_remote.worker.channel import Spooled
 from jupyter_remote.worker.link import Address
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1024 * 1024
 PAUSE_S = 0.5
+UNKNOWN = "its address is not known any more, since the backend was started anew; submit it again"
+EXPIRED = "the credentials of who submitted it have ended; renew them and submit it again"
 T = TypeVar("T")
 
 
@@ -95,14 +97,20 @@ class Transfer:
         large = 0 < self._links_bytes <= segment.size_bytes
         return await self._patiently(lambda: self._download(segment.digest, large))
 
-    async def place(self, file: FileRef, folder: Path) -> None:
-        """Write a shipped file. Raises BadInput for a path that leads out of ``folder``."""
+    async def place(self, file: FileRef, folder: Path, links: Sequence[SourceLink] = ()) -> None:
+        """Write a shipped file. Raises BadInput for a path that leads out of ``folder``.
+
+        ``links``: where files that lie elsewhere are read.
+        """
         target = folder / safe_path(file.path)
-        if file.content.data is not None:
+        if file.source:
+            url = next((link.url for link in links if link.source == file.source), "")
+            await self._in_thread(lambda: _read_new(target, file, url))
+        elif file.content.data is not None:
             _write_new(target, file.content.data, file)
-            return
-        source = Path(await self.fetch(file.content))
-        await self._in_thread(lambda: _copy_new(target, source, file))
+        else:
+            source = Path(await self.fetch(file.content))
+            await self._in_thread(lambda: _copy_new(target, source, file))
 
     # -- results
     async def inputs_of(self, spec: JobSpec, fetching: Callable[[], None]) -> dict[str, str]:
@@ -231,6 +239,24 @@ def _write_new(target: Path, data: bytes, file: FileRef) -> None:
     _check(file.content.digest, blake3(data).hexdigest(), f"the file {file.path}")
     with os.fdopen(_open_new(target, file), "wb") as out:
         out.write(data)
+
+
+def _read_new(target: Path, file: FileRef, url: str) -> None:
+    """Raises BadInput; no word of it has the address."""
+    if not url:
+        raise BadInput(f"{file.source}: {UNKNOWN}")
+    fd = _open_new(target, file)
+    try:
+        os.truncate(fd, file.source_bytes)
+        straight.read(url, file.source_bytes, file.version, partial(_write_at, fd))
+    except straight.Changed:
+        raise BadInput(f"{file.source} is another one than when the job was submitted") from None
+    except straight.Expired:
+        raise BadInput(f"{file.source}: {EXPIRED}") from None
+    except straight.Unreachable as error:
+        raise BadInput(f"{file.source} cannot be read: {error}") from None
+    finally:
+        os.close(fd)
 
 
 def _copy_new(target: Path, source: Path, file: FileRef) -> None:

@@ -266,6 +266,7 @@ export interface ReceiptFile {
   path: string;
   digest: string;
   size_bytes: number;
+  source?: string;
 }
 
 export interface ReceiptPrice {
