@@ -13,7 +13,7 @@ ROWS = [
     {"settings"},
     {"wire"},
     {"connection", "processes"},
-    {"mapping", "reach", "loopback", "sse", "sizes", "calls", "multiplex", "outputs"},
+    {"mapping", "reach", "loopback", "straight", "sse", "sizes", "calls", "multiplex", "outputs"},
     {"shared", "remotely", "guesses"},
     {"pickling"},
     {"values"},
@@ -61,7 +61,7 @@ OWNERS = {
     "jupyter_server": ("server_extension",),
     "websockets": ("worker", "client"),
 }
-CONCRETE = ("store.sqlite", "blobs.disk", "providers.local", "providers.ec2")
+CONCRETE = ("store.sqlite", "blobs.disk", "blobs.s3", "providers.local", "providers.ec2")
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:

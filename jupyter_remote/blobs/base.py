@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Blobs(Protocol):
@@ -56,4 +56,47 @@ class Blobs(Protocol):
     @property
     def spool(self) -> Path | None:
         """Where a process on the same machine may write files for :meth:`adopt`; or None."""
+        ...
+
+    @property
+    def links(self) -> Links | None:
+        """How others reach the bytes without the server in between; None: they cannot."""
+        ...
+
+
+class Upload(NamedTuple):
+    """Parts that whoever has their addresses may send, each as large but for the last."""
+
+    id: str
+    part_bytes: int
+
+
+class Links(Protocol):
+    """Addresses of bytes that are good for a while. Whoever knows one needs nothing else: they
+    are secrets, and are in no log, error or database.
+
+    ``trusted``: what ``owner`` sends need not be read here to be taken for what its digest says.
+    Whoever reads a blob checks it, as always.
+    """
+
+    least_bytes: int  # smaller blobs are as quick through the server
+
+    async def download(self, digest: str) -> str:
+        """An address to read a blob from, also parts of it."""
+        ...
+
+    async def begin(self, digest: str, size_bytes: int, owner: str, *, trusted: bool) -> Upload:
+        """Prepare an upload of parts, which are numbered from 1."""
+        ...
+
+    async def parts(
+        self, digest: str, upload: str, numbers: Sequence[int], owner: str, *, trusted: bool
+    ) -> list[str]:
+        """Where to put these parts. Raises NotFound for another's upload."""
+        ...
+
+    async def end(
+        self, digest: str, upload: str, size_bytes: int, owner: str, *, trusted: bool
+    ) -> int:
+        """The blob is there. Raises Conflict when parts are missing, DigestMismatch, NotFound."""
         ...

@@ -64,6 +64,10 @@ class DiskBlobs:
     def spool(self) -> Path:
         return self._spool
 
+    @property
+    def links(self) -> None:
+        return None
+
     async def put(self, digest: str, body: AsyncIterator[bytes], limit_bytes: int) -> int:
         target = self._path(digest)
         with _known(target) as known, contextlib.ExitStack() as stack:

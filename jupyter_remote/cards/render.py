@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_remote.cards import words
+from jupyter_remote.cards import graphs, words
 from jupyter_remote.cards.state import (
     HERE,
     REFUSED,
@@ -72,7 +72,10 @@ def bundle(state: CardState, now: float, *, host: str = "") -> dict[str, Any]:
 
 def card_json(state: CardState, now: float) -> dict[str, Any]:
     """What a renderer of our own, and the live card, draw from."""
-    fields: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(state, errors=()))
+    fields: dict[str, Any] = msgspec.to_builtins(
+        msgspec.structs.replace(state, errors=(), samples=())
+    )
+    fields.pop("samples")  # `graphs` has what is drawn of them
     fields.pop("receipt")  # it stands in the metadata of the output
     completion = at_completion(state, now)
     return {
@@ -82,6 +85,7 @@ def card_json(state: CardState, now: float) -> dict[str, Any]:
         "ticks": state.runs,
         "bars": [_bar_json(state, bar) for bar in state.bars],
         "cost_ucredits": cost_now(state, now),
+        "graphs": graphs.json_of(state.samples, final=state.final),
         "completion": msgspec.to_builtins(completion) if completion else None,
         "texts": {
             "title": title_of(state),
@@ -197,21 +201,25 @@ def _price(state: CardState) -> str:
 
 
 def load_text(metrics: Metrics | None, *, final: bool) -> list[str]:
-    """CPU, memory and GPUs; of an ended job only the peak of its memory."""
+    """CPU, memory, GPUs, and what moves; of an ended job only the peak of its memory."""
     if metrics is None:
         return []
     if final:
-        peak = metrics.peak_memory_bytes or metrics.memory_bytes
-        return [f"peak memory {words.size(peak)}"] if peak else []
-    limit = f" of {words.size(metrics.memory_limit_bytes)}" if metrics.memory_limit_bytes else ""
-    found = [
-        f"CPU {metrics.cpu_percent:.0f} %",
-        f"memory {words.size(metrics.memory_bytes)}{limit}",
-    ]
+        known = metrics.peak_memory_bytes or metrics.memory_bytes
+        return graphs.load_parts(metrics, final=True)[1:] if known else []
+    found = graphs.load_parts(metrics, final=False)
+    if _moves(metrics.read_bytes_per_s + metrics.written_bytes_per_s):
+        found.append(graphs.flows(metrics, final=False, disk=True))
+    if _moves(metrics.received_bytes_per_s + metrics.sent_bytes_per_s):
+        found.append(graphs.flows(metrics, final=False, disk=False))
     for gpu in metrics.gpus:
         memory = f"{words.size(gpu.memory_bytes)} of {words.size(gpu.memory_total_bytes)}"
-        found.append(f"{plain(gpu.name)} {gpu.use_percent:.0f} % · {memory}")
+        found.append(f"{plain(gpu.name)} {graphs.gpu_text(gpu, final=False)} · {memory}")
     return found
+
+
+def _moves(bytes_per_s: float) -> bool:
+    return bytes_per_s >= graphs.LEAST_BYTES_PER_S
 
 
 def bar_text(bar: Bar) -> str:
@@ -303,7 +311,9 @@ def html_of(state: CardState, now: float) -> str:
         _line_html(" · ".join(figures(state, now))),
         *(_bar_html(state, bar) for bar in state.bars),
     ]
-    if load := load_text(state.metrics, final=state.final):
+    if pictures := graphs.html_of(state.samples, final=state.final):
+        parts.append(pictures)
+    elif load := load_text(state.metrics, final=state.final):
         parts.append(_line_html(" · ".join(load)))
     parts += [_line_html(line) for line in notes(state)]
     below = "".join(_link_html(*link) for link in links_of(state))

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from jupyter_remote.cards.graphs import kept
 from jupyter_remote.money.budgets import FUSE
 from jupyter_remote.money.estimate import Completion, of_bars, within
 from jupyter_remote.money.meter import cost_ucredits
@@ -45,6 +46,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     bars: tuple[Bar, ...] = ()
     metrics: Metrics | None = None
+    samples: tuple[Metrics, ...] = ()  # the latest, as they were heard of
     folded: dict[str, int] = {}  # bytes of each stream that are in its log only
     dropped: int = 0  # displays that are gone
     progress_at: float = 0.0  # when the newest bar was heard of
@@ -93,7 +95,8 @@ def render(state: CardState, event: Event) -> CardState:
             return msgspec.structs.replace(state, bars=bars, progress_at=event.at)
         case "metrics":
             metrics = msgspec.json.decode(event.data, type=Metrics)
-            return msgspec.structs.replace(state, metrics=metrics)
+            samples = kept(state.samples, metrics)
+            return msgspec.structs.replace(state, metrics=metrics, samples=samples)
         case "folded":
             count = msgspec.json.decode(event.data)  # from the beginning, not since the last
             if count["name"] == "display_data":
@@ -122,7 +125,8 @@ def _with_fields(state: CardState, fields: dict[str, Any]) -> CardState:
     money = fields.get("money") or {}
     known |= {k: money[k] for k in _MONEY if k in money}
     if metrics := fields.get("metrics"):
-        known["metrics"] = msgspec.convert(metrics, Metrics)
+        known["metrics"] = told = msgspec.convert(metrics, Metrics)
+        known["samples"] = kept(state.samples, told)
     if estimate := fields.get("estimate"):
         known["estimate"] = msgspec.convert(estimate, Estimate)
     if known.get("attempt", 0) > max(state.attempt, 1):

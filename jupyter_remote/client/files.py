@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import difflib
 import glob
+import itertools
 import mmap
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from jupyter_remote import values
+from jupyter_remote import mapping, values
 from jupyter_remote.errors import UsageError
-from jupyter_remote.wire import FileRef
+from jupyter_remote.wire import FileRef, Segment, SourceLink
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 MAPPED_BYTES = 1024 * 1024  # larger files are mapped, not read
 INLINE_BYTES = 256 * 1024  # of all files of one job inside its message; the rest are blobs
 FILES = 10_000  # more than this is a mistake in a pattern
+SCHEME = "s3://"
 SKIPPED = frozenset({"__pycache__", "node_modules"})
 
 
@@ -53,7 +55,8 @@ def capture_files(paths: Iterable[str | Path], folder: str | Path | None) -> lis
 
     Parameters
     ----------
-    paths: files, folders and patterns (``data/**/*.csv``), relative to ``folder``. What a pattern
+    paths: files, folders and patterns (``data/**/*.csv``), relative to ``folder``, or objects of S3
+        (``s3://BUCKET/KEY``, or ``s3://BUCKET/KEYS/``), which do not pass here. What a pattern
         or a folder holds goes along but for hidden files and caches, which must be named.
     folder: the notebook's; a file keeps its path relative to it. None: the current one.
 
@@ -63,16 +66,73 @@ def capture_files(paths: Iterable[str | Path], folder: str | Path | None) -> lis
     """
     root = Path(folder or ".").absolute()
     found: dict[str, Path] = {}
-    for given in paths:
-        for path in _expanded(str(given), root):
-            found[_label(path, root, str(given))] = path
-    if len(found) > FILES:
+    given_paths = [str(path) for path in paths]
+    elsewhere = _elsewhere([path for path in given_paths if path.startswith(SCHEME)])
+    for given in (path for path in given_paths if not path.startswith(SCHEME)):
+        for path in _expanded(given, root):
+            found[_label(path, root, given)] = path
+    _check_both(found, elsewhere)
+    if (count := len(found) + len(elsewhere)) > FILES:
         raise UsageError(
-            f"--files names {len(found)} files; the limit is {FILES}.",
+            f"--files names {count} files; the limit is {FILES}.",
             hint="Pack them into one archive, or name a smaller folder.",
         )
     inline = Inline()
-    return [captured(path, label, inline) for label, path in found.items()]
+    return [*(captured(path, label, inline) for label, path in found.items()), *elsewhere]
+
+
+def _elsewhere(addresses: Sequence[str]) -> list[CapturedFile]:
+    """Objects of S3, which their jobs read by themselves: only what they are is looked up here."""
+    if not addresses:
+        return []
+    from jupyter_remote.blobs.objects import Reader
+
+    reader = Reader()
+    found: dict[str, CapturedFile] = {}
+    for address in addresses:
+        above = address.rstrip("/").rpartition("/")[0] + "/"
+        for each in itertools.islice(reader.objects(address), FILES + 1):
+            path = _placed(each.source.removeprefix(above), each.source)
+            stands = mapping.digest_of(f"{each.source}\0{each.version}".encode())
+            ref = FileRef(
+                path,
+                Segment(stands, 0, b""),
+                source=each.source,
+                source_bytes=each.size_bytes,
+                version=each.version,
+            )
+            if found.setdefault(path, CapturedFile(ref, b"")).ref.source != each.source:
+                raise _twice(path)
+    return list(found.values())
+
+
+def _placed(path: str, source: str) -> str:
+    """Where an object lies in the job's folder. Raises UsageError."""
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in path or ":" in parts[0]:
+        raise UsageError(f"--files: {source} has a key that is no path.", hint="Leave it out.")
+    return path
+
+
+def _check_both(here: Iterable[str], elsewhere: Iterable[CapturedFile]) -> None:
+    for file in elsewhere:
+        if file.ref.path in here:
+            raise _twice(file.ref.path)
+
+
+def _twice(path: str) -> UsageError:
+    return UsageError(f"--files names two files that would be {path}.", hint="Rename one of them.")
+
+
+def links_of(files: Iterable[FileRef]) -> list[SourceLink]:
+    """Addresses of files that lie elsewhere, under the credentials of this process."""
+    sources = dict.fromkeys(file.source for file in files if file.source)
+    if not sources:
+        return []
+    from jupyter_remote.blobs.objects import Reader
+
+    reader = Reader()
+    return [SourceLink(source, reader.address(source)) for source in sources]
 
 
 def captured(path: Path, label: str, inline: Inline, *, module: bool = False) -> CapturedFile:

@@ -13,6 +13,7 @@ import msgspec
 from jupyter_remote import errors, mapping
 from jupyter_remote.client import transfer
 from jupyter_remote.client.context import FULL_ID, Context
+from jupyter_remote.client.files import links_of
 from jupyter_remote.client.handle import EventCallback, provisional
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.options import Options
@@ -78,6 +79,7 @@ def request_of(
         code_key=origin.code_key,
         cache=origin.cache,
         resume=whole_id(context, options.resume),
+        links=links_of(spec.files) if any(file.source for file in spec.files) else [],
     )
 
 

@@ -1,7 +1,8 @@
 """Sending what the backend lacks, and fetching what a job gave back.
 
 On the backend's own machine both sides map the same files; else segments travel over HTTP, and of
-large ones only the chunks that the other side lacks.
+large ones only the chunks that the other side lacks. Where blobs are in S3, large segments of
+which little is there go straight to it and come straight from it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from jupyter_remote import errors, mapping
+from jupyter_remote import errors, mapping, straight
 from jupyter_remote.client.link import Link
 from jupyter_remote.http import Http
 from jupyter_remote.wire import Assemble, BlobView, MissingSegment, Segment
@@ -77,11 +78,29 @@ class _Pieces:
         if spool is not None and segment.size_bytes > SPOOL_BYTES:
             self._total += segment.size_bytes
             return [lambda: self._spool(segment.digest, view, spool)]
+        if self._goes_straight(segment, chunks):
+            self._total += segment.size_bytes
+            return [lambda: self._straight(segment, view)]
         if not segment.chunks:
             self._total += segment.size_bytes
             return [lambda: self._upload(segment.digest, view)]
         self._after.append(lambda: self._assemble(segment))
         return self._chunks(segment, set(chunks), view)
+
+    def _goes_straight(self, segment: Segment, lacking: list[str]) -> bool:
+        """If most of it is new: of others the new chunks are less to send."""
+        sizes = dict(segment.chunks)
+        new = sum(sizes.get(digest, 0) for digest in lacking) if sizes else segment.size_bytes
+        least = self._link.info.links_bytes
+        return bool(least) and new >= max(least, segment.size_bytes // 2)
+
+    def _straight(self, segment: Segment, view: memoryview) -> None:
+        try:
+            if straight.upload(self._link.call, segment.digest, view, segment.chunks, self._tell):
+                return
+        except straight.Unreachable:  # from here, that is
+            pass
+        self._upload(segment.digest, view)
 
     def _chunks(
         self, segment: Segment, lacking: set[str], view: memoryview
@@ -156,22 +175,44 @@ def fetch(link: Link, segment: Segment) -> Buffer:
         path = mapping.blob_path(link.info.blobs, segment.digest)
         if os.access(path, os.R_OK):
             return mapping.map_blob(path, segment.digest, segment.size_bytes)
-    return link.twice(lambda http: _download(http, segment))
+    return _download(link, segment)
 
 
-def _download(http: Http, segment: Segment) -> bytearray:
+def _download(link: Link, segment: Segment) -> bytearray:
     whole = bytearray(segment.size_bytes)
+    least = link.info.links_bytes
+    if least and segment.size_bytes >= least:
+        try:
+            if straight.download(link.call, segment.digest, _writer(whole, segment)):
+                return whole
+        except straight.Unreachable:  # from here, that is
+            pass
+    return link.twice(lambda http: _streamed(http, segment, whole))
+
+
+def _writer(whole: bytearray, segment: Segment) -> straight.Write:
+    def write(at: int, piece: memoryview) -> None:
+        if at + len(piece) > len(whole):
+            raise _other_size(segment)
+        whole[at : at + len(piece)] = piece
+
+    return write
+
+
+def _streamed(http: Http, segment: Segment, whole: bytearray) -> bytearray:
     at = 0
     for piece in http.download(f"/v1/blobs/{segment.digest}"):
-        end = at + len(piece)
-        if end > len(whole):
-            at = -1
-            break
-        whole[at:end] = piece
-        at = end
+        if at + len(piece) > len(whole):
+            raise _other_size(segment)
+        whole[at : at + len(piece)] = piece
+        at += len(piece)
     if at != len(whole):
-        raise errors.DigestMismatch(
-            f"{segment.digest[:12]}… came with another size than {segment.size_bytes:,} bytes",
-            hint="ask for the result again; if it stays so, the backend's disk is damaged",
-        )
+        raise _other_size(segment)
     return whole
+
+
+def _other_size(segment: Segment) -> errors.DigestMismatch:
+    return errors.DigestMismatch(
+        f"{segment.digest[:12]}… came with another size than {segment.size_bytes:,} bytes",
+        hint="ask for the result again; if it stays so, the backend's disk is damaged",
+    )

@@ -63,6 +63,12 @@ class _Parcel(msgspec.Struct, frozen=True):
 class _File(msgspec.Struct, frozen=True):
     path: str = ""
     content: _Segment = _Segment()
+    source: str = ""
+    source_bytes: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        return self.source_bytes or self.content.size_bytes
 
 
 class _Environment(msgspec.Struct, frozen=True):
@@ -170,7 +176,7 @@ def _decoded(decoder: msgspec.json.Decoder[Any], data: bytes | None, default: An
 def _sent(spec: _Spec) -> dict[str, Any]:
     inputs = spec.inputs or _Parcel()
     files = sorted(spec.files, key=lambda file: file.path)
-    listed = [ReceiptFile(f.path, f.content.digest, f.content.size_bytes) for f in files]
+    listed = [ReceiptFile(f.path, f.content.digest, f.size_bytes, f.source) for f in files]
     sizes = (s.size_bytes for s in [*inputs.segments, *(f.content for f in files)])
     return {
         "inputs": inputs.names[:SHOWN],

@@ -139,6 +139,63 @@ class Bars {
   }
 }
 
+const SVG = "http://www.w3.org/2000/svg";
+const SAMPLES = 60;
+const [WIDTH, HEIGHT] = [72, 18];
+
+// Small graphs of what a job uses. They keep what they heard: a state holds some samples, or one.
+export class Graphs {
+  constructor(parent) {
+    this.parent = parent;
+    this.rows = new Map();
+  }
+
+  // `told` as cards/graphs.py makes it. Returns whether there is a line to be seen.
+  draw(told) {
+    const { at = [], lines = [] } = told ?? {};
+    for (const line of lines) this.drawOne(this.rows.get(line.name) ?? this.add(line.name), line, at);
+    for (const [name, row] of this.rows) {
+      if (lines.some((line) => line.name === name)) continue;
+      row.box.remove();
+      this.rows.delete(name);
+    }
+    const seen = [...this.rows.values()].some(({ samples }) => samples.length > 1);
+    this.parent.hidden = !seen;
+    return seen;
+  }
+
+  add(name) {
+    const box = make("span", "jr-graph", this.parent);
+    const svg = document.createElementNS(SVG, "svg");
+    const line = document.createElementNS(SVG, "polyline");
+    for (const [key, value] of [["role", "img"], ["width", WIDTH], ["height", HEIGHT], ["viewBox", `0 0 ${WIDTH} ${HEIGHT}`]]) {
+      svg.setAttribute(key, value);
+    }
+    svg.append(line);
+    box.append(svg);
+    const row = { box, svg, line, text: make("span", "jr-faint", box), samples: [] };
+    this.rows.set(name, row);
+    return row;
+  }
+
+  drawOne(row, { text, values, most = 0, least = 0 }, at) {
+    at.forEach((time, i) => {
+      const last = row.samples.at(-1);
+      if (!last || time > last[0]) row.samples.push([time, values[i]]);
+    });
+    row.samples = row.samples.slice(-SAMPLES);
+    const full = most || Math.max(...row.samples.map(([, value]) => value), least, 1);
+    const step = WIDTH / (SAMPLES - 1);
+    const begin = WIDTH - step * (row.samples.length - 1);
+    const high = (value) => 1 + (HEIGHT - 2) * (1 - Math.min(1, Math.max(0, value / full)));
+    const points = row.samples.map(([, value], i) => `${(begin + i * step).toFixed(1)},${high(value).toFixed(1)}`);
+    row.line.setAttribute("points", points.join(" "));
+    row.svg.setAttribute("aria-label", text);
+    row.box.title = text;
+    row.text.textContent = text;
+  }
+}
+
 function build() {
   const card = document.createElement("div");
   card.className = "jr-card";
@@ -151,6 +208,7 @@ function build() {
   parts.button = make("button", "jr-cancel", head, { type: "button" });
   parts.figures = make("div", "jr-faint", card);
   parts.bars = new Bars(make("div", "jr-bars", card));
+  parts.graphs = new Graphs(make("div", "jr-row jr-graphs", card));
   parts.load = make("div", "jr-faint jr-load", card);
   parts.left = make("div", "jr-faint", card);
   parts.links = make("div", "jr-row jr-faint jr-links", card);
@@ -205,13 +263,14 @@ export class View {
   draw() {
     this.state = this.model.get("state");
     this.drawnAt = performance.now();
-    const { card, title, status, bars, load, left, links } = this.parts;
+    const { card, title, status, bars, graphs, load, left, links } = this.parts;
     const text = this.state.texts;
     card.dataset.status = this.state.status;
     card.setAttribute("aria-label", `Job ${text.title}`);
     title.textContent = text.title;
     if (status.textContent !== text.status) status.textContent = text.status; // said once
     bars.draw(this.state.bars);
+    load.hidden = graphs.draw(this.state.graphs); // which say the same
     load.textContent = text.load;
     left.textContent = text.left;
     drawLinks(links, text.links);

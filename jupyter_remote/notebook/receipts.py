@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-from jupyter_remote.cards import words
+from jupyter_remote.cards import graphs, words
 from jupyter_remote.client.receipts import newer
 from jupyter_remote.money.meter import ucredits_of_usd
 from jupyter_remote.notebook.tables import Table
@@ -125,8 +125,16 @@ def _use(use: Metrics | None) -> Iterator[tuple[str, str]]:
     yield "peak memory", words.size(use.peak_memory_bytes) + limit
     if use.measured_s:
         yield "CPU", _mean(use.mean_cpu_percent, use.peak_cpu_percent)
+    if use.disk_total_bytes:
+        full = f"{words.size(use.peak_disk_bytes)} of {words.size(use.disk_total_bytes)} in use"
+        yield "disk", f"{_flows(use, disk=True)}; {full}"
+        yield "network of the machine", _flows(use, disk=False)
     for gpu in use.gpus:
         yield gpu.name or "GPU", _gpu(gpu)
+
+
+def _flows(use: Metrics, *, disk: bool) -> str:
+    return graphs.flows(use, final=True, disk=disk).partition(" ")[2]
 
 
 def _mean(mean: float, peak: float) -> str:
@@ -135,7 +143,9 @@ def _mean(mean: float, peak: float) -> str:
 
 def _gpu(gpu: GpuMetrics) -> str:
     memory = f"{words.size(gpu.peak_memory_bytes)} of {words.size(gpu.memory_total_bytes)}"
-    return f"{_mean(gpu.mean_percent, gpu.peak_percent)}, memory {memory} at most"
+    heat = f", {gpu.peak_temperature_c:.0f} °C at most" if gpu.peak_temperature_c else ""
+    power = f", {gpu.peak_power_w:.0f} W at most" if gpu.peak_power_w else ""
+    return f"{_mean(gpu.mean_percent, gpu.peak_percent)}, memory {memory} at most{power}{heat}"
 
 
 def _cost(cost: ReceiptCost) -> str:

@@ -69,6 +69,7 @@ async def server(call: Call) -> wire.ServerInfo:
         scopes=sorted(call.caller.scopes),
         blobs=str(blobs.folder or "") if at_home else "",
         spool=str(blobs.spool or "") if at_home else "",
+        links_bytes=backend.links_bytes,
         workers=worker_views(backend),
         jobs_queued=queued,
         jobs_running=running,

@@ -12,8 +12,9 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from jupyter_remote import __version__, wire
+from jupyter_remote.blobs.base import Blobs
 from jupyter_remote.clock import Clock, SystemClock
-from jupyter_remote.model import InstanceRecord, OwnerId, TokenRecord
+from jupyter_remote.model import InstanceRecord, OwnerId, TokenRecord, WorkerId
 from jupyter_remote.money.catalog import catalogue, simulated, sound
 from jupyter_remote.money.meter import UCREDITS_PER_CREDIT
 from jupyter_remote.providers.base import Launch, Provider
@@ -63,9 +64,8 @@ def make_backend(
 ) -> Backend:
     """A backend on the state in ``home``. ``provider``: of workers here; ``elsewhere``: by name.
 
-    Raises StorageFull when it cannot be opened.
+    Raises StorageFull when it cannot be opened, and what the bucket of its blobs says.
     """
-    from jupyter_remote.blobs.disk import DiskBlobs
     from jupyter_remote.store.sqlite import open_sqlite
     from jupyter_remote.store.writer import Writer
 
@@ -89,7 +89,7 @@ def make_backend(
         clock=clock,
         store=store,
         writer=Writer(store, quick=QUICK),
-        blobs=DiskBlobs(home / "blobs"),
+        blobs=_blobs(settings, home),
         hub=Hub(),
         fleet=Fleet(),
         machines=sound(simulated(catalogue()) if embedded else catalogue()),
@@ -104,6 +104,22 @@ def make_backend(
         here = Given(provider=provider, launch=launch, ended=_ender(backend))
     backend.scheduler = _scheduler(backend, here, settings.worker_url or url)
     return backend
+
+
+def _blobs(settings: Settings, home: Path) -> Blobs:
+    if not settings.blobs:
+        from jupyter_remote.blobs.disk import DiskBlobs
+
+        return DiskBlobs(home / "blobs")
+    from jupyter_remote.blobs.s3 import open_s3
+
+    return open_s3(
+        settings.blobs,
+        region=settings.ec2_region,
+        profile=settings.ec2_profile,
+        endpoint=settings.s3_endpoint,
+        id_file=home / "blobs.id",
+    )
 
 
 def local_provider(home: Path, settings: Settings) -> Provider:
@@ -138,7 +154,7 @@ def _scheduler(backend: Backend, here: Given | None, url: str) -> Scheduler:
     return Scheduler(
         store=backend.store,
         commit=backend.commit,
-        send=backend.fleet.send,
+        send=lambda worker, message: _send(backend, worker, message),
         clock=backend.clock,
         limits=Limits(
             shared=backend.facts.embedded,
@@ -166,6 +182,10 @@ def _scheduler(backend: Backend, here: Given | None, url: str) -> Scheduler:
         ),
         told=lambda active, detail: _tell(backend, active, detail),
     )
+
+
+async def _send(backend: Backend, worker: WorkerId, message: wire.ServerMessage) -> bool:
+    return await backend.fleet.send(worker, await backend.sources.added(message))
 
 
 def _tell(backend: Backend, active: Active, detail: str) -> None:

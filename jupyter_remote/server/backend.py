@@ -20,6 +20,7 @@ from jupyter_remote.server.elsewhere import Offers
 from jupyter_remote.server.estimates import Estimates
 from jupyter_remote.server.hub import Hub
 from jupyter_remote.server.package import Packages
+from jupyter_remote.server.sources import Sources
 from jupyter_remote.server.switchboard import Switchboard
 from jupyter_remote.server.workers import Fleet
 from jupyter_remote.settings import Settings
@@ -90,13 +91,20 @@ class Backend:
     used_at: float = 0.0  # monotonic time of the last request
     _commits: set[asyncio.Future[Any]] = field(default_factory=set)
     shelf: BlobShelf = field(init=False)
+    sources: Sources = field(init=False)
     estimates: Estimates = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(lambda h: self.look(self.store.token, h), self.clock)
         self.used_at = self.clock.monotonic()
         self.estimates = Estimates(self.store.past_runs, self.read, self.clock)
+        self.sources = Sources(self.settings, embedded=self.facts.embedded)
         self.shelf = BlobShelf(self.store, self.blobs, self.clock, self.commit)
+
+    @property
+    def links_bytes(self) -> int:
+        """Blobs from this size on have addresses of their own; 0: none has."""
+        return self.blobs.links.least_bytes if self.blobs.links is not None else 0
 
     async def read(self, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Run a verb that only reads, in a thread: it may read much."""
@@ -137,5 +145,7 @@ class Backend:
             self.hub.publish(job.owner, job.client, job.id, events)
             self.scheduler.note(job)
             self.estimates.note(job)
-            if job.kind == "session" and job.state in TERMINAL:
-                self.switchboard.forget(job.id)
+            if job.state in TERMINAL:
+                self.sources.forget(job.id)
+                if job.kind == "session":
+                    self.switchboard.forget(job.id)

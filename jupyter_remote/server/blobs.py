@@ -33,11 +33,11 @@ class Download:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _absent() -> errors.NotFound:
+def absent() -> errors.NotFound:
     return errors.NotFound("There is no such blob.")
 
 
-async def _owners(call: Call) -> list[OwnerId]:
+async def owners_of(call: Call) -> list[OwnerId]:
     """Whose blobs the caller may read: its own; a worker also those of whom it works for.
 
     The store knows which worker has which token, also while its connection is down.
@@ -52,27 +52,28 @@ async def _owners(call: Call) -> list[OwnerId]:
     return sorted(owners)
 
 
-async def _require_readable(call: Call, digest: str) -> None:
+async def require_readable(call: Call, digest: str) -> None:
     backend = call.backend
-    for owner in await _owners(call):
+    for owner in await owners_of(call):
         if await backend.look(backend.store.may_read_blob, digest, owner):
             return
-    raise _absent()
+    raise absent()
 
 
-async def _present(call: Call, digest: str, size_bytes: int) -> wire.BlobView:
+async def present(call: Call, digest: str, size_bytes: int) -> wire.BlobView:
     """The bytes are there: jobs that wait for them may become ready."""
     backend, now = call.backend, call.backend.clock.now()
-    owners = await _owners(call)
+    owners = await owners_of(call)
     await backend.commit(backend.store.blob_present, digest, size_bytes, now, owners)
     return wire.BlobView(digest, size_bytes)
 
 
-def _shares_disk(call: Call) -> bool:
-    """Is the caller the user whose embedded backend this is?
+def trusted(call: Call) -> bool:
+    """Is the caller the user whose embedded backend this is, and who alone uses it?
 
     Whoever writes into the spool folder could read the whole store there, so that a file of
     theirs is taken over without its digest being checked: that proves nothing to anybody else.
+    The same holds for what they send to S3 by themselves.
     """
     facts = call.backend.facts
     return facts.embedded and call.caller.owner == facts.owner
@@ -81,15 +82,15 @@ def _shares_disk(call: Call) -> bool:
 async def put(call: Call) -> wire.BlobView:
     digest = check_digest(call.path["digest"])
     spooled = call.header(b"x-spool")
-    if spooled and not (_shares_disk(call) and _BARE_NAME.fullmatch(spooled)):
+    if spooled and not (trusted(call) and _BARE_NAME.fullmatch(spooled)):
         raise errors.InvalidRequest("X-Spool is the bare name of a file in the spool folder.")
-    with call.backend.shelf.arriving(digest):
+    async with call.backend.shelf.arriving(digest):
         if spooled:
             size_bytes = await call.backend.blobs.adopt(digest, spooled)
         else:
             limit = call.backend.settings.max_blob_bytes
             size_bytes = await call.backend.blobs.put(digest, call.stream(), limit)
-        return await _present(call, digest, size_bytes)
+        return await present(call, digest, size_bytes)
 
 
 async def assemble(call: Call) -> wire.BlobView:
@@ -98,7 +99,7 @@ async def assemble(call: Call) -> wire.BlobView:
     chunks: Sequence[tuple[str, int]] = call.body.chunks
     check_chunks(chunks, call.body.size_bytes)
     places: dict[str, tuple[str, int, int]] = {}
-    for owner in await _owners(call):
+    for owner in await owners_of(call):
         names = [chunk for chunk, _ in chunks]
         places |= await backend.read(backend.store.chunk_places, names, owner)
     for chunk, size_bytes in chunks:
@@ -107,25 +108,25 @@ async def assemble(call: Call) -> wire.BlobView:
                 f"There is no chunk {chunk[:12]}… of {size_bytes} bytes.",
                 hint="Upload the chunks that are missing, then put the segment together again.",
             )
-    with backend.shelf.arriving(digest):
+    async with backend.shelf.arriving(digest):
         size = await backend.blobs.assemble(digest, [places[chunk] for chunk, _ in chunks])
-        view = await _present(call, digest, size)
+        view = await present(call, digest, size)
     await backend.commit(backend.store.add_chunks, digest, chunks)
     return view
 
 
 async def get(call: Call) -> ASGIApp:
     digest = check_digest(call.path["digest"])
-    await _require_readable(call, digest)
+    await require_readable(call, digest)
     return Download(*await call.backend.blobs.open(digest))
 
 
 async def head(call: Call) -> ASGIApp:
     digest = check_digest(call.path["digest"])
-    await _require_readable(call, digest)
+    await require_readable(call, digest)
     size_bytes = await call.backend.blobs.size(digest)
     if size_bytes is None:
-        raise _absent()
+        raise absent()
     return _Head(size_bytes)
 
 

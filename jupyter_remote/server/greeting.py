@@ -60,4 +60,5 @@ def welcome(
         keep=keep,
         blobs=str(blobs.folder or "") if shares_disk else "",
         spool=str(blobs.spool or "") if shares_disk else "",
+        links_bytes=backend.links_bytes,
     )

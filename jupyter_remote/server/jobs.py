@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import msgspec
@@ -87,7 +88,26 @@ def _with_share(shown: wire.JobView, share: Share | None) -> wire.JobView:
 async def submit(call: Call) -> wire.Submitted:
     new = await new_of(call, call.body)
     spec = call.body.spec if new.resumes is None else _spec.decode(new.spec)
-    return await write(call, new, spec)
+    with _sources(call, [new.id], call.body.links):
+        reply = await write(call, new, spec)
+    if reply.job.ended_at is not None:  # submitted once more, or taken from the cache
+        call.backend.sources.forget(new.id)
+    return reply
+
+
+@contextmanager
+def _sources(call: Call, ids: Sequence[str], links: Sequence[wire.SourceLink]) -> Iterator[None]:
+    """Where their files lie is known while they are written, and as long as they go on."""
+    sources = call.backend.sources
+    for id in ids:
+        sources.remember(id, links)
+    try:
+        yield
+    except BaseException:
+        for id in ids:
+            if id not in call.backend.scheduler.board.active:
+                sources.forget(id)
+        raise
 
 
 async def new_of(call: Call, request: wire.SubmitRequest) -> NewJob:
@@ -159,7 +179,8 @@ async def submit_batch(call: Call) -> wire.BatchSubmitted:
     new = [msgspec.structs.replace(one, estimate=estimated) for one in new]
     named = {s.digest: s for one in new for s in one.segments}
     await backend.shelf.look_for(list(named.values()))
-    written = await backend.commit(backend.store.submit, new, backend.clock.now())
+    with _sources(call, [one.id for one in new], call.body.template.links):
+        written = await backend.commit(backend.store.submit, new, backend.clock.now())
     missing = {m.digest: m for w in written for m in w.missing}
     return wire.BatchSubmitted([w.job.id for w in written], list(missing.values()))
 

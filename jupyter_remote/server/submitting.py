@@ -35,6 +35,9 @@ SEGMENTS = 100_000
 LOCK_CHARS = 1_000_000
 LONGEST_S = 10 * 365 * 86_400.0
 
+SOURCE_CHARS = 1200
+_SOURCE = re.compile(r"s3://[^/\s]+/[^\r\n\0]+")
+_VERSION = re.compile(r"[\w\"/+=-]{0,200}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LABEL = re.compile(r"[\w.:@+-]{0,128}")
 
@@ -107,6 +110,23 @@ def _check_path(path: str) -> None:
         raise errors.InvalidRequest(f"{path[:200]!r} is not a relative path without '..'.")
 
 
+def _check_source(file: wire.FileRef) -> None:
+    sound = not file.source or _SOURCE.fullmatch(file.source)
+    if not sound or not _VERSION.fullmatch(file.version) or len(file.source) > SOURCE_CHARS:
+        raise errors.InvalidRequest(f"The source of {file.path[:200]} is no s3://BUCKET/KEY.")
+    _check_range("source_bytes", file.source_bytes, 0, MOST_BYTES)
+
+
+def _check_links(request: wire.SubmitRequest) -> None:
+    """Each file is read from one address, which is of the web."""
+    sources = {file.source for file in request.spec.files if file.source}
+    for link in request.links:
+        if link.source not in sources or not link.url.startswith(("https://", "http://")):
+            raise errors.InvalidRequest("links are addresses of the sources of files.")
+    if len(request.links) > len(sources):
+        raise errors.InvalidRequest("links has more than one address of a source.")
+
+
 def parcels_of(spec: wire.JobSpec) -> Iterator[wire.Segment]:
     """All segments that a spec refers to."""
     for parcel in (spec.function, spec.inputs, spec.checkpoint):
@@ -159,6 +179,8 @@ def check(request: wire.SubmitRequest) -> None:
     for file in (*request.spec.files, *_wheels(request.spec)):
         _check_path(file.path)
         _check_range("mode", file.mode, 0, 0o777)
+        _check_source(file)
+    _check_links(request)
     check_segments(list(parcels_of(request.spec)))
 
 

@@ -61,6 +61,13 @@ from jupyter_remote.wire.jobs import (
     code_digest_of,
     environment_digest,
 )
+from jupyter_remote.wire.links import (
+    PARTS_AT_ONCE,
+    BlobLink,
+    UploadDone,
+    UploadLinks,
+    UploadRequest,
+)
 from jupyter_remote.wire.machines import (
     BootLog,
     BootReport,
@@ -118,6 +125,7 @@ from jupyter_remote.wire.values import (
     NameInfo,
     Parcel,
     Segment,
+    SourceLink,
 )
 from jupyter_remote.wire.workers import (
     ABSENT,
@@ -160,6 +168,7 @@ __all__ = [
     "INSTALL_S",
     "LAST_OUTPUT",
     "MOST_BYTES",
+    "PARTS_AT_ONCE",
     "PROTOCOL",
     "RECEIPT",
     "AccountReply",
@@ -172,6 +181,7 @@ __all__ = [
     "BatchRequest",
     "BatchSubmitted",
     "Beat",
+    "BlobLink",
     "BlobView",
     "BootLog",
     "BootReport",
@@ -249,6 +259,7 @@ __all__ = [
     "SessionView",
     "ShareRequest",
     "Shut",
+    "SourceLink",
     "Start",
     "SubmitRequest",
     "Submitted",
@@ -256,6 +267,9 @@ __all__ = [
     "TokenRequest",
     "TokenView",
     "Took",
+    "UploadDone",
+    "UploadLinks",
+    "UploadRequest",
     "Warned",
     "Welcome",
     "WorkerEnvironment",

@@ -10,7 +10,7 @@ import msgspec
 
 from jupyter_remote.model import History
 from jupyter_remote.wire.caching import CacheAsk
-from jupyter_remote.wire.values import FileRef, MissingSegment, NameInfo, Parcel
+from jupyter_remote.wire.values import FileRef, MissingSegment, NameInfo, Parcel, SourceLink
 
 
 class Need(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -107,6 +107,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     code_key: str = ""  # of the normalised code: 64 hex digits
     cache: CacheAsk | None = None
     resume: str = ""  # id of a job: start from its checkpoint
+    links: list[SourceLink] = []  # of files whose source is elsewhere; kept in memory only
 
 
 class BatchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -145,6 +146,9 @@ class GpuMetrics(msgspec.Struct, frozen=True, omit_defaults=True):
     mean_percent: float = 0.0  # of use, since the first sample
     peak_percent: float = 0.0
     peak_memory_bytes: int = 0
+    peak_power_w: float = 0.0
+    peak_temperature_c: float = 0.0
+    index: int = 0  # which of the machine's
 
 
 class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -160,6 +164,17 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     measured_s: float = 0.0  # since the first sample; means and peaks are of this time
     mean_cpu_percent: float = 0.0
     peak_cpu_percent: float = 0.0
+    disk_bytes: int = 0  # in use on the disk of the job's folder, by whomever
+    disk_total_bytes: int = 0
+    peak_disk_bytes: int = 0
+    read_bytes_per_s: float = 0.0  # by the job's processes, from disks
+    written_bytes_per_s: float = 0.0
+    peak_read_bytes_per_s: float = 0.0
+    peak_written_bytes_per_s: float = 0.0
+    received_bytes_per_s: float = 0.0  # by the whole machine, from the network
+    sent_bytes_per_s: float = 0.0
+    peak_received_bytes_per_s: float = 0.0
+    peak_sent_bytes_per_s: float = 0.0
 
 
 class Money(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,8 +13,9 @@ RECEIPT = 1  # version of this form; readers take what they know of a newer one
 
 class ReceiptFile(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str
-    digest: str
+    digest: str  # of a file from elsewhere: of its source and its version there
     size_bytes: int
+    source: str = ""
 
 
 class ReceiptEnvironment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -20,6 +20,7 @@ class ServerInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     scopes: list[str] = []
     blobs: str = ""  # see Welcome; empty when the caller is not on the same machine
     spool: str = ""
+    links_bytes: int = 0  # blobs from this size on have addresses of their own; 0: none has
     workers: list[WorkerView] = []
     jobs_queued: int = 0
     jobs_running: int = 0

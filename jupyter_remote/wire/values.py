@@ -55,3 +55,17 @@ class FileRef(msgspec.Struct, frozen=True, omit_defaults=True):
     content: Segment
     mode: int = 0o644
     module: bool = False  # part of a local module: its root goes on sys.path
+    source: str = ""  # "s3://BUCKET/KEY": read from there by the worker; ``content`` is empty then,
+    source_bytes: int = 0  # and its digest is that of source and version
+    version: str = ""  # ETag of what the source was at submit; empty: any
+
+
+class SourceLink(msgspec.Struct, frozen=True):
+    """An address from which a file's ``source`` can be read for a while. A secret: it is in no log,
+    error or database, nor in a ``repr``."""
+
+    source: str
+    url: str
+
+    def __repr__(self) -> str:
+        return f"SourceLink({self.source!r})"

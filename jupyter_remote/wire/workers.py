@@ -10,7 +10,7 @@ from jupyter_remote.wire.base import MOST_BYTES, PROTOCOL
 from jupyter_remote.wire.jobs import JobSpec, Metrics, RemoteFailure, Result
 from jupyter_remote.wire.machines import Notice
 from jupyter_remote.wire.money import WorkerEnvironment
-from jupyter_remote.wire.values import Parcel, Segment
+from jupyter_remote.wire.values import Parcel, Segment, SourceLink
 
 
 class Hello(msgspec.Struct, frozen=True, omit_defaults=True, tag="hello", kw_only=True):
@@ -180,6 +180,7 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw
     keep: list[tuple[str, int]] = []
     blobs: str = ""  # folder of the blob store if it is on the same machine
     spool: str = ""  # folder into which new blobs may be moved
+    links_bytes: int = 0  # blobs from this size on have addresses of their own; 0: none has
 
 
 class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_only=True):
@@ -198,6 +199,7 @@ class Assign(msgspec.Struct, frozen=True, omit_defaults=True, tag="assign", kw_o
     gpus: list[int] = []  # which of the machine's are its own; empty: all of them
     owner: str = ""  # consecutive calls of one owner may share a kernel process
     aside: bool = False  # takes no slot
+    links: list[SourceLink] = []  # where its files with a ``source`` are read
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_only=True):

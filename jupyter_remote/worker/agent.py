@@ -244,7 +244,9 @@ class Agent:
         means = self._means
         means.heartbeat_s, means.dead_man_s = welcome.heartbeat_s, welcome.dead_man_s
         means.gpu_idle_s = welcome.gpu_idle_s
-        means.transfer.connected(self._link.address, welcome.blobs, welcome.spool)
+        means.transfer.connected(
+            self._link.address, welcome.blobs, welcome.spool, welcome.links_bytes
+        )
         keep = set(welcome.keep)
         for key, attempt in list(self._attempts.items()):
             if key in keep:

@@ -36,6 +36,7 @@ from jupyter_remote.worker.saving import BUDGET, Saving
 from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
 from jupyter_remote.worker.spill import Spill
 from jupyter_remote.worker.supervise import PREEMPTED, STOPPED, Action, Stop, Supervisor
+from jupyter_remote.worker.traffic import Traffic
 from jupyter_remote.worker.transfer import BadInput
 from jupyter_remote.worker.verdict import Verdict
 
@@ -74,6 +75,7 @@ class Attempt:
         self._log_is_needed = False
         self._spill = Spill(means.work / f"{self._name}.log", means.log_bytes)
         self._meter = Meter(assign.memory_bytes)
+        self._traffic = Traffic()
         idle_s = assign.spec.gpu_idle_s
         self._gpu_idle = GpuIdle(means.gpu_idle_s if idle_s is None else idle_s)
         self._sample_at = float("inf")
@@ -189,9 +191,9 @@ class Attempt:
         except OSError as error:
             raise BadInput(f"the job gets no folder: {error.strerror}") from error
         for file in spec.files:
-            if file.content.data is None:
+            if file.content.data is None or file.source:
                 self._outbox.set_stage(Stage.SENDING_INPUTS)
-            await self._means.transfer.place(file, folder)
+            await self._means.transfer.place(file, folder, self._assign.links)
         message = await self._message(folder)
         self._kernel = await shelf.take(self._assign.owner if spec.kind == "call" else None)
         return message
@@ -394,8 +396,10 @@ class Attempt:
             self._act(self._supervisor.memory(exact))
         if now >= self._sample_at:
             self._sample_at = now + SAMPLE_S
-            gpus = self._means.gpus.read()
-            metrics = self._meter.sample(use, self._clock.now(), now, gpus, self._busy_s())
+            gpus = self._means.gpus.read(self._assign.gpus)
+            counters = self._traffic.look(use.pids, self._folder)
+            at, busy_s = self._clock.now(), self._busy_s()
+            metrics = self._meter.sample(use, at, now, gpus, busy_s, counters)
             self._heed(self._gpu_idle.saw(gpus, now), now)
             self._outbox.add_latest("metrics", "metrics", encode(metrics))
 

@@ -6,7 +6,7 @@ import http.client
 import ssl
 import threading
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,6 +20,7 @@ PIECE_BYTES = 1024 * 1024
 TIMEOUT_S = 60.0
 
 Body = bytes | IO[bytes] | None
+T = TypeVar("T")
 
 
 class Courier:
@@ -48,17 +49,23 @@ class Courier:
 
     def adopt(self, digest: str, name: str) -> None:
         """Let the server take over a file in its spool folder."""
-        self._call("PUT", digest, b"", {"X-Spool": name}).read()
+        self._call("PUT", _of(digest), b"", {"X-Spool": name}).read()
 
     def put(self, digest: str, source: Path) -> None:
         """Send a file."""
         with source.open("rb") as file:
             size = str(source.stat().st_size)
-            self._call("PUT", digest, file, {"Content-Length": size}).read()
+            self._call("PUT", _of(digest), file, {"Content-Length": size}).read()
+
+    def ask(self, method: str, path: str, body: object, /, *, reply: type[T]) -> T:
+        """A request with JSON, see :class:`jupyter_remote.straight.Ask`."""
+        sent = None if body is None else msgspec.json.encode(body)
+        answer = self._piece(self._call(method, path, sent, {"Content-Type": "application/json"}))
+        return msgspec.json.decode(answer, type=reply)
 
     def get(self, digest: str, target: Path) -> None:
         """Stream a blob into a new file."""
-        reply = self._call("GET", digest, None, {})
+        reply = self._call("GET", _of(digest), None, {})
         with target.open("xb") as file:
             while piece := self._piece(reply):
                 file.write(piece)
@@ -74,28 +81,27 @@ class Courier:
             raise errors.BackendUnreachable(f"the connection was cut: {error}") from error
 
     def _call(
-        self, method: str, digest: str, body: Body, headers: dict[str, str]
+        self, method: str, path: str, body: Body, headers: dict[str, str]
     ) -> http.client.HTTPResponse:
         reused = getattr(self._local, "connection", None) is not None
         try:
-            reply = self._try(method, digest, body, headers)
+            reply = self._try(method, path, body, headers)
         except errors.BackendUnreachable:
             if not reused:
                 raise
-            reply = self._try(method, digest, body, headers)  # it was closed for being idle
+            reply = self._try(method, path, body, headers)  # it was closed for being idle
         if reply.status >= 400:
             raise _error(reply)
         return reply
 
     def _try(
-        self, method: str, digest: str, body: Body, headers: dict[str, str]
+        self, method: str, path: str, body: Body, headers: dict[str, str]
     ) -> http.client.HTTPResponse:
         if body is not None and not isinstance(body, bytes):
             body.seek(0)
-        path = f"{self._prefix}/v1/blobs/{digest}"
         try:
             connection = self._connection()
-            connection.request(method, path, body, {**self._headers, **headers})
+            connection.request(method, self._prefix + path, body, {**self._headers, **headers})
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             self._forget()
@@ -126,6 +132,10 @@ class Courier:
             known.close()
             self._open.remove(known)
             self._local.connection = None
+
+
+def _of(digest: str) -> str:
+    return f"/v1/blobs/{digest}"
 
 
 def _error(reply: http.client.HTTPResponse) -> errors.JupyterRemoteError:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from jupyter_remote.wire import GpuMetrics, Metrics
+from jupyter_remote.worker.traffic import Counters
 
 LINUX = sys.platform == "linux"
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
@@ -148,8 +149,38 @@ class Mean:
         return round(self._sum / self._seconds if self._seconds else self._last, 1)
 
 
+class Rates:
+    """What counters say a second, and their peaks."""
+
+    FLOWS = ("read", "written", "received", "sent")
+
+    def __init__(self) -> None:
+        self._last: Counters | None = None
+        self._peaks = dict.fromkeys(self.FLOWS, 0.0)
+        self._peak_disk_bytes = 0
+
+    def sample(self, counters: Counters, since_s: float) -> dict[str, Any]:
+        """Fields of Metrics."""
+        self._peak_disk_bytes = max(self._peak_disk_bytes, counters.disk_bytes)
+        found: dict[str, Any] = {
+            "disk_bytes": counters.disk_bytes,
+            "disk_total_bytes": counters.disk_total_bytes,
+            "peak_disk_bytes": self._peak_disk_bytes,
+        }
+        last, self._last = self._last, counters
+        for flow in self.FLOWS:
+            rate = 0.0
+            if last is not None and since_s:
+                grown = getattr(counters, f"{flow}_bytes") - getattr(last, f"{flow}_bytes")
+                rate = round(max(0, grown) / since_s, 1)  # an interface that went took its count
+            self._peaks[flow] = max(self._peaks[flow], rate)
+            found[f"{flow}_bytes_per_s"] = rate
+            found[f"peak_{flow}_bytes_per_s"] = self._peaks[flow]
+        return found
+
+
 class Meter:
-    """CPU, memory and GPUs of one job from one sample to the next, and over all of them."""
+    """Figures of one job from one sample to the next, and over all of them."""
 
     def __init__(self, limit_bytes: int | None) -> None:
         self._limit_bytes = limit_bytes or 0
@@ -157,7 +188,8 @@ class Meter:
         self._last: tuple[float, float] | None = None
         self._first_at: float | None = None
         self._cpu = Mean()
-        self._gpus: dict[int, tuple[Mean, Mean]] = {}  # use and memory, by its place
+        self._gpus: dict[int, tuple[Mean, Mean, Mean, Mean]] = {}  # see _with_means, by its index
+        self._rates = Rates()
         self.latest: Metrics | None = None
 
     def sample(
@@ -167,6 +199,7 @@ class Meter:
         now: float,
         gpus: list[GpuMetrics],
         busy_s: float | None = None,
+        counters: Counters | None = None,
     ) -> Metrics:
         """``at``: wall clock; ``now``: monotonic, both in seconds."""
         self._peak_bytes = max(self._peak_bytes, use.memory_bytes)
@@ -181,23 +214,29 @@ class Meter:
             memory_bytes=use.memory_bytes,
             peak_memory_bytes=self._peak_bytes,
             memory_limit_bytes=self._limit_bytes,
-            gpus=[self._with_means(i, gpu, since_s) for i, gpu in enumerate(gpus)],
+            gpus=[self._with_means(gpu, since_s) for gpu in gpus],
             busy_s=busy_s,
             measured_s=round(now - self._first_at, 3),
             mean_cpu_percent=self._cpu.mean,
             peak_cpu_percent=self._cpu.peak,
+            **(self._rates.sample(counters, since_s) if counters is not None else {}),
         )
         return self.latest
 
-    def _with_means(self, place: int, gpu: GpuMetrics, since_s: float) -> GpuMetrics:
-        use, memory = self._gpus.setdefault(place, (Mean(), Mean()))
+    def _with_means(self, gpu: GpuMetrics, since_s: float) -> GpuMetrics:
+        new = (Mean(), Mean(), Mean(), Mean())
+        use, memory, power, heat = self._gpus.setdefault(gpu.index, new)
         use.add(gpu.use_percent, since_s)
         memory.add(gpu.memory_bytes, since_s)
+        power.add(gpu.power_w, since_s)
+        heat.add(gpu.temperature_c, since_s)
         return msgspec.structs.replace(
             gpu,
             mean_percent=use.mean,
             peak_percent=use.peak,
             peak_memory_bytes=int(memory.peak),
+            peak_power_w=power.peak,
+            peak_temperature_c=heat.peak,
         )
 
     def saw(self, memory_bytes: int) -> None:
@@ -226,12 +265,13 @@ class Gpus:
         self._handles: list[Any] = []
         self._opened = False
 
-    def read(self) -> list[GpuMetrics]:
-        """Figures of every GPU; empty without any."""
+    def read(self, own: Sequence[int] = ()) -> list[GpuMetrics]:
+        """Figures of these GPUs, by their index, or of every one; empty without any."""
         if not self._opened:
             self._opened = True
             self._open()
-        return [self._read(handle) for handle in self._handles]
+        every = enumerate(self._handles)
+        return [self._read(i, handle) for i, handle in every if not own or i in own]
 
     def _open(self) -> None:
         try:
@@ -246,7 +286,7 @@ class Gpus:
             self._handles = []
         self._nvml = pynvml
 
-    def _read(self, handle: Any) -> GpuMetrics:
+    def _read(self, index: int, handle: Any) -> GpuMetrics:
         nvml = self._nvml
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         name = nvml.nvmlDeviceGetName(handle)
@@ -259,6 +299,7 @@ class Gpus:
             temperature_c=self._or_zero(
                 lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
             ),
+            index=index,
         )
 
     def _or_zero(self, figure: Any) -> float:

@@ -235,7 +235,7 @@ class CellAttempt(Attempt):
     async def _prepare(self) -> channel.Run:
         assert self._folder is not None
         for file in self._assign.spec.files:
-            await self._means.transfer.place(file, self._folder)
+            await self._means.transfer.place(file, self._folder, self._assign.links)
         self._supervisor.grace_s = float("inf")
         return await self._message(self._folder)
 

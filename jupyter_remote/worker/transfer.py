@@ -1,23 +1,26 @@
 """Bytes that a job needs, and bytes that it leaves: mapped or moved on the server's own machine,
-streamed elsewhere. Nothing here opens what is inside.
+streamed elsewhere, straight to and from S3 where blobs are there. Nothing here opens what is
+inside.
 """
 
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from blake3 import blake3
 
-from jupyter_remote import errors
-from jupyter_remote.wire import FileRef, JobSpec, Segment
+from jupyter_remote import errors, straight
+from jupyter_remote.wire import FileRef, JobSpec, Segment, SourceLink
 from jupyter_remote.worker.channel import Spooled
 from jupyter_remote.worker.link import Address
 from jupyter_remote.worker.users import User, acting
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1024 * 1024
 PAUSE_S = 0.5
+UNKNOWN = "its address is not known any more, since the backend was started anew; submit it again"
+EXPIRED = "the credentials of who submitted it have ended; renew them and submit it again"
 T = TypeVar("T")
 
 
@@ -49,16 +54,20 @@ class Transfer:
             self._blob_mode = 0o444
         self._token = token
         self._address = Address("")
+        self._links_bytes = 0
         self._blobs: Path | None = None
         self._spool: Path | None = None
         self._threads = ThreadPoolExecutor(4, "transfer")
         self._courier: Courier | None = None
         self._lock = threading.Lock()
 
-    def connected(self, address: Address, blobs: str, spool: str) -> None:
-        """The server is there; the folders are given if it shares this machine's disk."""
+    def connected(self, address: Address, blobs: str, spool: str, links_bytes: int = 0) -> None:
+        """The server is there; the folders are given if it shares this machine's disk.
+
+        ``links_bytes``: see Welcome.
+        """
         here = bool(blobs and spool) and os.access(spool, os.W_OK)
-        self._address = address
+        self._address, self._links_bytes = address, links_bytes
         self._blobs = Path(blobs) if here else None
         self._spool = Path(spool) if here else None
 
@@ -92,16 +101,23 @@ class Transfer:
         """
         if (path := self.find(segment.digest)) is not None:
             return path
-        return await self._patiently(lambda: self._download(segment.digest))
+        large = 0 < self._links_bytes <= segment.size_bytes
+        return await self._patiently(lambda: self._download(segment.digest, large))
 
-    async def place(self, file: FileRef, folder: Path) -> None:
-        """Write a shipped file. Raises BadInput for a path that leads out of ``folder``."""
+    async def place(self, file: FileRef, folder: Path, links: Sequence[SourceLink] = ()) -> None:
+        """Write a shipped file. Raises BadInput for a path that leads out of ``folder``.
+
+        ``links``: where files that lie elsewhere are read.
+        """
         target = folder / safe_path(file.path)
-        if file.content.data is not None:
+        if file.source:
+            url = next((link.url for link in links if link.source == file.source), "")
+            await self._in_thread(lambda: _read_new(target, file, url), self._user)
+            return
+        if (data := file.content.data) is not None:
             if self._user is None:
-                _write_new(target, file.content.data, file)
+                _write_new(target, data, file)
             else:
-                data = file.content.data
                 await self._in_thread(lambda: _write_new(target, data, file), self._user)
             return
         source = Path(await self.fetch(file.content))
@@ -147,23 +163,51 @@ class Transfer:
     def _upload(self, digest: str, name: str) -> None:
         source = self.spool / name
         if self._spool is None:
-            self._carrier().put(digest, source)
+            if not self._sent_straight(digest, source):
+                self._carrier().put(digest, source)
             source.unlink()
         elif source.exists() or self.find(digest) is None:  # else a reply was lost
             self._carrier().adopt(digest, name)
 
-    def _download(self, digest: str) -> str:
+    def _download(self, digest: str, large: bool) -> str:
         target = self._cache / digest[:2] / digest
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{digest}.{uuid.uuid4().hex}")
         try:
-            self._carrier().get(digest, part)
+            if not (large and self._read_straight(digest, part)):
+                self._carrier().get(digest, part)
             _check(digest, _digest(part), "what the server sent")
             part.chmod(self._blob_mode)
             part.rename(target)
         finally:
             part.unlink(missing_ok=True)
         return str(target)
+
+    def _sent_straight(self, digest: str, source: Path) -> bool:
+        size = source.stat().st_size
+        if not self._links_bytes or size < self._links_bytes:
+            return False
+        with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as all:
+            view = memoryview(all)
+            try:
+                return straight.upload(self._carrier().ask, digest, view, [], lambda sent: None)
+            except straight.Unreachable:
+                return False
+            finally:
+                view.release()
+
+    def _read_straight(self, digest: str, target: Path) -> bool:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            write = partial(_write_at, fd)
+            if straight.download(self._carrier().ask, digest, write):
+                return True
+        except straight.Unreachable:
+            pass
+        finally:
+            os.close(fd)
+        target.unlink()
+        return False
 
     def _carrier(self) -> Courier:
         from jupyter_remote.worker.courier import Courier  # most jobs need no HTTP at all
@@ -202,10 +246,34 @@ def safe_path(path: str) -> PurePosixPath:
     return pure
 
 
+def _write_at(fd: int, at: int, piece: memoryview) -> None:
+    while piece:
+        done = os.pwrite(fd, piece, at)
+        at, piece = at + done, piece[done:]
+
+
 def _write_new(target: Path, data: bytes, file: FileRef) -> None:
     _check(file.content.digest, blake3(data).hexdigest(), f"the file {file.path}")
     with os.fdopen(_open_new(target, file), "wb") as out:
         out.write(data)
+
+
+def _read_new(target: Path, file: FileRef, url: str) -> None:
+    """Raises BadInput; no word of it has the address."""
+    if not url:
+        raise BadInput(f"{file.source}: {UNKNOWN}")
+    fd = _open_new(target, file)
+    try:
+        os.truncate(fd, file.source_bytes)
+        straight.read(url, file.source_bytes, file.version, partial(_write_at, fd))
+    except straight.Changed:
+        raise BadInput(f"{file.source} is another one than when the job was submitted") from None
+    except straight.Expired:
+        raise BadInput(f"{file.source}: {EXPIRED}") from None
+    except straight.Unreachable as error:
+        raise BadInput(f"{file.source} cannot be read: {error}") from None
+    finally:
+        os.close(fd)
 
 
 def _copy_new(target: Path, source: Path, file: FileRef) -> None:

@@ -7,6 +7,10 @@ declare module "*/notebook/card.js" {
   export function duration(seconds: number): string;
   export function money(ucredits: number): string;
   export function rate(ucreditsPerH: number): string;
+  export class Graphs {
+    constructor(parent: HTMLElement);
+    draw(told: unknown): boolean;
+  }
   export class View {
     constructor(model: CardModel);
     parts: { card: HTMLElement };

@@ -2,7 +2,9 @@
 
 import type { TranslationBundle } from "@jupyterlab/translation";
 
+import { Graphs } from "../../jupyter_remote/notebook/card.js";
 import type { Ask } from "./asking";
+import type { CardState } from "./cards";
 import { isFinal } from "./jobs";
 import { type Cancel, CancelButton, make, titleOf } from "./row";
 import { duration, money } from "./words";
@@ -12,6 +14,8 @@ import type { History, HistoryReply, JobView, Receipt } from "./wire";
 export interface Actions {
   /** Open the notebook that a job came from; null where that cannot be told. */
   open(job: JobView): (() => void) | null;
+  /** What the card of a job shows now; null where nobody knows. */
+  card(id: string): Promise<CardState | null>;
 }
 
 /** What a receipt says that the job's line does not. */
@@ -33,6 +37,8 @@ export class Detail {
   private _title: HTMLElement;
   private _buttons: HTMLElement;
   private _cancel: CancelButton | null = null;
+  private _graphs: HTMLElement;
+  private _drawnGraphs: Graphs;
   private _history: HTMLElement;
   private _receipt: HTMLElement;
   private _commands: HTMLElement;
@@ -51,6 +57,10 @@ export class Detail {
     this.node.setAttribute("aria-label", _trans.__("Chosen job"));
     this._title = make("div", "jr-panel-title", this.node);
     this._buttons = make("div", "jr-panel-buttons", this.node);
+    this._graphs = make("div", "jr-panel-graphs", this.node);
+    this._graphs.setAttribute("aria-label", _trans.__("Live figures"));
+    this._graphs.setAttribute("role", "group");
+    this._drawnGraphs = new Graphs(this._graphs);
     this._history = make("ol", "jr-panel-history", this.node);
     this._receipt = make("ul", "jr-panel-receipt", this.node);
     this._receipt.setAttribute("aria-label", _trans.__("Receipt"));
@@ -64,15 +74,27 @@ export class Detail {
     else {
       if (this._job !== job.id) this._begin(job);
       this._cancel?.draw(job);
-      await this._drawTold(job);
+      await Promise.all([this._drawTold(job), this._drawGraphs(job)]);
     }
+  }
+
+  /** One sample at a time: the graphs keep those that were seen while the job was chosen. */
+  private async _drawGraphs(job: JobView): Promise<void> {
+    if (isFinal(job) && this._graphs.dataset["status"] === job.status) return;
+    const card = job.started_at == null ? null : await this._actions.card(job.id);
+    if (this._job !== job.id || !card) return;
+    this._graphs.dataset["status"] = card.status;
+    this._drawnGraphs.draw(card["graphs"]);
   }
 
   private _begin(job: JobView): void {
     this._job = job.id;
     this._drawn = "";
     this._title.textContent = titleOf(job);
-    for (const part of [this._buttons, this._history, this._receipt, this._commands]) part.replaceChildren();
+    this._graphs.dataset["status"] = "";
+    this._graphs.hidden = true;
+    this._drawnGraphs = new Graphs(this._graphs);
+    for (const part of [this._buttons, this._graphs, this._history, this._receipt, this._commands]) part.replaceChildren();
     const cancel: Cancel = (force) => this._cancelJob(job.id, force);
     this._cancel = new CancelButton(this._buttons, this._trans, cancel);
     const open = this._actions.open(job);

@@ -10,7 +10,7 @@ import { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 
 import { asker, readCards } from "./api";
-import { Cards } from "./cards";
+import { Cards, type CardState } from "./cards";
 import { jobsIcon } from "./icon";
 import { Jobs, type Timer } from "./jobs";
 import { tellEnds } from "./notify";
@@ -63,7 +63,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const path = pathOf(job, PageConfig.getOption("jupyterRemoteRoot"));
       return path && documents ? () => void documents.openOrReveal(path) : null;
     };
-    const panel = new JobsPanel(jobs, ask, { open }, trans);
+    const read = readCards(app.serviceManager.serverSettings);
+    const card = async (id: string): Promise<CardState | null> => (await read([id]))?.[0] ?? null;
+    const panel = new JobsPanel(jobs, ask, { open, card }, trans);
     panel.id = "jupyter-remote-jobs";
     panel.title.icon = jobsIcon;
     panel.title.caption = trans.__("Remote jobs");

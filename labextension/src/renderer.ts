@@ -21,6 +21,8 @@ function isCard(data: unknown): data is CardState {
   const state = data as Partial<CardState> | null;
   const texts = state?.["texts"] as { links?: unknown } | undefined;
   const lists = Array.isArray(state?.["bars"]) && Array.isArray(texts?.links);
+  const graphs = state?.["graphs"] as { at?: unknown; lines?: unknown } | undefined;
+  if (graphs && !(Array.isArray(graphs.at) && Array.isArray(graphs.lines))) return false;
   return typeof state?.id === "string" && typeof state.status === "string" && state.v === VERSION && lists;
 }
 

@@ -52,6 +52,9 @@ export interface GpuMetrics {
   mean_percent?: number;
   peak_percent?: number;
   peak_memory_bytes?: number;
+  peak_power_w?: number;
+  peak_temperature_c?: number;
+  index?: number;
 }
 
 export interface History {
@@ -151,6 +154,17 @@ export interface Metrics {
   measured_s?: number;
   mean_cpu_percent?: number;
   peak_cpu_percent?: number;
+  disk_bytes?: number;
+  disk_total_bytes?: number;
+  peak_disk_bytes?: number;
+  read_bytes_per_s?: number;
+  written_bytes_per_s?: number;
+  peak_read_bytes_per_s?: number;
+  peak_written_bytes_per_s?: number;
+  received_bytes_per_s?: number;
+  sent_bytes_per_s?: number;
+  peak_received_bytes_per_s?: number;
+  peak_sent_bytes_per_s?: number;
 }
 
 export interface Money {
@@ -253,6 +267,7 @@ export interface ReceiptFile {
   path: string;
   digest: string;
   size_bytes: number;
+  source?: string;
 }
 
 export interface ReceiptPrice {

@@ -136,7 +136,7 @@ def test_a_deletion_gives_way_to_bytes_that_are_just_coming(tmp_path: Path) -> N
         await put()
         store.blob_present(digest, len(CONTENT), 0.0)
         assert store.collect(1.0, 0.5) == [digest]
-        with shelf.arriving(digest):  # sent again before the bytes are deleted
+        async with shelf.arriving(digest):  # sent again before the bytes are deleted
             await put()
             await shelf.discard(digest)
             assert await blobs.size(digest)
