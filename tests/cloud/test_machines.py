@@ -72,7 +72,7 @@ def test_terminate_ends_every_process_of_a_machine_also_those_that_left_their_se
     there = until(lambda: p if len(p := each.machines[id].processes()) >= 4 else [])
     each.client("ec2").terminate_instances(InstanceIds=[id])
     until(lambda: each.machines[id].processes() == [])
-    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in there)
+    until(lambda: not any(map(is_alive, there)))
 
 
 @pytest.mark.parametrize(
@@ -200,6 +200,13 @@ def test_a_simulator_that_is_killed_takes_its_machines_along(mode: str, nothing_
         child.kill()
         child.wait(10)
     until(lambda: there() == [])
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def mark_of(process: psutil.Process) -> str:
