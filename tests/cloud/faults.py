@@ -89,6 +89,10 @@ class Faults:
         with self._lock:
             self._watchers.append((moment, action, then))
 
+    def forget_watchers(self) -> None:
+        with self._lock:
+            self._watchers.clear()
+
     def tell(self, moment: Moment, call: Call) -> None:
         with self._lock:
             told = [
