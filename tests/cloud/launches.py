@@ -3,8 +3,8 @@ call, its record, and the end of the machine. Then the witness tells what was le
 ended too early.
 
 Time is scaled: an idle machine is kept for 0.2 s instead of 300 s, one without its server ends
-itself after ``ALONE_S`` instead of 600 s. What a machine may be alive beyond its need is not scaled: 120 s.
-Machines are light ones (:mod:`tests.cloud.light`), so that there can be thousands.
+itself after ``ALONE_S`` instead of 600 s. What a machine may be alive beyond its need is not
+scaled: 120 s. Machines are light ones (:mod:`tests.cloud.light`), so that there can be thousands.
 """
 
 from __future__ import annotations
