@@ -72,6 +72,7 @@ class RealMachine:
         self._first: subprocess.Popen[bytes] | None = None
         self._cord = -1
         self._service: MetadataService | None = None
+        self._last_words = b""
 
     def boot(self, on_end: Callable[[], None]) -> None:
         with self._lock:
@@ -105,8 +106,8 @@ class RealMachine:
     def console(self) -> bytes:
         try:
             return (self.state / "console.log").read_bytes()
-        except OSError:
-            return b""
+        except OSError:  # it never booted, or its disk is no more
+            return self._last_words
 
     def processes(self) -> list[psutil.Process]:
         mark = self.id
@@ -127,6 +128,7 @@ class RealMachine:
         (self.state / "environment.json").write_text(json.dumps(self.environment()))
 
     def _clean(self) -> None:
+        self._last_words = self.console()
         if self._cord >= 0:
             os.close(self._cord)
         if self._service is not None:
