@@ -156,6 +156,8 @@ class ProcessMachine(RealMachine):
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{bound[1]}",
+            "JUPYTER_REMOTE_MACHINE_HOME": str(self.folder / "home"),
+            "JUPYTER_REMOTE_MACHINE_USER": "",  # no new user on this computer
         }
 
     def _write_state(self) -> None:
