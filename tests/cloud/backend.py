@@ -101,17 +101,8 @@ class Backend:
             return http.call(method, path, body, reply)
 
     def submit(self, request: wire.SubmitRequest) -> None:
-        """Until it is acknowledged, over however many servers."""
-        end = time.monotonic() + START_S
-        while True:
-            try:
-                self.call("POST", "/v1/jobs", request, wire.Submitted)
-            except (errors.BackendUnreachable, OSError):
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
-            else:
-                return
+        """Raises BackendUnreachable when it is not known whether that arrived."""
+        self.call("POST", "/v1/jobs", request, wire.Submitted)
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Of its database, read from outside; none as long as that is not there."""

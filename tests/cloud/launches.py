@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jupyter_remote import wire
+from jupyter_remote import errors, wire
 from tests.cloud.backend import Backend
 from tests.cloud.faults import Moment
 from tests.cloud.light import LightMachine
@@ -136,14 +136,28 @@ class Launches:
         armed = Armed(self, point)
         jobs = [request_for(type) for type in types]
         for job in jobs:
-            self.backend.submit(job)
+            self._submit(job)
         self._jobs += [job.id for job in jobs]
         self._until(lambda: armed.struck.is_set() or self._all_ended(), ROUND_S / 2)
         armed.disarm()
+        self._revive()
+        self._until(self._all_ended, ROUND_S)
+
+    def _submit(self, job: wire.SubmitRequest) -> None:
+        """Until a server acknowledges it."""
+        while True:
+            try:
+                self.backend.submit(job)
+            except errors.BackendUnreachable:
+                self._revive()
+            else:
+                return
+
+    def _revive(self) -> None:
+        """Start the server if it was killed."""
         if not self.backend.runs:
             time.sleep(self.chance.uniform(0, 0.3))
             self.backend.start()
-        self._until(self._all_ended, ROUND_S)
 
     def _all_ended(self) -> bool:
         states = ",".join(f"'{state}'" for state in OPEN_STATES)
