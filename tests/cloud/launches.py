@@ -209,6 +209,7 @@ class Armed:
         self.struck = threading.Event()
         self._launches, self._point = launches, point
         self._off = threading.Event()
+        self._lock = threading.Lock()
         if point.action:
             launches.cloud.at(
                 point.moment, point.action, lambda call: self._strike_in(point.delay_s)
@@ -230,12 +231,13 @@ class Armed:
         self._strike_in(0)
 
     def _strike_in(self, seconds: float) -> None:
-        if self._off.is_set() or self.struck.is_set():
-            return
-        time.sleep(seconds)
-        self._launches.backend.kill()
-        self._launches.finding.kills[self._point.name] += 1
-        self.struck.set()
+        with self._lock:
+            if self._off.is_set() or self.struck.is_set():
+                return
+            time.sleep(seconds)
+            self._launches.backend.kill()
+            self._launches.finding.kills[self._point.name] += 1
+            self.struck.set()
 
 
 def request_for(type: str) -> wire.SubmitRequest:

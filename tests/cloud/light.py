@@ -144,7 +144,8 @@ class LightMachine:
                 while not (self._is_over() or self._cut.is_set()):
                     self._converse(link)
         except (OSError, WebSocketException, EOFError) as error:
-            self._log.append(repr(error))
+            if repr(error) not in self._log[-1:]:
+                self._log.append(repr(error))
         self._asked.clear()
 
     def _greet(self, link: ClientConnection, config: wire.Enrolled) -> None:
