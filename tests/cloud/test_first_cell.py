@@ -62,10 +62,10 @@ def card_of(cell: Any) -> dict[str, Any]:
 
 FIRST = """%%remote_run -m g5.xlarge --timeout 5m
 import os
-from tqdm.auto import tqdm
+import jupyter_remote as jr
 
 print("hello from", os.uname().nodename, os.getpid())
-for n in tqdm(range(len(numbers)), desc="adding"):
+for n in jr.progress(range(len(numbers)), desc="adding"):
     numbers[n] += 1
 total = sum(numbers)
 """
