@@ -1,0 +1,100 @@
+"""Is a machine doubled, left behind or ended too early when the server is killed at any line?
+
+Run by hand: ``python -m benchmarks.launches``, or ``python -m benchmarks.launches 2000``. EC2 is
+simulated, and lies: what it launches is seen late, some answers are lost, some calls fail. At the
+end the server is killed for good while machines run their real user data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from tests.cloud.backend import Backend
+from tests.cloud.faults import Fault
+from tests.cloud.launches import ALONE_S, SETTINGS, Launches, all_points, request_for
+from tests.cloud.simulator import Simulator, best_mode
+
+LIES_EVERY = 7  # so many rounds
+REAL = ("g5.xlarge", "g6.xlarge", "g4dn.xlarge")
+REAL_ALONE_S = 5.0
+
+
+def lie(launches: Launches, chance: random.Random) -> None:
+    """The next launches have it harder."""
+    cloud = launches.cloud
+    cloud.fleet.visible_after_s = chance.choice((0.0, 0.5, 3.0))
+    for action in ("RunInstances", "TerminateInstances"):
+        code = chance.choice(("RequestLimitExceeded", "InternalError", ""))
+        cloud.faults.add(Fault(action, code, cut=not code))
+    for id in cloud.alive():
+        if chance.random() < 0.3:
+            cloud.fleet.hide(id, chance.uniform(0.5, 5))
+
+
+def storm(folder: Path, launches: int, seed: int) -> bool:
+    chance = random.Random(seed)
+    points = all_points(chance)
+    with Launches(folder, seed) as storm:
+        began, rounds = time.monotonic(), 0
+        while (done := len(storm.cloud.witness.instances())) < launches:
+            if rounds % LIES_EVERY == 0:
+                lie(storm, chance)
+                print(f"{done} launches after {time.monotonic() - began:.0f} s", flush=True)
+            storm.round(next(points), at_once=4)
+            rounds += 1
+        finding = storm.settle()
+    print("\n".join(finding.lines()))
+    faults = finding.twins or finding.alive or finding.late or finding.early
+    return not faults and set(finding.jobs) == {"succeeded"}
+
+
+def gone_for_good(folder: Path) -> bool:
+    """Machines that run their user data, and a server that never comes back."""
+    with Simulator(best_mode()) as cloud:
+        alone = {"JUPYTER_REMOTE_MACHINE_ALONE_S": str(REAL_ALONE_S)}
+        backend = Backend(folder, cloud.environment() | SETTINGS | alone)
+        backend.environment["JUPYTER_REMOTE_WORKER_URL"] = cloud.proxy(backend.port).url
+        backend.start()
+        for type in REAL:
+            backend.submit(request_for(type))
+        end = time.monotonic() + 60
+        while len(cloud.alive()) < len(REAL) and time.monotonic() < end:
+            time.sleep(0.1)
+        time.sleep(2 * REAL_ALONE_S)  # they are at several steps of their boot
+        backend.kill()
+        killed_at = time.monotonic()
+        while cloud.alive() and time.monotonic() < killed_at + 20 * REAL_ALONE_S:
+            time.sleep(0.1)
+        print(
+            f"server gone for good: {len(cloud.alive())} of {len(cloud.witness.instances())} "
+            f"machines ({cloud.mode}) are left {time.monotonic() - killed_at:.1f} s later "
+            f"(scaled: they wait {REAL_ALONE_S:.0f} s for their server instead of 600)"
+        )
+        return not cloud.alive()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("launches", type=int, nargs="?", default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="launches-"))
+    print(
+        f"state: {folder}\nscaled: machines idle for {SETTINGS['JUPYTER_REMOTE_MACHINE_IDLE_S']} s "
+        f"instead of 300 are ended, they wait {ALONE_S:.0f} s for their server instead of 600; "
+        "the 120 s beyond their need are real",
+        flush=True,
+    )
+    for name in ("storm", "gone"):
+        (folder / name).mkdir()
+    good = storm(folder / "storm", options.launches, options.seed)
+    good = gone_for_good(folder / "gone") and good
+    raise SystemExit(0 if good else "a promise is broken")
+
+
+if __name__ == "__main__":
+    main()
