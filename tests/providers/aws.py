@@ -11,6 +11,28 @@ from xml.sax.saxutils import escape
 from botocore.awsrequest import AWSResponse
 
 from jupyter_remote.providers.ec2.client import Clients
+from jupyter_remote.providers.ec2.launching import BACKEND, INSTANCE, client_token
+
+NOTHING = '<DescribeInstancesResponse xmlns="x"><reservationSet/></DescribeInstancesResponse>'
+
+
+def page(backend_id: str, id: str, state: str = "running", more: str = "") -> str:
+    """What ``DescribeInstances`` answers of one machine of ours."""
+    tags = "".join(
+        f"<item><key>{key}</key><value>{value}</value></item>"
+        for key, value in ((BACKEND, backend_id), (INSTANCE, id))
+    )
+    instance = (
+        f"<instanceId>i-{id}</instanceId><instanceType>g5.xlarge</instanceType>"
+        f"<clientToken>{client_token(backend_id, id)}</clientToken>"
+        f"<launchTime>2026-01-02T00:00:00Z</launchTime>"
+        f"<instanceState><name>{state}</name></instanceState><tagSet>{tags}</tagSet>"
+    )
+    return (
+        '<DescribeInstancesResponse xmlns="x"><reservationSet><item><instancesSet><item>'
+        f"{instance}</item></instancesSet></item></reservationSet>"
+        f"<nextToken>{more}</nextToken></DescribeInstancesResponse>"
+    )
 
 
 class Body(io.BytesIO):

@@ -29,7 +29,7 @@ from jupyter_remote.providers.ec2.launching import (
 from jupyter_remote.providers.ec2.provider import Ec2Provider
 from jupyter_remote.settings import Settings
 from tests.conformance.provider import ProviderConformance, seen
-from tests.providers.aws import Answers
+from tests.providers.aws import NOTHING, Answers, page
 from tests.providers.conftest import REGION
 
 SCRIPT = "#!/bin/sh\necho 'ümlaut' > /dev/null\n"
@@ -259,8 +259,7 @@ async def test_a_launch_whose_reply_was_lost_is_the_same_machine_when_tried_agai
 async def test_a_machine_that_is_not_seen_yet_is_asked_for_with_the_same_token(
     provider: Ec2Provider, launch: Launch
 ):
-    nothing = '<DescribeInstancesResponse xmlns="x"><reservationSet/></DescribeInstancesResponse>'
-    Answers(provider._clients, "ec2", "DescribeInstances").is_text(nothing)
+    Answers(provider._clients, "ec2", "DescribeInstances").is_text(NOTHING)
     asked = Answers(provider._clients, "ec2", "RunInstances").asked
     await provider.launch(launch)
     await provider.launch(launch)
@@ -276,8 +275,7 @@ async def test_a_token_that_was_used_with_another_script_gives_the_machine_of_th
     token = client_token(backend_id, launch.id)
     alive = stranger(ec2, ami, backend_id, launch.id, token)
     looks = Answers(provider._clients, "ec2", "DescribeInstances")
-    nothing = '<DescribeInstancesResponse xmlns="x"><reservationSet/></DescribeInstancesResponse>'
-    looks.is_text(nothing)
+    looks.is_text(NOTHING)
     answers = Answers(provider._clients, "ec2", "RunInstances")
     answers.is_error("IdempotentParameterMismatch")
     with pytest.raises(OSError, match="asked for before"):
@@ -355,22 +353,8 @@ async def test_more_machines_than_a_filter_takes_are_described(
 
 
 async def test_machines_on_later_pages_are_described(provider: Ec2Provider, backend_id: str):
-    def page(id: str, more: str) -> str:
-        token = client_token(backend_id, id)
-        tags = "".join(
-            f"<item><key>{key}</key><value>{value}</value></item>"
-            for key, value in ((BACKEND, backend_id), (INSTANCE, id))
-        )
-        return (
-            '<DescribeInstancesResponse xmlns="x"><reservationSet><item><instancesSet><item>'
-            f"<instanceId>i-{id}</instanceId><clientToken>{token}</clientToken>"
-            f"<instanceState><name>running</name></instanceState><tagSet>{tags}</tagSet>"
-            "</item></instancesSet></item></reservationSet>"
-            f"<nextToken>{more}</nextToken></DescribeInstancesResponse>"
-        )
-
     looks = Answers(provider._clients, "ec2", "DescribeInstances")
-    looks.is_text(page("a", "more"), page("b", ""))
+    looks.is_text(page(backend_id, "a", more="more"), page(backend_id, "b"))
     assert [s.provider_id for s in await provider.describe(["a", "b"])] == ["i-a", "i-b"]
     assert looks.asked[1]["NextToken"] == "more"
 

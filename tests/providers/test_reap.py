@@ -18,7 +18,7 @@ from jupyter_remote.providers.ec2.provider import Ec2Provider
 from jupyter_remote.providers.ec2.reaping import Reaper
 from jupyter_remote.providers.identity import backend_id as made_id
 from jupyter_remote.settings import Settings
-from tests.providers.aws import Answers
+from tests.providers.aws import NOTHING, Answers, page
 from tests.providers.conftest import REGION
 from tests.providers.test_ec2 import described, intent, stranger
 
@@ -194,12 +194,28 @@ async def test_one_that_is_not_shown_is_not_said_to_have_ended(
     )
     found = reaper.found()
     looks = Answers(reaper._clients, "ec2", "DescribeInstances")
-    looks.is_text(
-        '<DescribeInstancesResponse xmlns="x"><reservationSet/></DescribeInstancesResponse>'
-    )
+    looks.is_text(NOTHING)
     (left,) = reaper.end(found, wait_s=600.0)
     assert (left.due, left.ended) == (True, False)
     assert len(looks.asked) >= 5
+    Answers.undo_all()
+    reaper.close()
+
+
+async def test_one_that_is_ending_is_waited_for_and_not_asked_again(
+    settings: Settings, backend_id: str, aws: str
+):
+    slept: list[float] = []
+    reaper = Reaper(settings, backend_id=backend_id, now=True, sleep=slept.append)
+    ending = [page(backend_id, "a", state) for state in ("shutting-down", "shutting-down")]
+    looks = Answers(reaper._clients, "ec2", "DescribeInstances")
+    looks.is_text(page(backend_id, "a"), *ending, page(backend_id, "a", "terminated"))
+    ends = Answers(reaper._clients, "ec2", "TerminateInstances")
+    ends.is_text('<TerminateInstancesResponse xmlns="x"/>')
+    (left,) = reaper.end(reaper.found())
+    assert (left.due, left.ended, left.provider_id) == (True, True, "i-a")
+    assert len(slept) == 2
+    assert [asked["InstanceIds"] for asked in ends.asked] == [["i-a"]]
     Answers.undo_all()
     reaper.close()
 
