@@ -121,6 +121,7 @@ export interface MachineList {
   machines: MachineType[];
   slots_free?: Record<string, number>;
   slots?: Record<string, number>;
+  problems?: string[];
 }
 
 export interface MachineType {
