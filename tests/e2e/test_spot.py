@@ -111,7 +111,24 @@ def test_a_session_goes_on_on_another_machine_with_its_variables(
         assert "lost: lock (lock): " in told
         record = server.backend.store.job(JobId(session.job.id))
         assert (record.preemptions, record.max_attempts) == (1, 1)
+        deaf = session.apply_async(hears_nothing, str(tmp_path / "began"))
+        until((tmp_path / "began").exists, LIMIT_S)
+        made.all[-1].service.notice(NOTICE_S)
+        with pytest.raises(jr.EngineError, match="moved to another machine while this was"):
+            deaf.get(LIMIT_S)
+        made.boot()
+        assert session["shared"] == [1, 2, 3]
         session.stop()
+
+
+def hears_nothing(began: str) -> None:
+    import signal
+    import time
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    open(began, "w").close()
+    while True:
+        time.sleep(0.01)
 
 
 def cell(client: jr.Client, session: str, code: str) -> jr.Job:
