@@ -81,14 +81,14 @@ def of_the_parts(place: Elsewhere, repeats: int) -> None:
     there = Place(there=place.server.backend.fleet.environment_of(place.server.backend, "bare"))
     with tempfile.TemporaryDirectory() as home:
         settings, used = Settings(home=home), ["pandas", "sklearn.linear_model"]
-        locks = [timed(lambda: provision.provided("auto", there, used, [], settings))]
+        locks = [timed(lambda: provision.provided("auto", lambda: there, used, [], settings))]
         told("lock: asked for", locks)
         again = [
-            timed(lambda: provision.provided("auto", there, used, [], settings))
+            timed(lambda: provision.provided("auto", lambda: there, used, [], settings))
             for _ in range(repeats)
         ]
         told("lock: known", again)
-        spec = provision.provided("auto", there, used, [], settings).spec
+        spec = provision.provided("auto", lambda: there, used, [], settings).spec
         assert spec is not None
         folder = Path(home)
         made = Environments(folder / "built", Transfer(folder, ""), str(place.python))

@@ -45,6 +45,11 @@ class Provided:
 NOTHING = Provided()
 
 
+def is_here(link: Link, need: Need) -> bool:
+    """Does it run in the interpreter here, for certain?"""
+    return link.embedded and (need.machine == "local" or need == Need())
+
+
 class Places:
     """Where jobs run, asked once for a need in a while."""
 
@@ -53,7 +58,7 @@ class Places:
 
     def of(self, link: Link, need: Need) -> Place:
         """Raises UnknownMachine and the like, as submitting to it would."""
-        if link.embedded and (need.machine == "local" or need == Need()):
+        if is_here(link, need):
             return Place(same_python=True)
         until, place = self._known.get(need, (0.0, Place()))
         if time.monotonic() >= until:

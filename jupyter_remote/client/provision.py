@@ -6,7 +6,7 @@ where everything that it imports is there in the same version.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -26,36 +26,47 @@ from jupyter_remote.wire import (
     environment_digest,
 )
 
-AUTO, NONE = "auto", "none"
+AUTO = "auto"
 FOUND_BY_ITSELF = "what the code imports"
 
 
 def provided(
-    choice: str, place: Place, used: Iterable[str], files: Iterable[FileRef], settings: Settings
+    choice: str,
+    where: Callable[[], Place],
+    used: Iterable[str],
+    files: Iterable[FileRef],
+    settings: Settings,
 ) -> Provided:
     """The environment of a job.
 
     Parameters
     ----------
-    choice: ``auto``, ``none`` or a file.
+    choice: ``auto`` or a file.
+    where: tells where it runs; asked only if it matters.
     used: modules that it imports; ``files``: what travels, local modules among it.
 
     Raises UsageError for a file that cannot be used, EnvironmentUnavailable where nothing can be
     locked.
     """
-    if choice == NONE or (choice == AUTO and place.same_python):
-        return NOTHING
-    target = locking.target_here() if place.same_python else locking.target_of(place.there)
     folder = connection.home_of(settings) / "locks"
     if choice != AUTO:
         asked = requirements.read(choice, Path.cwd())
+        target = _target_of(where())
         made = locking.lock(asked.lines, {}, target, folder)
         return _as_spec(made, target, [], choice, asked.notices)
     local = {f.path.partition("/")[0].removesuffix(".py") for f in files if f.module}
-    wanted = _Wanted(packages.imported(used, local), place.there)
+    names = packages.imported(used, local)
+    place = where() if names else Place(same_python=True)
+    if place.same_python:
+        return NOTHING
+    wanted = _Wanted(names, place.there)
     if wanted.is_there():
         return NOTHING
-    return _by_itself(wanted, target, folder)
+    return _by_itself(wanted, _target_of(place), folder)
+
+
+def _target_of(place: Place) -> Target:
+    return locking.target_here() if place.same_python else locking.target_of(place.there)
 
 
 class _Wanted:

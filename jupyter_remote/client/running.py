@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from jupyter_remote.client.job import Job
 from jupyter_remote.client.machines import Machines
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
-from jupyter_remote.client.places import NOTHING, Provided
+from jupyter_remote.client.places import NOTHING, Provided, is_here
 from jupyter_remote.client.plan import Plan, plan_request
 from jupyter_remote.client.questions import Kept, warn_of_map
 from jupyter_remote.guesses import guessing
@@ -188,15 +189,13 @@ class Running(Machines, Kept):
         """The packages of a job. Raises EnvironmentUnavailable, and UsageError for a file."""
         if spec.session and spec.kind != "session":
             return NOTHING  # the session has an environment
-        choice, context = self.options.environment, self._context
-        if choice == "none":
-            return NOTHING
-        place = context.places.of(context.link, need)
-        if choice == "auto" and place.same_python:
+        choice, link = self.options.environment, self._context.link
+        if choice == "none" or (choice == "auto" and is_here(link, need)):
             return NOTHING
         from jupyter_remote.client import provision
 
-        return provision.provided(choice, place, used, spec.files, context.link.settings)
+        where = functools.partial(self._context.places.of, link, need)
+        return provision.provided(choice, where, used, spec.files, link.settings)
 
     def origin(self, code_key: str = "", cache: CacheAsk | None = None) -> Origin:
         """Where jobs of this client come from."""

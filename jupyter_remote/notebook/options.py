@@ -128,7 +128,7 @@ RUN_OPTIONS = (
     Option(("--visibility",), f"who may see it: {', '.join(VISIBILITIES)}", "WHO", _visibility),
     Option(
         ("--env",),
-        "packages: auto (those that the code imports), none (the worker's), or a file",
+        "packages: those of the code, of the worker, of a file",
         "auto|none|FILE",
     ),
     Option(("--files",), "files to ship", "PATH", many=True),

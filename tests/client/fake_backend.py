@@ -22,6 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from jupyter_remote import errors, values, wire
+from jupyter_remote.model import MachineType
 
 TOKEN = "jr_s_" + "t" * 43
 
@@ -100,6 +101,7 @@ class FakeBackend:
     def _app(self) -> Starlette:
         routes = [
             ("/v1/server", "GET", self._server_info),
+            ("/v1/plans", "POST", self._plan),
             ("/v1/jobs", "POST", self._submit),
             ("/v1/jobs", "GET", self._jobs),
             ("/v1/batches", "POST", self._submit_batch),
@@ -145,6 +147,17 @@ class FakeBackend:
             embedded=True,
             blobs=self.blobs,
             spool=self.spool,
+        )
+
+    async def _plan(self, request: Request) -> Any:
+        """It runs everything right here."""
+        machine = MachineType(id="local", cpus=1, memory_bytes=1 << 30)
+        return wire.PlanReply(
+            machine=machine,
+            rate_ucredits_per_h=0,
+            hold_ucredits=0,
+            max_run_s=60.0,
+            same_python=True,
         )
 
     async def _submit(self, request: Request) -> Any:

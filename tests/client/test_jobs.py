@@ -228,7 +228,8 @@ def test_a_job_in_one_line(client: Client) -> None:
 def test_map_keeps_order_and_sends_the_function_once(client: Client, backend: FakeBackend) -> None:
     batch = client.map(double, range(25))
     assert batch.results(20) == [2 * i for i in range(25)]
-    assert [path for m, path, _ in backend.requests if m == "POST"] == ["/v1/batches"]
+    posted = [path for method, path, _ in backend.requests if method == "POST"]
+    assert posted == ["/v1/plans", "/v1/batches"]  # the first: where, and what is installed there
     assert batch.progress == (25, 0, 25)
     assert {type(job) for job in batch[:3]} == {Job}
     assert sorted(job.result() for job in batch.as_completed(10)) == batch.results()

@@ -100,9 +100,10 @@ def test_a_job_to_go_on_from_is_named_by_its_id():
     assert read("--resume 1f3a").resume == "1f3a"
 
 
-def test_an_environment_file_is_not_available_yet():
-    with pytest.raises(UsageError, match="not available on this backend yet"):
-        read("--env requirements.txt")
+def test_packages_are_those_that_the_code_imports_or_of_the_worker_or_of_a_file():
+    assert [read(line).env for line in ("", "--env auto", "--env none")] == [None, "auto", "none"]
+    assert read("--env requirements.txt").env == "requirements.txt"
+    assert run_options({"env": "none"}, {"env": "a.txt"}).env == "none"
 
 
 def test_a_cell_says_whether_its_result_is_kept():
