@@ -13,6 +13,7 @@ from jupyter_remote.wire import GpuMetrics, Metrics
 
 SAMPLES = 60  # kept and drawn
 WIDTH, HEIGHT = 72, 18  # of a graph, pixels
+FEW = 15  # steps that fill the width at least: a line that has just begun is short
 LEAST_BYTES_PER_S = 1_000_000.0  # a graph of less is not stretched to its full height
 
 Value = Callable[[Metrics], float]
@@ -29,10 +30,11 @@ class Graph(msgspec.Struct, frozen=True):
 
 
 def kept(samples: tuple[Metrics, ...], new: Metrics) -> tuple[Metrics, ...]:
-    """The latest samples with another one, unless it is one of them."""
-    if samples and new.at <= samples[-1].at:
+    """The latest samples with another one. The last one comes again at the end, with the peaks."""
+    if samples and new.at < samples[-1].at:
         return samples
-    return (*samples[-SAMPLES + 1 :], new)
+    before = samples[:-1] if samples and new.at == samples[-1].at else samples
+    return (*before[-SAMPLES + 1 :], new)
 
 
 def graphs_of(samples: Sequence[Metrics], *, final: bool) -> list[Graph]:
@@ -124,24 +126,23 @@ def html_of(samples: Sequence[Metrics], *, final: bool) -> str:
     if len(samples) < 2:
         return ""
     every = "".join(map(_picture, graphs_of(samples, final=final)))
-    return f'<div style="display:flex;flex-wrap:wrap;gap:2px 14px">{every}</div>'
+    return f'<div style="{_GRID}">{every}</div>'
 
 
 def _picture(graph: Graph) -> str:
-    step = WIDTH / (SAMPLES - 1)
-    begin = WIDTH - step * (len(graph.values) - 1)
-    points = [
-        (begin + i * step, 1 + (HEIGHT - 2) * (1 - high)) for i, high in enumerate(heights(graph))
-    ]
+    step = WIDTH / max(FEW, len(graph.values) - 1)
+    points = [(i * step, 1 + (HEIGHT - 2) * (1 - high)) for i, high in enumerate(heights(graph))]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     text = html.escape(graph.text)
     return (
-        f'<span title="{text}" style="display:inline-flex;gap:6px;align-items:center">'
+        f'<span title="{text}" style="display:flex;gap:6px;align-items:center">'
         f'<svg role="img" aria-label="{text}" width="{WIDTH}" height="{HEIGHT}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}"><polyline points="{line}" fill="none" '
+        f'viewBox="0 0 {WIDTH} {HEIGHT}" style="{_BACK}"><polyline points="{line}" fill="none" '
         'stroke="currentColor" stroke-width="1.2"></polyline></svg>'
         f'<span style="font-size:11px;{_FAINT}">{text}</span></span>'
     )
 
 
+_GRID = "display:grid;grid-template-columns:repeat(auto-fill,minmax(210px,1fr));gap:2px 12px"
+_BACK = "flex:none;border-radius:2px;background:var(--jp-layout-color2, rgba(128,128,128,.15))"
 _FAINT = "color:var(--jp-ui-font-color2, #757575)"

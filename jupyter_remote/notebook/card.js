@@ -141,6 +141,7 @@ class Bars {
 
 const SVG = "http://www.w3.org/2000/svg";
 const SAMPLES = 60;
+const FEW = 15; // steps that fill the width at least: a line that has just begun is short
 const [WIDTH, HEIGHT] = [72, 18];
 
 // Small graphs of what a job uses. They keep what they heard: a state holds some samples, or one.
@@ -185,10 +186,9 @@ export class Graphs {
     });
     row.samples = row.samples.slice(-SAMPLES);
     const full = most || Math.max(...row.samples.map(([, value]) => value), least, 1);
-    const step = WIDTH / (SAMPLES - 1);
-    const begin = WIDTH - step * (row.samples.length - 1);
+    const step = WIDTH / Math.max(FEW, row.samples.length - 1);
     const high = (value) => 1 + (HEIGHT - 2) * (1 - Math.min(1, Math.max(0, value / full)));
-    const points = row.samples.map(([, value], i) => `${(begin + i * step).toFixed(1)},${high(value).toFixed(1)}`);
+    const points = row.samples.map(([, value], i) => `${(i * step).toFixed(1)},${high(value).toFixed(1)}`);
     row.line.setAttribute("points", points.join(" "));
     row.svg.setAttribute("aria-label", text);
     row.box.title = text;
@@ -208,7 +208,7 @@ function build() {
   parts.button = make("button", "jr-cancel", head, { type: "button" });
   parts.figures = make("div", "jr-faint", card);
   parts.bars = new Bars(make("div", "jr-bars", card));
-  parts.graphs = new Graphs(make("div", "jr-row jr-graphs", card));
+  parts.graphs = new Graphs(make("div", "jr-graphs", card));
   parts.load = make("div", "jr-faint jr-load", card);
   parts.left = make("div", "jr-faint", card);
   parts.links = make("div", "jr-row jr-faint jr-links", card);

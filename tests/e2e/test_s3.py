@@ -70,7 +70,8 @@ def test_a_file_in_s3_is_read_by_the_job(client: jr.Client, store: Store) -> Non
     assert job.result(60) == "a,b\n"
     receipt = job.receipt
     assert receipt is not None
-    assert [file["source"] for file in receipt["files"]] == [f"s3://{BUCKET}/data/table.csv"]
+    sources = {file["source"] for file in receipt["files"]} - {""}  # modules of the tests go, too
+    assert sources == {f"s3://{BUCKET}/data/table.csv"}
 
 
 def test_a_bucket_that_is_not_there_is_told_by_whoever_starts_the_backend(

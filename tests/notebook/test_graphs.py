@@ -51,6 +51,13 @@ def test_a_minute_of_samples_is_kept_and_each_once() -> None:
     assert [m.at for m in again.samples] == [float(i) for i in range(40, 100)]
 
 
+def test_the_last_sample_comes_again_with_the_peaks() -> None:
+    last = replace(PLAIN, at=2.0, peak_memory_bytes=900 * MB)
+    state = heard(*series(3), last)
+    assert [m.at for m in state.samples] == [0.0, 1.0, 2.0]
+    assert state.samples[-1].peak_memory_bytes == 900 * MB
+
+
 def test_without_a_gpu_there_is_nothing_of_one() -> None:
     state = heard(*series(2))
     assert names(state) == ["CPU", "memory", "disk", "network"]
