@@ -15,9 +15,9 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(MAKE) check
 	@if command -v chromium >/dev/null || [ "$$(id -u)" = 0 ] && tests/browser/install; \
-	then $(BIN)/pytest; \
+	then tests/run $(BIN)/pytest; \
 	else echo "No chromium here: the tests in a browser are left out."; \
-	     $(BIN)/pytest --ignore=tests/browser; fi
+	     tests/run $(BIN)/pytest --ignore=tests/browser; fi
 
 test-gpu: $(VENV)/.test
 	$(BIN)/pip install --quiet torch

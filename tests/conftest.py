@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,6 +23,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # `make test-gpu` installs PyTorch; without it there is nothing to be tested there
 collect_ignore = [] if importlib.util.find_spec("torch") else ["gpu"]
+
+BROWSER = "tests/browser/"  # one JupyterLab and one Chromium
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests that share a kernel, a backend or a browser are run by one process, in their order."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return BROWSER if file.startswith(BROWSER) else file
+
+    return Scheduling(config, log)
+
 
 FOLDERS = ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
 
@@ -47,13 +65,15 @@ def stop_backend(env: dict[str, str]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("home")
-    env = isolate(folder)
+    env = isolate(tmp_path_factory.mktemp("home"))
     for name in [n for n in os.environ if n.startswith("JUPYTER_REMOTE_")]:
         del os.environ[name]
-    os.environ.update(env)
-    yield
-    stop_backend(env)
+    # the paths of a kernel's sockets, which are here, may have 107 characters
+    with tempfile.TemporaryDirectory(prefix="jr-") as runtime:
+        env["JUPYTER_RUNTIME_DIR"] = runtime
+        os.environ.update(env)
+        yield
+        stop_backend(env)
 
 
 @pytest.fixture

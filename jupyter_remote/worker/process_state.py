@@ -20,8 +20,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-_NUMBERS = sorted(map(int, set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}))
-_handler_of = inspect.unwrap(signal.getsignal)  # does not look for a name of each
+NUMBERS = sorted(map(int, set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}))
+handler_of = inspect.unwrap(signal.getsignal)  # does not look for a name of each
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _OURS = "jupyter-remote"  # names of our threads begin so
 
@@ -34,8 +34,8 @@ class Kept(NamedTuple):
 
 
 def _set_handlers(handlers: list[Any]) -> None:
-    for number, handler in zip(_NUMBERS, handlers, strict=True):
-        if handler is not None and handler is not _handler_of(number):  # None: not Python's
+    for number, handler in zip(NUMBERS, handlers, strict=True):
+        if handler is not None and handler is not handler_of(number):  # None: not Python's
             signal.signal(number, handler)
 
 
@@ -59,7 +59,7 @@ def _lower(limit: int, other: int) -> int:
 
 
 KEPT = (
-    Kept(lambda: list(map(_handler_of, _NUMBERS)), _set_handlers),
+    Kept(lambda: list(map(handler_of, NUMBERS)), _set_handlers),
     Kept(
         lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         lambda mask: signal.pthread_sigmask(signal.SIG_SETMASK, mask),

@@ -33,6 +33,7 @@ from jupyter_remote.worker.busy import Busy
 from jupyter_remote.worker.callers import Caller, Now, Request, Turn
 from jupyter_remote.worker.checkpoints import opener
 from jupyter_remote.worker.dialogue import nobody_answers
+from jupyter_remote.worker.handlers import UsersHandlers
 from jupyter_remote.worker.hygiene import forget_modules_below, modules_below
 from jupyter_remote.worker.idle import Idle
 from jupyter_remote.worker.namespace import open_parcel
@@ -63,6 +64,7 @@ class Session:
         self._stuck: dict[int, Caller] = {}  # by descriptor: those that do not read their replies
         self._due: tuple[Caller, int] | None = None  # whose call was begun and not answered yet
         self._trouble: BaseException | None = None  # that was raised between calls
+        self._handlers = UsersHandlers()
         self._beside = Beside(process, run, self._now)
         self._brought = Brought(self._namespace)
         self._held = Held(self._namespace, process.hidden, self._brought)
@@ -115,6 +117,9 @@ class Session:
         """What is to be done now; why it is over, if it is."""
         if self._trouble is not None:
             self._go_on_after(self._trouble)
+        if self._handlers.came:
+            with self._handlers.in_place():
+                pass
         if self._serve_agent():  # first: its messages may have been read already
             return ""
         self._give_up_on_the_stuck()
@@ -135,6 +140,7 @@ class Session:
 
     def _go_on_after(self, error: BaseException) -> None:
         """Whatever was just being done: nobody waits for ever, and nobody else's call ends."""
+        self._handlers.hold()
         self._now.turn = self._process.dialogue.instead = None
         self._busy.end()
         self._process.writer.turn(None)
@@ -165,10 +171,11 @@ class Session:
     def _wait(self, timeout_s: float) -> list[tuple[int, int]]:
         """Until there is something to read; what earlier calls left on the event loop goes on."""
         loop = self._process.loop
-        if loop is not None and _has_work(loop):
-            self._run_loop(loop, timeout_s)
-            timeout_s = 0
-        return self._poll.poll(timeout_s * 1000)
+        with self._handlers.in_place():
+            if loop is not None and _has_work(loop):
+                self._run_loop(loop, timeout_s)
+                timeout_s = 0
+            return self._poll.poll(timeout_s * 1000)
 
     def _has_tasks(self) -> bool:
         loop = self._process.loop
@@ -272,10 +279,12 @@ class Session:
         turn = self._now.turn = Turn(caller, id, what, time.time())
         turn.begin()
         self._busy.begin()
+        self._handlers.put_back()
         return turn
 
     def _end(self, turn: Turn) -> None:
         """User code is over."""
+        self._handlers.hold()
         if os.getpid() != self._pid:  # it forked, and the child came back from the call
             os._exit(0)
         self._now.turn = None

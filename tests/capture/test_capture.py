@@ -182,9 +182,9 @@ def test_arrays_that_share_memory_are_told() -> None:
 
 def test_long_lists_of_records_are_looked_through_quickly() -> None:
     namespace = notebook("rows = [{'a': i, 'b': 'x', 'c': 0.5} for i in range(100_000)]")
-    start = time.perf_counter()
+    start = time.thread_time()
     capture_cell("len(rows)", namespace)
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_the_text_of_the_cells_that_defined_functions_goes_along() -> None:

@@ -91,7 +91,7 @@ def test_waiting_is_interrupted_at_once(client: Client, backend: FakeBackend) ->
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         job.result(20)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     timer.join()
 
 

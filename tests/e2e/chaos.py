@@ -35,6 +35,7 @@ QUICK = {
     "JUPYTER_REMOTE_SLOTS": "4",
 }
 SETTLE_S = 90.0
+LEAST_JOBS, LEAST_KILLS = 20, 3  # of a storm
 
 SUBMITTER = """
 import sys
@@ -112,12 +113,14 @@ class Chaos:
 
     # -- the storm
     def storm(self, seconds: float, pause_s: tuple[float, float] = (0.1, 1.5)) -> None:
-        """Submit and kill for so long."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        """Submit and kill for so long; for longer where the machine is too busy to do much."""
+        end, before = time.monotonic() + seconds, 0
+        while time.monotonic() < end or before < LEAST_JOBS or self.kills.total() < LEAST_KILLS:
             self._keep_submitting()
             time.sleep(self.chance.uniform(*pause_s))
-            self._kill_one()
+            if (submitted := len(self.acknowledged())) > before:  # else nobody might ever get to it
+                before = submitted
+                self._kill_one()
         for client in self._running:
             client.kill()
             client.wait()

@@ -14,6 +14,8 @@ from jupyter_remote.money.meter import ucredits_of_usd
 from tests.e2e.waiting import gone, until
 from tests.e2e.witness import OVERHEAD_S, run, work
 
+pytestmark = pytest.mark.alone  # it is measured what the backend does not charge
+
 
 @pytest.mark.timeout(150)
 def test_after_12_kills_the_ledger_says_what_the_witness_saw(fresh_home, tmp_path):

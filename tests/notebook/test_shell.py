@@ -22,9 +22,9 @@ import sys, time
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 import jupyter_remote
-began = time.perf_counter()
+began = time.process_time()
 shell.run_line_magic("load_ext", "jupyter_remote")
-took = time.perf_counter() - began
+took = time.process_time() - began
 heavy = {"anywidget", "ipywidgets", "httpx", "sqlalchemy", "numpy", "cloudpickle", "uvicorn"}
 print(round(took, 3), sorted(heavy & set(sys.modules)))
 """

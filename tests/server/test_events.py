@@ -215,6 +215,7 @@ def read_page(server: Running, id: str, after: int) -> wire.EventPage:
     )
 
 
+@pytest.mark.alone
 def test_an_event_reaches_the_listener_soon_after_its_commit(
     server: Running, worker: Worker
 ) -> None:

@@ -25,13 +25,20 @@ class Gate:
         self._open = threading.Event()
         self._open.set()
         self._threads: list[threading.Thread] = []
+        self._put: list[Any] = []  # calls that the thread was ever given
         run_group = server.backend.store.run_group  # type: ignore[attr-defined]
+        put = self._writer._put
 
         def held_back(calls: Sequence[Any]) -> Any:
             assert self._open.wait(10)
             return run_group(calls)
 
+        def counted(call: Any) -> None:
+            put(call)
+            self._put.append(call)
+
         monkeypatch.setattr(server.backend.store, "run_group", held_back)
+        monkeypatch.setattr(self._writer, "_put", counted)
         monkeypatch.setattr(self._writer, "_may_run_here", lambda *_: False)
 
     def close(self) -> None:
@@ -40,10 +47,10 @@ class Gate:
 
     def queue(self, calls: int, do: Any, *arguments: Any) -> None:
         """Begin something that writes, and wait until its calls are behind those before."""
-        aside = self._writer._aside
+        before = len(self._put)
         self._threads.append(threading.Thread(target=do, args=arguments))
         self._threads[-1].start()
-        until(lambda: self._writer._aside >= aside + calls)
+        until(lambda: len(self._put) >= before + calls)
 
     def open(self) -> None:
         self._open.set()

