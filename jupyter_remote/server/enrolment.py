@@ -23,13 +23,12 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import InstanceRecord, JobId, MachineType, OwnerId, TokenRecord
+from jupyter_remote.model import InstanceRecord, JobId, OwnerId, TokenRecord
 from jupyter_remote.providers.bootstrap import Boot, script
 from jupyter_remote.server import package
 from jupyter_remote.server.auth import Caller, allow, hash_of, new_token
 from jupyter_remote.server.problems import Reply
 from jupyter_remote.server.routing import BYTES_TYPES, Call, Endpoint
-from jupyter_remote.settings import Settings
 
 if TYPE_CHECKING:
     from jupyter_remote.server.backend import Backend
@@ -134,7 +133,7 @@ async def arrived(backend: Backend, caller: Caller, hello: wire.Hello) -> bool:
     record = await backend.look(backend.store.instance, instance)
     if record is None or record.provider == LOCAL:
         return False
-    if (hello.instance, hello.machine) != (instance, record.machine):
+    if hello.instance != instance:
         raise errors.NotAuthorized("this token is another machine's")
     await revoke(backend, enrolment_id(instance), caller.owner)
     return True
@@ -214,7 +213,7 @@ def config_for(backend: Backend, record: InstanceRecord) -> dict[str, str | int 
     machine = next((m for m in backend.machines if m.id == record.machine), None)
     return {
         "machine": record.machine,
-        "slots": slots_of(settings, machine),
+        "slots": max(1, machine.gpu_count if machine else 1),  # one for each GPU
         "spot": record.spot,
         "alone_s": settings.machine_alone_s,
         "interrupt_grace_s": settings.interrupt_grace_s,
@@ -222,11 +221,6 @@ def config_for(backend: Backend, record: InstanceRecord) -> dict[str, str | int 
         "live_output_bytes": settings.live_output_bytes,
         "live_output_bytes_per_s": settings.live_output_bytes_per_s,
     }
-
-
-def slots_of(settings: Settings, machine: MachineType | None) -> int:
-    """One for each GPU, or for each machine without any."""
-    return settings.slots or max(1, machine.gpu_count if machine else 1)
 
 
 class PackageQuery(msgspec.Struct, frozen=True):

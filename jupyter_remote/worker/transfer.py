@@ -97,15 +97,14 @@ class Transfer:
     async def place(self, file: FileRef, folder: Path) -> None:
         """Write a shipped file. Raises BadInput for a path that leads out of ``folder``."""
         target = folder / safe_path(file.path)
+        theirs = self._user is not None and folder.stat().st_uid == self._user.uid
+        user = self._user if theirs else None
         if file.content.data is not None:
-            if self._user is None:
+            with acting(user):
                 _write_new(target, file.content.data, file)
-            else:
-                data = file.content.data
-                await self._in_thread(lambda: _write_new(target, data, file), self._user)
             return
         source = Path(await self.fetch(file.content))
-        await self._in_thread(lambda: _copy_new(target, source, file), self._user)
+        await self._in_thread(lambda: _copy_new(target, source, file), user)
 
     # -- results
     async def inputs_of(self, spec: JobSpec, fetching: Callable[[], None]) -> dict[str, str]:
