@@ -177,7 +177,7 @@ begin installing
 digest=$(tr -d '\r"' <"$scratch/package" | awk 'tolower($1) == "etag:" {print $2}')
 "$python" -m venv --without-pip "$home/venv" || fail "$python has no working venv module."
 [ "$here" = "$platform" ] && [ -n "$exact" ] && whole=1 || whole=
-"$python" -I - "$home" "$digest" "$whole" <<'PY' || fail "The worker's package could not be used."
+"$python" -I - "$home" "$digest" "$whole" <<'PY' || fail "The worker could not be installed."
 import glob, hashlib, os, site, subprocess, sys, zipfile
 home, digest, whole = sys.argv[1:]
 path = home + "/worker.zip"
@@ -196,18 +196,18 @@ def unpack(only):
                 mode = entry.external_attr >> 16 & 0o777
                 os.chmod(archive.extract(entry, packages), mode or 0o644)
 unpack("" if whole else ("jupyter_remote", "pip", "requirements.txt"))
+if whole:
+    os.symlink(packages + "/bin/uv", home + "/venv/bin/uv")
+else:
+    print("other wheels than the server's are needed: they come from an index", flush=True)
+    pip = [venv, "-I", "-m", "pip", "install", "-q", "--no-deps", "--no-input"]
+    if subprocess.run([*pip, "-r", packages + "/requirements.txt"]).returncode:
+        sys.exit("The packages in requirements.txt could not be installed. Let machines reach an "
+                 "index, or choose an image with the server's platform and version of Python.")
 # What the image brings can be imported, too, behind ours.
 with open(packages + "/zz_of_the_image.pth", "w") as file:
     for folder in site.getsitepackages():
         file.write("import site; site.addsitedir(%r)\n" % folder)
-if whole:
-    os.symlink(packages + "/bin/uv", home + "/venv/bin/uv")
-else:
-    print("other wheels than the server's are needed: they come from an index")
-    pip = [venv, "-m", "pip", "install", "--no-deps", "--no-input", "-r", packages + "/requirements.txt"]
-    if subprocess.run(pip).returncode:
-        sys.exit("The packages in requirements.txt could not be installed. Let machines reach an "
-                 "index, or choose an image with the server's platform and version of Python.")
 os.remove(path)
 PY
 worker=$home/venv/bin/python

@@ -110,18 +110,19 @@ class Transfer:
         ``links``: where files that lie elsewhere are read.
         """
         target = folder / safe_path(file.path)
+        theirs = self._user is not None and folder.stat().st_uid == self._user.uid
+        user = self._user if theirs else None
         if file.source:
             url = next((link.url for link in links if link.source == file.source), "")
-            await self._in_thread(lambda: _read_new(target, file, url), self._user)
+            await self._in_thread(lambda: _read_new(target, file, url), user)
             return
         if (data := file.content.data) is not None:
-            if self._user is None:
+            with acting(user):
                 _write_new(target, data, file)
-            else:
-                await self._in_thread(lambda: _write_new(target, data, file), self._user)
+            return
             return
         source = Path(await self.fetch(file.content))
-        await self._in_thread(lambda: _copy_new(target, source, file), self._user)
+        await self._in_thread(lambda: _copy_new(target, source, file), user)
 
     # -- results
     async def inputs_of(self, spec: JobSpec, fetching: Callable[[], None]) -> dict[str, str]:

@@ -186,7 +186,7 @@ def scratch_of(machine: Machine) -> Iterator[Path]:
 # -- what fails ends the machine, and says why
 def told(server: Running, machine: Machine) -> str:
     """What a machine that gave up reported."""
-    machine.until_off(GONE_S)
+    machine.until_off()
     assert machine.booted() == 1
     record = row(server)
     assert record.detail.startswith(f"booting failed at “{record.step}”: ")
@@ -223,7 +223,7 @@ def test_a_damaged_package_is_not_installed(
     without_worker(server, tmp_path, digest="0" * 64)
     damaged = machine(user_data(server, instance(server))[1])
     damaged.boot()
-    assert told(server, damaged) == "installing: The worker's package could not be used."
+    assert told(server, damaged) == "installing: The worker could not be installed."
     assert "what the server sent is damaged" in (row(server).boot_log or b"").decode()
 
 
@@ -233,6 +233,18 @@ def test_without_a_python_it_is_said_what_to_do(server: Running, machine: Boots)
         bare.program(name, "exit 1")
     bare.boot()
     assert "Choose an image that has one" in told(server, bare)
+
+
+def test_where_neither_wheels_nor_an_index_are_to_be_had_it_is_said(
+    server: Running, machine: Boots
+) -> None:
+    token = user_data(server, instance(server))[0]
+    facts = boot(url=server.url, token=token, python="3.99", platform="another one")
+    foreign = machine(script(facts), PIP_NO_INDEX="1", PIP_CONFIG_FILE="/dev/null")
+    foreign.boot()
+    assert told(server, foreign) == "installing: The worker could not be installed."
+    log = (row(server).boot_log or b"").decode()
+    assert "Let machines reach an index" in log
 
 
 @pytest.mark.parametrize("curl", [True, False])
