@@ -92,6 +92,8 @@ def _add_jobs(commands: Commands) -> None:
     ):
         one = _add(commands, name, _lazy(name), help)
         one.add_argument("id", help="a job's id, its unique beginning, or `last`")
+        if name == "logs":
+            one.add_argument("--boot", action="store_true", help="of the boot of its machine")
         if name == "cancel":
             how = one.add_mutually_exclusive_group()
             how.add_argument("--force", action="store_true", help="kill at once")
@@ -99,6 +101,7 @@ def _add_jobs(commands: Commands) -> None:
     machines = _add(commands, "machines", _lazy("machines"), "what can be rented, with prices")
     machines.add_argument("--gpu", help="with this GPU")
     machines.add_argument("--spot", action="store_true", help="spot only")
+    machines.add_argument("--running", action="store_true", help="those that are rented now")
 
 
 def _add_money(commands: Commands) -> None:

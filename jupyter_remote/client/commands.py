@@ -18,6 +18,7 @@ from jupyter_remote import connection, errors, wire
 from jupyter_remote.amounts import size
 from jupyter_remote.client import account, embedded, listing
 from jupyter_remote.client import doctor as checks
+from jupyter_remote.client.machines import INSTANCES, boot_text, there, words_of
 from jupyter_remote.http import Http
 from jupyter_remote.money.meter import (
     MOST_UCREDITS,
@@ -134,6 +135,8 @@ def _job(http: Http, id: str) -> str:
 
 def logs(options: Options) -> int:
     http = _http()
+    if options.boot:
+        return _boot_log(options, http)
     id = _job(http, options.id)
     parts = http.download(f"/v1/jobs/{id}/log")
     if options.json:
@@ -145,6 +148,13 @@ def logs(options: Options) -> int:
     return 0
 
 
+def _boot_log(options: Options, http: Http) -> int:
+    known = http.call("GET", INSTANCES, reply=wire.InstanceList).instances
+    id = options.id if options.id in {one.id for one in known} else _job(http, options.id)
+    log = http.call("GET", f"{INSTANCES}/{id}/log", reply=wire.BootLog)
+    return _print(options, log, [boot_text(log)])
+
+
 def cancel(options: Options) -> int:
     http = _http()
     path = f"/v1/jobs/{_job(http, options.id)}/cancel"
@@ -153,7 +163,19 @@ def cancel(options: Options) -> int:
     return _print(options, view, [f"{view.id}: {view.status}"])
 
 
+def _running(options: Options) -> int:
+    reply = _http().call("GET", INSTANCES, reply=wire.InstanceList)
+    rows = [
+        (one.id, one.machine, words_of(one, time.time()), f"${one.usd_per_h:.4g}/h", one.job[:8])
+        for one in there(reply.instances)
+    ]
+    lines = _table(rows, ("id", "machine", "state", "price", "job")) if rows else ["No machines."]
+    return _print(options, reply, lines)
+
+
 def machines(options: Options) -> int:
+    if options.running:
+        return _running(options)
     params = {"gpu": options.gpu or "", **({"spot": "true"} if options.spot else {})}
     reply = _http().call("GET", "/v1/machines", reply=wire.MachineList, params=params)
     rows = [

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from jupyter_remote.amounts import roughly
 from jupyter_remote.client.options import Options
 from jupyter_remote.model import MachineType
-from jupyter_remote.wire import MachineList
+from jupyter_remote.wire import BootLog, InstanceList, InstanceView, MachineList
 
 if TYPE_CHECKING:
     from jupyter_remote.client.context import Context
+
+
+INSTANCES = "/v1/machines/instances"
+OVER = ("terminated", "orphan")  # states of those that cost nothing any more, or will not
+
+
+def there(instances: Iterable[InstanceView]) -> list[InstanceView]:
+    """Those of which somebody pays for the time."""
+    return [one for one in instances if one.state not in OVER]
+
+
+def words_of(one: InstanceView, now: float) -> str:
+    """What it is doing: ``ready, 2 of 4 slots busy``, ``ready, idle, ends in 4 min``."""
+    told = [one.state]
+    if one.step and one.ready_at is None:
+        told.append(one.step)
+    if one.busy:
+        told.append(f"{one.busy} of {one.slots} slots busy" if one.slots > 1 else "busy")
+    elif one.ends_at is not None:
+        told.append(f"idle, ends in {roughly(max(0.0, one.ends_at - now))}")
+    if one.state == "terminated" and one.detail:
+        told = [f"ended: {one.detail}"]
+    return ", ".join(told)
+
+
+def boot_text(log: BootLog) -> str:
+    """A boot's log under how far it came."""
+    step = f"machine {log.instance}: {log.step or 'it has not reported anything yet'}"
+    return f"{step}\n{log.text}".rstrip()
 
 
 class Machines:
@@ -26,6 +57,18 @@ class Machines:
         """What can be rented, with prices; ``gpu`` filters by the GPU's name."""
         found = self.machine_list().machines
         return [m for m in found if gpu is None or gpu.lower() in m.gpu.lower()]
+
+    def instances(self) -> list[InstanceView]:
+        """Machines that were rented for this account, newest first; those that ended, too."""
+        return self._context.link.call("GET", INSTANCES, reply=InstanceList).instances
+
+    def boot_log(self, id: str) -> BootLog:
+        """How a machine booted; ``id`` is its own, or that of a job that it was rented for."""
+        return self._context.link.call("GET", f"{INSTANCES}/{id}/log", reply=BootLog)
+
+    def end_machine(self, id: str) -> InstanceView:
+        """Let it take no more jobs, and go when those that it has are over."""
+        return self._context.link.call("DELETE", f"{INSTANCES}/{id}", reply=InstanceView)
 
     def has_gpu(self) -> bool:
         """Is there a GPU where jobs of this client run? Simulated machines are this computer."""

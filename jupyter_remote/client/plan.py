@@ -209,7 +209,9 @@ class Plan:
         machine = self.machine
         parts = [machine.id, f"{machine.cpus:g} CPUs", size(machine.memory_bytes)]
         if machine.gpu:
-            parts.append(f"{machine.gpu_count} × {machine.gpu} {size(machine.gpu_memory_bytes)}")
+            count = f"{self.reply.gpus} of {machine.gpu_count}" if self.reply.gpus else ""
+            gpus = f"{count or machine.gpu_count} × {machine.gpu} {size(machine.gpu_memory_bytes)}"
+            parts.append(gpus + ", for that part of its price" * bool(count))
         if machine.simulated:
             parts.append("simulated: runs on this computer, priced as there")
         return ", ".join(part for part in parts if part != "0 B")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_remote.cards import words as say
 from jupyter_remote.cards.render import machine_of, status_line
 from jupyter_remote.cards.state import CardState, cost_now, elapsed_s, state_of
+from jupyter_remote.client.machines import boot_text
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
 from jupyter_remote.notebook import again, receipts, sharing, whole
@@ -106,7 +107,16 @@ def history(context: Context, given: Given, words: list[str]) -> Table:
 
 
 def logs(context: Context, given: Given, words: list[str]) -> None:
-    print(find(context, words).logs(), end="")
+    if given.get("boot"):
+        print(boot_text(context.client.boot_log(_machine_or_job(context, words))))
+    else:
+        print(find(context, words).logs(), end="")
+
+
+def _machine_or_job(context: Context, words: list[str]) -> str:
+    """The id of a machine as it is, or of the job that is meant."""
+    known = {one.id for one in context.client.instances()} if words else set()
+    return words[0] if words and words[0] in known else find(context, words).id
 
 
 def attach(context: Context, given: Given, words: list[str]) -> Any:
@@ -163,13 +173,14 @@ _CANCEL = (
     Option(("-f", "--force"), "kill at once; without it the code may clean up first"),
     Option(("--checkpoint",), "let it save what is done first: --resume goes on from there"),
 )
+_LOGS = (Option(("--boot",), "how the machine booted that was rented for it"),)
 _SHOW = (Option(("--json",), "as JSON, with every digest"),)
 _ID = "[ID]"
 COMMANDS = (
     Command("jobs", jobs, "your jobs, newest first", options=_JOBS),
     Command("show", show, "all about one job: its receipt, once it ended", _ID, _SHOW),
     Command("history", history, "what happened to a job, in plain words", _ID),
-    Command("logs", logs, "everything a job printed", _ID),
+    Command("logs", logs, "everything a job printed", _ID, _LOGS),
     Command("attach", attach, "a job's output and result in this cell", _ID, _ATTACH),
     Command("result", result, "the value of a job that ended", _ID, sharing.OPTIONS),
     Command("cancel", cancel, "stop a job", _ID, _CANCEL),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.cards import words as say
+from jupyter_remote.client.machines import there, words_of
+from jupyter_remote.errors import UsageError
 from jupyter_remote.money.catalog import age_days, is_old
 from jupyter_remote.notebook import quantities
 from jupyter_remote.notebook.commands import Command, Given
@@ -16,7 +19,7 @@ from jupyter_remote.notebook.tables import Table
 if TYPE_CHECKING:
     from jupyter_remote.model import MachineType
     from jupyter_remote.notebook.context import Context
-    from jupyter_remote.wire import MachineList
+    from jupyter_remote.wire import InstanceView, MachineList
 
 LOCAL = "local"
 HEADINGS = ("machine", "cores", "memory", "GPU", "kind", "$/h", "free now", "")
@@ -24,19 +27,67 @@ NUMBERS = (1, 2, 5)
 
 
 def machines(context: Context, given: Given, words: list[str]) -> Table:
-    return table_of(context.client.machine_list(), given, date.today())
+    client = context.client
+    if (id := given.get("end")) is not None:
+        client.end_machine(_meant(id, client.instances()))
+    found = client.instances()
+    if given.get("running") or id is not None:
+        return table_of_instances(found, time.time())
+    return table_of(client.machine_list(), given, date.today(), there(found))
 
 
-def table_of(listed: MachineList, given: Given, today: date) -> Table:
+def _meant(id: str, instances: Sequence[InstanceView]) -> str:
+    """The whole id of the machine that is there and begins so. Raises UsageError."""
+    found = [one.id for one in there(instances) if id in (one.provider_id, one.id[: len(id)])]
+    if len(found) != 1:
+        what = "several machines begin" if found else "no machine that is there begins"
+        raise UsageError(f"{what} with {id!r}", hint="%remote machines --running lists them")
+    return found[0]
+
+
+def table_of_instances(instances: Sequence[InstanceView], now: float) -> Table:
+    """Machines that were rented, with what they do and cost. Pure."""
+    rows = [
+        [
+            *(one.id, one.machine, "spot" if one.spot else "on demand", one.zone),
+            *(words_of(one, now), f"{one.usd_per_h:,.4g}", say.short(one.job)),
+        ]
+        for one in instances
+    ]
+    return Table(
+        ("id", "machine", "kind", "zone", "state", "$/h", "for job"),
+        rows,
+        empty="no machine was rented yet",
+        note=_cost_of(there(instances)),
+        numbers=(5,),
+    )
+
+
+def _cost_of(present: Sequence[InstanceView]) -> str:
+    if not present:
+        return "none is there now"
+    count = "1 machine is" if len(present) == 1 else f"{len(present)} machines are"
+    return f"{count} there now, for ${sum(one.usd_per_h for one in present):,.4g}/h"
+
+
+def table_of(
+    listed: MachineList, given: Given, today: date, present: Sequence[InstanceView] = ()
+) -> Table:
     """The machine types that were asked for, sorted. Pure."""
     found = sorted((m for m in listed.machines if _wanted(m, given)), key=SORTS[_sort(given)])
     return Table(
         HEADINGS,
         [_row(m, listed, today) for m in found],
         empty="no machine type fits; %remote machines lists all",
-        note="; ".join(_notes(found, today)),
+        note="; ".join([*_notes(found, today), *_now(listed, present)]),
         numbers=NUMBERS,
     )
+
+
+def _now(listed: MachineList, present: Sequence[InstanceView]) -> list[str]:
+    """What is rented, and why some of what could be is not in the table."""
+    rented = [f"{_cost_of(present)}: %remote machines --running"] if present else []
+    return rented + [problem.replace("\n", " ") for problem in listed.problems]
 
 
 def _sort(given: Given) -> str:
@@ -109,6 +160,8 @@ def _sorted_by(text: str) -> str:
 
 
 _OPTIONS = (
+    Option(("--running",), "machines that were rented, with what they cost now"),
+    Option(("--end",), "end one: it goes when its jobs are over", "ID"),
     Option(("--gpu",), "only those with this GPU, or so many", "NAME[:COUNT]", quantities.gpu),
     Option(("--spot",), "only spot machines"),
     Option(("--on-demand",), "only machines on demand"),

@@ -24,6 +24,10 @@ async def repeat(call: Call) -> wire.Submitted:
     job = await own_job(call)
     shares = await backend.look(backend.store.shares, [job.id])
     request = request_of(job, call.body, is_shared=job.id in shares)
+    if job.gpus and call.body.need is None:  # of a machine that has more
+        gpu = next((m.gpu for m in backend.machines if m.id == job.machine), "")
+        need = msgspec.structs.replace(request.need, gpu=gpu, gpu_count=job.gpus)
+        request = msgspec.structs.replace(request, need=need)
     new = await new_of(call, request)
     missing = await backend.look(backend.store.missing, new.segments, call.caller.owner)
     if missing:

@@ -195,7 +195,7 @@ class Attempt:
                 self._outbox.set_stage(Stage.SENDING_INPUTS)
             await self._means.transfer.place(file, folder, self._assign.links)
         message = await self._message(folder)
-        self._kernel = await shelf.take(self._assign.owner if spec.kind == "call" else None)
+        self._kernel = await shelf.take(self._company if spec.kind == "call" else None)
         return message
 
     async def _build(self, environment: EnvironmentSpec) -> str:
@@ -425,7 +425,7 @@ class Attempt:
         if isinstance(how, channel.Finished):
             end = self._verdict(how)
             if stop is None and not how.retire and self._assign.spec.kind == "call":
-                self._put_back_kernel(self._assign.owner)
+                self._put_back_kernel(self._company)
             result, end = await self._save(how, end)
         else:
             oom = oom_kills() > self._oom_kills
@@ -510,6 +510,12 @@ class Attempt:
 
     def _shelf(self) -> Shelf:
         return self._means.kernels.shelf(self._interpreter, self._clock.monotonic())
+
+    @property
+    def _company(self) -> str:
+        """Whose calls may follow each other in one process: CUDA chooses its GPUs once."""
+        gpus = "".join(f" {number}" for number in self._assign.gpus)
+        return self._assign.owner + gpus
 
     def _put_back_kernel(self, owner: str | None = None) -> None:
         """It has run nothing; or a call to its end, undisturbed: it may run others of ``owner``."""

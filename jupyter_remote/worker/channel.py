@@ -43,6 +43,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True, tag="run", kw_only=Tr
     spool: str = ""  # where to write large result segments
     blobs: str = ""  # folder of the blob store if it is on this machine
     address: str = ""  # session: where to listen
+    gpus: list[int] = []  # of the machine's, that it sees; empty: all, or those of its session
     budget_left_ucredits: int | None = None
     rate_ucredits_per_h: int = 0
     started_at: float = 0.0

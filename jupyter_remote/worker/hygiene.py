@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
@@ -102,6 +102,13 @@ class Surroundings:
         os.chdir("/")
         if has_children():
             kill_children()
+
+
+def show_gpus(numbers: Sequence[int]) -> None:
+    """Let CUDA see these alone; without any, what it sees already. It counts them as NVML does."""
+    if numbers:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, numbers))
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
 
 def _environ() -> dict[bytes, bytes]:

@@ -250,6 +250,7 @@ class KernelProcess:
             self._surroundings.enter(run.folder, run.spec.files)
         else:
             self._surroundings.add(run.folder, run.spec.files)
+        hygiene.show_gpus(run.gpus)
         sys.stdout, sys.stderr = self._streams
         self._bars.active = run.spec.quiet_progress
         purse = self._purse(run) if self._session is None else self._session.purse

@@ -65,6 +65,7 @@ class Means:
             paths=paths,
             spool=str(self.transfer.spool),
             blobs=str(self.transfer.blobs or ""),
+            gpus=assign.gpus,
             rate_ucredits_per_h=assign.rate_ucredits_per_h,
             started_at=self.clock.now(),
         )

@@ -224,3 +224,9 @@ def test_a_budget_that_leaves_nothing_is_told():
     assert not plan.affordable
     assert "the budget of the day leaves 0 credits" in repr(plan)
     assert "are missing" not in repr(plan)
+
+
+def test_a_part_of_a_machine_is_told_with_its_price() -> None:
+    large = msgspec.structs.replace(MACHINE, id="g5.12xlarge", gpu_count=4, simulated=False)
+    rows = dict(Plan(reply(machine=large, gpus=2)).rows())
+    assert "2 of 4 × A10G 24 GB, for that part of its price" in rows["machine"]

@@ -6,8 +6,13 @@ import pytest
 
 from jupyter_remote.errors import UsageError
 from jupyter_remote.money import catalog
-from jupyter_remote.notebook.commands_machines import COMMANDS, table_of
-from jupyter_remote.wire import MachineList
+from jupyter_remote.notebook.commands_machines import (
+    COMMANDS,
+    _meant,
+    table_of,
+    table_of_instances,
+)
+from jupyter_remote.wire import InstanceView, MachineList
 
 ALL = catalog.simulated(catalog.catalogue())
 LISTED = MachineList(ALL, {"local": 1}, {"local": 2})
@@ -67,3 +72,46 @@ def test_source_and_day_of_the_prices_are_told_and_old_ones_are_marked():
     assert old.rows[1][-1] == "simulated, old price"
     assert old.rows[0][-1] == ""
     assert "as of 2025-11-15, 381 days ago" in old.note
+
+
+def instance(id, state="ready", **changes):
+    fields = {"provider": "ec2", "machine": "g5.xlarge", "usd_per_h": 0.44, "zone": "a"}
+    return InstanceView(id=id, state=state, **{**fields, **changes})
+
+
+RENTED = [
+    instance("ec2-3", "pending", step="installing the worker", job="0123456789ab"),
+    instance("ec2-2", spot=True, slots=4, busy=3),
+    instance("ec2-1", ready_at=1.0, slots=1, ends_at=1240.0),
+    instance("ec2-0", "terminated", usd_per_h=0.0, detail="it had nothing to do for 5 min"),
+]
+
+
+def test_rented_machines_are_listed_with_what_they_do_and_cost():
+    shown = table_of_instances(RENTED, now=1000.0)
+    assert [row[4] for row in shown.rows] == [
+        "pending, installing the worker",
+        "ready, 3 of 4 slots busy",
+        "ready, idle, ends in 4 min",
+        "ended: it had nothing to do for 5 min",
+    ]
+    assert shown.rows[0][-1] == "01234567"
+    assert [row[2] for row in shown.rows[:2]] == ["on demand", "spot"]
+    assert shown.note == "3 machines are there now, for $1.32/h"
+    assert table_of_instances([], now=0.0).note == "none is there now"
+
+
+def test_what_is_rented_and_what_cannot_be_asked_is_said_under_the_list():
+    given, _ = COMMANDS[0].parser().parse("")
+    listed = MachineList(ALL, problems=["ec2: No credentials.\nRun aws configure."])
+    note = table_of(listed, given, SOON, RENTED[:1]).note
+    assert "1 machine is there now, for $0.44/h: %remote machines --running" in note
+    assert note.endswith("ec2: No credentials. Run aws configure.")
+
+
+def test_a_machine_to_be_ended_is_named_by_the_beginning_of_its_id():
+    assert _meant("ec2-2", RENTED) == "ec2-2"
+    with pytest.raises(UsageError, match="several machines begin with 'ec2'"):
+        _meant("ec2", RENTED)
+    with pytest.raises(UsageError, match="no machine that is there"):
+        _meant("ec2-0", RENTED)

@@ -33,6 +33,8 @@ from tests.conformance.store import ADA, new_job
 
 GIB = 1024**3
 LEASE_S = 45.0
+LIMIT_S = 20.0
+QUIET = 4  # turns of the event loop in which nothing is begun
 
 
 def machine_type(id: str, gpus: int = 1, **changes: Any) -> MachineType:
@@ -205,12 +207,12 @@ class World:
 
     async def settle(self) -> None:
         """Let the scheduler do all that is due."""
-        for _ in range(60):
-            self.scheduler.wake()
-            await asyncio.sleep(0)
-        for _ in range(20):  # zones are asked for in a thread
-            await asyncio.sleep(0.001)
-            self.scheduler.wake()
+        quiet = 0
+        async with asyncio.timeout(LIMIT_S):
+            while quiet < QUIET:
+                self.scheduler.wake()
+                await asyncio.sleep(0)
+                quiet = 0 if self.scheduler._tasks else quiet + 1
 
     async def begin(self) -> None:
         await self.scheduler.start()

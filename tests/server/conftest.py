@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +41,29 @@ def until(condition: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
 class Running:
     """A server that runs in a thread of this process."""
 
-    def __init__(self, home: Path, provider: Provider | None = None, **changes: Any) -> None:
+    def __init__(
+        self,
+        home: Path,
+        provider: Provider | None = None,
+        *,
+        elsewhere: Mapping[str, Provider] | None = None,
+        embedded: bool = True,
+        **changes: Any,
+    ) -> None:
         self.settings = Settings(home=str(home / "state"), runtime=str(home / "run"), **changes)
         state = connection.home_of(self.settings)
         state.mkdir(parents=True, exist_ok=True)
-        options = Options(embedded=True, drain_s=0.0)
-        self.host = Host(options, self.settings, state, provider)
+        options = Options(embedded=embedded, drain_s=0.0)
+        self.host = Host(options, self.settings, state, provider, elsewhere)
         self.thread = threading.Thread(target=asyncio.run, args=(self.host.run(),), daemon=True)
         self.thread.start()
-        found = until(lambda: connection.read(self.host.file))
-        self.url, self.token, self.port = found.url, found.token, self.host.port
+        self.url, self.port = self.host.url, self.host.port
+        until(lambda: hasattr(self.host, "backend") and self.backend.scheduler._main)
+        if embedded:
+            self.token = until(lambda: connection.read(self.host.file)).token
+        else:
+            self.token = self.make_token("submit", "read", "admin")
         self.http = Http(self.url, self.token)
-        until(lambda: self.backend.scheduler._main)
 
     @property
     def backend(self) -> Backend:

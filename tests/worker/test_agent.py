@@ -322,6 +322,19 @@ async def test_calls_of_one_owner_share_a_process_and_nobody_else_does(
     assert len({pids[0], pids[2], pids[3]}) == 3
 
 
+async def test_calls_share_a_process_only_with_those_of_the_same_gpus(
+    server: FakeServer, begin: Begin
+):
+    await begin()
+    code = "import os; kernel.print(str(os.getpid()))"
+    jobs = []
+    for gpus in ([0], [1], [0]):
+        jobs.append(await server.assign(code, kind="call", owner="a", gpus=gpus))
+        await server.end_of(jobs[-1])
+    pids = [server.text(job) for job in jobs]
+    assert pids[0] == pids[2] != pids[1]
+
+
 async def test_a_spare_is_ready_before_it_is_asked_for(server: FakeServer, begin: Begin):
     launcher = FakeLauncher()
     await begin(launcher=launcher)

@@ -68,3 +68,25 @@ async def test_memory_above_its_limit_is_named(server: FakeServer):
     code = "print('taking'); x = bytearray(800_000_000)\nimport time; time.sleep(60)"
     done = await server.end_of(await server.assign(code, memory_bytes=400_000_000), 30)
     assert (done.outcome, done.reason) == ("failed", "out_of_memory")
+
+
+SEEN = "import os, time\nprint(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))"
+
+
+async def test_two_jobs_of_one_owner_see_gpus_of_their_own(server: FakeServer):
+    wait = f"{SEEN}\ntime.sleep(60)"
+    jobs = [
+        await server.assign(wait, owner="ann", gpus=[0]),
+        await server.assign(wait, owner="ann", gpus=[2, 3]),
+    ]
+    await server.until(lambda: all(server.text(job) for job in jobs), 30)
+    assert [server.text(job) for job in jobs] == ["0\n", "2,3\n"]
+    for job in jobs:
+        await server.cancel(job, "kill")
+        await server.end_of(job)
+
+
+async def test_a_job_that_has_its_machine_sees_all_of_its_gpus(server: FakeServer):
+    job = await server.assign(SEEN, owner="ann")
+    await server.end_of(job, 30)
+    assert server.text(job) == "all\n"

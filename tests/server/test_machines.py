@@ -1,0 +1,279 @@
+"""Machines elsewhere, through a real server: rented, shown, ended; and who may speak for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from jupyter_remote import errors, wire
+from jupyter_remote.errors import LaunchRefused
+from jupyter_remote.http import Http
+from jupyter_remote.model import InstanceState, JobState
+from jupyter_remote.providers.base import Launch
+from jupyter_remote.server import elsewhere
+from jupyter_remote.settings import Settings
+from tests.scheduler.cloud import FakeCloud, machine_type
+
+from .conftest import Running, Worker, request, submit, until
+
+G5 = wire.Need(machine="g5.xlarge")
+HALF = wire.Need(machine="g5.12xlarge", gpu="A10G", gpu_count=2)
+
+
+@pytest.fixture
+def cloud() -> FakeCloud:
+    return FakeCloud()
+
+
+@pytest.fixture
+def server(tmp_path: Path, cloud: FakeCloud) -> Iterator[Running]:
+    running = Running(tmp_path, elsewhere={"fake": cloud}, machine_idle_s=1000.0)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def launch(server: Running, cloud: FakeCloud) -> Launch:
+    """What was asked for the first job."""
+    submit(server, need=G5)
+    until(lambda: cloud.alive)
+    return cloud.launches[0]
+
+
+def dial(server: Running, launch: Launch, **changes: Any) -> Worker:
+    worker = Worker(server, id=f"w-{launch.id}", token=launch.enrolment_token)
+    hello = wire.Hello(
+        worker=worker.id, instance=launch.id, machine=launch.machine, slots=1, python="3.11.7",
+    )  # fmt: skip
+    worker.send(msgspec.structs.replace(hello, **changes))
+    return worker
+
+
+def instances(server: Running, token: str = "") -> list[wire.InstanceView]:
+    http = Http(server.url, token or server.token)
+    found = http.call("GET", "/v1/machines/instances", reply=wire.InstanceList).instances
+    http.close()
+    return found
+
+
+def test_a_job_runs_on_a_machine_that_was_rented_for_it(
+    server: Running, cloud: FakeCloud, launch: Launch
+) -> None:
+    assert (launch.machine, launch.spot, launch.owner) == (
+        "g5.xlarge",
+        True,
+        server.backend.facts.owner,
+    )
+    worker = dial(server, launch)
+    assert isinstance(worker.receive(), wire.Welcome)
+    job = worker.run().job
+    view = server.http.call("GET", f"/v1/jobs/{job}", reply=wire.JobView)
+    assert (view.status, view.machine, view.money.simulated) == ("completed", "g5.xlarge", False)
+    [shown] = instances(server)
+    assert (shown.state, shown.machine, shown.job) == ("ready", "g5.xlarge", job)
+    assert (shown.slots, shown.busy, shown.usd_per_h, shown.zone) == (1, 0, 0.44, "a")
+    until(lambda: instances(server)[0].idle_since_at)
+    [shown] = instances(server)
+    assert shown.ends_at == pytest.approx((shown.idle_since_at or 0) + 1000.0)
+    worker.close()
+
+
+def test_what_a_worker_says_of_its_machine_does_not_matter(server: Running, launch: Launch) -> None:
+    worker = dial(server, launch, machine="local", slots=99)
+    assert isinstance(worker.receive(), wire.Welcome)
+    [agent] = until(lambda: list(server.backend.scheduler.board.agents.values()))
+    assert (agent.pool, agent.slots, agent.owner) == ("g5.xlarge", 1, launch.owner)
+    worker.close()
+
+
+@pytest.mark.parametrize("claim", ["local", "fake-0123456789abcdef"])
+def test_the_token_of_a_machine_is_good_for_that_machine_only(
+    server: Running, launch: Launch, claim: str
+) -> None:
+    worker = dial(server, launch, instance=claim)
+    with pytest.raises(ConnectionClosed):
+        worker.receive()
+    worker.close()
+
+
+def test_a_machine_is_spoken_for_by_its_own_token_only(server: Running, launch: Launch) -> None:
+    other = msgspec.structs.replace(launch, enrolment_token=server.make_token("worker"))
+    worker = dial(server, other)
+    with pytest.raises(ConnectionClosed):
+        worker.receive()
+    worker.close()
+
+
+def test_a_machine_that_is_being_ended_is_not_welcome_any_more(
+    server: Running, cloud: FakeCloud, launch: Launch
+) -> None:
+    cloud.unheard = 10**6
+    server.http.call("DELETE", f"/v1/machines/instances/{launch.id}", reply=wire.InstanceView)
+    until(lambda: cloud.terminated)
+    worker = dial(server, launch)
+    with pytest.raises(ConnectionClosed):
+        worker.receive()
+    worker.close()
+    cloud.unheard = 0
+
+
+def test_an_owner_ends_a_machine_and_its_token_with_it(
+    server: Running, cloud: FakeCloud, launch: Launch
+) -> None:
+    worker = dial(server, launch)
+    worker.receive()
+    worker.run()
+    server.http.call("DELETE", f"/v1/machines/instances/{launch.id}", reply=wire.InstanceView)
+    until(lambda: not cloud.alive)
+    until(lambda: instances(server)[0].state == "terminated")
+    [shown] = instances(server)
+    assert (shown.detail, shown.usd_per_h) == ("its owner ended it", 0.0)
+    with pytest.raises(ConnectionClosed):
+        list(iter(worker.receive, None))
+    worker.close()
+
+
+def test_machines_of_others_look_absent(server: Running, launch: Launch) -> None:
+    mallory = server.make_token("submit", "read", owner="mallory")
+    assert instances(server, mallory) == []
+    http = Http(server.url, mallory)
+    for method, path in (("GET", f"{launch.id}/log"), ("DELETE", launch.id)):
+        with pytest.raises(errors.NotFound):
+            http.call(method, f"/v1/machines/instances/{path}")
+    http.close()
+
+
+def test_the_log_of_a_boot_is_read_by_its_machine_or_its_job(
+    server: Running, launch: Launch
+) -> None:
+    store, [shown] = server.backend.store, instances(server)
+    server.backend.writer.call_sync(store.report_boot, launch.id, "installing", b"pip: no space")  # type: ignore[attr-defined]
+    for id in (launch.id, shown.job):
+        log = server.http.call("GET", f"/v1/machines/instances/{id}/log", reply=wire.BootLog)
+        assert (log.instance, log.step, log.text) == (launch.id, "installing", "pip: no space")
+
+
+# --- what can be had -------------------------------------------------------------------------
+def test_types_of_a_provider_are_real_and_the_others_stay_simulated(server: Running) -> None:
+    until(lambda: server.backend.scheduler.board.types)
+    listed = server.http.call("GET", "/v1/machines", reply=wire.MachineList)
+    machines = {m.id: m for m in listed.machines}
+    assert not machines["g5.xlarge"].simulated
+    assert machines["p5.48xlarge"].simulated
+    assert listed.problems == []
+
+
+def test_a_provider_that_says_nothing_is_told_and_nothing_is_simulated_in_its_place(
+    tmp_path: Path, cloud: FakeCloud
+) -> None:
+    cloud.broken = LaunchRefused("No credentials.", hint="Run aws configure.", kind="credentials")
+    server = Running(tmp_path, elsewhere={"fake": cloud})
+    for ask in (
+        lambda: submit(server, need=G5),
+        lambda: server.http.call(
+            "POST", "/v1/plans", wire.EstimateRequest(need=G5), wire.PlanReply
+        ),
+    ):
+        with pytest.raises(LaunchRefused, match="No credentials") as refused:
+            ask()
+        assert refused.value.hint == "Run aws configure."
+    listed = server.http.call("GET", "/v1/machines", reply=wire.MachineList)
+    assert listed.problems == ["fake: No credentials.\nRun aws configure."]
+    assert submit(server).job.status == "queued"
+    server.stop()
+
+
+def test_a_server_without_a_provider_refuses_what_it_could_never_run(tmp_path: Path) -> None:
+    server = Running(tmp_path, embedded=False)
+    with pytest.raises(errors.UnknownMachine, match="nothing that starts a g5"):
+        submit(server, need=G5)
+    batch = wire.BatchRequest(
+        id="b", ids=[request().id], inputs=[wire.Parcel([])], template=request(need=G5)
+    )
+    with pytest.raises(errors.UnknownMachine):
+        server.http.call("POST", "/v1/batches", batch, wire.BatchSubmitted)
+    assert submit(server).job.status == "queued", "a worker may be started by hand"
+    server.stop()
+
+
+def test_jobs_for_which_no_machine_is_found_end_with_the_providers_words(
+    server: Running, cloud: FakeCloud
+) -> None:
+    cloud.refusal = LaunchRefused("The quota is 0.", hint="Ask for more.", kind="quota")
+    id = submit(server, need=G5).job.id
+    view = until(lambda: _ended(server, id))
+    assert (view.status, view.reason) == ("failed", "no_machine")
+    assert view.detail == "no g5.xlarge machine: The quota is 0."
+    assert view.money.cost_ucredits == 0
+    done = server.http.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done)
+    assert done.error is not None
+    assert done.receipt is not None
+
+
+def _ended(server: Running, id: str) -> wire.JobView | None:
+    view = server.http.call("GET", f"/v1/jobs/{id}", reply=wire.JobView)
+    return view if view.status == "failed" else None
+
+
+def test_part_of_a_machine_costs_its_part(server: Running, cloud: FakeCloud) -> None:
+    ask = wire.EstimateRequest(need=HALF, timeout_s=60.0)
+    plan = server.http.call("POST", "/v1/plans", ask, wire.PlanReply)
+    assert (plan.gpus, plan.rate_ucredits_per_h) == (2, 133_000_000)
+    assert (plan.warm, plan.start_s) == (False, 90.0)
+    first = submit(server, need=HALF, timeout_s=60.0).job
+    second = submit(server, need=HALF, timeout_s=60.0).job
+    assert first.money.rate_ucredits_per_h == 133_000_000
+    until(lambda: cloud.alive)
+    assert cloud.launches[0].slots == 4
+    worker = dial(server, cloud.launches[0])
+    assigned = [worker.pull(wire.Assign), worker.pull(wire.Assign)]
+    assert {a.job: a.gpus for a in assigned} == {first.id: [0, 1], second.id: [2, 3]}
+    assert instances(server)[0].busy == 4
+    worker.close()
+
+
+def test_machines_that_run_something_outlive_their_backend(
+    tmp_path: Path, cloud: FakeCloud
+) -> None:
+    first = Running(tmp_path, elsewhere={"fake": cloud})
+    submit(first, need=G5)
+    until(lambda: cloud.alive)
+    worker = dial(first, cloud.launches[0])
+    assign = worker.pull(wire.Assign)
+    assert worker.start(assign).ok
+    first.stop()
+    assert len(cloud.alive) == 1
+    second = Running(tmp_path, elsewhere={"fake": cloud})
+    worker = dial(second, cloud.launches[0], running=[(assign.job, assign.epoch)])
+    worker.pull(wire.Welcome)
+    assert worker.complete(assign).ok
+    job = second.backend.store.job(assign.job)  # type: ignore[arg-type]
+    assert job.state is JobState.SUCCEEDED
+    second.stop()
+    assert cloud.alive == []
+    row = second.backend.facts and cloud.machines_by_id[cloud.launches[0].id]
+    assert row.state is InstanceState.TERMINATED
+
+
+def test_a_provider_is_found_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(errors.UsageError, match="no provider of machines called 'nowhere'"):
+        elsewhere.providers_of(Settings(providers="nowhere"), tmp_path)
+    assert elsewhere.providers_of(Settings(), tmp_path) == {}
+
+
+def test_the_name_of_a_backend_stays(tmp_path: Path) -> None:
+    assert elsewhere.backend_id(tmp_path) == elsewhere.backend_id(tmp_path) != ""
+
+
+def test_real_types_are_chosen_before_simulated_ones(tmp_path: Path, cloud: FakeCloud) -> None:
+    cloud.types = [machine_type("g5.xlarge.od", usd_per_h=1.1)]
+    server = Running(tmp_path, elsewhere={"fake": cloud})
+    ask = wire.EstimateRequest(need=wire.Need(gpu="A10G", gpu_count=1))
+    plan = server.http.call("POST", "/v1/plans", ask, wire.PlanReply)
+    assert plan.machine.id == "g5.xlarge.od"
+    server.stop()
