@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,17 @@ def client(service: str, url: str) -> Any:
 
     keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
     return boto3.client(service, region_name=REGION, endpoint_url=url, **keys)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_read_once() -> Iterator[None]:
+    """Descriptions of services are large files, which each session of boto3 reads anew."""
+    from botocore.loaders import JSONFileLoader
+
+    load, read = JSONFileLoader.load_file, functools.cache(JSONFileLoader().load_file)
+    JSONFileLoader.load_file = lambda self, path: read(path)
+    yield
+    JSONFileLoader.load_file = load
 
 
 @pytest.fixture(scope="session")
