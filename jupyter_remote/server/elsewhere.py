@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import secrets
 from collections.abc import Mapping
 from datetime import date
 from importlib.metadata import entry_points
@@ -16,6 +15,7 @@ from jupyter_remote import errors, wire
 from jupyter_remote.model import MachineType
 from jupyter_remote.money.catalog import refreshed
 from jupyter_remote.providers.base import Provider
+from jupyter_remote.providers.identity import backend_id
 from jupyter_remote.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,16 +28,6 @@ LEARN_EVERY_S = 3600.0
 TRY_AGAIN_S = 60.0  # when a provider did not say what it has
 WAIT_S = 20.0  # of a submit, for the first answer of the providers
 LOCAL = "local"
-
-
-def backend_id(home: Path) -> str:
-    """A stable name of the backend in this folder: its machines are marked with it."""
-    file = home / "backend_id"
-    try:
-        return file.read_text().strip()
-    except FileNotFoundError:
-        file.write_text(secrets.token_hex(8))
-        return file.read_text().strip()
 
 
 def providers_of(settings: Settings, home: Path) -> dict[str, Provider]:

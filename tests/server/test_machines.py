@@ -266,10 +266,6 @@ def test_a_provider_is_found_by_its_name(tmp_path: Path) -> None:
     assert elsewhere.providers_of(Settings(), tmp_path) == {}
 
 
-def test_the_name_of_a_backend_stays(tmp_path: Path) -> None:
-    assert elsewhere.backend_id(tmp_path) == elsewhere.backend_id(tmp_path) != ""
-
-
 def test_real_types_are_chosen_before_simulated_ones(tmp_path: Path, cloud: FakeCloud) -> None:
     cloud.types = [machine_type("g5.xlarge.od", usd_per_h=1.1)]
     server = Running(tmp_path, elsewhere={"fake": cloud})
