@@ -63,6 +63,15 @@ def stop_backend(env: dict[str, str]) -> None:
     )
 
 
+def pytest_report_header() -> str:
+    """Which kind of simulated machines this computer can have."""
+    from tests.cloud.namespaces import why_not
+
+    lacking = why_not()
+    kind = f"processes (no namespaces: {lacking})" if lacking else "namespaces"
+    return f"simulated machines: {kind}"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     env = isolate(tmp_path_factory.mktemp("home"))

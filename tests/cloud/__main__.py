@@ -1,7 +1,8 @@
 """EC2 on this computer, to try things by hand: ``python -m tests.cloud``.
 
 It prints the environment variables of a backend that launches here, and runs until it is
-interrupted. A proxy through which machines reach the backend is made for ``--backend-port``.
+interrupted. Machines are processes; as root they can be namespaces, which reach the backend only
+through a proxy to its ``--backend-port``.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import argparse
 import shlex
 import signal
 
-from tests.cloud.simulator import Simulator, best_mode
+from tests.cloud.simulator import Simulator
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mode", choices=["namespaces", "processes"], default=best_mode())
+    parser.add_argument("--mode", choices=["namespaces", "processes"], default="processes")
     parser.add_argument("--backend-port", type=int, default=0)
     options = parser.parse_args()
     with Simulator(options.mode) as cloud:

@@ -36,6 +36,7 @@ class Proxy:
         self._cut = cut or (lambda port: False)
         self._whole = True  # no partition
         self._swallows: list[Swallow] = []
+        self._serving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -76,19 +77,23 @@ class Proxy:
 
     async def _serve(self, inward: asyncio.StreamReader, outward: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)  # asyncio itself holds it by a weak reference only
+        task.add_done_callback(self._serving.discard)
         peer: int = outward.get_extra_info("peername")[1]
-        link = _Link()
         try:
             await self._passable(peer)
             reader, writer = await asyncio.open_connection("127.0.0.1", self.backend_port)
         except (OSError, asyncio.CancelledError):
             outward.transport.abort()
             return
+        link = _Link()
         try:
-            await asyncio.gather(
-                self._up(inward, writer, peer, link), self._down(reader, outward, peer, link)
-            )
-        except (OSError, _Broken, asyncio.CancelledError):
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._up(inward, writer, peer, link))
+                both.create_task(self._down(reader, outward, peer, link))
+        except* (OSError, _Broken):
             pass
         finally:
             for end in (writer, outward):
