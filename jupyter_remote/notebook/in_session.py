@@ -12,6 +12,7 @@ from jupyter_remote.cards import words
 from jupyter_remote.client.capture import CapturedCell, capture_cell
 from jupyter_remote.client.names import analyse
 from jupyter_remote.client.shipping import is_of_the_shell
+from jupyter_remote.model import Status
 from jupyter_remote.notebook.sinks import has_person, kernel_of
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ def open_session(context: Context, client: Client, options: RunOptions) -> Sessi
         context.told_sessions.add(session.job.id)
         if session.is_new and not options.quiet:
             print(started(session))
-    if not session.is_new:
-        _tell_of_move(context, session)
+    if not session.is_new and not (options.bg and session.job.status == Status.QUEUED):
+        tell_of_move(context, session)
     return session
 
 
-def _tell_of_move(context: Context, session: Session) -> None:
+def tell_of_move(context: Context, session: Session) -> None:
     """Once, that it is on another machine, and what it still has."""
     attempt, there = session.restored()
     if there and (session.job.id, attempt) not in context.told_moves:
