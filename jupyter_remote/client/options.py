@@ -152,6 +152,7 @@ _READ: dict[str, Any] = {
     "visibility": _visibility,
     "files": _files,
     "environment": _environment,
+    "env": _environment,  # as the option of a cell is called
     "progress": lambda o, n, v: _set(o, quiet_progress=bool(v)),
     "cache": lambda o, n, v: _set(o, cache=bool(v)),
     "resume": lambda o, n, v: _set(o, resume=str(v or "")),

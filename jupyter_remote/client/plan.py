@@ -268,6 +268,8 @@ class Plan:
             rows.append(("Python", "the same one as here, with its packages"))
         elif self.differences:
             rows.append(("differs", "; ".join(d.text for d in self.differences)))
+            if any(d.fatal for d in self.differences):
+                rows.append(("", "values cannot be opened there: the job would end with that"))
         elif self.reply.there is not None:
             rows.append(("Python", f"{self.reply.there.python} there, and the same versions"))
         return rows

@@ -103,9 +103,10 @@ def _options_of_the_called(context: Context, code: str) -> dict[str, Any]:
         return {}
     read = {"gpu": quantities.gpu, "memory": quantities.memory_bytes, "timeout": quantities.seconds}
     fields = RunOptions.__struct_fields__
+    named = {"env" if n == "environment" else n: value for n, value in called.options.items()}
     return {
         name: read[name](value) if name in read and isinstance(value, str) else value
-        for name, value in called.options.items()
+        for name, value in named.items()
         if name in fields
     }
 

@@ -85,7 +85,7 @@ class Attempt:
         self._started_at: float | None = None  # it may
         self._kernel: Kernel | None = None
         self._interpreter = ""
-        self._environment = ""  # digest of the one that it uses
+        self._has_environment = False  # of its own
         self._running = False
         self._over: asyncio.Future[channel.Finished | str] = asyncio.Future()
         self.task = asyncio.create_task(self._live())
@@ -206,7 +206,7 @@ class Attempt:
             interpreter = await environments.interpreter(environment, base, preparing.told)
         finally:
             preparing.close()
-        self._environment = environment.digest
+        self._has_environment = True
         return interpreter
 
     async def _message(self, folder: Path) -> channel.Run:
@@ -533,7 +533,7 @@ class Attempt:
         self._outbox.close()
         self._retire_kernel()
         self._spill.discard()
-        if self._environment:
-            self._means.environments.release(self._environment)
+        if self._has_environment:
+            self._means.environments.release(self._interpreter)
         if self._folder is not None:
             await asyncio.shield(asyncio.create_task(self._means.done_with(self._folder)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -66,8 +67,8 @@ class Environments:
         self._folder = folder
         self._transfer = transfer
         self._default = default  # interpreter
-        self._builds: dict[str, _Build] = {}
-        self._used: Counter[str] = Counter()
+        self._builds: dict[Path, _Build] = {}
+        self._used: Counter[Path] = Counter()
 
     async def interpreter(self, spec: EnvironmentSpec, base: str, told: Told) -> str:
         """The interpreter of this environment, which is built first if it is not there. Whoever got
@@ -78,29 +79,24 @@ class Environments:
         Raises EnvironmentUnavailable. May be cancelled; what nobody waits for is not built on.
         """
         _check(spec)
-        if not self._is_ready(spec.digest):
-            await self._built(spec, base or self._default, told)
-        self._used[spec.digest] += 1
-        self._touch(spec.digest)
-        return str(_interpreter(self._folder / spec.digest))
+        folder = self._folder / _name_of(spec, base)
+        if not _is_ready(folder):
+            await self._built(folder, spec, base or self._default, told)
+        self._used[folder] += 1
+        _touch(folder)
+        return str(_interpreter(folder))
 
-    def release(self, digest: str) -> None:
+    def release(self, interpreter: str) -> None:
         """One attempt less uses it."""
-        self._touch(digest)
-        self._used[digest] -= 1
+        folder = Path(interpreter).parents[1]
+        _touch(folder)
+        self._used[folder] -= 1
 
-    def _touch(self, digest: str) -> None:
-        with contextlib.suppress(OSError):  # somebody removed it
-            os.utime(self._folder / digest)
-
-    def _is_ready(self, digest: str) -> bool:
-        return (self._folder / digest / MARK).exists()
-
-    async def _built(self, spec: EnvironmentSpec, base: str, told: Told) -> None:
-        build = self._builds.get(spec.digest)
+    async def _built(self, folder: Path, spec: EnvironmentSpec, base: str, told: Told) -> None:
+        build = self._builds.get(folder)
         if build is None:
-            build = self._builds[spec.digest] = _Build()
-            build.task = asyncio.create_task(self._build(spec, base, build.tell))
+            build = self._builds[folder] = _Build()
+            build.task = asyncio.create_task(self._build(folder, spec, base, build.tell))
         build.waiting.append(told)
         try:
             await asyncio.shield(build.task)
@@ -108,34 +104,25 @@ class Environments:
             build.waiting.remove(told)
             if build.task.done() or not build.waiting:
                 build.task.cancel()
-                if self._builds.get(spec.digest) is build:
-                    del self._builds[spec.digest]
+                if self._builds.get(folder) is build:
+                    del self._builds[folder]
 
-    async def _build(self, spec: EnvironmentSpec, base: str, told: Told) -> None:
+    async def _build(self, folder: Path, spec: EnvironmentSpec, base: str, told: Told) -> None:
         """In a folder of its own, which gets its name when it is whole."""
-        draft = self._folder / f".{spec.digest[:12]}.{uuid.uuid4().hex[:12]}"
+        draft = folder.with_name(f".{uuid.uuid4().hex}")
         try:
             await asyncio.to_thread(self._make_room)
             draft.mkdir(parents=True, mode=0o755)
             await self._fill(draft, spec, base, told)
             made = Made(await asyncio.to_thread(_size_of, draft), spec.packages)
             (draft / MARK).write_bytes(msgspec.json.encode(made))
-            with contextlib.suppress(FileExistsError):  # another agent was quicker
-                await asyncio.to_thread(self._name, draft, self._folder / spec.digest)
+            await asyncio.to_thread(_put, draft, folder)
         except OSError as error:
             raise _of_the_disk(error, self._folder) from error
         except BadInput as error:
             raise EnvironmentUnavailable(str(error), hint="Submit the job again.") from error
         finally:
             await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
-
-    def _name(self, draft: Path, target: Path) -> None:
-        try:
-            draft.rename(target)
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise
-            raise FileExistsError(target) from error
 
     async def _fill(self, draft: Path, spec: EnvironmentSpec, base: str, told: Told) -> None:
         lines = spec.lock.splitlines()
@@ -180,13 +167,10 @@ class Environments:
                 stale = age_s > ABANDONED_S
             else:
                 kept, kept_bytes = kept + 1, kept_bytes + size
-                idle = age_s > RECENT_S and self._used[folder.name] <= 0
+                idle = age_s > RECENT_S and self._used[folder] <= 0
                 stale = idle and (kept >= KEPT or kept_bytes > KEPT_BYTES)
             if stale:
-                trash = folder.with_name(f".{uuid.uuid4().hex}")
-                with contextlib.suppress(OSError):  # another agent does it
-                    folder.rename(trash)  # at once: nobody shall find half of it
-                shutil.rmtree(trash, ignore_errors=True)
+                _remove(folder)
 
     def _there(self) -> list[tuple[float, Path]]:
         found = []
@@ -210,6 +194,39 @@ def _check(spec: EnvironmentSpec) -> None:
             "The list of packages of this job is not sound; nothing was installed.",
             hint="Submit the job again, with the newest jupyter-remote-run on both sides.",
         )
+
+
+def _name_of(spec: EnvironmentSpec, base: str) -> str:
+    """What stands behind an environment is part of it."""
+    return hashlib.sha256(f"{spec.digest} {base}".encode()).hexdigest() if base else spec.digest
+
+
+def _is_ready(folder: Path) -> bool:
+    """Whole, and its Python is still there."""
+    return (folder / MARK).exists() and _interpreter(folder).exists()
+
+
+def _touch(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # somebody removed it
+        os.utime(folder)
+
+
+def _put(draft: Path, folder: Path) -> None:
+    """Give it its name, unless another agent was quicker."""
+    if folder.exists() and not _is_ready(folder):
+        _remove(folder)
+    try:
+        draft.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _remove(folder: Path) -> None:
+    trash = folder.with_name(f".{uuid.uuid4().hex}")
+    with contextlib.suppress(OSError):  # another agent does it
+        folder.rename(trash)  # at once: nobody shall find half of it
+    shutil.rmtree(trash, ignore_errors=True)
 
 
 def _interpreter(folder: Path) -> Path:

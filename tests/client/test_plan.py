@@ -11,6 +11,7 @@ import pytest
 
 from jupyter_remote import wire
 from jupyter_remote.client import environment
+from jupyter_remote.client.places import Provided
 from jupyter_remote.client.plan import Plan
 from jupyter_remote.client.plan_words import credits, times
 from jupyter_remote.model import MachineType
@@ -129,6 +130,28 @@ def test_packages_that_differ_over_there_are_told() -> None:
     same = Plan(reply(same_python=True), used=used)
     assert same.differences == []
     assert "the same one as here" in repr(same)
+
+
+def test_what_would_be_installed_is_told_and_does_not_differ_any_more() -> None:
+    there = wire.WorkerEnvironment(
+        python="3.10.1", magic="00", platform=platform.system(), machine=platform.machine()
+    )
+    made = wire.EnvironmentSpec(
+        digest="a" * 64,
+        python="3.10",
+        packages={"numpy": "2.0", "mine": "0.1"},
+        wheels=[wire.FileRef("mine-0.1-py3-none-any.whl", BIG)],
+        source="what the code imports",
+    )
+    needed = Provided(made, size_bytes=17 << 20)
+    plan = Plan(reply(there=there), used=["numpy"], environment=needed)
+    assert [d.text for d in plan.differences] == [
+        f"Python 3.10.1 there, {platform.python_version()} here"
+    ]
+    text = repr(plan)
+    assert "numpy 2.0, mine 0.1: 2 packages for Python 3.10 by what the code imports" in text
+    assert "17 MB to fetch, 1 of them sent from here; once on each machine, within 30 min" in text
+    assert "values cannot be opened there" in text
 
 
 def test_machines_are_compared_and_the_best_are_marked() -> None:

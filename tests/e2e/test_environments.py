@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy
 import pytest
 from jupyter_client.manager import start_new_kernel
 
@@ -220,6 +221,18 @@ def test_an_environment_that_is_there_costs_little(
     own = statistics.median(start_s(client.submit(f)) for _ in range(5))
     without = statistics.median(start_s(plain.submit(nothing)) for _ in range(5))
     assert own - without <= 0.3
+
+
+def test_a_file_names_packages_for_this_computer_too(
+    index: Path, fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    wheel(index, "jrt-here", "3.0")
+    (tmp_path / "requirements.txt").write_text("jrt-here\n")
+    monkeypatch.chdir(tmp_path)
+    f = calling("", "import jrt_here, numpy; return jrt_here.version, numpy.__version__")
+    with jr.Client(namespace={}) as client:
+        job = client.with_options(environment="requirements.txt").submit(f)
+        assert job.result() == ("3.0", numpy.__version__)  # what it does not name is as it is here
 
 
 # --- with packages of everybody ---------------------------------------------------------------

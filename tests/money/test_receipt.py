@@ -22,6 +22,7 @@ from jupyter_remote.money.catalog import GIB, catalogue
 from jupyter_remote.money.receipt import SHOWN, Surroundings, receipt_of
 from jupyter_remote.wire import (
     RECEIPT,
+    EnvironmentSpec,
     FileRef,
     GpuMetrics,
     JobSpec,
@@ -151,6 +152,14 @@ def test_versions_are_those_that_ran_where_the_result_says_so():
 def test_an_interpreter_of_its_own_is_not_told_as_the_workers():
     other = encode(JobSpec(kind="cell", inputs=Parcel([], "3.12")))
     assert receipt(spec=other).environment.python == "3.12"
+
+
+def test_an_environment_of_its_own_is_told_with_its_lock():
+    made = EnvironmentSpec(digest=A, lock="tqdm==4.1", packages={"tqdm": "4.1", "numpy": "1.0"})
+    found = receipt(spec=encode(msgspec.structs.replace(SPEC, environment=made))).environment
+    assert found.lock == A
+    assert found.packages == {"numpy": "2.4.5", "pandas": "3.0.0", "tqdm": "4.1"}
+    assert receipt().environment.lock == ""
 
 
 def test_times_and_money_of_attempts_are_told_apart():

@@ -93,6 +93,28 @@ async def test_a_lock_is_built_once_and_is_then_there_at_once(
     assert time.perf_counter() - began < 0.3
 
 
+async def test_what_stands_behind_an_environment_is_part_of_it(
+    index: Path, built: Environments, tmp_path: Path
+):
+    spec = environment(lock_of(wheel(index, "jrt-one", "1.0")))
+    first = await built.interpreter(spec, "", silent)
+    second = await built.interpreter(spec, sys.executable, silent)
+    assert first != second
+    assert second == await built.interpreter(spec, sys.executable, silent)
+
+
+async def test_an_environment_whose_python_is_gone_is_built_anew(
+    index: Path, built: Environments, tmp_path: Path
+):
+    spec = environment(lock_of(wheel(index, "jrt-one", "1.0")))
+    python = Path(await built.interpreter(spec, "", silent))
+    python.unlink()
+    python.symlink_to("/no/python")
+    assert await built.interpreter(spec, "", silent) == str(python)
+    assert said_by(str(python), "import jrt_one; print(jrt_one.version)") == "1.0"
+    assert left_in(tmp_path / "built") == [spec.digest]
+
+
 async def test_packages_that_no_index_has_come_as_wheels(
     index: Path, built: Environments, tmp_path: Path
 ):
@@ -230,9 +252,9 @@ async def test_what_was_not_used_for_longest_is_forgotten(
     monkeypatch.setattr(module, "KEPT", 2)
     specs = [environment(lock_of(wheel(index, "jrt-one", f"{n}.0"))) for n in range(1, 5)]
     for age, spec in enumerate(specs[:3]):
-        await built.interpreter(spec, "", silent)
+        python = await built.interpreter(spec, "", silent)
         if age:  # the oldest is still in use
-            built.release(spec.digest)
+            built.release(python)
         os.utime(tmp_path / "built" / spec.digest, (time.time() - 9000 + age,) * 2)
     await built.interpreter(specs[3], "", silent)
     kept = left_in(tmp_path / "built")
@@ -244,8 +266,7 @@ async def test_a_large_environment_makes_room_for_the_next(
 ):
     monkeypatch.setattr(module, "KEPT_BYTES", 3_000_000)
     large = environment(lock_of(wheel(index, "jrt-large", "1.0", extra_bytes=4_000_000)))
-    await built.interpreter(large, "", silent)
-    built.release(large.digest)
+    built.release(await built.interpreter(large, "", silent))
     os.utime(tmp_path / "built" / large.digest, (time.time() - 9000,) * 2)
     small = environment(lock_of(wheel(index, "jrt-one", "1.0")))
     await built.interpreter(small, "", silent)
