@@ -94,7 +94,8 @@ def _of_gpu(gpu: GpuMetrics, samples: Sequence[Metrics], *, final: bool) -> Iter
     of = [next((g for g in m.gpus if g.index == gpu.index), GpuMetrics("")) for m in samples]
     name = f"GPU {gpu.index}"
     uses = [each.use_percent for each in of]
-    yield Graph(name, f"{gpu.name} {gpu_text(gpu, final=final)}", uses, 100.0)
+    shown = gpu.name if len(samples[-1].gpus) < 2 else f"{gpu.index}: {gpu.name}"
+    yield Graph(name, f"{shown} {gpu_text(gpu, final=final)}", uses, 100.0)
     held = gpu.peak_memory_bytes if final else gpu.memory_bytes
     text = f"GPU memory {size(held)} of {size(gpu.memory_total_bytes)}"
     memory = [float(each.memory_bytes) for each in of]

@@ -68,7 +68,7 @@ def test_each_gpu_has_its_use_and_its_memory() -> None:
     state = heard(*series(2, gpus=[GPU, replace(GPU, index=3)]))
     assert names(state)[4:] == ["GPU 1", "GPU 1 memory", "GPU 3", "GPU 3 memory"]
     page = html_of(state, 5.0)
-    assert "L4 80 %, 62 °C, 71 W" in page
+    assert "3: L4 80 %, 62 °C, 71 W" in page
     assert "GPU memory 3 GB of 24 GB" in page
 
 
