@@ -123,6 +123,7 @@ class Mouth:
         """From now on it has this to say when it is asked for a checkpoint."""
         for why, number in channel.CHECKPOINTS.items():
             signal.signal(number, lambda *_, why=why: self._save(why, run, data))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, channel.CHECKPOINTS.values())
 
     def _save(self, why: str, run: channel.Run, data: bytes) -> None:
         from blake3 import blake3
@@ -139,6 +140,7 @@ class Mouth:
         for why, number in channel.CHECKPOINTS.items():
             said = channel.Saved(why=why, problem=problem)
             signal.signal(number, lambda *_, said=said: self.say(said))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, channel.CHECKPOINTS.values())
 
     spooled: list[channel.Spooled] = []  # noqa: RUF012
     result: bytes | None = None
@@ -166,6 +168,8 @@ def _run(mouth: Mouth, run: channel.Run) -> channel.Finished:
 
 def serve(fd: int) -> None:
     """The life of the process."""
+    # as in a real kernel: one that comes early is for the job that is on its way
+    signal.pthread_sigmask(signal.SIG_BLOCK, channel.CHECKPOINTS.values())
     sock = socket.socket(fileno=fd)
     mouth = Mouth(sock)
     mouth.say(channel.Ready(pid=os.getpid()))
