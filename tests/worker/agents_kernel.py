@@ -75,12 +75,17 @@ class FakeLauncher:
         if self.problem:
             raise OSError(self.problem)
         ours, theirs = socket.socketpair()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, __file__, str(theirs.fileno())),
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
+        # as in a real kernel one that comes early is for the job that is on its way
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, channel.CHECKPOINTS.values())
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, __file__, str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.handles.append(await FakeHandle(process, ours).open())
         return self.handles[-1]
@@ -168,8 +173,6 @@ def _run(mouth: Mouth, run: channel.Run) -> channel.Finished:
 
 def serve(fd: int) -> None:
     """The life of the process."""
-    # as in a real kernel: one that comes early is for the job that is on its way
-    signal.pthread_sigmask(signal.SIG_BLOCK, channel.CHECKPOINTS.values())
     sock = socket.socket(fileno=fd)
     mouth = Mouth(sock)
     mouth.say(channel.Ready(pid=os.getpid()))
