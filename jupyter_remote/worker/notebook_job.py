@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 import nbformat
+import zmq
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_async, run_sync
@@ -84,7 +85,12 @@ class _Live(NotebookClient):
                     metadata=to_json(msg["metadata"]),
                 )
             )
-        return super().process_message(msg, cell, cell_index)
+        output = super().process_message(msg, cell, cell_index)
+        # An Output widget may have sent its state on the socket on which the cell's reply is
+        # awaited: what came there just before that is told by nobody, only seen by looking.
+        client: Any = self.kc
+        client.shell_channel.socket.get(zmq.EVENTS)
+        return output
 
     def _is_in_a_widget(self, msg: Any) -> bool:
         """What an Output widget clears is not the cell; what it shows is seen in the notebook."""

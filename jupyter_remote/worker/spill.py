@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,9 +44,10 @@ class Spill:
         """The last ``size`` bytes as text."""
         if self._file is None:
             return self._memory[-size:].decode(errors="replace")
-        self._file.flush()
+        with contextlib.suppress(OSError):  # the disk is full: it is what was written before
+            self._file.flush()
         with self.path.open("rb") as file:
-            file.seek(max(0, self.size_bytes - size))
+            file.seek(max(0, self.path.stat().st_size - size))
             return file.read().decode(errors="replace")
 
     def close(self) -> Path:
@@ -57,7 +59,8 @@ class Spill:
     def discard(self) -> None:
         """Nobody needs it."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # no room for the rest of it
+                self._file.close()
             self.path.unlink(missing_ok=True)
 
     def _append(self, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ EVIL = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
 
 @pytest.fixture(autouse=True)
 def _limits() -> None:
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=lab.LIMIT_S * 1000)
 
 
 @pytest.fixture
@@ -64,14 +65,14 @@ def row(page: Page, title: str) -> Locator:
 
 
 @pytest.fixture
-def unused(tmp_path_factory, monkeypatch) -> Iterator[Path]:
+def unused(monkeypatch) -> Iterator[Path]:
     """Folders in which nothing ran; sockets of kernels lie there, and a path has 107 characters."""
-    folder = tmp_path_factory.mktemp("new")
-    env = isolate(folder)
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    yield folder
-    stop_backend(env)
+    with tempfile.TemporaryDirectory(prefix="jr-") as folder:
+        env = isolate(Path(folder))
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        yield Path(folder)
+        stop_backend(env)
 
 
 def test_the_panel_starts_the_backend_and_says_how_to_begin(page, unused):

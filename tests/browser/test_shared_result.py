@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Frame, Page, Request, expect
 
 from jupyter_remote import wire
+from tests.browser import lab
 from tests.server.conftest import Running, Worker, submit, until
 from tests.server.payloads import DISPLAYS, SCRIPT, TEXTS
 from tests.server.test_result_page import PIXEL
@@ -32,7 +33,7 @@ def server(tmp_path: Path) -> Iterator[Running]:
 @pytest.fixture
 def tab(chromium: Browser) -> Iterator[Page]:
     page = chromium.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(lab.LIMIT_S * 1000)
     yield page
     page.close()
 

