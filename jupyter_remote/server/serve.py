@@ -197,11 +197,13 @@ class Host:
     async def _drain(self) -> None:
         backend = self.backend
         backend.scheduler.board.closing = True
-        for worker in list(backend.fleet.links):
-            await backend.fleet.send(worker, wire.Drain("the backend ends"))
-        deadline = backend.clock.monotonic() + self.options.drain_s
         board = backend.scheduler.board
-        while any(agent.jobs for agent in board.agents.values()):
+        # Workers on machines elsewhere go on, and dial the next backend.
+        leaving = [agent for agent in board.agents.values() if not agent.owner]
+        for agent in leaving:
+            await backend.fleet.send(agent.id, wire.Drain("the backend ends"))
+        deadline = backend.clock.monotonic() + self.options.drain_s
+        while any(agent.jobs for agent in leaving):
             if backend.clock.monotonic() >= deadline:
                 return
             await asyncio.sleep(0.02)

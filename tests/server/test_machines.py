@@ -248,6 +248,8 @@ def test_machines_that_run_something_outlive_their_backend(
     assert worker.start(assign).ok
     first.stop()
     assert len(cloud.alive) == 1
+    with pytest.raises(ConnectionClosed):
+        worker.pull(wire.Drain)
     second = Running(tmp_path, elsewhere={"fake": cloud})
     worker = dial(second, cloud.launches[0], running=[(assign.job, assign.epoch)])
     worker.pull(wire.Welcome)
