@@ -174,7 +174,7 @@ def _of_machine(
 ) -> Iterator[Action]:
     """``holds``: it has jobs, or had them when it was last heard of."""
     if machine.state in ENDING or machine.ends:
-        if now >= machine.act_at or machine.state not in ENDING:
+        if now >= machine.act_at:
             yield End(machine.id, machine.ends)
     elif machine.coming:
         yield from _of_coming(now, board, machine, limits)

@@ -31,6 +31,7 @@ IDLE_CHECK_S = 1.0
 FIRST_REQUEST_S = 10.0  # after a connection was made
 MOST_FILES = 65_536
 WEBSOCKET_BYTES = 256 * 1024 * 1024
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LOCK_NAME = "server.lock"
 
 
@@ -149,6 +150,8 @@ class Host:
         self._learning.append(asyncio.create_task(self.backend.offers.learn(self.backend)))
         if self.options.embedded:
             self._idle = asyncio.create_task(self._end_when_idle())
+        if self._elsewhere and not self.settings.worker_url and self.options.host in LOOPBACK:
+            log.warning("only this computer reaches %s: see the setting worker_url", self.url)
         log.info("answering at %s (pid %d)", self.url, os.getpid())
         gc.collect()
         gc.freeze()  # what was made at the start stays: do not look through it again
@@ -224,7 +227,7 @@ def _port_of(before: Connection | None) -> int:
 
 def bind(options: Options, wanted: int = 0) -> socket.socket:
     """A bound socket. Raises UsageError where the settings would be unsafe or cannot be had."""
-    loopback = options.host in ("127.0.0.1", "localhost", "::1")
+    loopback = options.host in LOOPBACK
     if not loopback and not options.certificate and not options.behind_proxy:
         raise errors.UsageError(
             f"Refusing to listen on {options.host} without TLS.",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -266,6 +268,16 @@ def test_a_provider_is_found_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match="no provider of machines called 'nowhere'"):
         elsewhere.providers_of(Settings(providers="nowhere"), tmp_path)
     assert elsewhere.providers_of(Settings(), tmp_path) == {}
+
+
+def test_a_provider_is_made_with_the_settings_and_the_name_of_the_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("jupyter_remote.providers.fake")
+    module.make = lambda settings, id: (settings.providers, id)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    made = elsewhere.providers_of(Settings(providers="fake"), tmp_path)
+    assert made == {"fake": ("fake", elsewhere.backend_id(tmp_path))}
 
 
 def test_the_name_of_a_backend_stays(tmp_path: Path) -> None:
