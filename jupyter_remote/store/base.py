@@ -490,7 +490,9 @@ class Store(Protocol):
         TERMINATED after that, and one that is TERMINATED stays so: Conflict."""
         ...
 
-    def report_boot(self, id: str, step: str, log: bytes | None = None) -> InstanceRecord:
+    def report_boot(
+        self, id: str, step: str, log: bytes | None = None, detail: str | None = None
+    ) -> InstanceRecord:
         """How far its bootstrap has come, with the end of its log. Raises NotFound."""
         ...
 

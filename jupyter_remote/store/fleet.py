@@ -88,10 +88,17 @@ def move_instance(
     return after
 
 
-def report_boot(session: Session, id_: str, step: str, log: bytes | None) -> InstanceRecord:
+def report_boot(
+    session: Session, id_: str, step: str, log: bytes | None, detail: str | None
+) -> InstanceRecord:
     """Raises NotFound."""
     before = _instance(session, id_)
-    after = replace(before, step=step, boot_log=before.boot_log if log is None else log)
+    after = replace(
+        before,
+        step=step,
+        boot_log=before.boot_log if log is None else log,
+        detail=before.detail if detail is None else detail,
+    )
     put_instance(session, after)
     return after
 

@@ -54,9 +54,11 @@ class FleetVerbs:
         with self._write() as session:
             return fleet.move_instance(session, id, state, now, provider_id, zone, detail)
 
-    def report_boot(self, id: str, step: str, log: bytes | None = None) -> InstanceRecord:
+    def report_boot(
+        self, id: str, step: str, log: bytes | None = None, detail: str | None = None
+    ) -> InstanceRecord:
         with self._write() as session:
-            return fleet.report_boot(session, id, step, log)
+            return fleet.report_boot(session, id, step, log, detail)
 
     def instance(self, id: str) -> InstanceRecord | None:
         with self._read() as session:
