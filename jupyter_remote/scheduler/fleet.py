@@ -256,6 +256,7 @@ class Fleet:
     async def _end(self, machine: Machine, why: str) -> None:
         """Written first, then told to its provider."""
         machine.ends = machine.ends or why
+        later(machine, self._clock.now())  # first: the disk may take no commit
         self._renting.forget(machine)
         if machine.state is InstanceState.INTENT and not machine.unsure:
             await self._gone(machine, machine.ends)
@@ -267,7 +268,6 @@ class Fleet:
             machine.look_at = self._clock.now()
             await self._move(machine, detail=machine.ends)
             await self._boot_failed(machine, was)
-        later(machine, self._clock.now())
         try:
             await self._providers[machine.provider].terminate(machine.id)
         except (errors.JupyterRemoteError, OSError) as error:

@@ -137,7 +137,8 @@ def _assignments(board: Board, limits: Limits) -> Iterator[Assign]:
 
 def at_once(now: float, board: Board, waiting: Waiting, limits: Limits) -> WorkerId | None:
     """Which worker can take a job that is just being submitted, so that nobody is overtaken."""
-    if board.closing or board.queues or board.partial or now < board.paused_until:
+    overtaken = any(pool == waiting.pool for _, pool, _, _ in board.queues)
+    if board.closing or overtaken or board.partial or now < board.paused_until:
         return None
     free = {a.id: a.free for a in board.agents.values() if a.free > 0}
     return _worker_for(waiting, board, free, _owners(board), limits)

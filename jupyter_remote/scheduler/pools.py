@@ -120,9 +120,10 @@ def plan(now: float, board: Board, limits: Limits, providers: tuple[str, ...]) -
     if not providers:
         return []
     actions: list[Action] = []
+    holders = {board.homes.get(a.worker) for a in board.active.values()} if board.machines else ()
     for machine in board.machines.values():
         if not machine.busy and machine.provider in providers:
-            actions += _of_machine(now, board, machine, limits)
+            actions += _of_machine(now, board, machine, limits, holds=machine.id in holders)
     actions += _described(now, board, providers)
     for name in providers:
         if now >= _surveyed_at(board, name) + limits.survey_every_s:
@@ -168,14 +169,17 @@ def survey_of(provider: str) -> str:
 
 
 # --- one machine -----------------------------------------------------------------------------
-def _of_machine(now: float, board: Board, machine: Machine, limits: Limits) -> Iterator[Action]:
+def _of_machine(
+    now: float, board: Board, machine: Machine, limits: Limits, *, holds: bool
+) -> Iterator[Action]:
+    """``holds``: it has jobs, or had them when it was last heard of."""
     if machine.state in ENDING or machine.ends:
-        if now >= machine.act_at or machine.state not in ENDING:
+        if now >= machine.act_at:
             yield End(machine.id, machine.ends)
     elif machine.coming:
         yield from _of_coming(now, board, machine, limits)
     else:
-        yield from _of_present(now, board, machine, limits)
+        yield from _of_present(now, board, machine, limits, holds)
 
 
 def _of_coming(now: float, board: Board, machine: Machine, limits: Limits) -> Iterator[Action]:
@@ -201,9 +205,10 @@ def late(machine: Machine, limits: Limits) -> str:
     return f"it did not connect within {within}{far}"
 
 
-def _of_present(now: float, board: Board, machine: Machine, limits: Limits) -> Iterator[Action]:
+def _of_present(
+    now: float, board: Board, machine: Machine, limits: Limits, holds: bool
+) -> Iterator[Action]:
     age_s = now - machine.created_at
-    holds = any(board.homes.get(a.worker) == machine.id for a in board.active.values())
     agent = board.agent_on(machine.id)
     if age_s >= limits.longest_s:
         yield End(machine.id, f"it was there for {roughly(limits.longest_s)}")

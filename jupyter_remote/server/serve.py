@@ -32,6 +32,7 @@ IDLE_CHECK_S = 1.0
 FIRST_REQUEST_S = 10.0  # after a connection was made
 MOST_FILES = 65_536
 WEBSOCKET_BYTES = 256 * 1024 * 1024
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LOCK_NAME = "server.lock"
 
 
@@ -155,6 +156,8 @@ class Host:
         self._learning.append(asyncio.create_task(self.backend.offers.learn(self.backend)))
         if self.options.embedded:
             self._idle = asyncio.create_task(self._end_when_idle())
+        if self._elsewhere and not self.settings.worker_url and self.options.host in LOOPBACK:
+            log.warning("only this computer reaches %s: see the setting worker_url", self.url)
         log.info("answering at %s (pid %d)", self.url, os.getpid())
         gc.collect()
         gc.freeze()  # what was made at the start stays: do not look through it again
@@ -203,11 +206,13 @@ class Host:
     async def _drain(self) -> None:
         backend = self.backend
         backend.scheduler.board.closing = True
-        for worker in list(backend.fleet.links):
-            await backend.fleet.send(worker, wire.Drain("the backend ends"))
-        deadline = backend.clock.monotonic() + self.options.drain_s
         board = backend.scheduler.board
-        while any(agent.jobs for agent in board.agents.values()):
+        # Workers on machines elsewhere go on, and dial the next backend.
+        leaving = [agent for agent in board.agents.values() if not agent.owner]
+        for agent in leaving:
+            await backend.fleet.send(agent.id, wire.Drain("the backend ends"))
+        deadline = backend.clock.monotonic() + self.options.drain_s
+        while any(agent.jobs for agent in leaving):
             if backend.clock.monotonic() >= deadline:
                 return
             await asyncio.sleep(0.02)
@@ -228,7 +233,7 @@ def _port_of(before: Connection | None) -> int:
 
 def bind(options: Options, wanted: int = 0) -> socket.socket:
     """A bound socket. Raises UsageError where the settings would be unsafe or cannot be had."""
-    loopback = options.host in ("127.0.0.1", "localhost", "::1")
+    loopback = options.host in LOOPBACK
     if not loopback and not options.certificate and not options.behind_proxy:
         raise errors.UsageError(
             f"Refusing to listen on {options.host} without TLS.",

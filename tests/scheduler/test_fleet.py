@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from jupyter_remote import wire
-from jupyter_remote.errors import LaunchRefused
+from jupyter_remote.errors import LaunchRefused, StorageFull
 from jupyter_remote.model import InstanceState, JobState, OwnerId, Reason, Stage
 from jupyter_remote.providers.base import Launch
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
@@ -554,3 +555,31 @@ async def test_a_type_that_is_offered_elsewhere_is_not_run_here(
     await world.submit("job", "c7.large.od")
     assert [launch.slots for launch in cloud.launches] == [1]
     await world.scheduler.close()
+
+
+async def test_a_disk_that_is_full_keeps_no_machine_alive_and_is_asked_now_and_then(
+    world: World,
+) -> None:
+    await world.submit("one")
+    await world.hello(world.machine)
+    await world.start("one")
+    await world.finish("one")
+    commit, calls = world.commit, 0
+
+    async def full(verb: Any, *args: Any, **options: Any) -> Any:
+        nonlocal calls
+        if verb.__name__ != "move_instance":
+            return await commit(verb, *args, **options)
+        calls += 1
+        raise StorageFull("the disk is full")
+
+    world.scheduler.fleet._commit = full
+    await world.after(320)
+    assert 1 <= calls < 20
+    assert world.cloud.alive == []
+    assert len(world.machines) == 1
+    world.scheduler.fleet._commit = commit
+    await world.after(60)
+    [row] = world.store.instances()
+    assert row.state is InstanceState.TERMINATED
+    assert world.machines == []

@@ -17,7 +17,7 @@ from jupyter_remote.model import (
     WorkerId,
 )
 from jupyter_remote.scheduler import plan as plans
-from jupyter_remote.scheduler.board import Agent, Board, Instance
+from jupyter_remote.scheduler.board import Agent, Board, Instance, waiting_of
 from jupyter_remote.scheduler.plan import Assign, ExpireLeases, Launch, Look, Refill, Wake, plan
 
 LIMITS = plans.Limits()
@@ -151,6 +151,14 @@ def test_two_owners_are_never_on_one_machine() -> None:
     assert assigned(made) == ["a"]
     made.connect(Agent(WorkerId("v"), "other", "local", 2))
     assert sorted(assigned(made)) == ["a", "b"]
+
+
+def test_who_waits_for_a_machine_elsewhere_holds_up_nobody_here() -> None:
+    made = board(job("a", machine="g5.xlarge"))
+    here = waiting_of(job("b"))
+    assert plans.at_once(1.0, made, here, LIMITS) == "w"
+    made.note(job("c"))
+    assert plans.at_once(1.0, made, here, LIMITS) is None
 
 
 def test_a_job_waits_for_its_own_kind_of_machine() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from jupyter_remote.errors import LaunchRefused
 from jupyter_remote.http import Http
 from jupyter_remote.model import InstanceState, JobState
 from jupyter_remote.providers.base import Launch
+from jupyter_remote.providers.identity import backend_id
 from jupyter_remote.server import elsewhere
 from jupyter_remote.settings import Settings
 from tests.scheduler.cloud import FakeCloud, machine_type
@@ -248,6 +251,8 @@ def test_machines_that_run_something_outlive_their_backend(
     assert worker.start(assign).ok
     first.stop()
     assert len(cloud.alive) == 1
+    with pytest.raises(ConnectionClosed):
+        worker.pull(wire.Drain)
     second = Running(tmp_path, elsewhere={"fake": cloud})
     worker = dial(second, cloud.launches[0], running=[(assign.job, assign.epoch)])
     worker.pull(wire.Welcome)
@@ -264,6 +269,16 @@ def test_a_provider_is_found_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match="no provider of machines called 'nowhere'"):
         elsewhere.providers_of(Settings(providers="nowhere"), tmp_path)
     assert elsewhere.providers_of(Settings(), tmp_path) == {}
+
+
+def test_a_provider_is_made_with_the_settings_and_the_name_of_the_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("jupyter_remote.providers.fake")
+    module.make = lambda settings, id: (settings.providers, id)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    made = elsewhere.providers_of(Settings(providers="fake"), tmp_path)
+    assert made == {"fake": ("fake", backend_id(tmp_path))}
 
 
 def test_real_types_are_chosen_before_simulated_ones(tmp_path: Path, cloud: FakeCloud) -> None:
