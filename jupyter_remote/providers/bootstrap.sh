@@ -43,8 +43,8 @@ over() {
   set +e
   [ -n "$why" ] || why="It failed at this point; its log says why."
   echo "$why"
-  tail -n 30 "$log" >&3
   report true ''
+  { tail -n 30 "$log" >&3; } 2>/dev/null
   $JUPYTER_REMOTE_POWEROFF || $JUPYTER_REMOTE_POWEROFF -f
   exit 1
 }
@@ -212,6 +212,8 @@ os.remove(path)
 PY
 worker=$home/venv/bin/python
 "$worker" -I -c 'import jupyter_remote.worker.agent' || fail "The worker cannot be imported here."
+# Compiles, meanwhile, what kernels import: their user may not write there.
+"$worker" -I -c 'import jupyter_remote.worker.zygote' </dev/null >/dev/null 2>&1 3>&- &
 if [ "$EUID" = 0 ] && [ -n "$user" ] && ! id "$user" >/dev/null 2>&1; then
   useradd --create-home --shell /bin/bash "$user" || fail "The user $user could not be made."
 fi
@@ -232,13 +234,21 @@ must POST /v1/workers/enrol "$scratch/enrol" "$scratch/enrolled" "$scratch/heade
   --longest "$longest_cs" --began "$began" --user "$user"
 
 begin connecting
+connected() { case $(cat "$alive") in boot*) return 1 ;; esac; }
 (
   set +e
   trap '' HUP
   $own "$worker" -I -m jupyter_remote.worker.agent --config "$scratch/config" \
-    </dev/null >"$home/agent.log" 2>&1
-  why="The worker ended before it was connected."
-  case $(cat "$alive") in boot*) tail -n 100 "$home/agent.log"; over ;; esac
+    </dev/null >"$home/agent.log" 2>&1 &
+  agent=$!
+  until connected || ! kill -0 "$agent" || [ "$(now)" -ge "$((began + boot))" ]; do sleep 0.5; done
+  if ! connected; then
+    why="The worker ended before it was connected."
+    kill "$agent" && why="The worker could not connect to $url within $boot s."
+    tail -n 100 "$home/agent.log"
+    over
+  fi
+  wait "$agent"
   $JUPYTER_REMOTE_POWEROFF || $JUPYTER_REMOTE_POWEROFF -f
 ) 3>&- &
 trap - EXIT

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pwd
 import re
 import signal
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
+from jupyter_remote import wire
 from jupyter_remote.model import InstanceRecord, JobId
 from jupyter_remote.providers.bootstrap import MOST_BYTES, Boot, script
-from jupyter_remote.server.package import Package, platform_here, python_here
+from jupyter_remote.server.package import Package, Packages, platform_here, python_here
 from jupyter_remote.worker.alive import Beat
 
 from ..server.conftest import Running, submit, until
@@ -121,11 +126,30 @@ def test_what_cannot_be_a_fact_gives_no_script(wrong: dict[str, str]) -> None:
         script(boot(**wrong))
 
 
+# -- what a worker is made of
+def test_the_package_works_with_nothing_else_there(tmp_path: Path) -> None:
+    built = Packages(tmp_path / "packages").current()
+    with zipfile.ZipFile(built.path) as archive:
+        archive.extractall(tmp_path / "there")
+        pins = archive.read("requirements.txt").decode()
+    modules = ("agent", "zygote", "kernel", "notebook_job", "courier", "enrolled")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'there')!r}); import ipywidgets, " + (
+        ", ".join(f"jupyter_remote.worker.{module}" for module in modules)
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "there" / "bin" / "uv").exists()
+    assert "ipykernel==" in pins
+    assert "sqlalchemy" not in pins
+    assert "jupyter-remote-run" not in pins
+
+
 # -- from nothing to a job
 CODE = """
-import getpass, os, sys
+import os
 print(os.getuid(), sorted(os.environ))
-open("written", "w").write("here")
+open("written", "w").write(open("shipped").read())
+big = os.urandom(3_000_000)
 import subprocess
 import time
 print(subprocess.run(["cat", "written"], capture_output=True, text=True).stdout)
@@ -158,14 +182,18 @@ def test_a_machine_boots_and_runs_a_job_and_ends_with_its_agent(
 
     [agent] = [p for p, c in booting.processes().items() if "worker.agent" in c]
     secrets = [f"/proc/{agent}/environ", f"/proc/{agent}/mem", str(next(scratch_of(booting)))]
-    job = submit(server, f"SECRETS = {secrets}\n{CODE}").job.id
+    data = b"here"
+    shipped = wire.FileRef(path="shipped", content=wire.Segment(blake3(data).hexdigest(), 4, data))
+    code = f"SECRETS = {secrets}\n{CODE}"
+    spec = wire.JobSpec(kind="cell", code=code, outputs=["big"], files=[shipped])
+    job = submit(server, spec=spec).job.id
     until(lambda: server.backend.store.job(JobId(job)).state == "succeeded", BOOT_S)
     headers = {"Authorization": f"Bearer {server.token}"}
     log = server.raw("GET", f"/v1/jobs/{job}/log", headers)[1].decode()
     assert "here" in log
     if as_root:
-        assert not log.startswith("0 ")
-        assert "read" not in log
+        assert log.startswith(f"{pwd.getpwnam('nobody').pw_uid} ")
+        assert log.count("Permission denied") == len(secrets)
 
     # Its secrets are in no command line, no log, and no file that others read.
     worker = re.findall("jr_w_[A-Za-z0-9_-]{10,}", "".join(seen))
@@ -280,6 +308,81 @@ def test_without_curl_python_reports(server: Running, machine: Boots, tmp_path: 
     plain.program("curl", "exit 127")
     plain.boot()
     assert told(server, plain).startswith("installing: ")
+
+
+# -- its worker
+AGENT = """
+import sys
+from pathlib import Path
+print("told", sys.argv[1:2])
+alive = Path(ALIVE)
+"""
+
+
+def with_agent(server: Running, folder: Path, code: str, boots: Boots, **changes: Any) -> Machine:
+    """A machine whose worker is this code; ``alive`` is its file."""
+    without_worker(server, folder)  # so that none is built
+    token = user_data(server, instance(server))[0]
+    made = boots(script(boot(url=server.url, token=token, **changes)))
+    agent = AGENT.replace("ALIVE", repr(str(made.home / "i-1" / "alive"))) + code
+    path = folder / "worker.zip"
+    with zipfile.ZipFile(path, "w") as out:
+        for module in ("__init__", "worker/__init__", "worker/zygote", "worker/enrolled"):
+            out.writestr(f"jupyter_remote/{module}.py", "")
+        out.writestr("jupyter_remote/worker/agent.py", f"if __name__ == '__main__':\n    {AS_IS}")
+        out.writestr("jupyter_remote/worker/code.txt", agent)
+        out.writestr("bin/uv", "")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    server.backend.packages._known = Package(path, digest, path.stat().st_size)
+    return made
+
+
+AS_IS = "from pathlib import Path; exec(Path(__file__).with_name('code.txt').read_text())"
+
+
+def test_a_worker_that_does_not_start_says_why(
+    server: Running, machine: Boots, tmp_path: Path
+) -> None:
+    broken = with_agent(server, tmp_path, "raise SystemExit('no such library')", machine)
+    broken.boot()
+    broken.until_off()
+    assert row(server).detail.endswith("“connecting”: The worker ended before it was connected.")
+    assert b"no such library" in (row(server).boot_log or b"")
+
+
+def test_a_worker_that_never_connects_is_ended(
+    server: Running, machine: Boots, tmp_path: Path
+) -> None:
+    code = "import time\ntime.sleep(1000)"
+    lost = with_agent(server, tmp_path, code, machine, boot_s=1.0)
+    lost.boot()
+    lost.until_off()
+    assert f"could not connect to {server.url} within 1 s" in row(server).detail
+
+
+def test_a_machine_ends_when_its_worker_has_ended_in_order(
+    server: Running, machine: Boots, tmp_path: Path
+) -> None:
+    done = with_agent(server, tmp_path, "alive.write_text('1.0')", machine)
+    done.boot()
+    done.until_off()
+    assert row(server).detail == ""
+    assert row(server).step == "connecting"
+
+
+def test_a_machine_outlives_its_script_as_long_as_its_worker(
+    server: Running, machine: Boots, tmp_path: Path
+) -> None:
+    code = "alive.write_text('1.0')\nimport time\ntime.sleep(1000)"
+    lives = with_agent(server, tmp_path, code, machine)
+    process = lives.boot()
+    assert lives.booted() == 0
+    [agent] = [p for p, c in lives.processes().items() if "worker.agent" in c]
+    assert not lives.off.exists()
+    os.killpg(process.pid, signal.SIGKILL)  # what is left of the script
+    assert agent in lives.processes()
+    os.kill(agent, signal.SIGKILL)
+    assert "jupyter-remote-alone" in "".join(lives.processes().values())  # this will end it
 
 
 # -- the timers

@@ -79,7 +79,10 @@ def test_what_is_open_is_health_and_shared_results() -> None:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_token_opens_what_its_scope_says_and_no_more(server: Running, scope: str) -> None:
+def test_a_token_opens_what_its_scope_says_and_no_more(
+    server: Running, scope: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyter_remote.server.package.closure", dict)  # a small one will do
     declared = policies()
     for (method, path), status in statuses(server, bearer(server.make_token(scope))).items():
         policy = declared.get((method, path))
