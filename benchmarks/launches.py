@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tests.cloud.backend import Backend
 from tests.cloud.faults import Fault
-from tests.cloud.launches import ALONE_S, SETTINGS, Launches, all_points, request_for
+from tests.cloud.launches import ALONE_S, INSTANCE, SETTINGS, Launches, all_points, request_for
 from tests.cloud.simulator import Simulator, best_mode
 
+AT_ONCE = 6  # launches in a round, through which the server is killed once
 LIES_EVERY = 7  # so many rounds
 REAL = ("g5.xlarge", "g6.xlarge", "g4dn.xlarge")
 REAL_ALONE_S = 5.0
@@ -43,8 +44,12 @@ def storm(folder: Path, launches: int, seed: int) -> bool:
         while (done := len(storm.cloud.witness.instances())) < launches:
             if rounds % LIES_EVERY == 0:
                 lie(storm, chance)
-                print(f"{done} launches after {time.monotonic() - began:.0f} s", flush=True)
-            storm.round(next(points), at_once=4)
+                print(
+                    f"{done} launches, {len(storm.cloud.twins(INSTANCE))} twins, "
+                    f"{len(storm.cloud.alive())} alive after {time.monotonic() - began:.0f} s",
+                    flush=True,
+                )
+            storm.round(next(points), AT_ONCE)
             rounds += 1
         finding = storm.settle()
     print("\n".join(finding.lines()))
