@@ -70,7 +70,7 @@ def gone_for_good(folder: Path) -> bool:
         while len(cloud.alive()) < len(REAL) and time.monotonic() < end:
             time.sleep(0.1)
         time.sleep(2 * REAL_ALONE_S)  # they are at several steps of their boot
-        backend.kill()
+        backend.end()
         killed_at = time.monotonic()
         while cloud.alive() and time.monotonic() < killed_at + 20 * REAL_ALONE_S:
             time.sleep(0.1)

@@ -66,7 +66,7 @@ def test_machines_of_a_server_that_is_gone_for_good_all_end_themselves(
         first = cloud.machines[cloud.alive()[0]]
         until(lambda: first.console() or first.processes(), 30)
     finally:
-        backend.kill()
+        backend.end()
     killed_at = time.time()
     until(lambda: cloud.alive() == [], 30)
     ends = [cloud.witness.when("terminated", id) for id in cloud.witness.instances()]
