@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tests.cloud.backend import Backend
 from tests.cloud.faults import Fault
-from tests.cloud.launches import ALONE_S, SETTINGS, Launches, all_points, request_for
+from tests.cloud.launches import ALONE_S, INSTANCE, SETTINGS, Launches, all_points, request_for
 from tests.cloud.simulator import Simulator, best_mode
 
+AT_ONCE = 6  # launches in a round, through which the server is killed once
 LIES_EVERY = 7  # so many rounds
 REAL = ("g5.xlarge", "g6.xlarge", "g4dn.xlarge")
 REAL_ALONE_S = 5.0
@@ -43,8 +44,12 @@ def storm(folder: Path, launches: int, seed: int) -> bool:
         while (done := len(storm.cloud.witness.instances())) < launches:
             if rounds % LIES_EVERY == 0:
                 lie(storm, chance)
-                print(f"{done} launches after {time.monotonic() - began:.0f} s", flush=True)
-            storm.round(next(points), at_once=4)
+                print(
+                    f"{done} launches, {len(storm.cloud.twins(INSTANCE))} twins, "
+                    f"{len(storm.cloud.alive())} alive after {time.monotonic() - began:.0f} s",
+                    flush=True,
+                )
+            storm.round(next(points), AT_ONCE)
             rounds += 1
         finding = storm.settle()
     print("\n".join(finding.lines()))
@@ -65,7 +70,7 @@ def gone_for_good(folder: Path) -> bool:
         while len(cloud.alive()) < len(REAL) and time.monotonic() < end:
             time.sleep(0.1)
         time.sleep(2 * REAL_ALONE_S)  # they are at several steps of their boot
-        backend.kill()
+        backend.end()
         killed_at = time.monotonic()
         while cloud.alive() and time.monotonic() < killed_at + 20 * REAL_ALONE_S:
             time.sleep(0.1)

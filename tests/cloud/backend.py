@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from jupyter_remote import connection, errors, wire
 from jupyter_remote.connection import Connection
 from jupyter_remote.http import Http
@@ -88,6 +90,15 @@ class Backend:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
+
+    def end(self) -> None:
+        """It, and every process of this computer that it or those before it started."""
+        self.kill()
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                mine = process.environ().get("JUPYTER_REMOTE_HOME") == str(self.state)
+                if mine and process.pid != os.getpid():
+                    process.kill()
 
     # -- asking it
     def call(self, method: str, path: str, body: Any = None, reply: Any = None) -> Any:

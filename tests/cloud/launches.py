@@ -122,7 +122,7 @@ class Launches:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self.backend.kill()
+        self.backend.end()
         self.cloud.close()
 
     def run(self, launches: int, points: Iterator[Point], at_once: int = 3) -> None:

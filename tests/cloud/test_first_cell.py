@@ -48,6 +48,7 @@ def backend(cloud: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Itera
             yield backend
         finally:
             backend.stop()
+            backend.end()
 
 
 def executed(folder: Path, *cells: str) -> nbformat.NotebookNode:

@@ -27,11 +27,11 @@ def assert_clean(finding: Finding) -> None:
 def test_kills_at_every_line_leave_no_twin_and_no_machine(tmp_path: Path) -> None:
     lines = [p for p in POINTS if p.action in ("RunInstances", "TerminateInstances")]
     with Launches(tmp_path, seed=1) as launches:
-        for point in random.Random(1).sample(lines, 5):
+        for point in random.Random(1).sample(lines, 4):
             launches.round(point, at_once=3)
         finding = launches.settle()
-    assert finding.launches >= 15
-    assert sum(finding.kills.values()) >= 5
+    assert finding.launches >= 12
+    assert sum(finding.kills.values()) >= 4
     assert_clean(finding)
 
 
@@ -66,7 +66,7 @@ def test_machines_of_a_server_that_is_gone_for_good_all_end_themselves(
         first = cloud.machines[cloud.alive()[0]]
         until(lambda: first.console() or first.processes(), 30)
     finally:
-        backend.kill()
+        backend.end()
     killed_at = time.time()
     until(lambda: cloud.alive() == [], 30)
     ends = [cloud.witness.when("terminated", id) for id in cloud.witness.instances()]
