@@ -48,10 +48,15 @@ LOCAL = "local"
 def enrolment_key(home: Path) -> bytes:
     """The secret from which enrolment tokens are made. Raises OSError."""
     path = home / KEY_FILE
-    with contextlib.suppress(FileExistsError):
-        draft = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(draft, "wb") as file:
+    if not path.exists():
+        draft = home / f"{KEY_FILE}.draft"  # one server at a time works on a home
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:
             file.write(secrets.token_hex(32).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
     return path.read_bytes()
 
 
