@@ -51,6 +51,7 @@ def test_parameters_keep_their_gradients_and_attributes(device: str) -> None:
     assert open_up(values.pack(loose)).requires_grad
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # of PyTorch, when it opens one
 def test_what_is_not_a_plain_tensor_goes_the_usual_way() -> None:
     sparse = torch.eye(3).to_sparse()
     assert torch.equal(open_up(values.pack(sparse)).to_dense(), torch.eye(3))
