@@ -21,7 +21,8 @@ from tests.cloud.simulator import Simulator, best_mode
 AT_ONCE = 6  # launches in a round, through which the server is killed once
 LIES_EVERY = 7  # so many rounds
 REAL = ("g5.xlarge", "g6.xlarge", "g4dn.xlarge")
-REAL_ALONE_S = 5.0
+REAL_ALONE_S = 30.0
+REAL_BOOT_S = 90.0
 
 
 def lie(launches: Launches, chance: random.Random) -> None:
@@ -66,20 +67,21 @@ def gone_for_good(folder: Path) -> bool:
         backend.start()
         for type in REAL:
             backend.submit(request_for(type))
-        end = time.monotonic() + 60
-        while len(cloud.alive()) < len(REAL) and time.monotonic() < end:
-            time.sleep(0.1)
-        time.sleep(2 * REAL_ALONE_S)  # they are at several steps of their boot
+        ready = "SELECT count(*) FROM instance WHERE provider = 'ec2' AND state = 'ready'"
+        end = time.monotonic() + REAL_BOOT_S
+        while backend.rows(ready) in ([], [(0,)]) and time.monotonic() < end:
+            time.sleep(0.1)  # then the others are at some step of their boot
+        there = len(cloud.alive())
         backend.end()
         killed_at = time.monotonic()
-        while cloud.alive() and time.monotonic() < killed_at + 20 * REAL_ALONE_S:
+        while cloud.alive() and time.monotonic() < killed_at + 4 * REAL_ALONE_S:
             time.sleep(0.1)
         print(
-            f"server gone for good: {len(cloud.alive())} of {len(cloud.witness.instances())} "
+            f"server gone for good: {len(cloud.alive())} of {there} "
             f"machines ({cloud.mode}) are left {time.monotonic() - killed_at:.1f} s later "
             f"(scaled: they wait {REAL_ALONE_S:.0f} s for their server instead of 600)"
         )
-        return not cloud.alive()
+        return there > 0 and not cloud.alive()
 
 
 def main() -> None:

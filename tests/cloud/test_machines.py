@@ -12,6 +12,7 @@ import pytest
 
 from tests.cloud import namespaces
 from tests.cloud.asking import described, launch, says, served, state
+from tests.cloud.machines import remove
 from tests.cloud.simulator import Simulator
 from tests.cloud.waiting import until
 
@@ -183,13 +184,13 @@ def test_a_simulator_that_is_killed_takes_its_machines_along(mode: str, nothing_
         f"cloud = Simulator({mode!r})\n"
         "id = launch(cloud, WRITES)\n"
         "says(cloud, id, 'exit status 0')\n"
-        "print(id, flush=True)\n"
+        "print(id, cloud.machines[id].folder.parent, flush=True)\n"
         "import time; time.sleep(100)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     with child.stdout as told:
-        id = told.readline().strip()
+        id, folder = told.readline().split()
 
     def there() -> list[psutil.Process]:
         return [p for p in psutil.process_iter() if mark_of(p) == id]
@@ -200,6 +201,7 @@ def test_a_simulator_that_is_killed_takes_its_machines_along(mode: str, nothing_
         child.kill()
         child.wait(10)
     until(lambda: there() == [])
+    remove(Path(folder))  # all that it leaves
 
 
 def is_alive(process: psutil.Process) -> bool:
