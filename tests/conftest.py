@@ -24,7 +24,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # `make test-gpu` installs PyTorch; without it there is nothing to be tested there
 collect_ignore = [] if importlib.util.find_spec("torch") else ["gpu"]
 
-BROWSER = "tests/browser/"  # one JupyterLab and one Chromium
+# one JupyterLab and one Chromium; machines of all simulated clouds are looked for
+WHOLE = ("tests/browser/", "tests/cloud/")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -35,7 +36,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return BROWSER if file.startswith(BROWSER) else file
+            return next((folder for folder in WHOLE if file.startswith(folder)), file)
 
     return Scheduling(config, log)
 
