@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ class TestFakeCloud(ProviderConformance):
                 return await super().describe(ids)  # type: ignore[arg-type,return-value]
 
         return Ready()
+
+    @pytest.fixture
+    def restarted(self, provider: FakeCloud) -> FakeCloud:
+        return dataclasses.replace(provider)
 
     @pytest.fixture
     def launch(self) -> Launch:
