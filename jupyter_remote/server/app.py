@@ -94,7 +94,7 @@ def make_backend(
         fleet=Fleet(),
         machines=sound(simulated(catalogue()) if embedded else catalogue()),
         stop=stop,
-        offers=Offers(elsewhere or {}),
+        offers=Offers(elsewhere or {}, settings.worker_url or url),
         packages=Packages(home / "packages"),
         enrolment_key=enrolment.enrolment_key(home),
     )
@@ -219,6 +219,8 @@ def _launcher(
 
 def _renter(backend: Backend, url: str) -> Callable[[InstanceRecord, int], Awaitable[Launch]]:
     async def launch(intent: InstanceRecord, slots: int) -> Launch:
+        if (unreached := backend.offers.unreached(intent.provider)) is not None:
+            raise unreached
         token, user_data = await enrolment.user_data(backend, intent, url)
         return Launch(
             id=intent.id,

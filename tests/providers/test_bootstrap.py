@@ -24,7 +24,7 @@ from jupyter_remote.providers.bootstrap import MOST_BYTES, Boot, script
 from jupyter_remote.server.package import Package, Packages, platform_here, python_here
 from jupyter_remote.worker.alive import Beat
 
-from ..server.conftest import Running, submit, until
+from ..server.conftest import Running, packages_folder, submit, until
 from .machines import BOOT_S, NAME, PYTHON, Machine, instance, user_data
 
 GONE_S = 20.0  # within which a machine ends that is to end at once
@@ -42,16 +42,9 @@ def boot(**changes: Any) -> Boot:
     return Boot(**(facts | changes))
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where servers keep what machines install: it is built once."""
-    return tmp_path_factory.mktemp("packages")
-
-
 @pytest.fixture
-def server(tmp_path: Path, packages: Path) -> Iterator[Running]:
+def server(tmp_path: Path) -> Iterator[Running]:
     running = Running(tmp_path)
-    running.backend.packages = Packages(packages)
     yield running
     running.stop()
 
@@ -134,8 +127,8 @@ def test_what_cannot_be_a_fact_gives_no_script(wrong: dict[str, str]) -> None:
 
 
 # -- what a worker is made of
-def test_the_package_works_with_nothing_else_there(tmp_path: Path, packages: Path) -> None:
-    built = Packages(packages).current()
+def test_the_package_works_with_nothing_else_there(tmp_path: Path) -> None:
+    built = Packages(packages_folder()).current()
     with zipfile.ZipFile(built.path) as archive:
         archive.extractall(tmp_path / "there")
         pins = archive.read("requirements.txt").decode()
