@@ -154,6 +154,7 @@ class Board:
         self.machines: dict[str, Machine] = {}  # of such providers
         self.searches: dict[Pool, Search] = {}
         self.told: set[JobId] = set()  # of the machine that they wait for
+        self.crowded: set[JobId] = set()  # told that there are as many machines as there may be
         self.homes: dict[WorkerId, str] = {}  # on which machine elsewhere each worker is
         self.boots: dict[str, deque[float]] = {}  # of machine types: from intent to hello, seconds
         self.heard_at: dict[WorkerId, float] = {}  # when each worker said something last
@@ -202,6 +203,13 @@ class Board:
         """Whose jobs wait for machines elsewhere."""
         return sorted({(o, p) for o, p, _, what in self.queues if not what and p in self.types})
 
+    @property
+    def stranded(self) -> list[Pool]:
+        """Whose jobs wait for machines that nobody has, and no worker of theirs is there."""
+        elsewhere = {(o, p) for o, p, _, what in self.queues if not what and p != LOCAL}
+        served = {a.pool for a in self.agents.values()}
+        return sorted((o, p) for o, p in elsewhere if p not in self.types and p not in served)
+
     def search(self, pool: Pool) -> Search:
         """How it stands with finding a machine for this pool."""
         return self.searches.setdefault(pool, Search())
@@ -236,7 +244,7 @@ class Board:
         if waits:
             self._enqueue(job)  # one that waits already keeps its turn
         else:
-            self.told.discard(job.id)
+            self._untold(job.id)
         if job.state is JobState.RETRY_WAIT and job.not_before_at is not None:
             self.retry_at[job.id] = job.not_before_at
         return gone if gone is not None and gone.epoch and not gone.leaving else None
@@ -249,7 +257,7 @@ class Board:
             active = _active_of(waiting_of(job), job.worker or WorkerId(""))
             active.devices = tuple(map(int, filter(None, job.devices.split(","))))
             self.active[job.id] = active
-        self.told.discard(job.id)
+        self._untold(job.id)
         active.epoch, active.client = job.epoch, job.client
         if job.state is JobState.RUNNING and not active.started and job.started_at:
             self.waits.append(job.started_at - (job.claimed_at or job.started_at))
@@ -262,6 +270,11 @@ class Board:
             active.cancel = "kill" if job.cancel_forced else soft
         if agent := self.agents.get(active.worker):
             agent.take(active)
+
+    def _untold(self, job: JobId) -> None:
+        """It does not wait any more."""
+        self.told.discard(job)
+        self.crowded.discard(job)
 
     def _enqueue(self, job: JobRecord) -> None:
         waiting = waiting_of(job)

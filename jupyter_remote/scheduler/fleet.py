@@ -23,7 +23,7 @@ from jupyter_remote.model import InstanceRecord, InstanceState, JobId, MachineTy
 from jupyter_remote.providers.base import Provider, Seen
 from jupyter_remote.scheduler import pools
 from jupyter_remote.scheduler.board import Agent, Board
-from jupyter_remote.scheduler.machines import COMING, ENDING, Machine, Pool
+from jupyter_remote.scheduler.machines import COMING, ENDING, Machine, Pool, Search
 from jupyter_remote.scheduler.renting import MakeLaunch, Renting, later
 from jupyter_remote.scheduler.telling import Commit, Telling
 from jupyter_remote.store.base import Store
@@ -41,6 +41,7 @@ class Hands(msgspec.Struct, frozen=True, kw_only=True):
     lost: Callable[[str, str], Work]  # what its worker had, and why
     drain: Callable[[str, str], Work]  # tell its worker, and why
     wake: Callable[[], None]
+    missing: Callable[[str], errors.JupyterRemoteError]  # why nobody has machines of this type
 
 
 class Fleet:
@@ -120,7 +121,11 @@ class Fleet:
 
     def offer(self, types: Iterable[MachineType]) -> None:
         """These can be launched now, by the providers that are named in them."""
+        before = set(self._board.types)
         self._renting.offer(types)
+        new = self._board.types.keys() - before
+        for pool in [pool for pool in self._board.searches if pool[1] in new]:
+            del self._board.searches[pool]  # what it said was that there are none
         for machine in self._board.machines.values():
             machine.slots = pools.slots_of(self._board, machine.type)
         for agent in self._board.agents.values():
@@ -216,6 +221,13 @@ class Fleet:
                 return self._telling.join(board.machines[id], jobs)
             case pools.Refuse(owner, type):
                 return self._refuse((owner, type))
+            case pools.Settle(owner, type):
+                return self._settle((owner, type))
+            case pools.Strand(owner, type):
+                return self._strand((owner, type))
+            case pools.Crowd(_, jobs):
+                board.crowded.update(jobs)
+                return self._telling.crowd(jobs)
             case pools.Forget(owner, type):
                 board.searches.pop((owner, type), None)
         return None
@@ -245,6 +257,21 @@ class Fleet:
                 self._hands.wake()
 
         return work()
+
+    def _settle(self, pool: Pool) -> Work:
+        problem = self._board.search(pool).problem
+        again_at = self._clock.now() + pools.FURTHER_S
+        self._board.searches[pool] = Search(not_before=again_at, settled=True)
+        return self._telling.settle(pool, problem)
+
+    def _strand(self, pool: Pool) -> Work | None:
+        search, now = self._board.search(pool), self._clock.now()
+        if search.since is None:  # providers may only not have answered yet
+            search.since = now
+            return None
+        error = self._hands.missing(pool[1])
+        search.problem, search.hint = error.message, error.hint
+        return self._telling.strand(pool, error.message)
 
     async def _drain(self, machine: Machine, why: str) -> None:
         machine.state = InstanceState.DRAINING

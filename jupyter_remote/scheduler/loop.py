@@ -58,6 +58,10 @@ async def _no_launch(intent: InstanceRecord, slots: int) -> LaunchRequest:
     raise errors.LaunchRefused("This server launches no machines.")
 
 
+def _missing(type: str) -> errors.JupyterRemoteError:
+    return errors.LaunchRefused("No provider that is set has it.")
+
+
 async def _nothing(instance: str) -> None:
     return None
 
@@ -69,6 +73,7 @@ class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
     fallback: frozenset[str] = frozenset()  # what is tried where there is no spot machine
     launch: Callable[[InstanceRecord, int], Awaitable[LaunchRequest]] = _no_launch
     ended: Callable[[str], Awaitable[None]] = _nothing
+    missing: Callable[[str], errors.JupyterRemoteError] = _missing  # why nobody has this type
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +148,7 @@ class Scheduler:
                 lost=self._lost_on,
                 drain=self._drain,
                 wake=self.wake,
+                missing=elsewhere.missing,
             ),
         )
 

@@ -68,3 +68,4 @@ class Search:
     final: bool = False  # there is none before somebody does something
     boots: int = 0  # machines that never connected
     refusing: bool = False  # its jobs are being told
+    settled: bool = False  # its jobs wait for machines that are there

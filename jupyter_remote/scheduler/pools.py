@@ -27,6 +27,8 @@ ABSENT_LOOKS = 5
 BOOTS = 2  # that may fail, one after the other, before the jobs of a pool are told so
 DRAIN_AFTER = 0.9  # of its longest life
 TOLD_AT_ONCE = 50  # jobs
+FURTHER_S = 300.0  # until one more is asked for where some work and no other was to be had
+SOON_S = 30.0  # after a start, until it is told that a type is had nowhere
 AGAIN_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # until a call of the provider is made again
 
 
@@ -34,6 +36,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What bounds the machines elsewhere. Durations in seconds."""
 
     most: int = 10  # at a time
+    by_hand: bool = False  # workers of any type may come without having been rented
     idle_s: float = 300.0
     longest_s: float = 86_400.0
     boot_s: float = 600.0  # until one is found, and until one that is there says hello
@@ -98,6 +101,27 @@ class Refuse(msgspec.Struct, frozen=True):
     type: str
 
 
+class Settle(msgspec.Struct, frozen=True):
+    """There is no further machine for this pool: its jobs wait for those that work."""
+
+    owner: OwnerId
+    type: str
+
+
+class Strand(msgspec.Struct, frozen=True):
+    """No provider has this type, or says so; its jobs came before that."""
+
+    owner: OwnerId
+    type: str
+
+
+class Crowd(msgspec.Struct, frozen=True):
+    """These jobs wait because there are as many machines as there may be."""
+
+    owner: OwnerId
+    jobs: tuple[JobId, ...]
+
+
 class Tell(msgspec.Struct, frozen=True):
     """These jobs wait for this machine, which is coming."""
 
@@ -112,14 +136,18 @@ class Forget(msgspec.Struct, frozen=True):
     type: str
 
 
-Action = Rent | Ask | End | Drain | Rest | Describe | Survey | Refuse | Tell | Forget
+Action = (
+    Rent | Ask | End | Drain | Rest | Describe | Survey
+    | Refuse | Settle | Strand | Crowd | Tell | Forget
+)  # fmt: skip
 
 
 def plan(now: float, board: Board, limits: Limits, providers: tuple[str, ...]) -> list[Action]:
     """All that is to be done now about machines elsewhere."""
+    stranded = [] if limits.by_hand else board.stranded
+    actions: list[Action] = list(_stranded(now, board, limits, stranded))
     if not providers:
-        return []
-    actions: list[Action] = []
+        return actions
     holders = {board.homes.get(a.worker) for a in board.active.values()} if board.machines else ()
     for machine in board.machines.values():
         if not machine.busy and machine.provider in providers:
@@ -145,7 +173,8 @@ def next_at(now: float, board: Board, limits: Limits, providers: tuple[str, ...]
             times.append(machine.idle_since + limits.idle_s)
         times += _ages(machine, limits)
     times += [s.not_before for s in board.searches.values()]
-    times += [s.since + limits.boot_s for s in board.searches.values() if s.since is not None]
+    begun = [s.since for s in board.searches.values() if s.since is not None]
+    times += [since + wait_s for since in begun for wait_s in (SOON_S, limits.boot_s)]
     return [at for at in times if at > now]
 
 
@@ -254,12 +283,13 @@ def _rented(now: float, board: Board, limits: Limits) -> Iterator[Action]:
     for pool in board.pools:
         yield from _told(board, pool)
         search = board.searches.get(pool) or Search()
-        if search.refusing or now < search.not_before:
+        serves = any(_serves(now, m, limits) for m in board.machines.values() if m.pool == pool)
+        if search.refusing or (now < search.not_before and (serves or not search.settled)):
             continue
         coming = any(m.coming for m in board.machines.values() if m.pool == pool)
         if _is_hopeless(now, search, limits):
             if not coming:
-                yield Refuse(*pool)
+                yield Settle(*pool) if serves else Refuse(*pool)
             continue
         wanted = lacking(now, board, pool, limits)
         if search.problem:  # one at a time, until it is known that there are some
@@ -267,10 +297,11 @@ def _rented(now: float, board: Board, limits: Limits) -> Iterator[Action]:
         for job in wanted:
             if room <= 0:
                 yield from _making_room(board, pool)
+                yield from _crowded(board, pool)
                 break
             room -= 1
             yield Rent(*pool, job)
-    for owner, type in board.searches.keys() - set(board.pools):
+    for owner, type in board.searches.keys() - {*board.pools, *board.stranded}:
         if not any(m.coming for m in board.machines.values() if m.pool == (owner, type)):
             yield Forget(owner, type)
 
@@ -278,6 +309,35 @@ def _rented(now: float, board: Board, limits: Limits) -> Iterator[Action]:
 def _is_hopeless(now: float, search: Search, limits: Limits) -> bool:
     too_long = search.since is not None and now >= search.since + limits.boot_s
     return search.final or search.boots >= BOOTS or (too_long and bool(search.problem))
+
+
+def _serves(now: float, machine: Machine, limits: Limits) -> bool:
+    """Will it take jobs that wait, when it has room?"""
+    there = machine.state is InstanceState.READY and not (machine.ends or machine.leaves)
+    return there and (machine.connected or _is_due(now, machine, limits))
+
+
+def _stranded(
+    now: float, board: Board, limits: Limits, stranded: list[Pool]
+) -> Iterator[Strand | Refuse]:
+    """Told soon, refused when that has not changed for as long as a machine is waited for."""
+    for pool in stranded:
+        search = board.searches.get(pool)
+        if search is None or search.since is None:
+            yield Strand(*pool)
+        elif search.refusing:
+            continue
+        elif now >= search.since + limits.boot_s:
+            yield Refuse(*pool)
+        elif now >= search.since + SOON_S and not search.problem:
+            yield Strand(*pool)
+
+
+def _crowded(board: Board, pool: Pool) -> Iterator[Crowd]:
+    waits = (w.job for w in board.waiting_in(pool) if not w.batch)
+    untold = list(islice((job for job in waits if job not in board.crowded), TOLD_AT_ONCE))
+    if untold:
+        yield Crowd(pool[0], tuple(untold))
 
 
 def _told(board: Board, pool: Pool) -> Iterator[Tell]:

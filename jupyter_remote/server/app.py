@@ -163,6 +163,7 @@ def _scheduler(backend: Backend, here: Given | None, url: str) -> Scheduler:
             providers=tuple(backend.offers.providers),
             fleet=pools.Limits(
                 most=settings.machines_most,
+                by_hand=not (backend.facts.embedded or backend.offers.providers),
                 idle_s=settings.machine_idle_s,
                 longest_s=settings.machine_longest_s,
                 boot_s=settings.machine_boot_s,
@@ -179,6 +180,7 @@ def _scheduler(backend: Backend, here: Given | None, url: str) -> Scheduler:
             fallback=frozenset(word.strip() for word in settings.spot_fallback.split(",")),
             launch=_renter(backend, url),
             ended=_ender(backend),
+            missing=backend.offers.missing,
         ),
         told=lambda active, detail: _tell(backend, active, detail),
     )

@@ -129,6 +129,18 @@ class Offers:
                 kind="throttled",
             ) from None
 
+    def missing(self, type: str) -> errors.JupyterRemoteError:
+        """Why nothing starts machines of this type, which jobs of before wait for."""
+        for name, error in self.problems.items():
+            return errors.LaunchRefused(
+                f"{name} does not say which machines it has: {error.message}", hint=error.hint
+            )
+        names = ", ".join(sorted(self.providers))
+        return errors.LaunchRefused(
+            f"{names} has none." if names else "No provider of machines is set any more.",
+            hint="See JUPYTER_REMOTE_PROVIDERS; the backend reads it when it starts.",
+        )
+
     def check(self, machine: MachineType, pools: set[str]) -> None:
         """Raises UnknownMachine or LaunchRefused for a type on which a job would wait for ever.
 

@@ -12,12 +12,12 @@ import pytest
 
 from jupyter_remote import wire
 from jupyter_remote.errors import LaunchRefused, StorageFull
-from jupyter_remote.model import InstanceState, JobState, OwnerId, Reason, Stage
+from jupyter_remote.model import InstanceState, JobState, OwnerId, Reason, Stage, WorkerId
 from jupyter_remote.providers.base import Launch
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.conformance.provider import ProviderConformance
 
-from .cloud import FakeCloud, World, machine_type
+from .cloud import TYPES, FakeCloud, World, machine_type
 
 BOB = OwnerId("bob")
 
@@ -588,3 +588,105 @@ async def test_a_disk_that_is_full_keeps_no_machine_alive_and_is_asked_now_and_t
     [row] = world.store.instances()
     assert row.state is InstanceState.TERMINATED
     assert world.machines == []
+
+
+# --- one works, more are not to be had -------------------------------------------------------
+async def test_jobs_wait_for_the_machine_that_works_where_the_quota_allows_no_second_one(
+    world: World,
+) -> None:
+    await world.submit("one")
+    await world.hello(world.machine)
+    await world.start("one")
+    world.cloud.refusal = LaunchRefused("The quota is 4 vCPUs.", kind="quota")
+    await world.submit("two")
+    await world.after(30)
+    assert world.job("two").state is JobState.QUEUED
+    assert len(world.cloud.launches) == 2, "it is not asked again and again"
+    assert world.told("two")[-1] == (
+        "no further g5.xlarge machine: The quota is 4 vCPUs; waits for one that is there"
+    )
+    await world.finish("one")
+    assert world.job("two").state is JobState.CLAIMED
+
+
+async def test_another_machine_is_asked_for_again_after_a_while_and_when_none_is_left(
+    world: World,
+) -> None:
+    await world.submit("one")
+    first = world.machine
+    await world.hello(first)
+    await world.start("one")
+    world.cloud.refusal = LaunchRefused("The quota is 4 vCPUs.", kind="quota")
+    await world.submit("two")
+    await world.after(310)
+    assert len(world.cloud.launches) == 3
+    world.cloud.machines_by_id[first.id].state = InstanceState.TERMINATED
+    world.scheduler.disconnected(WorkerId(f"w-{first.id}"))
+    await world.after(10)
+    assert world.job("two").reason is Reason.NO_MACHINE
+    assert world.job("two").state is JobState.FAILED
+
+
+# --- jobs that no machine comes for ----------------------------------------------------------
+async def test_jobs_whose_provider_has_gone_are_told_so_and_end_in_time(world: World) -> None:
+    world.cloud.full = {(zone, spot) for zone in "ab" for spot in (True, False)}
+    await world.submit("job")
+    world.cloud.types = []
+    other = await again(world)
+    await other.after(20)
+    assert other.job("job").detail != "no g5.xlarge machine: No provider that is set has it"
+    await other.after(20)
+    job = other.job("job")
+    assert (job.state, job.detail) == (
+        JobState.QUEUED,
+        "no g5.xlarge machine: No provider that is set has it",
+    )
+    assert other.told("job")[-1].endswith("; waits 10 min for that to change")
+    await other.after(600)
+    job = other.job("job")
+    assert (job.state, job.reason, job.cost_ucredits) == (JobState.FAILED, Reason.NO_MACHINE, 0)
+    await other.scheduler.close()
+
+
+async def test_jobs_whose_provider_answers_late_get_their_machine(world: World) -> None:
+    world.cloud.full = {(zone, spot) for zone in "ab" for spot in (True, False)}
+    await world.submit("job")
+    world.cloud.types = []
+    other = await again(world)
+    await other.after(500)
+    other.cloud.full = set()
+    other.scheduler.fleet.offer(TYPES)
+    await other.after(200)
+    assert len(other.cloud.alive) == 1
+    await other.hello(other.machine)
+    assert other.job("job").state is JobState.CLAIMED
+    await other.scheduler.close()
+
+
+async def test_without_providers_jobs_of_before_end_too(store: SqliteStore) -> None:
+    world = World(store, FakeCloud())
+    world.scheduler._limits = msgspec.structs.replace(world.scheduler._limits, providers=())
+    world.scheduler.fleet.offer([])
+    await world.begin()
+    await world.submit("job")
+    await world.after(700)
+    assert world.job("job").reason is Reason.NO_MACHINE
+    await world.scheduler.close()
+
+
+async def test_jobs_that_wait_because_there_are_machines_enough_say_so_once(
+    store: SqliteStore, cloud: FakeCloud
+) -> None:
+    world = World(store, cloud, most=1)
+    await world.begin()
+    await world.submit("one")
+    await world.hello(world.machine)
+    await world.start("one")
+    await world.submit("two", "g5.12xlarge")
+    await world.after(60)
+    full = "waits for room: at most 1 machines elsewhere at a time (machines_most)"
+    assert (world.told("two"), world.job("two").detail) == ([full], full)
+    await world.finish("one")
+    await world.after(10)
+    assert world.told("two")[1].startswith("machine requested")
+    await world.scheduler.close()
