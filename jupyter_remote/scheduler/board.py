@@ -87,7 +87,8 @@ class Agent:
     pool: str
     slots: int
     python: str = ""
-    draining: bool = False
+    draining: bool = False  # it takes nothing more but cells of its sessions
+    leaving: bool = False  # nor these: they go on elsewhere
     owner: OwnerId = NOBODY  # of a machine elsewhere: whose jobs alone it takes
     jobs: dict[JobId, tuple[int, ...]] = field(default_factory=dict)  # with the slots they have
     asides: set[JobId] = field(default_factory=set)  # those that need none

@@ -270,7 +270,7 @@ class Scheduler:
     def drain(self, worker: WorkerId) -> None:
         """Its machine is taken away: it is given nothing more."""
         if (agent := self.board.agents.get(worker)) is not None:
-            agent.draining = True
+            agent.draining = agent.leaving = True
         self.wake()
 
     def heard(self, worker: WorkerId) -> None:
@@ -460,9 +460,9 @@ class Scheduler:
             if active.epoch and self.board.homes.get(active.worker) == machine:
                 await self._lost(active, f"its machine ended: {why}")
 
-    async def _drain(self, machine: str, why: str) -> None:
+    async def _drain(self, machine: str, why: str, left_s: float = 0.0) -> None:
         if agent := self.board.agent_on(machine):
-            await self._send(agent.id, wire.Drain(why))
+            await self._send(agent.id, wire.Drain(why, left_s))
 
     async def end_instances(self) -> None:
         """Terminate what nobody needs when the backend ends: the worker here, and, if nobody else

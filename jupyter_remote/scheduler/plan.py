@@ -9,7 +9,7 @@ from itertools import islice
 import msgspec
 
 from jupyter_remote.model import JobId, OwnerId, WorkerId
-from jupyter_remote.scheduler import pools
+from jupyter_remote.scheduler import actions, pools
 from jupyter_remote.scheduler.board import LOCAL, NO_SLOT, Agent, Board, Place, Waiting
 
 
@@ -75,7 +75,7 @@ class Suspect(msgspec.Struct, frozen=True):
 
 
 Action = (
-    Assign | Orphan | Launch | Look | ExpireLeases | Wake | Refill | Tidy | Suspect | pools.Action
+    Assign | Orphan | Launch | Look | ExpireLeases | Wake | Refill | Tidy | Suspect | actions.Action
 )
 
 
@@ -163,7 +163,7 @@ def _worker_for(
         if session is None or session.owner != waiting.owner or not session.started:
             return None
         agent = board.agents.get(session.worker)
-        return None if agent is None or agent.draining else agent.id
+        return None if agent is None or agent.leaving else agent.id
     fitting = [
         a.id
         for a in board.agents.values()

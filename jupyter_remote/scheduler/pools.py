@@ -19,13 +19,31 @@ from itertools import islice
 import msgspec
 
 from jupyter_remote.amounts import roughly
-from jupyter_remote.model import InstanceState, JobId, OwnerId
+from jupyter_remote.model import InstanceState, JobId
+from jupyter_remote.scheduler.actions import (
+    Action,
+    Ask,
+    Crowd,
+    Describe,
+    Drain,
+    End,
+    Forget,
+    Leave,
+    Refuse,
+    Rent,
+    Rest,
+    Settle,
+    Strand,
+    Survey,
+    Tell,
+)
 from jupyter_remote.scheduler.board import Board, Waiting
 from jupyter_remote.scheduler.machines import ENDING, Machine, Pool, Search
 
 ABSENT_LOOKS = 5
 BOOTS = 2  # that may fail, one after the other, before the jobs of a pool are told so
 DRAIN_AFTER = 0.9  # of its longest life
+LEAVE, LEAVE_S = 0.1, 180.0  # of its longest life, at most: for what it has to go on elsewhere
 TOLD_AT_ONCE = 50  # jobs
 FURTHER_S = 300.0  # until one more is asked for where some work and no other was to be had
 SOON_S = 30.0  # after a start, until it is told that a type is had nowhere
@@ -44,102 +62,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     absent_s: float = 600.0
     look_every_s: float = 5.0  # at machines that are coming, and at those that are away
     survey_every_s: float = 60.0  # all machines of a provider, known or not
-
-
-class Rent(msgspec.Struct, frozen=True):
-    """Write the intent of a machine, for this job first."""
-
-    owner: OwnerId
-    type: str
-    job: JobId
-
-
-class Ask(msgspec.Struct, frozen=True):
-    """Launch what was intended, or launch it again: that is one machine."""
-
-    machine: str
-
-
-class End(msgspec.Struct, frozen=True):
-    """Terminate it. Told again until it is described as terminated."""
-
-    machine: str
-    why: str
-
-
-class Drain(msgspec.Struct, frozen=True):
-    """Nothing more is given to it."""
-
-    machine: str
-    why: str
-
-
-class Rest(msgspec.Struct, frozen=True):
-    """It has nothing to do from now on, or it has again."""
-
-    machine: str
-    idle: bool
-
-
-class Describe(msgspec.Struct, frozen=True):
-    """Ask its provider what became of these, in one call."""
-
-    provider: str
-    machines: tuple[str, ...]
-
-
-class Survey(msgspec.Struct, frozen=True):
-    """List all machines that this provider has of ours."""
-
-    provider: str
-
-
-class Refuse(msgspec.Struct, frozen=True):
-    """There is no machine for this pool: its jobs are told so."""
-
-    owner: OwnerId
-    type: str
-
-
-class Settle(msgspec.Struct, frozen=True):
-    """There is no further machine for this pool: its jobs wait for those that work."""
-
-    owner: OwnerId
-    type: str
-
-
-class Strand(msgspec.Struct, frozen=True):
-    """No provider has this type, or says so; its jobs came before that."""
-
-    owner: OwnerId
-    type: str
-
-
-class Crowd(msgspec.Struct, frozen=True):
-    """These jobs wait because there are as many machines as there may be."""
-
-    owner: OwnerId
-    jobs: tuple[JobId, ...]
-
-
-class Tell(msgspec.Struct, frozen=True):
-    """These jobs wait for this machine, which is coming."""
-
-    machine: str
-    jobs: tuple[JobId, ...]
-
-
-class Forget(msgspec.Struct, frozen=True):
-    """Nobody of this pool waits any more."""
-
-    owner: OwnerId
-    type: str
-
-
-Action = (
-    Rent | Ask | End | Drain | Rest | Describe | Survey
-    | Refuse | Settle | Strand | Crowd | Tell | Forget
-)  # fmt: skip
 
 
 def plan(now: float, board: Board, limits: Limits, providers: tuple[str, ...]) -> list[Action]:
@@ -184,6 +106,7 @@ def _ages(machine: Machine, limits: Limits) -> tuple[float, ...]:
         machine.created_at + limits.boot_s,
         machine.away_since + limits.away_s,
         machine.created_at + DRAIN_AFTER * limits.longest_s,
+        machine.created_at + limits.longest_s - _leave_s(limits),
         machine.created_at + limits.longest_s,
     )
 
@@ -234,6 +157,10 @@ def late(machine: Machine, limits: Limits) -> str:
     return f"it did not connect within {within}{far}"
 
 
+def _leave_s(limits: Limits) -> float:
+    return min(LEAVE_S, LEAVE * limits.longest_s)
+
+
 def _of_present(
     now: float, board: Board, machine: Machine, limits: Limits, holds: bool
 ) -> Iterator[Action]:
@@ -246,6 +173,9 @@ def _of_present(
             yield End(machine.id, machine.leaves)
         elif now >= machine.away_since + limits.away_s and not holds:
             yield End(machine.id, f"nothing was heard of it for {roughly(limits.away_s)}")
+    elif holds and not machine.left and age_s >= limits.longest_s - _leave_s(limits):
+        left_s = limits.longest_s - age_s
+        yield Leave(machine.id, f"it is there for {roughly(age_s)}", left_s)
     elif machine.state is InstanceState.DRAINING:
         if not holds:
             yield End(machine.id, machine.leaves or "it was drained")

@@ -14,6 +14,7 @@ from jupyter_remote import wire
 from jupyter_remote.errors import LaunchRefused, StorageFull
 from jupyter_remote.model import InstanceState, JobState, OwnerId, Reason, Stage, WorkerId
 from jupyter_remote.providers.base import Launch
+from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.conformance.provider import ProviderConformance
 
@@ -690,3 +691,60 @@ async def test_jobs_that_wait_because_there_are_machines_enough_say_so_once(
     await world.after(10)
     assert world.told("two")[1].startswith("machine requested")
     await world.scheduler.close()
+
+
+# --- the end of a machine with something on it -----------------------------------------------
+def drains(world: World) -> list[float]:
+    return [m.left_s for _, m in world.sent if isinstance(m, wire.Drain)]
+
+
+async def test_a_session_on_an_old_machine_goes_on_until_it_is_moved(
+    store: SqliteStore, cloud: FakeCloud
+) -> None:
+    world = World(store, cloud, longest_s=3000.0)
+    await world.begin()
+    await world.submit("lab", kind="session", session="lab", max_attempts=1)
+    old = world.machine
+    agent = await world.hello(old)
+    await world.start("lab")
+    await world.after(2725, step_s=25)
+    assert drains(world) == [0.0]
+    await world.submit("cell", kind="cell", session="lab")
+    assert world.job("cell").state is JobState.CLAIMED
+    await world.start("cell")
+    await world.finish("cell")
+    await world.after(100)
+    assert drains(world)[0] == 0.0
+    [left_s] = drains(world)[1:]
+    assert 170 < left_s <= 180
+    world.scheduler.drain(agent.id)  # as its worker says then
+    await world.submit("late", kind="cell", session="lab")
+    assert world.job("late").state is JobState.QUEUED
+    job, now = world.job("lab"), world.clock.now()
+    preempted = Outcome(kind="preempted")
+    await world.commit(store.finish, job.id, job.epoch, preempted, now)
+    await world.settle()
+    await world.after(10)
+    assert old.id not in cloud.alive
+    await world.hello(world.machine)
+    await world.start("lab")
+    await world.settle()
+    assert world.job("late").state is JobState.CLAIMED
+    await world.scheduler.close()
+
+
+async def test_a_session_on_a_machine_that_is_to_be_ended_can_be_used_to_its_end(
+    world: World,
+) -> None:
+    await world.submit("lab", kind="session", session="lab", max_attempts=1)
+    await world.hello(world.machine)
+    await world.start("lab")
+    assert world.scheduler.fleet.end(world.machine.id, "its owner ended it")
+    await world.after(10)
+    await world.submit("cell", kind="cell", session="lab")
+    assert world.job("cell").state is JobState.CLAIMED
+    await world.start("cell")
+    await world.finish("cell")
+    await world.finish("lab")
+    await world.after(10)
+    assert world.cloud.alive == []

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from jupyter_remote.model import InstanceState, JobId, OwnerId, WorkerId
-from jupyter_remote.scheduler import pools
+from jupyter_remote.scheduler import actions, pools
+from jupyter_remote.scheduler.actions import Ask, Describe, Drain, End, Refuse, Rent, Rest, Survey
 from jupyter_remote.scheduler.board import Agent, Board
 from jupyter_remote.scheduler.machines import Machine, Search
-from jupyter_remote.scheduler.pools import Ask, Describe, Drain, End, Refuse, Rent, Rest, Survey
 
 from .cloud import TYPES
 from .test_plan import job
@@ -46,7 +46,7 @@ def connected(made: Board, id: str = "m", **changes: Any) -> Agent:
     return agent
 
 
-def plan(made: Board, now: float = 10.0, limits: pools.Limits = LIMITS) -> list[pools.Action]:
+def plan(made: Board, now: float = 10.0, limits: pools.Limits = LIMITS) -> list[actions.Action]:
     return pools.plan(now, made, limits, ("fake",))
 
 
@@ -134,7 +134,7 @@ def test_a_search_is_given_up_when_it_is_hopeless(
     ],
 )  # fmt: skip
 def test_what_is_done_about_a_machine_that_is_wanted(
-    one: Machine, now: float, action: pools.Action | None
+    one: Machine, now: float, action: actions.Action | None
 ) -> None:
     made = board(0, machines=(one,))
     found = [a for a in plan(made, now) if not isinstance(a, Rent | Survey)]
