@@ -194,6 +194,10 @@ class Board:
         """Does anybody wait for a machine of this pool?"""
         return any(self._queues_of(pool))
 
+    def is_coming(self, pool: Pool) -> bool:
+        """Is a machine for this pool on its way?"""
+        return any(m.coming and m.pool == pool for m in self.machines.values())
+
     def _queues_of(self, pool: Pool) -> Iterator[OrderedDict[JobId, Waiting]]:
         owner, type = pool
         for batch in (False, True):

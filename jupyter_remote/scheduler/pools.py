@@ -216,7 +216,7 @@ def _rented(now: float, board: Board, limits: Limits) -> Iterator[Action]:
         serves = any(_serves(now, m, limits) for m in board.machines.values() if m.pool == pool)
         if search.refusing or (now < search.not_before and (serves or not search.settled)):
             continue
-        coming = any(m.coming for m in board.machines.values() if m.pool == pool)
+        coming = board.is_coming(pool)
         if _is_hopeless(now, search, limits):
             if not coming:
                 yield Settle(*pool) if serves else Refuse(*pool)
@@ -232,7 +232,7 @@ def _rented(now: float, board: Board, limits: Limits) -> Iterator[Action]:
             room -= 1
             yield Rent(*pool, job)
     for owner, type in board.searches.keys() - {*board.pools, *board.stranded}:
-        if not any(m.coming for m in board.machines.values() if m.pool == (owner, type)):
+        if not board.is_coming((owner, type)):
             yield Forget(owner, type)
 
 
