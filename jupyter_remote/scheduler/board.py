@@ -22,10 +22,12 @@ from jupyter_remote.model import (
     OwnerId,
     WorkerId,
 )
+from jupyter_remote.money.estimate import typical
 from jupyter_remote.scheduler.machines import Machine, Pool, Search
 from jupyter_remote.store.base import NewJob
 
 LOCAL = "local"
+BOOT_S = 90.0  # from an intent to the worker's hello, as long as nothing was measured
 WAITS = 50  # how many starts are remembered for estimates
 
 Place = tuple[OwnerId, str, bool, str]
@@ -75,6 +77,7 @@ class Active:
     leaving: bool = False  # its worker has said that it ended
     aside: bool = False  # it takes no slot
     gpus: int = 0
+    calls: Pool | None = None  # of a call of a batch: where it runs
     devices: tuple[int, ...] = ()  # which slots of its machine it has: where gpus is set, its GPUs
 
 
@@ -138,7 +141,9 @@ def waiting_of(job: JobRecord | NewJob) -> Waiting:
 
 
 def _active_of(waiting: Waiting, worker: WorkerId) -> Active:
-    return Active(waiting.job, waiting.owner, "", worker, aside=waiting.aside, gpus=waiting.gpus)
+    made = Active(waiting.job, waiting.owner, "", worker, aside=waiting.aside, gpus=waiting.gpus)
+    made.calls = (waiting.owner, waiting.pool) if waiting.batch else None
+    return made
 
 
 class Board:
@@ -158,6 +163,7 @@ class Board:
         self.crowded: set[JobId] = set()  # told that there are as many machines as there may be
         self.homes: dict[WorkerId, str] = {}  # on which machine elsewhere each worker is
         self.boots: dict[str, deque[float]] = {}  # of machine types: from intent to hello, seconds
+        self.calls: dict[Pool, deque[float]] = {}  # how long calls of batches took, seconds
         self.heard_at: dict[WorkerId, float] = {}  # when each worker said something last
         self.suspects: set[WorkerId] = set()  # those that were not heard for long
         self.partial = False  # more is queued in the store than was read
@@ -190,6 +196,11 @@ class Board:
         for queue in self._queues_of(pool):
             yield from queue.values()
 
+    def calls_waiting(self, pool: Pool) -> int:
+        """How many calls of batches wait for a machine of this pool."""
+        owner, type = pool
+        return len(self.queues.get((owner, type, True, ""), ()))
+
     def is_waited_for(self, pool: Pool) -> bool:
         """Does anybody wait for a machine of this pool?"""
         return any(self._queues_of(pool))
@@ -219,6 +230,17 @@ class Board:
         """How it stands with finding a machine for this pool."""
         return self.searches.setdefault(pool, Search())
 
+    def call_s(self, now: float, pool: Pool) -> float:
+        """How long a call of a batch takes there: as those before, or at least as long as those
+        that run now have taken; 0: nothing is known yet."""
+        running = [a.started_at for a in self.active.values() if a.calls == pool and a.started_at]
+        longest = max((now - at for at in running), default=0.0)
+        return max(longest, typical(self.calls.get(pool, ()), 0.0))
+
+    def boot_s(self, type: str) -> float:
+        """How long a machine of this type takes from its intent to its worker's hello."""
+        return typical(self.boots.get(type, ()), BOOT_S)
+
     def booted(self, type: str, seconds: float) -> None:
         """A machine of this type took so long from its intent to its worker's hello."""
         self.boots.setdefault(type, deque(maxlen=WAITS)).append(seconds)
@@ -240,6 +262,9 @@ class Board:
             self._note_active(job)
             return None
         gone = self.active.get(job.id)
+        if gone is not None and gone.calls and job.ended_at and job.started_at:
+            took = self.calls.setdefault(gone.calls, deque(maxlen=WAITS))
+            took.append(job.ended_at - job.started_at)
         if gone is not None and gone.epoch == 0 and job.state is JobState.QUEUED:
             return None  # it is being claimed just now
         waits = job.state is JobState.QUEUED and job.ready

@@ -1,9 +1,10 @@
 """Machines elsewhere, decided purely: when one is rented, given up, drained, ended. No I/O.
 
 A pool is an owner and a machine type. A machine is rented for each job of a pool that neither fits
-a slot that is free nor one that is coming, one by one in the order of the queue: so a thousand
-calls that each take a whole machine ask for a thousand, and get ``most`` at a time. While a pool
-has trouble to find machines it asks for one at a time.
+a slot that is free nor one that is coming, one by one in the order of the queue, up to ``most``.
+Calls of a batch get the first one at once, and a further one when the machines that are there or
+coming would be busy with those that wait for longer than a boot takes: ten calls of a second each
+run on one machine. While a pool has trouble to find machines it asks for one at a time.
 
 A machine that nobody needs is kept for ``idle_s``, then it is ended: told so again and again until
 its provider describes it as terminated. What is absent from a description may only not be seen yet;
@@ -300,9 +301,16 @@ def lacking(now: float, board: Board, pool: Pool, limits: Limits) -> Iterator[Jo
     agents = [a for a in board.agents.values() if a.owner == owner and a.pool == type]
     free = [a.free for a in agents if not a.draining]
     free += [slots for m in board.machines.values() if m.pool == pool and _is_due(now, m, limits)]
+    call_s, boot_s = board.call_s(now, pool), board.boot_s(type)
+    left = board.calls_waiting(pool)
     for waiting in board.waiting_in(pool):
         need = _need(waiting, slots)
-        fits = next((n for n, left in enumerate(free) if left >= need), None)
+        fits = next((n for n, room in enumerate(free) if room >= need), None)
+        if fits is None and waiting.batch and free:
+            busy_s = left * call_s * need / (slots * len(free))
+            if busy_s < boot_s:
+                return
+        left -= waiting.batch
         if fits is None:
             yield waiting.job
             free.append(slots - need)

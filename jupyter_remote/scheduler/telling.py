@@ -13,13 +13,11 @@ from jupyter_remote.amounts import roughly
 from jupyter_remote.clock import Clock
 from jupyter_remote.errors import LaunchRefused
 from jupyter_remote.model import InstanceState, JobId, Stage
-from jupyter_remote.money.estimate import typical
 from jupyter_remote.scheduler import pools
 from jupyter_remote.scheduler.board import Board
 from jupyter_remote.scheduler.machines import Machine, Pool, Search
 from jupyter_remote.store.base import Store
 
-BOOT_S = 90.0  # from an intent to the worker's hello, as long as nothing was measured
 REFUSED_AT_ONCE = 500  # jobs in one transaction
 
 
@@ -111,7 +109,7 @@ class Telling:
 
 def expected(board: Board, machine: Machine, limits: pools.Limits) -> str:
     """``starting the machine: usually 70 s, at most 10 min``."""
-    usual = typical(board.boots.get(machine.type, ()), BOOT_S)
+    usual = board.boot_s(machine.type)
     step = machine.step or "starting the machine"
     return f"{step}: usually {roughly(usual)} in all, at most {roughly(limits.boot_s)}"
 

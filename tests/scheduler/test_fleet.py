@@ -407,15 +407,48 @@ async def test_what_a_machine_had_that_was_taken_back_is_tried_again_elsewhere(
 
 
 # --- how many --------------------------------------------------------------------------------
-async def test_a_batch_gets_as_many_machines_as_are_allowed(
+async def test_a_batch_of_long_calls_gets_as_many_machines_as_are_allowed(
     store: SqliteStore, cloud: FakeCloud
 ) -> None:
     world = World(store, cloud, most=3)
     await world.begin()
     for n in range(20):
         await world.submit(f"job-{n}", batch="b")
+    assert len(cloud.alive) == 1, "nobody knows yet how long they take"
+    await world.after(90)
+    await world.hello(world.machine)
+    await world.start("job-0")
+    await world.after(4, step_s=1)
+    assert len(cloud.alive) == 1
+    await world.after(2, step_s=1)
+    assert len(cloud.alive) == 2, "19 of more than 5 s each keep one busy for longer than a boot"
+    await world.after(20, step_s=1)
     assert len(cloud.alive) == 3
     await world.scheduler.close()
+
+
+async def test_a_batch_of_short_calls_runs_on_one_machine(world: World) -> None:
+    for n in range(10):
+        await world.submit(f"job-{n}", batch="b")
+    await world.after(90)
+    await world.hello(world.machine)
+    for n in range(10):
+        await world.start(f"job-{n}")
+        await world.after(2, step_s=1)
+        await world.finish(f"job-{n}")
+    assert len(world.cloud.machines_by_id) == 1
+
+
+async def test_a_second_batch_of_long_calls_gets_its_machines_at_once(world: World) -> None:
+    await world.submit("first", batch="a")
+    await world.after(90)
+    await world.hello(world.machine)
+    await world.start("first")
+    await world.after(60)
+    await world.finish("first")
+    for n in range(20):
+        await world.submit(f"job-{n}", batch="b")
+    assert len(world.cloud.alive) == 9, "which are done with the last ones before a tenth is there"
 
 
 async def test_jobs_that_take_a_part_share_a_machine_with_gpus_of_their_own(world: World) -> None:
