@@ -66,6 +66,7 @@ class Fleet:
         self._limits = limits
         self._providers = providers
         self._hands = hands
+        self._taken_up = False
         self._telling = Telling(board, store, commit, clock, limits)
         self._renting = Renting(
             board=board,
@@ -83,9 +84,11 @@ class Fleet:
     def take_up(self, instances: Iterable[InstanceRecord]) -> None:
         """What a backend before this one left. Whether an intent was asked for nobody knows: it is
         ended, and what waits asks for another one."""
-        now = self._clock.now()
+        now, self._taken_up = self._clock.now(), True
         for row in instances:
             if row.provider not in self._providers:
+                if row.owner:
+                    log.warning("%s may be there, but %s is not set", row.id, row.provider)
                 continue
             machine = machine_of(self._board, row)
             machine.act_at = machine.look_at = machine.away_since = now
@@ -126,7 +129,7 @@ class Fleet:
         """A worker said hello; what is to be written of that, if it is on a machine elsewhere."""
         machine = self._board.machines.get(agent.instance)
         if machine is None or not agent.owner:
-            return None
+            return self._send_home(agent) if agent.owner else None
         now = self._clock.now()
         machine.connected, machine.absent_since, machine.looks = True, None, 0
         machine.left = False  # it may not have heard
@@ -138,6 +141,13 @@ class Fleet:
         self._board.searches.pop(machine.pool, None)
         self._board.booted(machine.type, now - machine.created_at)
         return self._ready(machine, now - machine.created_at)
+
+    def _send_home(self, agent: Agent) -> Work | None:
+        """It ends its machine itself when it has nothing: nobody here could."""
+        if not self._taken_up:
+            return None
+        agent.draining = True
+        return self._hands.drain(agent.instance, "no provider of its backend looks after it", 0.0)
 
     async def _ready(self, machine: Machine, took_s: float) -> None:
         await self._move(machine)

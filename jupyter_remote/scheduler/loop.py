@@ -169,6 +169,8 @@ class Scheduler:
         self.fleet.learn(self._store.instances())
         if self.here is not None:
             self.here.take_up(snapshot.instances)
+        for agent in list(self.board.agents.values()):  # they dialled meanwhile
+            self.connected(agent)
         self._main = asyncio.create_task(self._run())
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from jupyter_remote import wire
 from jupyter_remote.errors import LaunchRefused, StorageFull
 from jupyter_remote.model import InstanceState, JobState, OwnerId, Reason, Stage, WorkerId
 from jupyter_remote.providers.base import Launch
+from jupyter_remote.scheduler.board import Agent
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.conformance.provider import ProviderConformance
@@ -528,6 +529,42 @@ async def test_machines_of_before_are_taken_up_again(world: World) -> None:
     await other.finish("one")
     await other.after(305)
     assert other.cloud.alive == []
+    await other.scheduler.close()
+
+
+async def test_a_worker_that_dials_before_the_backend_has_read_what_there_is_is_known(
+    world: World,
+) -> None:
+    await world.submit("one")
+    old = world.machine
+    world.scheduler._main.cancel()
+    other = World(world.store, world.cloud, world.clock)
+    other.scheduler.connected(Agent(WorkerId("w"), old.id, old.type, old.slots, owner=old.owner))
+    await other.begin()
+    assert (other.machine.state, other.machine.connected) == (InstanceState.READY, True)
+    await other.start("one")
+    await other.after(700)
+    assert other.cloud.alive == [old.id]
+    await other.scheduler.close()
+
+
+async def test_a_machine_of_a_provider_that_is_not_set_any_more_is_sent_home(
+    world: World,
+) -> None:
+    await world.submit("one")
+    old = world.machine
+    await world.hello(old)
+    await world.start("one")
+    await world.finish("one")
+    world.scheduler._main.cancel()
+    other = World(world.store, world.cloud, world.clock)
+    other.scheduler.fleet._providers = {}
+    other.scheduler._limits = msgspec.structs.replace(other.scheduler._limits, providers=())
+    await other.begin()
+    agent = await other.hello(old)
+    assert agent.draining
+    [told] = [m for _, m in other.sent if isinstance(m, wire.Drain)]
+    assert told.reason == "no provider of its backend looks after it"
     await other.scheduler.close()
 
 
