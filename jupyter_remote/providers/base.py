@@ -7,11 +7,24 @@ library when it is first used. Its errors are :class:`jupyter_remote.errors.Laun
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
 from jupyter_remote.model import InstanceState, MachineType
+
+LOCAL_NAMES = ("localhost", "0.0.0.0", "::")
+
+
+def is_loopback(url: str) -> bool:
+    """Does this address mean another computer on each computer?"""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host in LOCAL_NAMES or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +59,8 @@ class Provider(Protocol):
     """Launches and ends instances. Conformance: ``tests/conformance/provider.py``."""
 
     name: str
+    near: bool
+    """Its machines are on this computer: they reach its loopback addresses"""
 
     def machines(self) -> list[MachineType]:
         """What can be rented here. May ask the provider: call it in a thread."""

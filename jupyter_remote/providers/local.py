@@ -43,6 +43,7 @@ class LocalProvider:
     """
 
     name = "local"
+    near = True
 
     def __init__(self, home: Path, settings: Settings | None = None) -> None:
         self._folder = home / "workers"

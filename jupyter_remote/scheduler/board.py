@@ -22,10 +22,12 @@ from jupyter_remote.model import (
     OwnerId,
     WorkerId,
 )
+from jupyter_remote.money.estimate import typical
 from jupyter_remote.scheduler.machines import Machine, Pool, Search
 from jupyter_remote.store.base import NewJob
 
 LOCAL = "local"
+BOOT_S = 90.0  # from an intent to the worker's hello, as long as nothing was measured
 WAITS = 50  # how many starts are remembered for estimates
 
 Place = tuple[OwnerId, str, bool, str]
@@ -75,6 +77,7 @@ class Active:
     leaving: bool = False  # its worker has said that it ended
     aside: bool = False  # it takes no slot
     gpus: int = 0
+    calls: Pool | None = None  # of a call of a batch: where it runs
     devices: tuple[int, ...] = ()  # which slots of its machine it has: where gpus is set, its GPUs
 
 
@@ -87,7 +90,8 @@ class Agent:
     pool: str
     slots: int
     python: str = ""
-    draining: bool = False
+    draining: bool = False  # it takes nothing more but cells of its sessions
+    leaving: bool = False  # nor these: they go on elsewhere
     owner: OwnerId = NOBODY  # of a machine elsewhere: whose jobs alone it takes
     jobs: dict[JobId, tuple[int, ...]] = field(default_factory=dict)  # with the slots they have
     asides: set[JobId] = field(default_factory=set)  # those that need none
@@ -137,7 +141,9 @@ def waiting_of(job: JobRecord | NewJob) -> Waiting:
 
 
 def _active_of(waiting: Waiting, worker: WorkerId) -> Active:
-    return Active(waiting.job, waiting.owner, "", worker, aside=waiting.aside, gpus=waiting.gpus)
+    made = Active(waiting.job, waiting.owner, "", worker, aside=waiting.aside, gpus=waiting.gpus)
+    made.calls = (waiting.owner, waiting.pool) if waiting.batch else None
+    return made
 
 
 class Board:
@@ -154,8 +160,10 @@ class Board:
         self.machines: dict[str, Machine] = {}  # of such providers
         self.searches: dict[Pool, Search] = {}
         self.told: set[JobId] = set()  # of the machine that they wait for
+        self.crowded: set[JobId] = set()  # told that there are as many machines as there may be
         self.homes: dict[WorkerId, str] = {}  # on which machine elsewhere each worker is
         self.boots: dict[str, deque[float]] = {}  # of machine types: from intent to hello, seconds
+        self.calls: dict[Pool, deque[float]] = {}  # how long calls of batches took, seconds
         self.heard_at: dict[WorkerId, float] = {}  # when each worker said something last
         self.suspects: set[WorkerId] = set()  # those that were not heard for long
         self.partial = False  # more is queued in the store than was read
@@ -188,9 +196,18 @@ class Board:
         for queue in self._queues_of(pool):
             yield from queue.values()
 
+    def calls_waiting(self, pool: Pool) -> int:
+        """How many calls of batches wait for a machine of this pool."""
+        owner, type = pool
+        return len(self.queues.get((owner, type, True, ""), ()))
+
     def is_waited_for(self, pool: Pool) -> bool:
         """Does anybody wait for a machine of this pool?"""
         return any(self._queues_of(pool))
+
+    def is_coming(self, pool: Pool) -> bool:
+        """Is a machine for this pool on its way?"""
+        return any(m.coming and m.pool == pool for m in self.machines.values())
 
     def _queues_of(self, pool: Pool) -> Iterator[OrderedDict[JobId, Waiting]]:
         owner, type = pool
@@ -202,9 +219,27 @@ class Board:
         """Whose jobs wait for machines elsewhere."""
         return sorted({(o, p) for o, p, _, what in self.queues if not what and p in self.types})
 
+    @property
+    def stranded(self) -> list[Pool]:
+        """Whose jobs wait for machines that nobody has, and no worker of theirs is there."""
+        elsewhere = {(o, p) for o, p, _, what in self.queues if not what and p != LOCAL}
+        served = {a.pool for a in self.agents.values()}
+        return sorted((o, p) for o, p in elsewhere if p not in self.types and p not in served)
+
     def search(self, pool: Pool) -> Search:
         """How it stands with finding a machine for this pool."""
         return self.searches.setdefault(pool, Search())
+
+    def call_s(self, now: float, pool: Pool) -> float:
+        """How long a call of a batch takes there: as those before, or at least as long as those
+        that run now have taken; 0: nothing is known yet."""
+        running = [a.started_at for a in self.active.values() if a.calls == pool and a.started_at]
+        longest = max((now - at for at in running), default=0.0)
+        return max(longest, typical(self.calls.get(pool, ()), 0.0))
+
+    def boot_s(self, type: str) -> float:
+        """How long a machine of this type takes from its intent to its worker's hello."""
+        return typical(self.boots.get(type, ()), BOOT_S)
 
     def booted(self, type: str, seconds: float) -> None:
         """A machine of this type took so long from its intent to its worker's hello."""
@@ -227,6 +262,9 @@ class Board:
             self._note_active(job)
             return None
         gone = self.active.get(job.id)
+        if gone is not None and gone.calls and job.ended_at and job.started_at:
+            took = self.calls.setdefault(gone.calls, deque(maxlen=WAITS))
+            took.append(job.ended_at - job.started_at)
         if gone is not None and gone.epoch == 0 and job.state is JobState.QUEUED:
             return None  # it is being claimed just now
         waits = job.state is JobState.QUEUED and job.ready
@@ -236,7 +274,7 @@ class Board:
         if waits:
             self._enqueue(job)  # one that waits already keeps its turn
         else:
-            self.told.discard(job.id)
+            self._untold(job.id)
         if job.state is JobState.RETRY_WAIT and job.not_before_at is not None:
             self.retry_at[job.id] = job.not_before_at
         return gone if gone is not None and gone.epoch and not gone.leaving else None
@@ -249,7 +287,7 @@ class Board:
             active = _active_of(waiting_of(job), job.worker or WorkerId(""))
             active.devices = tuple(map(int, filter(None, job.devices.split(","))))
             self.active[job.id] = active
-        self.told.discard(job.id)
+        self._untold(job.id)
         active.epoch, active.client = job.epoch, job.client
         if job.state is JobState.RUNNING and not active.started and job.started_at:
             self.waits.append(job.started_at - (job.claimed_at or job.started_at))
@@ -262,6 +300,11 @@ class Board:
             active.cancel = "kill" if job.cancel_forced else soft
         if agent := self.agents.get(active.worker):
             agent.take(active)
+
+    def _untold(self, job: JobId) -> None:
+        """It does not wait any more."""
+        self.told.discard(job)
+        self.crowded.discard(job)
 
     def _enqueue(self, job: JobRecord) -> None:
         waiting = waiting_of(job)

@@ -19,12 +19,12 @@ import msgspec
 from jupyter_remote import errors
 from jupyter_remote.amounts import roughly
 from jupyter_remote.clock import Clock
-from jupyter_remote.model import InstanceRecord, InstanceState, JobId, MachineType, Stage
+from jupyter_remote.model import InstanceRecord, InstanceState, MachineType, Stage
 from jupyter_remote.providers.base import Provider, Seen
-from jupyter_remote.scheduler import pools
+from jupyter_remote.scheduler import actions, pools
 from jupyter_remote.scheduler.board import Agent, Board
-from jupyter_remote.scheduler.machines import COMING, ENDING, Machine, Pool
-from jupyter_remote.scheduler.renting import MakeLaunch, Renting, later
+from jupyter_remote.scheduler.machines import COMING, ENDING, Machine, Pool, Search
+from jupyter_remote.scheduler.renting import MakeLaunch, Renting, later, machine_of
 from jupyter_remote.scheduler.telling import Commit, Telling
 from jupyter_remote.store.base import Store
 
@@ -39,8 +39,9 @@ class Hands(msgspec.Struct, frozen=True, kw_only=True):
     launch: MakeLaunch
     ended: Callable[[str], Work]  # nobody may speak for this machine any more
     lost: Callable[[str, str], Work]  # what its worker had, and why
-    drain: Callable[[str, str], Work]  # tell its worker, and why
+    drain: Callable[[str, str, float], Work]  # tell its worker, why, and the seconds left or 0
     wake: Callable[[], None]
+    missing: Callable[[str], errors.JupyterRemoteError]  # why nobody has machines of this type
 
 
 class Fleet:
@@ -65,6 +66,7 @@ class Fleet:
         self._limits = limits
         self._providers = providers
         self._hands = hands
+        self._taken_up = False
         self._telling = Telling(board, store, commit, clock, limits)
         self._renting = Renting(
             board=board,
@@ -82,11 +84,13 @@ class Fleet:
     def take_up(self, instances: Iterable[InstanceRecord]) -> None:
         """What a backend before this one left. Whether an intent was asked for nobody knows: it is
         ended, and what waits asks for another one."""
-        now = self._clock.now()
+        now, self._taken_up = self._clock.now(), True
         for row in instances:
             if row.provider not in self._providers:
+                if row.owner:
+                    log.warning("%s may be there, but %s is not set", row.id, row.provider)
                 continue
-            machine = self._machine_of(row)
+            machine = machine_of(self._board, row)
             machine.act_at = machine.look_at = machine.away_since = now
             self._board.machines[row.id] = machine
             if machine.state is InstanceState.INTENT:
@@ -99,28 +103,13 @@ class Fleet:
             if row.ready_at is not None:
                 self._board.booted(row.machine, row.ready_at - row.created_at)
 
-    def _machine_of(self, row: InstanceRecord) -> Machine:
-        return Machine(
-            id=row.id,
-            provider=row.provider,
-            owner=row.owner,
-            type=row.machine,
-            slots=pools.slots_of(self._board, row.machine),
-            created_at=row.created_at,
-            job=JobId(row.job),
-            told=[JobId(row.job)],
-            zone=row.zone,
-            spot=row.spot,
-            rate_ucredits_per_h=row.rate_ucredits_per_h,
-            state=row.state,
-            ready_at=row.ready_at,
-            step=row.step,
-            ends=row.detail if row.state in ENDING else "",
-        )
-
     def offer(self, types: Iterable[MachineType]) -> None:
         """These can be launched now, by the providers that are named in them."""
+        before = set(self._board.types)
         self._renting.offer(types)
+        new = self._board.types.keys() - before
+        for pool in [pool for pool in self._board.searches if pool[1] in new]:
+            del self._board.searches[pool]  # what it said was that there are none
         for machine in self._board.machines.values():
             machine.slots = pools.slots_of(self._board, machine.type)
         for agent in self._board.agents.values():
@@ -140,9 +129,10 @@ class Fleet:
         """A worker said hello; what is to be written of that, if it is on a machine elsewhere."""
         machine = self._board.machines.get(agent.instance)
         if machine is None or not agent.owner:
-            return None
+            return self._send_home(agent) if agent.owner else None
         now = self._clock.now()
         machine.connected, machine.absent_since, machine.looks = True, None, 0
+        machine.left = False  # it may not have heard
         self._board.homes[agent.id] = machine.id
         agent.draining = machine.state is InstanceState.DRAINING or bool(machine.ends)
         if machine.state not in COMING:
@@ -151,6 +141,13 @@ class Fleet:
         self._board.searches.pop(machine.pool, None)
         self._board.booted(machine.type, now - machine.created_at)
         return self._ready(machine, now - machine.created_at)
+
+    def _send_home(self, agent: Agent) -> Work | None:
+        """It ends its machine itself when it has nothing: nobody here could."""
+        if not self._taken_up:
+            return None
+        agent.draining = True
+        return self._hands.drain(agent.instance, "no provider of its backend looks after it", 0.0)
 
     async def _ready(self, machine: Machine, took_s: float) -> None:
         await self._move(machine)
@@ -188,35 +185,45 @@ class Fleet:
         return True
 
     # -- acting
-    def begin(self, action: pools.Action) -> Work | None:
+    def begin(self, action: actions.Action) -> Work | None:
         """What is at once so on the board, and what is then to be done about it."""
         board, now = self._board, self._clock.now()
         match action:
-            case pools.Rent():
+            case actions.Rent():
                 return self._alone(self._renting.intended(action), self._renting.rent)
-            case pools.Ask(id):
+            case actions.Ask(id):
                 return self._alone(board.machines[id], self._renting.ask)
-            case pools.End(id, why):
+            case actions.End(id, why):
                 return self._alone(board.machines[id], lambda m: self._end(m, why))
-            case pools.Drain(id, why):
+            case actions.Drain(id, why):
                 return self._alone(board.machines[id], lambda m: self._drain(m, why))
-            case pools.Rest(id, idle):
+            case actions.Leave(id, why, left_s):
+                board.machines[id].left = True
+                return self._hands.drain(id, why, left_s)
+            case actions.Rest(id, idle):
                 board.machines[id].idle_since = now if idle else None
-            case pools.Describe(provider, ids):
+            case actions.Describe(provider, ids):
                 machines = [m for m in map(board.machines.get, ids) if m and not m.busy]
                 for machine in machines:
                     machine.busy = True
                 return self._describe(provider, machines)
-            case pools.Survey(provider):
+            case actions.Survey(provider):
                 board.done_at[pools.survey_of(provider)] = now
                 return self._survey(provider)
-            case pools.Tell(id, jobs):
+            case actions.Tell(id, jobs):
                 board.told.update(jobs)
                 board.machines[id].told += jobs
                 return self._telling.join(board.machines[id], jobs)
-            case pools.Refuse(owner, type):
+            case actions.Refuse(owner, type):
                 return self._refuse((owner, type))
-            case pools.Forget(owner, type):
+            case actions.Settle(owner, type):
+                return self._settle((owner, type))
+            case actions.Strand(owner, type):
+                return self._strand((owner, type))
+            case actions.Crowd(_, jobs):
+                board.crowded.update(jobs)
+                return self._telling.crowd(jobs)
+            case actions.Forget(owner, type):
                 board.searches.pop((owner, type), None)
         return None
 
@@ -246,12 +253,27 @@ class Fleet:
 
         return work()
 
+    def _settle(self, pool: Pool) -> Work:
+        problem = self._board.search(pool).problem
+        again_at = self._clock.now() + pools.FURTHER_S
+        self._board.searches[pool] = Search(not_before=again_at, settled=True)
+        return self._telling.settle(pool, problem)
+
+    def _strand(self, pool: Pool) -> Work | None:
+        search, now = self._board.search(pool), self._clock.now()
+        if search.since is None:  # providers may only not have answered yet
+            search.since = now
+            return None
+        error = self._hands.missing(pool[1])
+        search.problem, search.hint = error.message, error.hint
+        return self._telling.strand(pool, error.message)
+
     async def _drain(self, machine: Machine, why: str) -> None:
         machine.state = InstanceState.DRAINING
         if (agent := self._board.agent_on(machine.id)) is not None:
             agent.draining = True
         await self._move(machine, detail=why)
-        await self._hands.drain(machine.id, why)
+        await self._hands.drain(machine.id, why, 0.0)
 
     async def _end(self, machine: Machine, why: str) -> None:
         """Written first, then told to its provider."""
@@ -360,7 +382,7 @@ class Fleet:
             id=seen.id, provider=provider, machine="", state=InstanceState.ORPHAN,
             provider_id=seen.provider_id, created_at=now, changed_at=now, zone=seen.zone,
         )  # fmt: skip
-        machine = self._machine_of(row or orphan)
+        machine = machine_of(self._board, row or orphan)
         machine.state, machine.act_at, machine.look_at = InstanceState.ORPHAN, now, now
         machine.ends = "it was found without anybody who needs it"
         self._board.machines[machine.id] = machine

@@ -58,6 +58,10 @@ async def _no_launch(intent: InstanceRecord, slots: int) -> LaunchRequest:
     raise errors.LaunchRefused("This server launches no machines.")
 
 
+def _missing(type: str) -> errors.JupyterRemoteError:
+    return errors.LaunchRefused("No provider that is set has it.")
+
+
 async def _nothing(instance: str) -> None:
     return None
 
@@ -69,6 +73,7 @@ class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
     fallback: frozenset[str] = frozenset()  # what is tried where there is no spot machine
     launch: Callable[[InstanceRecord, int], Awaitable[LaunchRequest]] = _no_launch
     ended: Callable[[str], Awaitable[None]] = _nothing
+    missing: Callable[[str], errors.JupyterRemoteError] = _missing  # why nobody has this type
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +148,7 @@ class Scheduler:
                 lost=self._lost_on,
                 drain=self._drain,
                 wake=self.wake,
+                missing=elsewhere.missing,
             ),
         )
 
@@ -163,6 +169,8 @@ class Scheduler:
         self.fleet.learn(self._store.instances())
         if self.here is not None:
             self.here.take_up(snapshot.instances)
+        for agent in list(self.board.agents.values()):  # they dialled meanwhile
+            self.connected(agent)
         self._main = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -264,7 +272,7 @@ class Scheduler:
     def drain(self, worker: WorkerId) -> None:
         """Its machine is taken away: it is given nothing more."""
         if (agent := self.board.agents.get(worker)) is not None:
-            agent.draining = True
+            agent.draining = agent.leaving = True
         self.wake()
 
     def heard(self, worker: WorkerId) -> None:
@@ -454,9 +462,9 @@ class Scheduler:
             if active.epoch and self.board.homes.get(active.worker) == machine:
                 await self._lost(active, f"its machine ended: {why}")
 
-    async def _drain(self, machine: str, why: str) -> None:
+    async def _drain(self, machine: str, why: str, left_s: float = 0.0) -> None:
         if agent := self.board.agent_on(machine):
-            await self._send(agent.id, wire.Drain(why))
+            await self._send(agent.id, wire.Drain(why, left_s))
 
     async def end_instances(self) -> None:
         """Terminate what nobody needs when the backend ends: the worker here, and, if nobody else

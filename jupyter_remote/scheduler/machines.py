@@ -44,6 +44,7 @@ class Machine:
     step: str = ""  # how far its bootstrap has come
     ends: str = ""  # why it is to be ended
     leaves: str = ""  # why it is to be ended once it holds nothing
+    left: bool = False  # its worker was told that it will be ended, whatever it has
     boot_failed: bool = False  # it will not connect
 
     @property
@@ -68,3 +69,4 @@ class Search:
     final: bool = False  # there is none before somebody does something
     boots: int = 0  # machines that never connected
     refusing: bool = False  # its jobs are being told
+    settled: bool = False  # its jobs wait for machines that are there

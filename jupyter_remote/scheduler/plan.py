@@ -9,8 +9,11 @@ from itertools import islice
 import msgspec
 
 from jupyter_remote.model import JobId, OwnerId, WorkerId
-from jupyter_remote.scheduler import pools
-from jupyter_remote.scheduler.board import LOCAL, NO_SLOT, Agent, Board, Place, Waiting
+from jupyter_remote.scheduler import actions, pools
+from jupyter_remote.scheduler.board import LOCAL, NO_SLOT, Agent, Board, Waiting
+from jupyter_remote.scheduler.machines import Pool
+
+LOOK_AHEAD = 50  # jobs that may overtake one that waits for a machine that is coming
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +78,7 @@ class Suspect(msgspec.Struct, frozen=True):
 
 
 Action = (
-    Assign | Orphan | Launch | Look | ExpireLeases | Wake | Refill | Tidy | Suspect | pools.Action
+    Assign | Orphan | Launch | Look | ExpireLeases | Wake | Refill | Tidy | Suspect | actions.Action
 )
 
 
@@ -113,26 +116,43 @@ def _assignments(board: Board, limits: Limits) -> Iterator[Assign]:
     free = {a.id: a.free for a in board.agents.values() if a.free > 0}
     running = Counter(a.owner for a in board.active.values())
     owners = _owners(board)
-    taken: Counter[Place] = Counter()
-    while True:
-        choice = None
-        for key in sorted(board.queues, key=lambda k: (running[k[0]], k[2])):
-            waiting = next(islice(board.queues[key].values(), taken[key], None), None)
-            worker = _worker_for(waiting, board, free, owners, limits) if waiting else None
-            if waiting and worker:
-                choice = (key, waiting, worker)
-                break
-        if choice is None:
-            return
-        key, waiting, worker = choice
-        taken[key] += 1
+    given: set[JobId] = set()
+    while (choice := _choice(board, free, running, owners, given, limits)) is not None:
+        waiting, worker = choice.waiting, choice.worker
+        given.add(waiting.job)
         running[waiting.owner] += 1
         owners[worker].add(waiting.owner)
         if not waiting.aside:
             free[worker] -= board.agents[worker].slots_for(waiting)
             if not free[worker]:
                 del free[worker]
-        yield Assign(waiting, worker)
+        yield choice
+
+
+def _choice(
+    board: Board,
+    free: dict[WorkerId, int],
+    running: Counter[OwnerId],
+    owners: dict[WorkerId, set[OwnerId]],
+    given: set[JobId],
+    limits: Limits,
+) -> Assign | None:
+    """Whoever needs more slots than are free is overtaken only while a machine is coming, which
+    has room for it: otherwise small jobs would keep it waiting for ever."""
+    held = set[Pool]()
+    for key in sorted(board.queues, key=lambda k: (running[k[0]], k[2])):
+        owner, type, _, what = key
+        if not what and (owner, type) in held:
+            continue
+        coming = not what and board.is_coming((owner, type))
+        turn = (w for w in board.queues[key].values() if w.job not in given)
+        for waiting in islice(turn, LOOK_AHEAD if coming else 1):
+            worker = _worker_for(waiting, board, free, owners, limits)
+            if worker is not None:
+                return Assign(waiting, worker)
+            if not (what or coming):
+                held.add((owner, type))
+    return None
 
 
 def at_once(now: float, board: Board, waiting: Waiting, limits: Limits) -> WorkerId | None:
@@ -163,7 +183,7 @@ def _worker_for(
         if session is None or session.owner != waiting.owner or not session.started:
             return None
         agent = board.agents.get(session.worker)
-        return None if agent is None or agent.draining else agent.id
+        return None if agent is None or agent.leaving else agent.id
     fitting = [
         a.id
         for a in board.agents.values()

@@ -1,9 +1,10 @@
 """Machines elsewhere, decided purely: when one is rented, given up, drained, ended. No I/O.
 
 A pool is an owner and a machine type. A machine is rented for each job of a pool that neither fits
-a slot that is free nor one that is coming, one by one in the order of the queue: so a thousand
-calls that each take a whole machine ask for a thousand, and get ``most`` at a time. While a pool
-has trouble to find machines it asks for one at a time.
+a slot that is free nor one that is coming, one by one in the order of the queue, up to ``most``.
+Calls of a batch get the first one at once, and a further one when the machines that are there or
+coming would be busy with those that wait for longer than a boot takes: ten calls of a second each
+run on one machine. While a pool has trouble to find machines it asks for one at a time.
 
 A machine that nobody needs is kept for ``idle_s``, then it is ended: told so again and again until
 its provider describes it as terminated. What is absent from a description may only not be seen yet;
@@ -19,14 +20,34 @@ from itertools import islice
 import msgspec
 
 from jupyter_remote.amounts import roughly
-from jupyter_remote.model import InstanceState, JobId, OwnerId
+from jupyter_remote.model import InstanceState, JobId
+from jupyter_remote.scheduler.actions import (
+    Action,
+    Ask,
+    Crowd,
+    Describe,
+    Drain,
+    End,
+    Forget,
+    Leave,
+    Refuse,
+    Rent,
+    Rest,
+    Settle,
+    Strand,
+    Survey,
+    Tell,
+)
 from jupyter_remote.scheduler.board import Board, Waiting
 from jupyter_remote.scheduler.machines import ENDING, Machine, Pool, Search
 
 ABSENT_LOOKS = 5
 BOOTS = 2  # that may fail, one after the other, before the jobs of a pool are told so
 DRAIN_AFTER = 0.9  # of its longest life
+LEAVE, LEAVE_S = 0.1, 180.0  # of its longest life, at most: for what it has to go on elsewhere
 TOLD_AT_ONCE = 50  # jobs
+FURTHER_S = 300.0  # until one more is asked for where some work and no other was to be had
+SOON_S = 30.0  # after a start, until it is told that a type is had nowhere
 AGAIN_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # until a call of the provider is made again
 
 
@@ -34,6 +55,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What bounds the machines elsewhere. Durations in seconds."""
 
     most: int = 10  # at a time
+    by_hand: bool = False  # workers of any type may come without having been rented
     idle_s: float = 300.0
     longest_s: float = 86_400.0
     boot_s: float = 600.0  # until one is found, and until one that is there says hello
@@ -43,83 +65,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     survey_every_s: float = 60.0  # all machines of a provider, known or not
 
 
-class Rent(msgspec.Struct, frozen=True):
-    """Write the intent of a machine, for this job first."""
-
-    owner: OwnerId
-    type: str
-    job: JobId
-
-
-class Ask(msgspec.Struct, frozen=True):
-    """Launch what was intended, or launch it again: that is one machine."""
-
-    machine: str
-
-
-class End(msgspec.Struct, frozen=True):
-    """Terminate it. Told again until it is described as terminated."""
-
-    machine: str
-    why: str
-
-
-class Drain(msgspec.Struct, frozen=True):
-    """Nothing more is given to it."""
-
-    machine: str
-    why: str
-
-
-class Rest(msgspec.Struct, frozen=True):
-    """It has nothing to do from now on, or it has again."""
-
-    machine: str
-    idle: bool
-
-
-class Describe(msgspec.Struct, frozen=True):
-    """Ask its provider what became of these, in one call."""
-
-    provider: str
-    machines: tuple[str, ...]
-
-
-class Survey(msgspec.Struct, frozen=True):
-    """List all machines that this provider has of ours."""
-
-    provider: str
-
-
-class Refuse(msgspec.Struct, frozen=True):
-    """There is no machine for this pool: its jobs are told so."""
-
-    owner: OwnerId
-    type: str
-
-
-class Tell(msgspec.Struct, frozen=True):
-    """These jobs wait for this machine, which is coming."""
-
-    machine: str
-    jobs: tuple[JobId, ...]
-
-
-class Forget(msgspec.Struct, frozen=True):
-    """Nobody of this pool waits any more."""
-
-    owner: OwnerId
-    type: str
-
-
-Action = Rent | Ask | End | Drain | Rest | Describe | Survey | Refuse | Tell | Forget
-
-
 def plan(now: float, board: Board, limits: Limits, providers: tuple[str, ...]) -> list[Action]:
     """All that is to be done now about machines elsewhere."""
+    stranded = [] if limits.by_hand else board.stranded
+    actions: list[Action] = list(_stranded(now, board, limits, stranded))
     if not providers:
-        return []
-    actions: list[Action] = []
+        return actions
     holders = {board.homes.get(a.worker) for a in board.active.values()} if board.machines else ()
     for machine in board.machines.values():
         if not machine.busy and machine.provider in providers:
@@ -145,7 +96,8 @@ def next_at(now: float, board: Board, limits: Limits, providers: tuple[str, ...]
             times.append(machine.idle_since + limits.idle_s)
         times += _ages(machine, limits)
     times += [s.not_before for s in board.searches.values()]
-    times += [s.since + limits.boot_s for s in board.searches.values() if s.since is not None]
+    begun = [s.since for s in board.searches.values() if s.since is not None]
+    times += [since + wait_s for since in begun for wait_s in (SOON_S, limits.boot_s)]
     return [at for at in times if at > now]
 
 
@@ -155,6 +107,7 @@ def _ages(machine: Machine, limits: Limits) -> tuple[float, ...]:
         machine.created_at + limits.boot_s,
         machine.away_since + limits.away_s,
         machine.created_at + DRAIN_AFTER * limits.longest_s,
+        machine.created_at + limits.longest_s - _leave_s(limits),
         machine.created_at + limits.longest_s,
     )
 
@@ -205,6 +158,10 @@ def late(machine: Machine, limits: Limits) -> str:
     return f"it did not connect within {within}{far}"
 
 
+def _leave_s(limits: Limits) -> float:
+    return min(LEAVE_S, LEAVE * limits.longest_s)
+
+
 def _of_present(
     now: float, board: Board, machine: Machine, limits: Limits, holds: bool
 ) -> Iterator[Action]:
@@ -217,6 +174,9 @@ def _of_present(
             yield End(machine.id, machine.leaves)
         elif now >= machine.away_since + limits.away_s and not holds:
             yield End(machine.id, f"nothing was heard of it for {roughly(limits.away_s)}")
+    elif holds and not machine.left and age_s >= limits.longest_s - _leave_s(limits):
+        left_s = limits.longest_s - age_s
+        yield Leave(machine.id, f"it is there for {roughly(age_s)}", left_s)
     elif machine.state is InstanceState.DRAINING:
         if not holds:
             yield End(machine.id, machine.leaves or "it was drained")
@@ -254,12 +214,13 @@ def _rented(now: float, board: Board, limits: Limits) -> Iterator[Action]:
     for pool in board.pools:
         yield from _told(board, pool)
         search = board.searches.get(pool) or Search()
-        if search.refusing or now < search.not_before:
+        serves = any(_serves(now, m, limits) for m in board.machines.values() if m.pool == pool)
+        if search.refusing or (now < search.not_before and (serves or not search.settled)):
             continue
-        coming = any(m.coming for m in board.machines.values() if m.pool == pool)
+        coming = board.is_coming(pool)
         if _is_hopeless(now, search, limits):
             if not coming:
-                yield Refuse(*pool)
+                yield Settle(*pool) if serves else Refuse(*pool)
             continue
         wanted = lacking(now, board, pool, limits)
         if search.problem:  # one at a time, until it is known that there are some
@@ -267,17 +228,47 @@ def _rented(now: float, board: Board, limits: Limits) -> Iterator[Action]:
         for job in wanted:
             if room <= 0:
                 yield from _making_room(board, pool)
+                yield from _crowded(board, pool)
                 break
             room -= 1
             yield Rent(*pool, job)
-    for owner, type in board.searches.keys() - set(board.pools):
-        if not any(m.coming for m in board.machines.values() if m.pool == (owner, type)):
+    for owner, type in board.searches.keys() - {*board.pools, *board.stranded}:
+        if not board.is_coming((owner, type)):
             yield Forget(owner, type)
 
 
 def _is_hopeless(now: float, search: Search, limits: Limits) -> bool:
     too_long = search.since is not None and now >= search.since + limits.boot_s
     return search.final or search.boots >= BOOTS or (too_long and bool(search.problem))
+
+
+def _serves(now: float, machine: Machine, limits: Limits) -> bool:
+    """Will it take jobs that wait, when it has room?"""
+    there = machine.state is InstanceState.READY and not (machine.ends or machine.leaves)
+    return there and (machine.connected or _is_due(now, machine, limits))
+
+
+def _stranded(
+    now: float, board: Board, limits: Limits, stranded: list[Pool]
+) -> Iterator[Strand | Refuse]:
+    """Told soon, refused when that has not changed for as long as a machine is waited for."""
+    for pool in stranded:
+        search = board.searches.get(pool)
+        if search is None or search.since is None:
+            yield Strand(*pool)
+        elif search.refusing:
+            continue
+        elif now >= search.since + limits.boot_s:
+            yield Refuse(*pool)
+        elif now >= search.since + SOON_S and not search.problem:
+            yield Strand(*pool)
+
+
+def _crowded(board: Board, pool: Pool) -> Iterator[Crowd]:
+    waits = (w.job for w in board.waiting_in(pool) if not w.batch)
+    untold = list(islice((job for job in waits if job not in board.crowded), TOLD_AT_ONCE))
+    if untold:
+        yield Crowd(pool[0], tuple(untold))
 
 
 def _told(board: Board, pool: Pool) -> Iterator[Tell]:
@@ -310,9 +301,16 @@ def lacking(now: float, board: Board, pool: Pool, limits: Limits) -> Iterator[Jo
     agents = [a for a in board.agents.values() if a.owner == owner and a.pool == type]
     free = [a.free for a in agents if not a.draining]
     free += [slots for m in board.machines.values() if m.pool == pool and _is_due(now, m, limits)]
+    call_s, boot_s = board.call_s(now, pool), board.boot_s(type)
+    left = board.calls_waiting(pool)
     for waiting in board.waiting_in(pool):
         need = _need(waiting, slots)
-        fits = next((n for n, left in enumerate(free) if left >= need), None)
+        fits = next((n for n, room in enumerate(free) if room >= need), None)
+        if fits is None and waiting.batch and free:
+            busy_s = left * call_s * need / (slots * len(free))
+            if busy_s < boot_s:
+                return
+        left -= waiting.batch
         if fits is None:
             yield waiting.job
             free.append(slots - need)

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from jupyter_remote import errors
 from jupyter_remote.amounts import roughly
 from jupyter_remote.clock import Clock
-from jupyter_remote.model import InstanceRecord, InstanceState, MachineType, Stage
+from jupyter_remote.model import InstanceRecord, InstanceState, JobId, MachineType, Stage
 from jupyter_remote.money.meter import rate_text, ucredits_of_usd
 from jupyter_remote.providers.base import Launch, Provider, Seen
-from jupyter_remote.scheduler import pools
+from jupyter_remote.scheduler import actions, pools
 from jupyter_remote.scheduler.board import Board
-from jupyter_remote.scheduler.machines import Machine
+from jupyter_remote.scheduler.machines import ENDING, Machine
 from jupyter_remote.scheduler.telling import Commit, Place, Telling, words, words_of
 from jupyter_remote.store.base import Store
 
@@ -61,7 +61,7 @@ class Renting:
         self._board.types = {t.id: t for t in types if t.provider in self._providers}
         self._places.clear()
 
-    def intended(self, rent: pools.Rent) -> Machine:
+    def intended(self, rent: actions.Rent) -> Machine:
         """On the board from now on."""
         now, offer = self._clock.now(), self._board.types[rent.type]
         search = self._board.search((rent.owner, rent.type))
@@ -211,6 +211,27 @@ def places_of(offer: MachineType, zones: Sequence[str], fallback: frozenset[str]
         return on_demand
     spot = [Place(zone, True) for zone in (all_zones if ZONES in fallback else [""])]
     return spot + (on_demand if ON_DEMAND in fallback else [])
+
+
+def machine_of(board: Board, row: InstanceRecord) -> Machine:
+    """As it was written."""
+    return Machine(
+        id=row.id,
+        provider=row.provider,
+        owner=row.owner,
+        type=row.machine,
+        slots=pools.slots_of(board, row.machine),
+        created_at=row.created_at,
+        job=JobId(row.job),
+        told=[JobId(row.job)],
+        zone=row.zone,
+        spot=row.spot,
+        rate_ucredits_per_h=row.rate_ucredits_per_h,
+        state=row.state,
+        ready_at=row.ready_at,
+        step=row.step,
+        ends=row.detail if row.state in ENDING else "",
+    )
 
 
 def _row_of(machine: Machine) -> InstanceRecord:

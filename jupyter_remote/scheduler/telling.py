@@ -13,13 +13,11 @@ from jupyter_remote.amounts import roughly
 from jupyter_remote.clock import Clock
 from jupyter_remote.errors import LaunchRefused
 from jupyter_remote.model import InstanceState, JobId, Stage
-from jupyter_remote.money.estimate import typical
 from jupyter_remote.scheduler import pools
 from jupyter_remote.scheduler.board import Board
 from jupyter_remote.scheduler.machines import Machine, Pool, Search
 from jupyter_remote.store.base import Store
 
-BOOT_S = 90.0  # from an intent to the worker's hello, as long as nothing was measured
 REFUSED_AT_ONCE = 500  # jobs in one transaction
 
 
@@ -68,6 +66,27 @@ class Telling:
         now = self._clock.now()
         await self._commit(self._store.note_waiting, jobs, text, now, stage, detail)
 
+    async def settle(self, pool: Pool, problem: str) -> None:
+        """No further machine is to be had now."""
+        text = f"no further {pool[1]} machine: {problem.rstrip('.')}; waits for one that is there"
+        await self._note(pool, text, text)
+
+    async def strand(self, pool: Pool, problem: str) -> None:
+        """Nobody has machines of this type, any more or just now."""
+        why = f"no {pool[1]} machine: {problem.rstrip('.')}"
+        left = roughly(self._limits.boot_s - pools.SOON_S)
+        await self._note(pool, f"{why}; waits {left} for that to change", why)
+
+    async def _note(self, pool: Pool, text: str, detail: str) -> None:
+        jobs = [w.job for w in islice(self._board.waiting_in(pool), REFUSED_AT_ONCE)]
+        await self._commit(self._store.note_waiting, jobs, text, self._clock.now(), None, detail)
+
+    async def crowd(self, jobs: Sequence[JobId]) -> None:
+        """As many machines are there as may be."""
+        most = self._limits.most
+        text = f"waits for room: at most {most} machines elsewhere at a time (machines_most)"
+        await self._commit(self._store.note_waiting, jobs, text, self._clock.now(), None, text)
+
     async def refuse(self, pool: Pool, search: Search) -> None:
         """All that waits in this pool ends, with the provider's own words."""
         why = f"no {pool[1]} machine: {search.problem or 'none was found'}"
@@ -90,7 +109,7 @@ class Telling:
 
 def expected(board: Board, machine: Machine, limits: pools.Limits) -> str:
     """``starting the machine: usually 70 s, at most 10 min``."""
-    usual = typical(board.boots.get(machine.type, ()), BOOT_S)
+    usual = board.boot_s(machine.type)
     step = machine.step or "starting the machine"
     return f"{step}: usually {roughly(usual)} in all, at most {roughly(limits.boot_s)}"
 

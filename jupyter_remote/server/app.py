@@ -94,7 +94,7 @@ def make_backend(
         fleet=Fleet(),
         machines=sound(simulated(catalogue()) if embedded else catalogue()),
         stop=stop,
-        offers=Offers(elsewhere or {}),
+        offers=Offers(elsewhere or {}, settings.worker_url or url),
         packages=Packages(home / "packages"),
         enrolment_key=enrolment.enrolment_key(home),
     )
@@ -163,6 +163,7 @@ def _scheduler(backend: Backend, here: Given | None, url: str) -> Scheduler:
             providers=tuple(backend.offers.providers),
             fleet=pools.Limits(
                 most=settings.machines_most,
+                by_hand=not (backend.facts.embedded or backend.offers.providers),
                 idle_s=settings.machine_idle_s,
                 longest_s=settings.machine_longest_s,
                 boot_s=settings.machine_boot_s,
@@ -179,6 +180,7 @@ def _scheduler(backend: Backend, here: Given | None, url: str) -> Scheduler:
             fallback=frozenset(word.strip() for word in settings.spot_fallback.split(",")),
             launch=_renter(backend, url),
             ended=_ender(backend),
+            missing=backend.offers.missing,
         ),
         told=lambda active, detail: _tell(backend, active, detail),
     )
@@ -219,6 +221,8 @@ def _launcher(
 
 def _renter(backend: Backend, url: str) -> Callable[[InstanceRecord, int], Awaitable[Launch]]:
     async def launch(intent: InstanceRecord, slots: int) -> Launch:
+        if (unreached := backend.offers.unreached(intent.provider)) is not None:
+            raise unreached
         token, user_data = await enrolment.user_data(backend, intent, url)
         return Launch(
             id=intent.id,

@@ -10,11 +10,12 @@ from datetime import date
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from jupyter_remote import errors, wire
 from jupyter_remote.model import MachineType
 from jupyter_remote.money.catalog import refreshed
-from jupyter_remote.providers.base import Provider
+from jupyter_remote.providers.base import Provider, is_loopback
 from jupyter_remote.providers.identity import backend_id
 from jupyter_remote.settings import Settings
 
@@ -55,8 +56,9 @@ def _made(name: str, settings: Settings, id: str) -> Provider:
 class Offers:
     """What the providers of a backend have, as far as they have said it."""
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, providers: Mapping[str, Provider], url: str = "") -> None:
         self.providers = providers
+        self._url = url  # at which machines are to reach this backend
         self.problems: dict[str, errors.JupyterRemoteError] = {}
         self._learned = asyncio.Event()
 
@@ -86,8 +88,28 @@ class Offers:
         backend.scheduler.fleet.offer(found.machines)
 
     def told(self) -> list[str]:
-        """Why providers do not say what they have, in words."""
-        return [f"{name}: {error}" for name, error in sorted(self.problems.items())]
+        """Why providers do not say what they have, or what they have is of no use, in words."""
+        unreached = {name: error for name in self.providers if (error := self.unreached(name))}
+        return [f"{name}: {error}" for name, error in sorted((self.problems | unreached).items())]
+
+    def unreached(self, provider: str) -> errors.LaunchRefused | None:
+        """Why machines of this provider would boot in vain: they cannot reach this backend."""
+        parts = urlsplit(self._url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return errors.LaunchRefused(
+                f"The setting worker_url, {self._url!r}, is no address of the web.",
+                hint="JUPYTER_REMOTE_WORKER_URL is such as https://NAME, or empty.",
+                kind="setting",
+            )
+        if not is_loopback(self._url) or self.providers[provider].near:
+            return None
+        return errors.LaunchRefused(
+            f"Machines of {provider} cannot reach this backend: {self._url} is an address of this "
+            "computer alone.",
+            hint="Set JUPYTER_REMOTE_WORKER_URL to one that machines reach, such as that of a "
+            "tunnel to this backend (docs/aws.md), and start it again: `jupyter remote stop`.",
+            kind="setting",
+        )
 
     async def known(self, need: wire.Need) -> None:
         """Returns when it is known what can be had, if this need is not one of this computer.
@@ -107,12 +129,28 @@ class Offers:
                 kind="throttled",
             ) from None
 
+    def missing(self, type: str) -> errors.JupyterRemoteError:
+        """Why nothing starts machines of this type, which jobs of before wait for."""
+        for name, error in self.problems.items():
+            return errors.LaunchRefused(
+                f"{name} does not say which machines it has: {error.message}", hint=error.hint
+            )
+        names = ", ".join(sorted(self.providers))
+        return errors.LaunchRefused(
+            f"{names} has none." if names else "No provider of machines is set any more.",
+            hint="See JUPYTER_REMOTE_PROVIDERS; the backend reads it when it starts.",
+        )
+
     def check(self, machine: MachineType, pools: set[str]) -> None:
         """Raises UnknownMachine or LaunchRefused for a type on which a job would wait for ever.
 
         ``pools``: of workers that are connected.
         """
-        if machine.id == LOCAL or machine.provider in self.providers or machine.id in pools:
+        if machine.id == LOCAL or machine.id in pools:
+            return
+        if machine.provider in self.providers:
+            if (unreached := self.unreached(machine.provider)) is not None:
+                raise unreached
             return
         for name, error in self.problems.items():
             raise errors.LaunchRefused(

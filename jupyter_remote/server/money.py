@@ -17,7 +17,6 @@ from jupyter_remote.money.estimate import typical
 from jupyter_remote.money.learning import Ask
 from jupyter_remote.money.meter import MOST_UCREDITS, credits_of, ucredits_of_usd, usd_of
 from jupyter_remote.scheduler.board import LOCAL
-from jupyter_remote.scheduler.telling import BOOT_S
 from jupyter_remote.server import budgets, cache
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.estimates import price_of
@@ -175,7 +174,7 @@ async def _offer(call: Call, priced: Price, *, fresh: bool) -> wire.Offer:
     warm = any(a.pool == pool and a.owner in ("", owner) for a in board.agents.values())
     start_s = typical(board.waits, WARM_START_S)
     if not warm and pool in board.types:
-        start_s = typical(board.boots.get(pool, ()), BOOT_S)
+        start_s = board.boot_s(pool)
     elif not warm:
         start_s = typical(board.starts, COLD_START_S)
     return wire.Offer(

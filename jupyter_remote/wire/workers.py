@@ -234,9 +234,13 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag="input", kw_onl
 
 
 class Drain(msgspec.Struct, frozen=True, omit_defaults=True, tag="drain"):
-    """Take no more work; end when idle."""
+    """Take no more work but cells of sessions that are there; end when idle.
+
+    With ``left_s`` the machine is taken away in so many seconds: what runs goes on elsewhere.
+    """
 
     reason: str = ""
+    left_s: float = 0.0
 
 
 ServerMessage = Welcome | Assign | Answer | Cancel | Input | Drain | Open | ChannelMessage

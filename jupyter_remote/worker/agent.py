@@ -56,7 +56,7 @@ from jupyter_remote.worker.users import User, user_called
 
 TICK_S = 0.25
 STOP_S = 3.0  # for handing jobs back when told to end
-SHUTDOWN_S = 30.0  # the same on a spot machine, whose system shuts down
+SHUTDOWN_S = 30.0  # the same on a machine that ends with it
 MARGIN, MARGIN_S = 0.25, 15.0  # of a notice's time, at most: for handing jobs back
 ALONE_LOCAL_S = 60.0  # without a server on its own machine, with no job running: the agent ends
 SILENT_BEATS = 3  # a server that does not answer for this many heartbeats is dialled anew
@@ -112,6 +112,7 @@ class Agent:
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._leaving = False  # what runs is handed back: not even cells of sessions are taken
         self._ended = asyncio.Event()
         self._leaves_at: float | None = None  # the machine is taken away
         longest_pause_s = 1.0 if config.connection_file else 5.0
@@ -175,10 +176,12 @@ class Agent:
 
     def stop(self) -> None:
         """End soon: hand back what runs. Called on SIGTERM and SIGINT."""
-        if self._config.spot and self._leaves_at is None:
+        own = self._config.spot or self._config.own_machine  # its system shuts down meanwhile
+        if own and self._leaves_at is None:
             self.taken_away(SHUTDOWN_S)
             asyncio.get_running_loop().call_later(SHUTDOWN_S, self._ended.set)
             return
+        self._leaving = True
         if self._draining and not self._attempts:
             self._ended.set()
         self._drain("told to stop")
@@ -190,7 +193,7 @@ class Agent:
         """The machine is, in so many seconds: what runs here is to go on elsewhere."""
         if self._leaves_at is not None:
             return
-        self._leaves_at = self._clock.now() + left_s
+        self._leaves_at, self._leaving = self._clock.now() + left_s, True
         self._tell_of_notice()
         margin_s = min(MARGIN_S, MARGIN * left_s)
         until = self._clock.monotonic() + left_s - margin_s
@@ -268,6 +271,8 @@ class Agent:
                 self._answer(asking, message)
         elif isinstance(message, Drain):
             self._drain(message.reason)
+            if message.left_s:
+                self.taken_away(message.left_s)
         elif isinstance(message, Open):
             self._means.relay.open(message, self._means.sessions.get(message.job))
         elif isinstance(message, ChannelMessage):
@@ -289,12 +294,17 @@ class Agent:
             return  # said twice
         busy = sum(attempt.takes_slot for attempt in self._attempts.values())
         full = busy >= self._config.slots and not assign.aside
-        if self._draining or full:
-            why = "draining" if self._draining else "no free slot"
+        closed = self._leaving or (self._draining and not self._is_inside(assign))
+        if closed or full:
+            why = "draining" if closed else "no free slot"
             self._link.ask(lambda req: Release(req=req, job=key[0], epoch=key[1], reason=why))
             return
         attempt = self._attempts[key] = _kind_of(assign)(assign, self._means)
         attempt.task.add_done_callback(lambda task: self._over(key, task))
+
+    def _is_inside(self, assign: Assign) -> bool:
+        """Is it a cell of a session that is here? That is no further work, but part of its."""
+        return assign.spec.kind != "session" and assign.spec.session in self._means.sessions
 
     def _over(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
         self._attempts.pop(key, None)
@@ -350,7 +360,8 @@ class Agent:
         if self._config.life_s and now - self._began > self._config.life_s and not self._old:
             self._old = True
             log.info("this machine has reached its longest life")
-            self.stop()
+            if self._leaves_at is None:  # else what runs is being handed back
+                self.stop()
 
     def _say_alive(self) -> None:
         if self._beat is not None:

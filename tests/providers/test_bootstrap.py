@@ -24,7 +24,7 @@ from jupyter_remote.providers.bootstrap import MOST_BYTES, Boot, script
 from jupyter_remote.server.package import Package, Packages, platform_here, python_here
 from jupyter_remote.worker.alive import Beat
 
-from ..server.conftest import Running, submit, until
+from ..server.conftest import Running, packages_folder, submit, until
 from .machines import BOOT_S, NAME, PYTHON, Machine, instance, user_data
 
 GONE_S = 20.0  # within which a machine ends that is to end at once
@@ -128,7 +128,7 @@ def test_what_cannot_be_a_fact_gives_no_script(wrong: dict[str, str]) -> None:
 
 # -- what a worker is made of
 def test_the_package_works_with_nothing_else_there(tmp_path: Path) -> None:
-    built = Packages(tmp_path / "packages").current()
+    built = Packages(packages_folder()).current()
     with zipfile.ZipFile(built.path) as archive:
         archive.extractall(tmp_path / "there")
         pins = archive.read("requirements.txt").decode()

@@ -68,6 +68,7 @@ class FakeCloud:
     """A provider of which the test decides what it does."""
 
     name: str = "fake"
+    near: bool = True
     types: list[MachineType] = field(default_factory=lambda: list(TYPES))
     all_zones: list[str] = field(default_factory=lambda: ["a", "b"])
     full: set[tuple[str, bool]] = field(default_factory=set)  # (zone, spot) where there is none

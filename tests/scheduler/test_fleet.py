@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 
 from jupyter_remote import wire
 from jupyter_remote.errors import LaunchRefused, StorageFull
-from jupyter_remote.model import InstanceState, JobState, OwnerId, Reason, Stage
+from jupyter_remote.model import InstanceState, JobState, OwnerId, Reason, Stage, WorkerId
 from jupyter_remote.providers.base import Launch
+from jupyter_remote.scheduler.board import Agent
+from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.conformance.provider import ProviderConformance
 
-from .cloud import FakeCloud, World, machine_type
+from .cloud import TYPES, FakeCloud, World, machine_type
 
 BOB = OwnerId("bob")
 
@@ -34,6 +37,10 @@ class TestFakeCloud(ProviderConformance):
                 return await super().describe(ids)  # type: ignore[arg-type,return-value]
 
         return Ready()
+
+    @pytest.fixture
+    def restarted(self, provider: FakeCloud) -> FakeCloud:
+        return dataclasses.replace(provider)
 
     @pytest.fixture
     def launch(self) -> Launch:
@@ -401,15 +408,48 @@ async def test_what_a_machine_had_that_was_taken_back_is_tried_again_elsewhere(
 
 
 # --- how many --------------------------------------------------------------------------------
-async def test_a_batch_gets_as_many_machines_as_are_allowed(
+async def test_a_batch_of_long_calls_gets_as_many_machines_as_are_allowed(
     store: SqliteStore, cloud: FakeCloud
 ) -> None:
     world = World(store, cloud, most=3)
     await world.begin()
     for n in range(20):
         await world.submit(f"job-{n}", batch="b")
+    assert len(cloud.alive) == 1, "nobody knows yet how long they take"
+    await world.after(90)
+    await world.hello(world.machine)
+    await world.start("job-0")
+    await world.after(4, step_s=1)
+    assert len(cloud.alive) == 1
+    await world.after(2, step_s=1)
+    assert len(cloud.alive) == 2, "19 of more than 5 s each keep one busy for longer than a boot"
+    await world.after(20, step_s=1)
     assert len(cloud.alive) == 3
     await world.scheduler.close()
+
+
+async def test_a_batch_of_short_calls_runs_on_one_machine(world: World) -> None:
+    for n in range(10):
+        await world.submit(f"job-{n}", batch="b")
+    await world.after(90)
+    await world.hello(world.machine)
+    for n in range(10):
+        await world.start(f"job-{n}")
+        await world.after(2, step_s=1)
+        await world.finish(f"job-{n}")
+    assert len(world.cloud.machines_by_id) == 1
+
+
+async def test_a_second_batch_of_long_calls_gets_its_machines_at_once(world: World) -> None:
+    await world.submit("first", batch="a")
+    await world.after(90)
+    await world.hello(world.machine)
+    await world.start("first")
+    await world.after(60)
+    await world.finish("first")
+    for n in range(20):
+        await world.submit(f"job-{n}", batch="b")
+    assert len(world.cloud.alive) == 9, "which are done with the last ones before a tenth is there"
 
 
 async def test_jobs_that_take_a_part_share_a_machine_with_gpus_of_their_own(world: World) -> None:
@@ -489,6 +529,42 @@ async def test_machines_of_before_are_taken_up_again(world: World) -> None:
     await other.finish("one")
     await other.after(305)
     assert other.cloud.alive == []
+    await other.scheduler.close()
+
+
+async def test_a_worker_that_dials_before_the_backend_has_read_what_there_is_is_known(
+    world: World,
+) -> None:
+    await world.submit("one")
+    old = world.machine
+    world.scheduler._main.cancel()
+    other = World(world.store, world.cloud, world.clock)
+    other.scheduler.connected(Agent(WorkerId("w"), old.id, old.type, old.slots, owner=old.owner))
+    await other.begin()
+    assert (other.machine.state, other.machine.connected) == (InstanceState.READY, True)
+    await other.start("one")
+    await other.after(700)
+    assert other.cloud.alive == [old.id]
+    await other.scheduler.close()
+
+
+async def test_a_machine_of_a_provider_that_is_not_set_any_more_is_sent_home(
+    world: World,
+) -> None:
+    await world.submit("one")
+    old = world.machine
+    await world.hello(old)
+    await world.start("one")
+    await world.finish("one")
+    world.scheduler._main.cancel()
+    other = World(world.store, world.cloud, world.clock)
+    other.scheduler.fleet._providers = {}
+    other.scheduler._limits = msgspec.structs.replace(other.scheduler._limits, providers=())
+    await other.begin()
+    agent = await other.hello(old)
+    assert agent.draining
+    [told] = [m for _, m in other.sent if isinstance(m, wire.Drain)]
+    assert told.reason == "no provider of its backend looks after it"
     await other.scheduler.close()
 
 
@@ -583,3 +659,162 @@ async def test_a_disk_that_is_full_keeps_no_machine_alive_and_is_asked_now_and_t
     [row] = world.store.instances()
     assert row.state is InstanceState.TERMINATED
     assert world.machines == []
+
+
+# --- one works, more are not to be had -------------------------------------------------------
+async def test_jobs_wait_for_the_machine_that_works_where_the_quota_allows_no_second_one(
+    world: World,
+) -> None:
+    await world.submit("one")
+    await world.hello(world.machine)
+    await world.start("one")
+    world.cloud.refusal = LaunchRefused("The quota is 4 vCPUs.", kind="quota")
+    await world.submit("two")
+    await world.after(30)
+    assert world.job("two").state is JobState.QUEUED
+    assert len(world.cloud.launches) == 2, "it is not asked again and again"
+    assert world.told("two")[-1] == (
+        "no further g5.xlarge machine: The quota is 4 vCPUs; waits for one that is there"
+    )
+    await world.finish("one")
+    assert world.job("two").state is JobState.CLAIMED
+
+
+async def test_another_machine_is_asked_for_again_after_a_while_and_when_none_is_left(
+    world: World,
+) -> None:
+    await world.submit("one")
+    first = world.machine
+    await world.hello(first)
+    await world.start("one")
+    world.cloud.refusal = LaunchRefused("The quota is 4 vCPUs.", kind="quota")
+    await world.submit("two")
+    await world.after(310)
+    assert len(world.cloud.launches) == 3
+    world.cloud.machines_by_id[first.id].state = InstanceState.TERMINATED
+    world.scheduler.disconnected(WorkerId(f"w-{first.id}"))
+    await world.after(10)
+    assert world.job("two").reason is Reason.NO_MACHINE
+    assert world.job("two").state is JobState.FAILED
+
+
+# --- jobs that no machine comes for ----------------------------------------------------------
+async def test_jobs_whose_provider_has_gone_are_told_so_and_end_in_time(world: World) -> None:
+    world.cloud.full = {(zone, spot) for zone in "ab" for spot in (True, False)}
+    await world.submit("job")
+    world.cloud.types = []
+    other = await again(world)
+    await other.after(20)
+    assert other.job("job").detail != "no g5.xlarge machine: No provider that is set has it"
+    await other.after(20)
+    job = other.job("job")
+    assert (job.state, job.detail) == (
+        JobState.QUEUED,
+        "no g5.xlarge machine: No provider that is set has it",
+    )
+    assert other.told("job")[-1].endswith("; waits 10 min for that to change")
+    await other.after(600)
+    job = other.job("job")
+    assert (job.state, job.reason, job.cost_ucredits) == (JobState.FAILED, Reason.NO_MACHINE, 0)
+    await other.scheduler.close()
+
+
+async def test_jobs_whose_provider_answers_late_get_their_machine(world: World) -> None:
+    world.cloud.full = {(zone, spot) for zone in "ab" for spot in (True, False)}
+    await world.submit("job")
+    world.cloud.types = []
+    other = await again(world)
+    await other.after(500)
+    other.cloud.full = set()
+    other.scheduler.fleet.offer(TYPES)
+    await other.after(200)
+    assert len(other.cloud.alive) == 1
+    await other.hello(other.machine)
+    assert other.job("job").state is JobState.CLAIMED
+    await other.scheduler.close()
+
+
+async def test_without_providers_jobs_of_before_end_too(store: SqliteStore) -> None:
+    world = World(store, FakeCloud())
+    world.scheduler._limits = msgspec.structs.replace(world.scheduler._limits, providers=())
+    world.scheduler.fleet.offer([])
+    await world.begin()
+    await world.submit("job")
+    await world.after(700)
+    assert world.job("job").reason is Reason.NO_MACHINE
+    await world.scheduler.close()
+
+
+async def test_jobs_that_wait_because_there_are_machines_enough_say_so_once(
+    store: SqliteStore, cloud: FakeCloud
+) -> None:
+    world = World(store, cloud, most=1)
+    await world.begin()
+    await world.submit("one")
+    await world.hello(world.machine)
+    await world.start("one")
+    await world.submit("two", "g5.12xlarge")
+    await world.after(60)
+    full = "waits for room: at most 1 machines elsewhere at a time (machines_most)"
+    assert (world.told("two"), world.job("two").detail) == ([full], full)
+    await world.finish("one")
+    await world.after(10)
+    assert world.told("two")[1].startswith("machine requested")
+    await world.scheduler.close()
+
+
+# --- the end of a machine with something on it -----------------------------------------------
+def drains(world: World) -> list[float]:
+    return [m.left_s for _, m in world.sent if isinstance(m, wire.Drain)]
+
+
+async def test_a_session_on_an_old_machine_goes_on_until_it_is_moved(
+    store: SqliteStore, cloud: FakeCloud
+) -> None:
+    world = World(store, cloud, longest_s=3000.0)
+    await world.begin()
+    await world.submit("lab", kind="session", session="lab", max_attempts=1)
+    old = world.machine
+    agent = await world.hello(old)
+    await world.start("lab")
+    await world.after(2725, step_s=25)
+    assert drains(world) == [0.0]
+    await world.submit("cell", kind="cell", session="lab")
+    assert world.job("cell").state is JobState.CLAIMED
+    await world.start("cell")
+    await world.finish("cell")
+    await world.after(100)
+    assert drains(world)[0] == 0.0
+    [left_s] = drains(world)[1:]
+    assert 170 < left_s <= 180
+    world.scheduler.drain(agent.id)  # as its worker says then
+    await world.submit("late", kind="cell", session="lab")
+    assert world.job("late").state is JobState.QUEUED
+    job, now = world.job("lab"), world.clock.now()
+    preempted = Outcome(kind="preempted")
+    await world.commit(store.finish, job.id, job.epoch, preempted, now)
+    await world.settle()
+    await world.after(10)
+    assert old.id not in cloud.alive
+    await world.hello(world.machine)
+    await world.start("lab")
+    await world.settle()
+    assert world.job("late").state is JobState.CLAIMED
+    await world.scheduler.close()
+
+
+async def test_a_session_on_a_machine_that_is_to_be_ended_can_be_used_to_its_end(
+    world: World,
+) -> None:
+    await world.submit("lab", kind="session", session="lab", max_attempts=1)
+    await world.hello(world.machine)
+    await world.start("lab")
+    assert world.scheduler.fleet.end(world.machine.id, "its owner ended it")
+    await world.after(10)
+    await world.submit("cell", kind="cell", session="lab")
+    assert world.job("cell").state is JobState.CLAIMED
+    await world.start("cell")
+    await world.finish("cell")
+    await world.finish("lab")
+    await world.after(10)
+    assert world.cloud.alive == []

@@ -103,7 +103,7 @@ def test_a_cell_waits_where_its_sessions_machine_is_taken_away() -> None:
     at_work = {"state": JobState.RUNNING, "epoch": 1, "worker": WorkerId("w"), "started_at": 0.0}
     made = board(job("s", kind="session", **at_work), job("a", session="s"))
     assert assigned(made) == ["a"]
-    made.agents[WorkerId("w")].draining = True
+    made.agents[WorkerId("w")].draining = made.agents[WorkerId("w")].leaving = True
     assert assigned(made) == []
     made.note(job("s", kind="session", state=JobState.QUEUED, epoch=1))
     assert [a for a in plan(1.0, made, LIMITS) if isinstance(a, plans.Orphan)] == []

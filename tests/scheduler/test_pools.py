@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from jupyter_remote.model import InstanceState, JobId, OwnerId, WorkerId
-from jupyter_remote.scheduler import pools
+from jupyter_remote.model import InstanceState, JobId, JobState, OwnerId, WorkerId
+from jupyter_remote.scheduler import actions, pools
+from jupyter_remote.scheduler import plan as plans
+from jupyter_remote.scheduler.actions import Ask, Describe, Drain, End, Refuse, Rent, Rest, Survey
 from jupyter_remote.scheduler.board import Agent, Board
 from jupyter_remote.scheduler.machines import Machine, Search
-from jupyter_remote.scheduler.pools import Ask, Describe, Drain, End, Refuse, Rent, Rest, Survey
 
 from .cloud import TYPES
 from .test_plan import job
@@ -46,7 +47,7 @@ def connected(made: Board, id: str = "m", **changes: Any) -> Agent:
     return agent
 
 
-def plan(made: Board, now: float = 10.0, limits: pools.Limits = LIMITS) -> list[pools.Action]:
+def plan(made: Board, now: float = 10.0, limits: pools.Limits = LIMITS) -> list[actions.Action]:
     return pools.plan(now, made, limits, ("fake",))
 
 
@@ -134,7 +135,7 @@ def test_a_search_is_given_up_when_it_is_hopeless(
     ],
 )  # fmt: skip
 def test_what_is_done_about_a_machine_that_is_wanted(
-    one: Machine, now: float, action: pools.Action | None
+    one: Machine, now: float, action: actions.Action | None
 ) -> None:
     made = board(0, machines=(one,))
     found = [a for a in plan(made, now) if not isinstance(a, Rent | Survey)]
@@ -177,3 +178,30 @@ def test_all_machines_are_listed_at_the_start_and_every_minute() -> None:
 
 def test_without_providers_there_is_nothing_to_be_done() -> None:
     assert pools.plan(10.0, board(0), LIMITS, ()) == []
+
+
+# --- whose turn it is ------------------------------------------------------------------------
+def assigned(made: Board) -> list[str]:
+    actions = plans.plan(1.0, made, plans.Limits(fleet=LIMITS, providers=("fake",)))
+    return [a.waiting.job for a in actions if isinstance(a, plans.Assign)]
+
+
+def crowded(*machines: Machine) -> Board:
+    """A machine with one of four GPUs free; who waits needs all, and smaller ones are behind."""
+    made = board(0, 1, machines=(machine(state=READY), *machines))
+    made.note(job("call", machine="g5.12xlarge", gpus=1, batch="b"))
+    busy = {"state": JobState.RUNNING, "epoch": 1, "worker": WorkerId("w-m"), "started_at": 0.0}
+    made.note(job("busy", machine="g5.12xlarge", gpus=3, devices="0,1,2", **busy))
+    connected(made)
+    return made
+
+
+def test_small_jobs_and_calls_do_not_keep_a_large_one_waiting_for_ever() -> None:
+    made = crowded()
+    assert assigned(made) == []
+    made.note(job("busy", machine="g5.12xlarge", gpus=3, state=JobState.SUCCEEDED, epoch=1))
+    assert assigned(made) == ["j0"]
+
+
+def test_small_jobs_use_what_is_free_while_a_machine_for_the_large_one_is_coming() -> None:
+    assert assigned(crowded(machine("new"))) == ["j1"]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import http.client
 import itertools
+import shutil
+import tempfile
 import threading
 import time
 import uuid
@@ -23,10 +27,19 @@ from jupyter_remote.model import OwnerId, TokenRecord
 from jupyter_remote.providers.base import Provider
 from jupyter_remote.server.auth import hash_of, new_token
 from jupyter_remote.server.backend import Backend
+from jupyter_remote.server.package import Packages
 from jupyter_remote.server.serve import Host, Options
 from jupyter_remote.settings import Settings
 
 LIMIT_S = 10.0
+
+
+@functools.cache
+def packages_folder() -> Path:
+    """Where all servers keep what machines install: that is built once in a run of the tests."""
+    folder = Path(tempfile.mkdtemp(prefix="packages-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def until(condition: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
@@ -59,6 +72,7 @@ class Running:
         self.thread.start()
         self.url, self.port = self.host.url, self.host.port
         until(lambda: hasattr(self.host, "backend") and self.backend.scheduler._main)
+        self.backend.packages = Packages(packages_folder())
         if embedded:
             self.token = until(lambda: connection.read(self.host.file)).token
         else:

@@ -48,8 +48,16 @@ def launch(server: Running, cloud: FakeCloud) -> Launch:
     return cloud.launches[0]
 
 
-def dial(server: Running, launch: Launch, **changes: Any) -> Worker:
-    worker = Worker(server, id=f"w-{launch.id}", token=launch.enrolment_token)
+def token_of(server: Running, launch: Launch) -> str:
+    """Of the worker on a machine that has enrolled."""
+    http = Http(server.url, launch.enrolment_token)
+    enrolled = http.call("POST", "/v1/workers/enrol", wire.Enrol(instance=launch.id), wire.Enrolled)
+    http.close()
+    return str(enrolled.token)
+
+
+def dial(server: Running, launch: Launch, token: str = "", **changes: Any) -> Worker:
+    worker = Worker(server, id=f"w-{launch.id}", token=token or token_of(server, launch))
     hello = wire.Hello(
         worker=worker.id, instance=launch.id, machine=launch.machine, slots=1, python="3.11.7",
     )  # fmt: skip
@@ -105,8 +113,7 @@ def test_the_token_of_a_machine_is_good_for_that_machine_only(
 
 
 def test_a_machine_is_spoken_for_by_its_own_token_only(server: Running, launch: Launch) -> None:
-    other = msgspec.structs.replace(launch, enrolment_token=server.make_token("worker"))
-    worker = dial(server, other)
+    worker = dial(server, launch, server.make_token("worker"))
     with pytest.raises(ConnectionClosed):
         worker.receive()
     worker.close()
@@ -115,10 +122,11 @@ def test_a_machine_is_spoken_for_by_its_own_token_only(server: Running, launch: 
 def test_a_machine_that_is_being_ended_is_not_welcome_any_more(
     server: Running, cloud: FakeCloud, launch: Launch
 ) -> None:
+    token = token_of(server, launch)
     cloud.unheard = 10**6
     server.http.call("DELETE", f"/v1/machines/instances/{launch.id}", reply=wire.InstanceView)
     until(lambda: cloud.terminated)
-    worker = dial(server, launch)
+    worker = dial(server, launch, token)
     with pytest.raises(ConnectionClosed):
         worker.receive()
     worker.close()
@@ -246,7 +254,8 @@ def test_machines_that_run_something_outlive_their_backend(
     first = Running(tmp_path, elsewhere={"fake": cloud})
     submit(first, need=G5)
     until(lambda: cloud.alive)
-    worker = dial(first, cloud.launches[0])
+    token = token_of(first, cloud.launches[0])
+    worker = dial(first, cloud.launches[0], token)
     assign = worker.pull(wire.Assign)
     assert worker.start(assign).ok
     first.stop()
@@ -254,7 +263,7 @@ def test_machines_that_run_something_outlive_their_backend(
     with pytest.raises(ConnectionClosed):
         worker.pull(wire.Drain)
     second = Running(tmp_path, elsewhere={"fake": cloud})
-    worker = dial(second, cloud.launches[0], running=[(assign.job, assign.epoch)])
+    worker = dial(second, cloud.launches[0], token, running=[(assign.job, assign.epoch)])
     worker.pull(wire.Welcome)
     assert worker.complete(assign).ok
     job = second.backend.store.job(assign.job)  # type: ignore[arg-type]
@@ -288,3 +297,43 @@ def test_real_types_are_chosen_before_simulated_ones(tmp_path: Path, cloud: Fake
     plan = server.http.call("POST", "/v1/plans", ask, wire.PlanReply)
     assert plan.machine.id == "g5.xlarge.od"
     server.stop()
+
+
+@pytest.mark.parametrize(
+    ("worker_url", "said"),
+    [
+        ("", "address of this computer alone"),
+        ("http://localhost:8765", "address of this computer alone"),
+        ("https://127.8.0.1", "address of this computer alone"),
+        ("http://[::1]:80", "address of this computer alone"),
+        ("ftp://name.example", "no address of the web"),
+        ("name.example:8765", "no address of the web"),
+    ],
+)
+def test_machines_that_could_not_reach_the_backend_are_refused_at_submit(
+    tmp_path: Path, cloud: FakeCloud, worker_url: str, said: str
+) -> None:
+    cloud.near = False
+    server = Running(tmp_path, elsewhere={"fake": cloud}, worker_url=worker_url)
+    with pytest.raises(LaunchRefused, match=said) as refused:
+        submit(server, need=G5)
+    assert "JUPYTER_REMOTE_WORKER_URL" in refused.value.hint
+    listed = server.http.call("GET", "/v1/machines", reply=wire.MachineList)
+    assert [said in problem for problem in listed.problems] == [True]
+    assert submit(server).job.status == "queued", "this computer is reached"
+    assert cloud.launches == []
+    server.stop()
+
+
+def test_jobs_of_before_are_told_that_machines_cannot_reach_the_backend_any_more(
+    tmp_path: Path, cloud: FakeCloud
+) -> None:
+    first = Running(tmp_path, elsewhere={"fake": cloud}, machines_most=0)
+    id = submit(first, need=G5).job.id
+    first.stop()
+    cloud.near = False
+    second = Running(tmp_path, elsewhere={"fake": cloud})
+    view = until(lambda: _ended(second, id))
+    assert "cannot reach this backend" in view.detail
+    assert cloud.launches == []
+    second.stop()

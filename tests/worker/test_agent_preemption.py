@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_remote.wire import Answer, Complete, Notice, Release, Saved, Start
+from jupyter_remote.wire import Answer, Complete, Drain, Notice, Release, Saved, Start
 from tests.worker.agents_kernel import Begin
 from tests.worker.agents_server import FakeServer
 from tests.worker.metadata import metadata
@@ -29,6 +29,17 @@ async def test_at_notice_the_code_saves_and_is_handed_back(server: FakeServer, b
     assert server.stored[DIGEST]
     told = "its machine is about to be taken away; a checkpoint is saved: 120 B"
     assert notices(server, job) == [told]
+
+
+async def test_a_server_that_takes_the_machine_away_is_a_notice_too(
+    server: FakeServer, begin: Begin
+):
+    await begin()
+    job = await server.assign(SAVES)
+    await server.until(lambda: server.text(job))
+    await server.send(Drain("it is there for 24 h", left_s=60.0))
+    assert (await server.end_of(job)).outcome == "preempted"
+    assert spoken(server) == [Notice, Saved, Complete]
 
 
 async def test_code_that_swallows_the_interrupt_has_not_finished(server: FakeServer, begin: Begin):

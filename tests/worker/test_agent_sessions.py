@@ -268,6 +268,19 @@ async def test_a_stopped_agent_ends_its_sessions_and_hands_back_cells_that_wait(
     assert gone(pid)
 
 
+async def test_a_session_goes_on_while_its_agent_takes_nothing_else(server, begin, start, tmp_path):
+    agent = await begin()
+    lab = await start()
+    await server.drain()
+    other = await server.assign("1")
+    await server.until(lambda: any(m.job == other for m in server.of(Release)))
+    inside = await cell(server, lab, "1 + 1")
+    assert (await server.end_of(inside)).outcome == "succeeded"
+    agent.taken_away(60.0)
+    late = await cell(server, lab, "1")
+    await server.until(lambda: any(m.job == late for m in server.of(Release)))
+
+
 async def test_a_session_whose_lease_is_lost_is_killed_and_its_cells_with_it(
     server, begin, start, tmp_path
 ):

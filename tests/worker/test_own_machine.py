@@ -14,9 +14,9 @@ import pytest
 from blake3 import blake3
 
 from jupyter_remote.clock import FakeClock
-from jupyter_remote.wire import Enrolled, FileRef, Release, Segment
+from jupyter_remote.wire import Enrolled, FileRef, Notice, Release, Saved, Segment
 from jupyter_remote.worker import enrolled
-from jupyter_remote.worker.agent import Config, read_config
+from jupyter_remote.worker.agent import SHUTDOWN_S, Config, read_config
 from jupyter_remote.worker.alive import CHARS, Beat
 from jupyter_remote.worker.channel import Spooled
 from jupyter_remote.worker.transfer import BadInput, Transfer
@@ -24,6 +24,7 @@ from jupyter_remote.worker.users import User, acting, user_called
 from tests.worker.agents_server import FakeServer
 from tests.worker.conftest import Begin
 from tests.worker.test_agent import WAIT
+from tests.worker.test_agent_checkpoints import SAVES
 
 LIMIT_S = 10.0
 ROOT = os.geteuid() == 0
@@ -108,10 +109,26 @@ async def test_at_the_end_of_its_life_a_machine_hands_its_jobs_back(
     job = await server.assign(f"kernel.print('begun')\n{WAIT}")
     await server.until(lambda: "begun" in server.text(job))
     clock.advance(1001.0)
+    await server.until(lambda: list(server.of(Notice)))
+    clock.advance(SHUTDOWN_S)
     done = await server.end_of(job)
-    assert done.outcome == "died"
+    assert done.outcome == "preempted"
     await until_ended(begin)
     assert not list(server.of(Release))
+
+
+async def test_what_saves_is_handed_back_with_its_checkpoint_at_the_end_of_a_machines_life(
+    server: FakeServer, begin: Begin, alive: Path
+) -> None:
+    clock = FakeClock()
+    server.heartbeat_s = server.dead_man_s = 1e9
+    await begin(alive_file=str(alive), life_s=1000.0, clock=clock)
+    job = await server.assign(SAVES)
+    await server.until(lambda: server.text(job))
+    clock.advance(1001.0)
+    done = await server.end_of(job)
+    assert (done.outcome, [m.why for m in server.of(Saved)]) == ("preempted", ["preempted"])
+    await until_ended(begin)
 
 
 # -- its configuration
@@ -143,6 +160,7 @@ def test_the_configuration_is_what_the_server_said_and_what_the_machine_knows(
         home="/m/work",
         instance="i-1",
         slots=4,
+        spot=True,
         alone_s=60.0,
         alive_file="/m/alive",
         user="jr",

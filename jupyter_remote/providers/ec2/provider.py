@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from jupyter_remote.model import InstanceState, MachineType
-from jupyter_remote.providers.base import Launch, Seen
+from jupyter_remote.providers.base import Launch, Seen, is_loopback
 from jupyter_remote.providers.ec2 import images, instances
 from jupyter_remote.providers.ec2.client import Clients
 from jupyter_remote.providers.ec2.describing import one_each, seen_of
@@ -27,6 +27,7 @@ class Ec2Provider:
     def __init__(self, settings: Settings, backend_id: str) -> None:
         self._settings = settings
         self._backend_id = backend_id
+        self.near = is_loopback(settings.ec2_endpoint)  # not Amazon's, but one for tests
         self._clients = Clients(settings)
         self._offers = Offers(self._clients, settings.ec2_subnets)
         self._image = Kept(lambda: images.find(self._clients, settings.ec2_image), IMAGE_KEPT_S)
