@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -27,6 +28,7 @@ GROUP = "jupyter_remote.providers"
 LEARN_EVERY_S = 3600.0
 TRY_AGAIN_S = 60.0  # when a provider did not say what it has
 WAIT_S = 20.0  # of a submit, for the first answer of the providers
+HERE_S = 5.0  # of whoever asks what there is, for this computer's driver and for the providers
 LOCAL = "local"
 
 
@@ -53,11 +55,15 @@ def _made(name: str, settings: Settings, id: str) -> Provider:
 
 
 class Offers:
-    """What the providers of a backend have, as far as they have said it."""
+    """What the providers of a backend have, as far as they have said it.
+
+    ``here`` is set when it is known what this computer has.
+    """
 
     def __init__(self, providers: Mapping[str, Provider]) -> None:
         self.providers = providers
         self.problems: dict[str, errors.JupyterRemoteError] = {}
+        self.here = asyncio.Event()
         self._learned = asyncio.Event()
 
     async def learn(self, backend: Backend) -> None:
@@ -85,8 +91,16 @@ class Offers:
         backend.machines = found.machines
         backend.scheduler.fleet.offer(found.machines)
 
+    async def settled(self) -> None:
+        """Returns when this computer's driver and the providers have answered once, or soon."""
+        await _within(HERE_S, self.here)
+        if self.providers:
+            await _within(HERE_S, self._learned)
+
     def told(self) -> list[str]:
         """Why providers do not say what they have, in words."""
+        if self.providers and not self._learned.is_set():
+            return [self._silent()]
         return [f"{name}: {error}" for name, error in sorted(self.problems.items())]
 
     async def known(self, need: wire.Need) -> None:
@@ -94,18 +108,22 @@ class Offers:
 
         Raises LaunchRefused when that takes too long.
         """
-        if not self.providers or need in (wire.Need(), wire.Need(machine=LOCAL)):
+        if need in (wire.Need(), wire.Need(machine=LOCAL)):
             return
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await self._learned.wait()
-        except TimeoutError:
-            names = ", ".join(sorted(self.providers))
+        await _within(HERE_S, self.here)
+        if self.providers and not await _within(WAIT_S, self._learned):
             raise errors.LaunchRefused(
-                f"{names} has not said yet which machines it has.",
+                self._silent(),
                 hint="Try again in a moment; `%remote machines` tells what is known.",
                 kind="throttled",
-            ) from None
+            )
+
+    def _silent(self) -> str:
+        return f"{', '.join(sorted(self.providers))} has not said yet which machines it has."
+
+    def had(self, machines: Iterable[MachineType]) -> list[MachineType]:
+        """Those that can be had: who has real machines elsewhere is given no simulated one."""
+        return [m for m in machines if not (self.providers and m.simulated)]
 
     def check(self, machine: MachineType, pools: set[str]) -> None:
         """Raises UnknownMachine or LaunchRefused for a type on which a job would wait for ever.
@@ -120,9 +138,24 @@ class Offers:
                 hint=error.hint,
                 kind=getattr(error, "kind", "other"),
             )
+        if self.providers:
+            raise errors.LaunchRefused(
+                f"{', '.join(sorted(self.providers))} has no {machine.id} where it is set to look.",
+                hint="`%remote machines` lists what there is; another region may have it "
+                "(JUPYTER_REMOTE_EC2_REGION).",
+                kind="machine",
+            )
         if not machine.simulated:
             raise errors.UnknownMachine(
                 f"This server has nothing that starts a {machine.id}.",
                 hint="Ask whoever runs it to set `providers`, or choose a type of "
                 "`%remote machines` that is there.",
             )
+
+
+async def _within(limit_s: float, event: asyncio.Event) -> bool:
+    """Was it set in time?"""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await event.wait()
+    return event.is_set()

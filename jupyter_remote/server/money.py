@@ -54,16 +54,18 @@ class EntriesQuery(msgspec.Struct, frozen=True):
 async def machines(call: Call) -> wire.MachineList:
     query: MachinesQuery = call.query
     gpu = query.gpu.lower()
+    offers = call.backend.offers
+    await offers.settled()
     slots, free = _slots(call.backend)
     return wire.MachineList(
         [
             m
-            for m in call.backend.machines
+            for m in offers.had(call.backend.machines)
             if (not gpu or m.gpu.lower() == gpu) and (query.spot is None or m.spot is query.spot)
         ],
         free,
         slots,
-        call.backend.offers.told(),
+        offers.told(),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +16,12 @@ from websockets.exceptions import ConnectionClosed
 from jupyter_remote import errors, wire
 from jupyter_remote.errors import LaunchRefused
 from jupyter_remote.http import Http
-from jupyter_remote.model import InstanceState, JobState
+from jupyter_remote.model import InstanceState, JobState, MachineType
 from jupyter_remote.providers.base import Launch
 from jupyter_remote.providers.identity import backend_id
 from jupyter_remote.server import elsewhere
 from jupyter_remote.settings import Settings
-from tests.scheduler.cloud import FakeCloud, machine_type
+from tests.scheduler.cloud import TYPES, FakeCloud, machine_type
 
 from .conftest import Running, Worker, request, submit, until
 
@@ -48,8 +49,16 @@ def launch(server: Running, cloud: FakeCloud) -> Launch:
     return cloud.launches[0]
 
 
-def dial(server: Running, launch: Launch, **changes: Any) -> Worker:
-    worker = Worker(server, id=f"w-{launch.id}", token=launch.enrolment_token)
+def token_of(server: Running, launch: Launch) -> str:
+    """Of the worker on a machine that has enrolled."""
+    http = Http(server.url, launch.enrolment_token)
+    enrolled = http.call("POST", "/v1/workers/enrol", wire.Enrol(instance=launch.id), wire.Enrolled)
+    http.close()
+    return str(enrolled.token)
+
+
+def dial(server: Running, launch: Launch, token: str = "", **changes: Any) -> Worker:
+    worker = Worker(server, id=f"w-{launch.id}", token=token or token_of(server, launch))
     hello = wire.Hello(
         worker=worker.id, instance=launch.id, machine=launch.machine, slots=1, python="3.11.7",
     )  # fmt: skip
@@ -105,8 +114,7 @@ def test_the_token_of_a_machine_is_good_for_that_machine_only(
 
 
 def test_a_machine_is_spoken_for_by_its_own_token_only(server: Running, launch: Launch) -> None:
-    other = msgspec.structs.replace(launch, enrolment_token=server.make_token("worker"))
-    worker = dial(server, other)
+    worker = dial(server, launch, server.make_token("worker"))
     with pytest.raises(ConnectionClosed):
         worker.receive()
     worker.close()
@@ -115,10 +123,11 @@ def test_a_machine_is_spoken_for_by_its_own_token_only(server: Running, launch: 
 def test_a_machine_that_is_being_ended_is_not_welcome_any_more(
     server: Running, cloud: FakeCloud, launch: Launch
 ) -> None:
+    token = token_of(server, launch)
     cloud.unheard = 10**6
     server.http.call("DELETE", f"/v1/machines/instances/{launch.id}", reply=wire.InstanceView)
     until(lambda: cloud.terminated)
-    worker = dial(server, launch)
+    worker = dial(server, launch, token)
     with pytest.raises(ConnectionClosed):
         worker.receive()
     worker.close()
@@ -162,13 +171,69 @@ def test_the_log_of_a_boot_is_read_by_its_machine_or_its_job(
 
 
 # --- what can be had -------------------------------------------------------------------------
-def test_types_of_a_provider_are_real_and_the_others_stay_simulated(server: Running) -> None:
-    until(lambda: server.backend.scheduler.board.types)
+def test_beside_the_types_of_a_provider_none_is_simulated(server: Running) -> None:
     listed = server.http.call("GET", "/v1/machines", reply=wire.MachineList)
-    machines = {m.id: m for m in listed.machines}
-    assert not machines["g5.xlarge"].simulated
-    assert machines["p5.48xlarge"].simulated
+    assert [m.id for m in listed.machines] == ["local", *(m.id for m in TYPES)]
+    assert not any(m.simulated for m in listed.machines)
     assert listed.problems == []
+
+
+@pytest.mark.parametrize("need", [wire.Need(machine="p5.48xlarge"), wire.Need(gpu="H100")])
+def test_what_the_provider_does_not_have_is_refused_and_not_simulated(
+    server: Running, need: wire.Need
+) -> None:
+    with pytest.raises(LaunchRefused, match="fake has no p5") as refused:
+        submit(server, need=need)
+    assert "%remote machines" in refused.value.hint
+
+
+class Slow:
+    """A provider that says what it has when the test lets it."""
+
+    name = "slow"
+
+    def __init__(self, rows: list[MachineType]) -> None:
+        self.rows, self.answers = rows, threading.Event()
+
+    def machines(self) -> list[MachineType]:
+        self.answers.wait(10)
+        return self.rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(FakeCloud(name="slow"), name)
+
+
+def test_a_list_of_machines_waits_for_what_this_computer_has(tmp_path: Path) -> None:
+    gpu = machine_type("local", provider="local", usd_per_h=0.0)
+    here = Slow([gpu])
+    server = Running(tmp_path, here)
+    threading.Timer(0.2, here.answers.set).start()
+    listed = server.http.call("GET", "/v1/machines", reply=wire.MachineList)
+    assert listed.machines[0] == gpu
+    server.stop()
+
+
+def test_a_gpu_is_looked_for_on_this_computer_before_one_is_simulated(tmp_path: Path) -> None:
+    here = Slow([machine_type("local", provider="local", usd_per_h=0.0)])
+    server = Running(tmp_path, here)
+    threading.Timer(0.2, here.answers.set).start()
+    assert submit(server, need=wire.Need(gpu="A10G")).job.machine == "local"
+    server.stop()
+
+
+def test_a_list_of_machines_does_not_wait_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "HERE_S", 0.05)
+    here, there = Slow([]), Slow([machine_type("g5.xlarge")])
+    server = Running(tmp_path, here, elsewhere={"slow": there})
+    listed = server.http.call("GET", "/v1/machines", reply=wire.MachineList)
+    assert [m.id for m in listed.machines] == ["local"]
+    assert listed.problems == ["slow has not said yet which machines it has."]
+    here.answers.set()
+    there.answers.set()
+    until(lambda: server.http.call("GET", "/v1/machines", reply=wire.MachineList).problems == [])
+    server.stop()
 
 
 def test_a_provider_that_says_nothing_is_told_and_nothing_is_simulated_in_its_place(
@@ -246,7 +311,8 @@ def test_machines_that_run_something_outlive_their_backend(
     first = Running(tmp_path, elsewhere={"fake": cloud})
     submit(first, need=G5)
     until(lambda: cloud.alive)
-    worker = dial(first, cloud.launches[0])
+    token = token_of(first, cloud.launches[0])
+    worker = dial(first, cloud.launches[0], token)
     assign = worker.pull(wire.Assign)
     assert worker.start(assign).ok
     first.stop()
@@ -254,7 +320,7 @@ def test_machines_that_run_something_outlive_their_backend(
     with pytest.raises(ConnectionClosed):
         worker.pull(wire.Drain)
     second = Running(tmp_path, elsewhere={"fake": cloud})
-    worker = dial(second, cloud.launches[0], running=[(assign.job, assign.epoch)])
+    worker = dial(second, cloud.launches[0], token, running=[(assign.job, assign.epoch)])
     worker.pull(wire.Welcome)
     assert worker.complete(assign).ok
     job = second.backend.store.job(assign.job)  # type: ignore[arg-type]
