@@ -281,6 +281,8 @@ def test_jobs_for_which_no_machine_is_found_end_with_the_providers_words(
     done = server.http.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done)
     assert done.error is not None
     assert done.receipt is not None
+    told = server.http.call("GET", f"/v1/jobs/{id}/history", reply=wire.HistoryReply).history
+    assert "The quota is 0; not charged" in told[-1].text
 
 
 def _ended(server: Running, id: str) -> wire.JobView | None:
