@@ -15,7 +15,7 @@ from jupyter_remote.wire import Bar, Done, Estimate, Event, JobView, Metrics, Re
 FINAL = ("completed", "failed", "cancelled")
 REFUSED = "refused"  # reason of a job that never reached its backend; known here only
 HERE = "here"  # machine of what ran in the notebook's own kernel; no backend knows it
-COMING = ("requesting machine", "connecting")  # stages: of a job whose machine is on its way
+WAITING = ("", "waiting")  # stages of a queued job; others: its machine is on its way
 MAX_BARS = 12  # shown; closed ones go first
 
 
@@ -70,7 +70,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     def waits_again(self) -> bool:
         """Did an attempt end, and is it to be tried again? ``detail`` says why and when, and not
         how far its next machine is."""
-        told = self.stage not in COMING and bool(self.detail)
+        told = self.stage in WAITING and bool(self.detail)
         return self.status == "queued" and self.attempt > 0 and told
 
     @property

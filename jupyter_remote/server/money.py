@@ -203,8 +203,14 @@ async def account(call: Call) -> wire.AccountReply:
 
 async def summary(call: Call) -> wire.AccountSummary:
     backend, now = call.backend, call.backend.clock.now()
-    totals = await backend.read(backend.store.totals, call.caller.owner, midnight(now))
-    return account_of(totals, now)
+    owner = call.caller.owner
+    totals = await backend.read(backend.store.totals, owner, midnight(now))
+    rented = [m for m in backend.scheduler.board.machines.values() if m.owner == owner]
+    return msgspec.structs.replace(
+        account_of(totals, now),
+        machines=len(rented),
+        machines_usd_per_h=usd_of(sum(m.rate_ucredits_per_h for m in rented)),
+    )
 
 
 async def entries(call: Call) -> wire.EntryList:

@@ -95,6 +95,22 @@ def test_a_job_runs_on_a_machine_that_was_rented_for_it(
     worker.close()
 
 
+def test_the_account_says_what_rented_machines_cost_whatever_runs_there(
+    server: Running, launch: Launch
+) -> None:
+    def rented(token: str) -> tuple[int, float]:
+        http = Http(server.url, token)
+        found = http.call("GET", "/v1/account/summary", reply=wire.AccountSummary)
+        http.close()
+        return found.machines, found.machines_usd_per_h
+
+    worker = dial(server, launch)
+    worker.run()
+    assert rented(server.token) == (1, 0.44)
+    assert rented(server.make_token("read", owner="mallory")) == (0, 0.0)
+    worker.close()
+
+
 def test_what_a_worker_says_of_its_machine_does_not_matter(server: Running, launch: Launch) -> None:
     worker = dial(server, launch, machine="local", slots=99)
     assert isinstance(worker.receive(), wire.Welcome)
