@@ -26,7 +26,7 @@ log = logging.getLogger("jupyter_remote.fleet")
 
 GROUP = "jupyter_remote.providers"
 LEARN_EVERY_S = 3600.0
-TRY_AGAIN_S = 60.0  # when a provider did not say what it has
+TRY_AGAIN_S = 10.0  # when a provider did not say what it has: who mends that goes on soon
 WAIT_S = 20.0  # of a submit, for the first answer of the providers
 HERE_S = 5.0  # of whoever asks what there is, for this computer's driver and for the providers
 LOCAL = "local"
@@ -77,8 +77,11 @@ class Offers:
         try:
             rows = await asyncio.to_thread(provider.machines)
         except errors.JupyterRemoteError as error:
-            self.problems[provider.name] = error
-            log.warning("%s does not say which machines it has: %s", provider.name, error)
+            self._note(provider.name, error)
+            return
+        except OSError as error:
+            hint = "It is asked again and again. Does the computer of the backend reach it?"
+            self._note(provider.name, errors.LaunchRefused(f"{error}.", hint=hint))
             return
         except Exception as error:
             self.problems[provider.name] = errors.LaunchRefused(f"{error!r}")
@@ -90,6 +93,11 @@ class Offers:
             log.warning("%s", refused)
         backend.machines = found.machines
         backend.scheduler.fleet.offer(found.machines)
+
+    def _note(self, provider: str, error: errors.JupyterRemoteError) -> None:
+        if str(self.problems.get(provider)) != str(error):  # it is told once
+            log.warning("%s does not say which machines it has: %s", provider, error)
+        self.problems[provider] = error
 
     async def settled(self) -> None:
         """Returns when this computer's driver and the providers have answered once, or soon."""

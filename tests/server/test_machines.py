@@ -272,6 +272,21 @@ def test_a_provider_that_says_nothing_is_told_and_nothing_is_simulated_in_its_pl
     server.stop()
 
 
+def test_a_provider_that_is_mended_is_asked_again_soon_and_one_that_is_silent_told_so(
+    tmp_path: Path, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "TRY_AGAIN_S", 0.05)
+    cloud.broken = ConnectionError("AWS in us-east-1 did not answer: no route")
+    server = Running(tmp_path, elsewhere={"fake": cloud})
+    with pytest.raises(LaunchRefused, match=r"machines it has: AWS in us-east-1 did not") as told:
+        submit(server, need=G5)
+    assert "asked again" in told.value.hint
+    cloud.broken = None
+    until(lambda: server.backend.scheduler.board.types)
+    assert submit(server, need=G5).job.status == "queued"
+    server.stop()
+
+
 def test_a_server_without_a_provider_refuses_what_it_could_never_run(tmp_path: Path) -> None:
     server = Running(tmp_path, embedded=False)
     with pytest.raises(errors.UnknownMachine, match="nothing that starts a g5"):
