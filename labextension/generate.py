@@ -16,6 +16,7 @@ ROOTS = (
     wire.Receipt,
     wire.SessionList,
     wire.MachineList,
+    wire.InstanceList,
     wire.AccountSummary,
     wire.Problem,
 )

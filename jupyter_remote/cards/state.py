@@ -15,6 +15,7 @@ from jupyter_remote.wire import Bar, Done, Estimate, Event, JobView, Metrics, Re
 FINAL = ("completed", "failed", "cancelled")
 REFUSED = "refused"  # reason of a job that never reached its backend; known here only
 HERE = "here"  # machine of what ran in the notebook's own kernel; no backend knows it
+WAITING = ("", "waiting")  # stages of a queued job; others: its machine is on its way
 MAX_BARS = 12  # shown; closed ones go first
 
 
@@ -67,8 +68,10 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def waits_again(self) -> bool:
-        """Did an attempt end, and is it to be tried again? ``detail`` says why and when."""
-        return self.status == "queued" and self.attempt > 0 and bool(self.detail)
+        """Did an attempt end, and is it to be tried again? ``detail`` says why and when, and not
+        how far its next machine is."""
+        told = self.stage in WAITING and bool(self.detail)
+        return self.status == "queued" and self.attempt > 0 and told
 
     @property
     def runs(self) -> bool:

@@ -87,7 +87,8 @@ class Account:
 
 
 def line_of(summary: AccountSummary) -> str:
-    """``2 jobs running at $1.46/h; $3.20 spent today; 812 credits left``."""
+    """``2 jobs running at $1.46/h; 2 machines rented at $1.46/h; $3.20 spent today; 812 credits
+    left``."""
     counts = [(summary.running, "job"), (summary.sessions, "session")]
     what = " and ".join(f"{n} {word}{'s' if n != 1 else ''}" for n, word in counts if n)
     simulated = " (simulated)" if summary.simulated else ""
@@ -95,7 +96,10 @@ def line_of(summary: AccountSummary) -> str:
     rate = f" at {usd_per_h}{simulated}" if summary.usd_per_h else ""
     runs = f"{what} running{rate}" if what else "nothing runs"
     queued = f", {summary.queued} queued" if summary.queued else ""
+    machines = f"{summary.machines} machine{'s' if summary.machines != 1 else ''}"
+    at = meter.rate_text(meter.ucredits_of_usd(summary.machines_usd_per_h))
+    rented = f"; {machines} rented at {at}" if summary.machines else ""
     left = credits_of(summary.available_ucredits)
     credits = f"{left:,.0f}" if left >= 100 else f"{left:,.2f}"
     spent = text_of(summary.spent_today_ucredits)
-    return f"{runs}{queued}; {spent} spent today; {credits} credits left"
+    return f"{runs}{queued}{rented}; {spent} spent today; {credits} credits left"

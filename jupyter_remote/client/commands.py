@@ -188,7 +188,8 @@ def machines(options: Options) -> int:
         )
         for m in reply.machines
     ]
-    return _print(options, reply, _table(rows, ("id", "cpus", "memory", "GPU", "price")))
+    lines = [*_table(rows, ("id", "cpus", "memory", "GPU", "price")), *reply.problems]
+    return _print(options, reply, lines)
 
 
 def token_create(options: Options) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import stat
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -20,7 +22,7 @@ from jupyter_remote.client import embedded
 from jupyter_remote.connection import HOME_FILE_NAME
 from jupyter_remote.http import Http
 from jupyter_remote.settings import Settings
-from jupyter_remote.wire import PROTOCOL, ServerInfo
+from jupyter_remote.wire import PROTOCOL, MachineList, ServerInfo
 
 LEAST_FREE_BYTES = 512 * 1024 * 1024
 LEAST_PYTHON = (3, 11)
@@ -98,7 +100,8 @@ def _given(settings: Settings) -> Iterator[Finding]:
         yield Finding("error", f"There is no token for {settings.url}.", step)
         return
     step = "Install the same version of jupyter-remote-run on both sides."
-    yield from _server(Http(settings.url, settings.token), step)
+    with contextlib.closing(Http(settings.url, settings.token)) as http:
+        yield from _server(http, step)
 
 
 def _embedded(settings: Settings) -> Iterator[Finding]:
@@ -106,10 +109,12 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
     for file in (connection.path_of(settings), connection.home_of(settings) / HOME_FILE_NAME):
         yield from _file(file)
     if not told:
-        yield Finding("ok", "No embedded backend runs; the first job starts one.")
+        rents = f", which rents from {settings.providers}" if settings.providers else ""
+        yield Finding("ok", f"No embedded backend runs; the first job starts one{rents}.")
     elif (found := embedded.running(settings)) is not None:
         step = "Let its jobs end, then run `jupyter remote stop`: the next job starts a new one."
-        yield from _server(embedded.to(found), step)
+        with contextlib.closing(embedded.to(found)) as http:
+            yield from _server(http, step, settings.providers)
     elif (hung := next(filter(embedded.is_backend, told), None)) is not None:
         step = "Run `jupyter remote stop`; queued jobs are kept."
         yield Finding("error", f"The backend (process {hung.pid}) does not answer.", step)
@@ -128,16 +133,15 @@ def _file(file: Path) -> Iterator[Finding]:
         yield Finding("error", f"Others may read the connection file {file}.", step)
 
 
-def _server(http: Http, other_version: str) -> Iterator[Finding]:
-    """``other_version``: the next step where it speaks another protocol."""
+def _server(http: Http, other_version: str, providers: str = "") -> Iterator[Finding]:
+    """``other_version``: the next step where it speaks another protocol. ``providers``: those of
+    the setting, here."""
     url = http.url
     try:
         info = http.call("GET", "/v1/server", reply=ServerInfo)
     except errors.JupyterRemoteError as error:
         yield Finding("error", f"{url}: {error.message}", error.hint)
         return
-    finally:
-        http.close()
     if info.protocol != PROTOCOL:
         text = f"{url} speaks protocol {info.protocol} (version {info.version}), we {PROTOCOL}."
         yield Finding("error", text, other_version)
@@ -148,6 +152,24 @@ def _server(http: Http, other_version: str) -> Iterator[Finding]:
         yield Finding("warn", "No worker is connected.", step)
     for worker in info.workers:
         yield _worker_python(worker.id, worker.python)
+    with contextlib.suppress(errors.NotAuthorized):  # a worker's token
+        listed = http.call("GET", "/v1/machines", reply=MachineList)
+        yield from _elsewhere(listed, providers)
+
+
+def _elsewhere(listed: MachineList, wanted: str) -> Iterator[Finding]:
+    """What providers of machines have, or why they say nothing."""
+    had = Counter(m.provider for m in listed.machines if m.provider and m.id != "local")
+    for name, count in sorted(had.items()):
+        yield Finding("ok", f"{name} has {count} types of machines to rent.")
+    for problem in listed.problems:
+        text, _, step = problem.partition("\n")
+        yield Finding("error", text, step.replace("\n", " "))
+    names = {name.strip() for name in wanted.split(",")} - {"", *had}
+    if names and not listed.problems:
+        text = f"The backend was started without the provider {', '.join(sorted(names))}."
+        step = "Let its jobs end, then run `jupyter remote stop`: the next job starts one with it."
+        yield Finding("warn", text, step)
 
 
 def _worker_python(worker: str, python: str) -> Finding:

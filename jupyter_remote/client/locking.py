@@ -141,6 +141,7 @@ def _compiled(
             Path(folder, wheel.ref.path).write_bytes(wheel.content)
         command = [
             *(_uv(), "pip", "compile", "--quiet", "--no-header", "--format", "pylock.toml"),
+            *("--color", "never"),
             *("--python", sys.executable, "--python-version", target.python),
             *("--python-platform", target.platform, "--generate-hashes"),
             *(("--find-links", folder) if wheels else ()),

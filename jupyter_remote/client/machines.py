@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 INSTANCES = "/v1/machines/instances"
+COMING = ("intent", "requested", "pending")  # states of those whose worker has not said hello
 OVER = ("terminated", "orphan")  # states of those that cost nothing any more, or will not
 
 
@@ -26,14 +27,12 @@ def there(instances: Iterable[InstanceView]) -> list[InstanceView]:
 def words_of(one: InstanceView, now: float) -> str:
     """What it is doing: ``ready, 2 of 4 slots busy``, ``ready, idle, ends in 4 min``."""
     told = [one.state]
-    if one.step and one.ready_at is None:
+    if one.step and one.state in COMING:
         told.append(one.step)
     if one.busy:
         told.append(f"{one.busy} of {one.slots} slots busy" if one.slots > 1 else "busy")
     elif one.ends_at is not None:
         told.append(f"idle, ends in {roughly(max(0.0, one.ends_at - now))}")
-    if one.state == "terminated" and one.detail:
-        told = [f"ended: {one.detail}"]
     return ", ".join(told)
 
 

@@ -90,8 +90,10 @@ class Plan:
             if n.type != "module"  # the other side has its own
         ]
         self.shipped += [
-            Shipped(f.path, "module" if f.module else "file", f.content.size_bytes,
-                    there.of_segment(f.content))
+            Shipped(f.path, f"file, read over there from {f.source}", f.source_bytes)
+            if f.source
+            else Shipped(f.path, "module" if f.module else "file", f.content.size_bytes,
+                         there.of_segment(f.content))
             for f in files
         ]  # fmt: skip
         local = {f.path.partition("/")[0].removesuffix(".py") for f in files if f.module}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from jupyter_remote.cards import words as say
 from jupyter_remote.client import doctor as checks
 from jupyter_remote.client.account import line_of
 from jupyter_remote.client.comparison import clients_of
-from jupyter_remote.errors import UsageError
+from jupyter_remote.errors import LaunchRefused, UnknownMachine, UsageError
 from jupyter_remote.money.catalog import choose
 from jupyter_remote.notebook import quantities
 from jupyter_remote.notebook.commands import Command, Given, one_word
@@ -19,6 +20,7 @@ from jupyter_remote.notebook.prepare import configured
 
 if TYPE_CHECKING:
     from jupyter_remote.notebook.context import Context
+    from jupyter_remote.wire import MachineList, Need
 
 
 def connect(context: Context, given: Given, words: list[str]) -> None:
@@ -72,7 +74,11 @@ def use(context: Context, given: Given, words: list[str]) -> None:
     options = run_options(given)  # what cannot be done is refused now, not at each cell
     client = configured(context, options)
     if NEEDS & given.keys():
-        choose(client.options.need, client.machines())
+        _check(client.options.need, client.machine_list())
+    if "env" in given and client.options.environment not in ("auto", "none"):
+        from jupyter_remote.client import requirements
+
+        requirements.read(client.options.environment, os.getcwd())
     if options.compare is not None:
         clients_of(client, options.compare)
     context.defaults = over(context.defaults, given)
@@ -80,6 +86,16 @@ def use(context: Context, given: Given, words: list[str]) -> None:
         print("no defaults: cells run on the local machine type unless they say otherwise")
     for field, value in sorted(context.defaults.items()):
         print(_typed(field, value))
+
+
+def _check(need: Need, listed: MachineList) -> None:
+    """Raises UnknownMachine, or LaunchRefused where a provider says nothing."""
+    try:
+        choose(need, listed.machines)
+    except UnknownMachine:
+        for problem in listed.problems:
+            raise LaunchRefused(problem) from None
+        raise
 
 
 def _typed(field: str, value: Any) -> str:

@@ -30,10 +30,10 @@ def machines(context: Context, given: Given, words: list[str]) -> Table:
     client = context.client
     if (id := given.get("end")) is not None:
         client.end_machine(_meant(id, client.instances()))
-    found = client.instances()
+    present = there(client.instances())
     if given.get("running") or id is not None:
-        return table_of_instances(found, time.time())
-    return table_of(client.machine_list(), given, date.today(), there(found))
+        return table_of_instances(present, time.time())
+    return table_of(client.machine_list(), given, date.today(), present)
 
 
 def _meant(id: str, instances: Sequence[InstanceView]) -> str:
@@ -46,7 +46,7 @@ def _meant(id: str, instances: Sequence[InstanceView]) -> str:
 
 
 def table_of_instances(instances: Sequence[InstanceView], now: float) -> Table:
-    """Machines that were rented, with what they do and cost. Pure."""
+    """Machines that are rented, with what they do and cost. Pure."""
     rows = [
         [
             *(one.id, one.machine, "spot" if one.spot else "on demand", one.zone),
@@ -57,15 +57,15 @@ def table_of_instances(instances: Sequence[InstanceView], now: float) -> Table:
     return Table(
         ("id", "machine", "kind", "zone", "state", "$/h", "for job"),
         rows,
-        empty="no machine was rented yet",
-        note=_cost_of(there(instances)),
+        empty="no machine is rented now",
+        note=_cost_of(instances),
         numbers=(5,),
     )
 
 
 def _cost_of(present: Sequence[InstanceView]) -> str:
     if not present:
-        return "none is there now"
+        return ""
     count = "1 machine is" if len(present) == 1 else f"{len(present)} machines are"
     return f"{count} there now, for ${sum(one.usd_per_h for one in present):,.4g}/h"
 
@@ -160,7 +160,7 @@ def _sorted_by(text: str) -> str:
 
 
 _OPTIONS = (
-    Option(("--running",), "machines that were rented, with what they cost now"),
+    Option(("--running",), "machines that are rented now, with what they cost"),
     Option(("--end",), "end one: it goes when its jobs are over", "ID"),
     Option(("--gpu",), "only those with this GPU, or so many", "NAME[:COUNT]", quantities.gpu),
     Option(("--spot",), "only spot machines"),

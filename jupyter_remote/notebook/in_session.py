@@ -30,11 +30,11 @@ def open_session(context: Context, client: Client, options: RunOptions) -> Sessi
     idle = "1h" if options.idle_timeout is None else options.idle_timeout
     session = client.session(options.session, idle_timeout=idle, revive=options.revive)
     context.session_name = options.session
-    if session.job.id not in context.told_sessions:
-        context.told_sessions.add(session.job.id)
-        if session.is_new and not options.quiet:
-            print(started(session))
-    if not session.is_new and not (options.bg and session.job.status == Status.QUEUED):
+    begins = session.is_new and session.job.id not in context.told_sessions
+    context.told_sessions.add(session.job.id)
+    if begins and not options.quiet:
+        print(started(session))
+    if not begins and not (options.bg and session.job.status == Status.QUEUED):
         tell_of_move(context, session)
     return session
 

@@ -63,6 +63,7 @@ class Live:
         self._halfway = Halfway()
         self.done: Done | None = None
         self.question: tuple[str, bool] | None = None  # a prompt, and whether it hides the answer
+        self._noticed = ""  # what the backend said last among the output
         self._draws_at = 0.0  # the card is not drawn before
 
     @property
@@ -103,9 +104,11 @@ class Live:
             if self.card is not None and not self.card.is_shown:
                 self.card.draw(self.state)
         before, self.state = self.state, render(self.state, event)
-        if self.state.waits_again and self.state.detail != before.detail:
+        if self.state.waits_again and self.state.detail not in (before.detail, self._noticed):
             self.relay.note(f"[{self.state.detail}]")
         self.relay.event(event)
+        if event.type == "notice":
+            self._noticed = msgspec.json.decode(event.data)["text"]
         if event.type == "progress":
             self._halfway.look(self.state, event.at or time.time())
         if event.type == "ask":

@@ -131,7 +131,7 @@ RUN_OPTIONS = (
         "packages: those of the code, of the worker, of a file",
         "auto|none|FILE",
     ),
-    Option(("--files",), "files to ship", "PATH", many=True),
+    Option(("--files",), "files to ship; s3://… is read over there", "PATH", many=True),
     Option(
         ("--compare",),
         "run on each of these machines and compare",

@@ -16,5 +16,12 @@ def lines_of(error: Exception) -> list[str]:
         return list(render()) if render else [f"{type(error).__name__}: {error}"]
     if type(error)._render_traceback_ is not JupyterRemoteError._render_traceback_:
         return error._render_traceback_()
-    hint = textwrap.wrap(error.hint, HINT, break_on_hyphens=False, break_long_words=False)
+    hint = [part for line in error.hint.splitlines() for part in _wrapped(line)]
     return as_coloured([f"\x1b[31m{type(error).__name__}\x1b[39m: {error.message}", *hint])
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line of a hint; one that is indented is a command, and is copied as it is."""
+    if line.startswith(" "):
+        return [line]
+    return textwrap.wrap(line, HINT, break_on_hyphens=False, break_long_words=False)

@@ -141,7 +141,7 @@ begin() {
 echo "== started on $(uname -srm)"
 report false must
 
-begin python
+begin 'finding Python'
 minor() { "$1" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
 here=$(uname -sm | tr '[:upper:]' '[:lower:]')
 exact= other=

@@ -246,9 +246,10 @@ class Board:
         self.boots.setdefault(type, deque(maxlen=WAITS)).append(seconds)
 
     def forget_machine(self, machine: Machine) -> None:
-        """There is no such machine. Who waited for it will hear of another one."""
+        """There is no such machine. Who waited for it will hear of another one, if not yet."""
         self.machines.pop(machine.id, None)
-        self.told.difference_update(machine.told)
+        others = [m.told for m in self.machines.values() if m.pool == machine.pool and m.coming]
+        self.told.difference_update(set(machine.told).difference(*others))
         self.homes = {w: home for w, home in self.homes.items() if home != machine.id}
 
     def agent_on(self, machine: str) -> Agent | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,8 +27,9 @@ log = logging.getLogger("jupyter_remote.fleet")
 
 GROUP = "jupyter_remote.providers"
 LEARN_EVERY_S = 3600.0
-TRY_AGAIN_S = 60.0  # when a provider did not say what it has
+TRY_AGAIN_S = 10.0  # when a provider did not say what it has: who mends that goes on soon
 WAIT_S = 20.0  # of a submit, for the first answer of the providers
+HERE_S = 5.0  # of whoever asks what there is, for this computer's driver and for the providers
 LOCAL = "local"
 
 
@@ -54,12 +56,16 @@ def _made(name: str, settings: Settings, id: str) -> Provider:
 
 
 class Offers:
-    """What the providers of a backend have, as far as they have said it."""
+    """What the providers of a backend have, as far as they have said it.
+
+    ``here`` is set when it is known what this computer has.
+    """
 
     def __init__(self, providers: Mapping[str, Provider], url: str = "") -> None:
         self.providers = providers
         self._url = url  # at which machines are to reach this backend
         self.problems: dict[str, errors.JupyterRemoteError] = {}
+        self.here = asyncio.Event()
         self._learned = asyncio.Event()
 
     async def learn(self, backend: Backend) -> None:
@@ -73,8 +79,11 @@ class Offers:
         try:
             rows = await asyncio.to_thread(provider.machines)
         except errors.JupyterRemoteError as error:
-            self.problems[provider.name] = error
-            log.warning("%s does not say which machines it has: %s", provider.name, error)
+            self._note(provider.name, error)
+            return
+        except OSError as error:
+            hint = "It is asked again and again. Does the computer of the backend reach it?"
+            self._note(provider.name, errors.LaunchRefused(f"{error}.", hint=hint))
             return
         except Exception as error:
             self.problems[provider.name] = errors.LaunchRefused(f"{error!r}")
@@ -87,8 +96,21 @@ class Offers:
         backend.machines = found.machines
         backend.scheduler.fleet.offer(found.machines)
 
+    def _note(self, provider: str, error: errors.JupyterRemoteError) -> None:
+        if str(self.problems.get(provider)) != str(error):  # it is told once
+            log.warning("%s does not say which machines it has: %s", provider, error)
+        self.problems[provider] = error
+
+    async def settled(self) -> None:
+        """Returns when this computer's driver and the providers have answered once, or soon."""
+        await _within(HERE_S, self.here)
+        if self.providers:
+            await _within(HERE_S, self._learned)
+
     def told(self) -> list[str]:
         """Why providers do not say what they have, or what they have is of no use, in words."""
+        if self.providers and not self._learned.is_set():
+            return [self._silent()]
         unreached = {name: error for name in self.providers if (error := self.unreached(name))}
         return [f"{name}: {error}" for name, error in sorted((self.problems | unreached).items())]
 
@@ -116,18 +138,22 @@ class Offers:
 
         Raises LaunchRefused when that takes too long.
         """
-        if not self.providers or need in (wire.Need(), wire.Need(machine=LOCAL)):
+        if need in (wire.Need(), wire.Need(machine=LOCAL)):
             return
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await self._learned.wait()
-        except TimeoutError:
-            names = ", ".join(sorted(self.providers))
+        await _within(HERE_S, self.here)
+        if self.providers and not await _within(WAIT_S, self._learned):
             raise errors.LaunchRefused(
-                f"{names} has not said yet which machines it has.",
+                self._silent(),
                 hint="Try again in a moment; `%remote machines` tells what is known.",
                 kind="throttled",
-            ) from None
+            )
+
+    def _silent(self) -> str:
+        return f"{', '.join(sorted(self.providers))} has not said yet which machines it has."
+
+    def had(self, machines: Iterable[MachineType]) -> list[MachineType]:
+        """Those that can be had: who has real machines elsewhere is given no simulated one."""
+        return [m for m in machines if not (self.providers and m.simulated)]
 
     def missing(self, type: str) -> errors.JupyterRemoteError:
         """Why nothing starts machines of this type, which jobs of before wait for."""
@@ -158,9 +184,24 @@ class Offers:
                 hint=error.hint,
                 kind=getattr(error, "kind", "other"),
             )
+        if self.providers:
+            raise errors.LaunchRefused(
+                f"{', '.join(sorted(self.providers))} has no {machine.id} where it is set to look.",
+                hint="`%remote machines` lists what there is; another region may have it "
+                "(JUPYTER_REMOTE_EC2_REGION).",
+                kind="machine",
+            )
         if not machine.simulated:
             raise errors.UnknownMachine(
                 f"This server has nothing that starts a {machine.id}.",
                 hint="Ask whoever runs it to set `providers`, or choose a type of "
                 "`%remote machines` that is there.",
             )
+
+
+async def _within(limit_s: float, event: asyncio.Event) -> bool:
+    """Was it set in time?"""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await event.wait()
+    return event.is_set()

@@ -53,16 +53,18 @@ class EntriesQuery(msgspec.Struct, frozen=True):
 async def machines(call: Call) -> wire.MachineList:
     query: MachinesQuery = call.query
     gpu = query.gpu.lower()
+    offers = call.backend.offers
+    await offers.settled()
     slots, free = _slots(call.backend)
     return wire.MachineList(
         [
             m
-            for m in call.backend.machines
+            for m in offers.had(call.backend.machines)
             if (not gpu or m.gpu.lower() == gpu) and (query.spot is None or m.spot is query.spot)
         ],
         free,
         slots,
-        call.backend.offers.told(),
+        offers.told(),
     )
 
 
@@ -200,8 +202,14 @@ async def account(call: Call) -> wire.AccountReply:
 
 async def summary(call: Call) -> wire.AccountSummary:
     backend, now = call.backend, call.backend.clock.now()
-    totals = await backend.read(backend.store.totals, call.caller.owner, midnight(now))
-    return account_of(totals, now)
+    owner = call.caller.owner
+    totals = await backend.read(backend.store.totals, owner, midnight(now))
+    rented = [m for m in backend.scheduler.board.machines.values() if m.owner == owner]
+    return msgspec.structs.replace(
+        account_of(totals, now),
+        machines=len(rented),
+        machines_usd_per_h=usd_of(sum(m.rate_ucredits_per_h for m in rented)),
+    )
 
 
 async def entries(call: Call) -> wire.EntryList:

@@ -151,8 +151,7 @@ class Host:
             await composition.open_account(self.backend)
             await self._announce()
         await self.backend.scheduler.start()
-        if self._provider is not None:
-            self._learning.append(asyncio.create_task(self._learn_machine(self._provider)))
+        self._learning.append(asyncio.create_task(self._learn_machine(self._provider)))
         self._learning.append(asyncio.create_task(self.backend.offers.learn(self.backend)))
         if self.options.embedded:
             self._idle = asyncio.create_task(self._end_when_idle())
@@ -162,12 +161,15 @@ class Host:
         gc.collect()
         gc.freeze()  # what was made at the start stays: do not look through it again
 
-    async def _learn_machine(self, provider: Provider) -> None:
+    async def _learn_machine(self, provider: Provider | None) -> None:
         """What this computer has: asking the driver for its GPUs may take seconds."""
-        here = await asyncio.to_thread(provider.machines)
-        known = {m.id for m in here}
-        others = [m for m in self.backend.machines if m.id not in known]
-        self.backend.machines = [*here, *others]
+        try:
+            here = await asyncio.to_thread(provider.machines) if provider is not None else []
+            known = {m.id for m in here}
+            others = [m for m in self.backend.machines if m.id not in known]
+            self.backend.machines = [*here, *others]
+        finally:
+            self.backend.offers.here.set()
 
     async def _announce(self) -> None:
         facts = self.backend.facts

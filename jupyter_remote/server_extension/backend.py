@@ -30,7 +30,7 @@ ROUTES = [
         ("GET", rf"v1/jobs/{_ID}/(history|receipt)"),
         ("POST", rf"v1/jobs/{_ID}/cancel"),
         ("GET", r"v1/account/summary"),
-        ("GET", r"v1/machines"),
+        ("GET", r"v1/machines(/instances)?"),
         ("GET", SESSIONS),
     )
 ]

@@ -43,7 +43,7 @@ def with_money(text: str, before: JobRecord, after: JobRecord) -> str:
     parts = [_charged(charged, before)]
     if after.state in TERMINAL and (rest := after.hold_ucredits - after.cost_ucredits):
         parts.append(f"{credits_text(rest)} given back")
-    return f"{text}{'; ' if ': ' in text else ': '}{', '.join(parts)}"
+    return f"{text.removesuffix('.')}{'; ' if ': ' in text else ': '}{', '.join(parts)}"
 
 
 def _charged(charged: int, before: JobRecord) -> str:

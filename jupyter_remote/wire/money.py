@@ -37,6 +37,8 @@ class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
     available_ucredits: int
     held_ucredits: int
     at: float  # now
+    machines: int = 0  # that were rented for it and are there, whether they run something or not
+    machines_usd_per_h: float = 0.0
 
 
 class EntryList(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ LAST_LINES = 12  # of what uv said, in an error
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _FULL = re.compile(r"os error (28|122)|No space left|quota exceeded", re.IGNORECASE)
+_ERROR = re.compile(r"\s*error: (.+)")
 _UNREACHABLE = re.compile(r"error sending request|Failed to fetch|dns error", re.IGNORECASE)
 _LOOK = (
     "import json, site, sys; "
@@ -191,4 +192,5 @@ def _failure(failed: str, lines: list[str], folder: Path) -> EnvironmentUnavaila
         hint = "Its index has other files under these versions than yours: let both use the same."
     else:
         hint = "Name other versions with --env FILE, or use --env none: the worker's own packages."
-    return EnvironmentUnavailable(f"{failed}:\n{last}", hint=hint)
+    why = next((found[1] for line in lines if (found := _ERROR.match(line))), "uv says why")
+    return EnvironmentUnavailable(f"{failed}: {why}\n{last}", hint=hint)

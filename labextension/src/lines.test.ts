@@ -2,10 +2,10 @@ import type { TranslationBundle } from "@jupyterlab/translation";
 import { describe, expect, it } from "vitest";
 
 import { receiptLines } from "./detail";
-import { machineLines } from "./machines";
+import { machineLines, rentedLines } from "./machines";
 import { figures } from "./row";
 import { statusText } from "./words";
-import type { AccountSummary, JobView, MachineList, Receipt } from "./wire";
+import type { AccountSummary, InstanceList, JobView, MachineList, Receipt } from "./wire";
 
 const filled = (text: string, ...given: unknown[]): string => text.replace(/%(\d)/g, (_, i) => String(given[Number(i) - 1]));
 const trans = {
@@ -24,6 +24,33 @@ describe("lines of the panel", () => {
   it("of the status bar count sessions and what waits", () => {
     const summary = { running: 1, sessions: 2, queued: 3, rate_ucredits_per_h: 2e8, spent_today_ucredits: 0 } as AccountSummary;
     expect(statusText(summary, trans)).toBe("1 job · 2 sessions · 3 queued · $2/h");
+  });
+
+  it("say what rented machines cost, which is all that is paid", () => {
+    const summary = { running: 0, sessions: 0, queued: 0, machines: 1, machines_usd_per_h: 0.4426, rate_ucredits_per_h: 4.426e7 } as AccountSummary;
+    expect(statusText(summary, trans)).toBe("0 jobs · 1 machine $0.4426/h");
+  });
+
+  it("of rented machines say what they do, and nothing of those that are gone", () => {
+    const one = { id: "1", provider: "ec2", machine: "g5.xlarge", usd_per_h: 0.44, state: "ready" };
+    const instances = [
+      { ...one, state: "pending", step: "installing" },
+      { ...one, busy: 1 },
+      { ...one, ends_at: 1250 },
+      { ...one, state: "terminating", step: "installing" },
+      { ...one, state: "terminated" },
+    ];
+    expect(rentedLines({ instances } as InstanceList, 1000, trans)).toEqual([
+      "g5.xlarge · $0.44/h · installing",
+      "g5.xlarge · $0.44/h · busy",
+      "g5.xlarge · $0.44/h · idle, ends in 4 min 10 s",
+      "g5.xlarge · $0.44/h · ending",
+    ]);
+  });
+
+  it("of machines say why a provider says nothing", () => {
+    const found = { machines: [], problems: ["ec2: No credentials."] } as unknown as MachineList;
+    expect(machineLines(found, trans)).toEqual(["ec2: No credentials."]);
   });
 
   it("of machines say price, GPUs and what is free", () => {

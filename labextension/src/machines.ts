@@ -1,14 +1,28 @@
-// The machines that can be rented and what they cost now: read when they are unfolded.
+// The machines that are rented now and those that can be: read while they are unfolded.
 
 import type { TranslationBundle } from "@jupyterlab/translation";
 
 import type { Ask } from "./asking";
 import { make } from "./row";
-import { rate } from "./words";
-import type { MachineList } from "./wire";
+import { duration, rate, UCREDITS_PER_USD } from "./words";
+import type { InstanceList, InstanceView, MachineList } from "./wire";
 
 const GIB = 2 ** 30;
-const UCREDITS_PER_USD = 1e8;
+const OVER = new Set(["terminated", "orphan"]);
+const COMING = new Set(["intent", "requested", "pending"]);
+
+/** `g5.xlarge · $0.44/h · idle, ends in 4 min 10 s`, of those that are there. */
+export function rentedLines(found: InstanceList, now: number, trans: TranslationBundle): string[] {
+  const there = found.instances.filter((one) => !OVER.has(one.state));
+  return there.map((one) => [one.machine, rate((one.usd_per_h ?? 0) * UCREDITS_PER_USD), doing(one, now, trans)].join(" · "));
+}
+
+function doing(one: InstanceView, now: number, trans: TranslationBundle): string {
+  if (one.busy) return trans.__("busy");
+  if (one.state === "ready" && one.ends_at) return trans.__("idle, ends in %1", duration(Math.max(0, one.ends_at - now)));
+  if (COMING.has(one.state)) return one.step || trans.__("starting");
+  return one.state === "ready" ? trans.__("ready") : trans.__("ending");
+}
 
 export function machineLines(found: MachineList, trans: TranslationBundle): string[] {
   return found.machines.map((machine) => {
@@ -19,12 +33,14 @@ export function machineLines(found: MachineList, trans: TranslationBundle): stri
     const free = found.slots_free?.[machine.id];
     if (free !== undefined) parts.push(trans._n("%1 slot free", "%1 slots free", free));
     return parts.join(" · ");
-  });
+  }).concat(found.problems ?? []);
 }
 
 export class Machines {
   readonly node: HTMLDetailsElement;
+  private _rented: HTMLElement;
   private _list: HTMLElement;
+  private _looking = false;
 
   constructor(
     parent: HTMLElement,
@@ -34,10 +50,26 @@ export class Machines {
   ) {
     this.node = make("details", "jr-panel-machines", parent);
     make("summary", "", this.node, _trans.__("Machines"));
+    this._rented = make("ul", "jr-panel-rented", this.node);
+    this._rented.setAttribute("aria-label", _trans.__("Rented now"));
     this._list = make("ul", "", this.node);
+    this._list.setAttribute("aria-label", _trans.__("Can be rented"));
     this.node.ontoggle = () => {
-      if (this.node.open) this._read().catch((error: Error) => say(error.message));
+      if (this.node.open) Promise.all([this._read(), this.look()]).catch((error: Error) => say(error.message));
     };
+  }
+
+  /** What is rented, again, while that can be seen; one look at a time. */
+  async look(): Promise<void> {
+    if (!this.node.open || this._looking) return;
+    this._looking = true;
+    try {
+      const found = await this._ask<InstanceList>("GET", "machines/instances");
+      this._rented.replaceChildren();
+      for (const line of rentedLines(found, Date.now() / 1000, this._trans)) make("li", "", this._rented, line);
+    } finally {
+      this._looking = false;
+    }
   }
 
   private async _read(): Promise<void> {

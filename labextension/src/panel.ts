@@ -9,7 +9,7 @@ import { type Actions, Detail } from "./detail";
 import { Jobs } from "./jobs";
 import { Machines } from "./machines";
 import { machineOf, make, Row, titleOf } from "./row";
-import { credits, money, rate, statusWord } from "./words";
+import { costsNow, credits, money, rate, statusWord } from "./words";
 import type { AccountSummary, JobView, SessionView } from "./wire";
 
 const ROW_PX = 52;
@@ -32,6 +32,7 @@ export class JobsPanel extends Widget {
   private _empty: HTMLElement;
   private _older: HTMLButtonElement;
   private _detail: Detail;
+  private _machines: Machines;
   private _sessions: HTMLElement;
   private _rows = new Map<string, Row>();
   private _found: JobView[] = [];
@@ -63,7 +64,7 @@ export class JobsPanel extends Widget {
     for (const status of ["", ...STATUSES]) {
       make("option", "", this._status, status ? statusWord(status, this._trans) : __("all")).value = status;
     }
-    new Machines(this.node, ask, this._trans, (text) => this._fail(text));
+    this._machines = new Machines(this.node, ask, this._trans, (text) => this._fail(text));
     this._sessions = make("ul", "jr-panel-sessions", this.node);
     this._sessions.setAttribute("aria-label", __("Sessions"));
     this._empty = make("div", "jr-panel-empty", this.node);
@@ -130,6 +131,7 @@ export class JobsPanel extends Widget {
     this._head.replaceChildren();
     for (const text of summary ? headTexts(summary, this._trans) : []) make("span", "", this._head, text);
     this._drawSessions();
+    void this._machines.look().catch((error: Error) => this._fail(error.message));
     this._found = jobs.jobs.filter((job) => matches(job, this._status.value, this._text.value));
     this._older.hidden = !jobs.hasOlder;
     this._empty.textContent = this._found.length || trouble ? "" : this._nothing();
@@ -228,8 +230,8 @@ export class JobsPanel extends Widget {
 
 function headTexts(summary: AccountSummary, trans: TranslationBundle): string[] {
   const spent = trans.__("%1 today", money(summary.spent_today_ucredits));
-  const now = summary.rate_ucredits_per_h ? [trans.__("%1 now", rate(summary.rate_ucredits_per_h))] : [];
-  return [credits(summary.available_ucredits), spent, ...now];
+  const now = costsNow(summary, trans);
+  return [credits(summary.available_ucredits), spent, ...(now ? [trans.__("%1 now", now)] : [])];
 }
 
 function sessionText(session: SessionView, trans: TranslationBundle): string {

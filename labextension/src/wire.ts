@@ -12,6 +12,8 @@ export interface AccountSummary {
   available_ucredits: number;
   held_ucredits: number;
   at: number;
+  machines: number;
+  machines_usd_per_h: number;
 }
 
 export interface Advice {
@@ -66,6 +68,32 @@ export interface History {
 
 export interface HistoryReply {
   history: History[];
+}
+
+export interface InstanceList {
+  instances: InstanceView[];
+}
+
+export interface InstanceView {
+  id: string;
+  provider: string;
+  machine: string;
+  state: string;
+  provider_id?: string;
+  zone?: string;
+  spot?: boolean;
+  owner?: string;
+  job?: string;
+  usd_per_h?: number;
+  created_at?: number;
+  ready_at?: number | null;
+  ended_at?: number | null;
+  step?: string;
+  detail?: string;
+  slots?: number;
+  busy?: number;
+  idle_since_at?: number | null;
+  ends_at?: number | null;
 }
 
 export interface Interval {

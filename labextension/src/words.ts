@@ -5,6 +5,7 @@ import type { TranslationBundle } from "@jupyterlab/translation";
 import { duration, money, rate } from "../../jupyter_remote/notebook/card.js";
 import type { AccountSummary } from "./wire";
 
+export const UCREDITS_PER_USD = 1e8;
 export { duration, money, rate };
 
 export function credits(ucredits: number): string {
@@ -25,11 +26,19 @@ export function statusWord(status: string, trans: TranslationBundle): string {
   return words[status] ?? status;
 }
 
+/** What is paid by the hour: of rented machines all of their time, whatever runs there. */
+export function costsNow(summary: AccountSummary, trans: TranslationBundle): string {
+  if (!summary.machines) return summary.rate_ucredits_per_h ? rate(summary.rate_ucredits_per_h) : "";
+  const cost = rate((summary.machines_usd_per_h ?? 0) * UCREDITS_PER_USD);
+  return `${trans._n("%1 machine", "%1 machines", summary.machines)} ${cost}`;
+}
+
 export function statusText(summary: AccountSummary, trans: TranslationBundle): string {
   const parts = [trans._n("%1 job", "%1 jobs", summary.running)];
   if (summary.sessions) parts.push(trans._n("%1 session", "%1 sessions", summary.sessions));
   if (summary.queued) parts.push(trans.__("%1 queued", summary.queued));
-  if (summary.rate_ucredits_per_h) parts.push(rate(summary.rate_ucredits_per_h));
+  const now = costsNow(summary, trans);
+  if (now) parts.push(now);
   if (summary.spent_today_ucredits) parts.push(trans.__("%1 today", money(summary.spent_today_ucredits)));
   return parts.join(" · ");
 }

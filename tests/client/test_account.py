@@ -37,6 +37,14 @@ QUIET: dict[str, Any] = {
             "1 job and 1 session running at $1.006/h (simulated), 3 queued; $0 spent today; "
             "812 credits left",
         ),
+        (
+            {"machines": 1, "machines_usd_per_h": 0.4426},
+            "nothing runs; 1 machine rented at $0.4426/h; $0 spent today; 812 credits left",
+        ),
+        (
+            {"running": 1, "usd_per_h": 1.0, "machines": 2, "machines_usd_per_h": 2.0},
+            "1 job running at $1/h; 2 machines rented at $2/h; $0 spent today; 812 credits left",
+        ),
         ({"sessions": 2}, "2 sessions running; $0 spent today; 812 credits left"),
         ({"available_ucredits": 12_346_000}, "nothing runs; $0 spent today; 12.35 credits left"),
         (

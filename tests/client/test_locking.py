@@ -97,12 +97,16 @@ def test_a_kept_lock_that_is_damaged_is_made_anew(index: Path, tmp_path: Path) -
     assert lock(["jrt-one"], {}, target_here(), tmp_path / "locks") == found
 
 
-def test_a_package_or_a_version_that_no_index_has_is_named(index: Path, tmp_path: Path) -> None:
+def test_a_package_or_a_version_that_no_index_has_is_named(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
     wheel(index, "jrt-one", "1.0")
     for line, name in (("jrt-none==1", "jrt-none"), ("jrt-one==9", "jrt-one")):
         with pytest.raises(Absent, match=name) as caught:
             lock([line], {}, target_here(), tmp_path / "locks")
         assert caught.value.names == [name]
+        assert "\x1b" not in str(caught.value)
         assert "--env" in caught.value.hint
 
 

@@ -114,6 +114,13 @@ def test_files_say_whether_they_are_there_and_modules_that_they_are_modules() ->
     ]
 
 
+def test_a_file_that_is_read_over_there_says_from_where_and_how_large_it_is() -> None:
+    ref = wire.FileRef("a/x.csv", wire.Segment("f" * 64, 0), source="s3://b/a/x.csv",
+                       source_bytes=3 << 20)  # fmt: skip
+    plan = Plan(reply(), [], [ref], [])
+    assert ("", "a/x.csv: file, read over there from s3://b/a/x.csv, 3 MB") in plan.rows()
+
+
 def test_packages_that_differ_over_there_are_told() -> None:
     there = wire.WorkerEnvironment(
         python=platform.python_version(),

@@ -327,13 +327,15 @@ def test_defaults_are_typed_as_they_are_listed_and_checked_at_once(tmp_path):
         "%remote use g4dn.xlarge --timeout 90m --memory 2GB",
         "%remote use g4dn.xlrge",
         "%remote use --gpu A10G:64",
+        "%remote use --env requirments.txt",
         "%remote use",
     )
     listed = "--machine g4dn.xlarge\n--memory 2GB\n--timeout 90m\n"
     assert stream(cells[0]) == listed
     assert "Did you mean g4dn.xlarge" in "\n".join(error(cells[1]).traceback)
     assert "64 × A10G" in error(cells[2]).evalue
-    assert stream(cells[3]) == listed
+    assert "requirments.txt: there is no such file" in error(cells[3]).evalue
+    assert stream(cells[4]) == listed
 
 
 def test_every_default_is_listed_as_it_can_be_typed_again(tmp_path):

@@ -7,6 +7,8 @@ import re
 import nbformat
 import pytest
 
+from jupyter_remote.errors import LaunchRefused
+from jupyter_remote.notebook.tracebacks import lines_of
 from tests.notebook.test_cells import cards, error, run, stream, value
 
 INTERRUPT = (
@@ -143,3 +145,12 @@ def test_a_remote_error_is_shown_whatever_the_mode_of_tracebacks(tmp_path, mode)
     for cell in cells[2:]:
         assert "division by zero" in shown(cell)
         assert "Unexpected exception" not in shown(cell)
+
+
+def test_a_command_in_a_hint_stands_in_a_line_of_its_own():
+    command = "  aws service-quotas request-service-quota-increase " + "--option value " * 8
+    hint = f"{'Ask for more. ' * 8}\n{command}\nQuotas are separate."
+    told = lines_of(LaunchRefused("no machine", hint=hint))
+    assert command in told
+    assert told[-1] == "Quotas are separate."
+    assert max(len(line) for line in told if line != command) <= 88

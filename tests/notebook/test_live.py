@@ -87,6 +87,19 @@ def test_between_the_outputs_of_two_attempts_stands_why_and_when(live, cell):
     assert cell.text("stderr") == f"[{why}]\n"
 
 
+def test_the_steps_of_the_next_machine_stand_on_the_card_and_not_between_outputs(live, cell):
+    coming = {"status": "queued", "attempt": 1}
+    why = view(status="queued", attempt=1, detail="preempted", stage="waiting")
+    live.handle(event("notice", {"text": "preempted"}))
+    live.handle(event("status", why))
+    for step, stage in (("starting", "connecting"), ("installing", "preparing environment")):
+        told = view(**coming, stage=stage, detail=f"{step}: usually 90 s")
+        live.handle(event("status", told))
+    live.relay.settle()
+    assert cell.text("stderr").count("preempted") == 1
+    assert live.state.detail == "installing: usually 90 s"
+
+
 def test_a_job_in_the_background_is_over_when_all_of_it_is_shown(live, cell):
     pump, over = Pump(), threading.Event()
     pump.add(live, over.set)

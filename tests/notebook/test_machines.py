@@ -83,7 +83,7 @@ RENTED = [
     instance("ec2-3", "pending", step="installing the worker", job="0123456789ab"),
     instance("ec2-2", spot=True, slots=4, busy=3),
     instance("ec2-1", ready_at=1.0, slots=1, ends_at=1240.0),
-    instance("ec2-0", "terminated", usd_per_h=0.0, detail="it had nothing to do for 5 min"),
+    instance("ec2-0", "terminating", step="installing"),
 ]
 
 
@@ -93,12 +93,13 @@ def test_rented_machines_are_listed_with_what_they_do_and_cost():
         "pending, installing the worker",
         "ready, 3 of 4 slots busy",
         "ready, idle, ends in 4 min",
-        "ended: it had nothing to do for 5 min",
+        "terminating",
     ]
     assert shown.rows[0][-1] == "01234567"
     assert [row[2] for row in shown.rows[:2]] == ["on demand", "spot"]
-    assert shown.note == "3 machines are there now, for $1.32/h"
-    assert table_of_instances([], now=0.0).note == "none is there now"
+    assert shown.note == "4 machines are there now, for $1.76/h"
+    none = table_of_instances([], now=0.0)
+    assert (none.empty, none.note) == ("no machine is rented now", "")
 
 
 def test_what_is_rented_and_what_cannot_be_asked_is_said_under_the_list():
@@ -114,4 +115,4 @@ def test_a_machine_to_be_ended_is_named_by_the_beginning_of_its_id():
     with pytest.raises(UsageError, match="several machines begin with 'ec2'"):
         _meant("ec2", RENTED)
     with pytest.raises(UsageError, match="no machine that is there"):
-        _meant("ec2-0", RENTED)
+        _meant("ec2-9", [*RENTED, instance("ec2-9", "terminated")])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jupyter_remote.notebook.context import Context
-from jupyter_remote.notebook.in_session import tell_of_move
+from jupyter_remote.notebook.in_session import open_session, tell_of_move
+from jupyter_remote.notebook.options import RunOptions
 
 
 def session(attempt: int, there: str) -> Any:
@@ -28,6 +29,20 @@ def test_it_says_once_after_each_move_what_is_there_and_what_is_lost(
     )
     tell_of_move(context, session(3, there))
     assert capsys.readouterr().out.count("lost: lock") == 1
+
+
+def test_the_notebook_that_started_a_session_hears_of_its_move_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one, context = session(1, ""), Context()
+    one.is_new, one.job.status = True, "running"
+    client: Any = SimpleNamespace(session=lambda *_, **__: one)
+    options = RunOptions(session="lab", quiet=True)
+    open_session(context, client, options)
+    assert capsys.readouterr().out == ""
+    one.restored = lambda: (2, "saved: x (int)")
+    open_session(context, client, options)
+    assert "its last was taken away; saved: x (int)" in capsys.readouterr().out
 
 
 def test_it_says_nothing_where_nothing_had_to_come_again(

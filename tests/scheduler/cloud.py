@@ -73,7 +73,7 @@ class FakeCloud:
     all_zones: list[str] = field(default_factory=lambda: ["a", "b"])
     full: set[tuple[str, bool]] = field(default_factory=set)  # (zone, spot) where there is none
     refusal: LaunchRefused | None = None  # of every launch
-    broken: LaunchRefused | None = None  # what it says when it is asked what it has
+    broken: Exception | None = None  # what it says when it is asked what it has
     unanswered: int = 0  # launches that work, and whose answer is lost
     unheard: int = 0  # calls to terminate that fail
     unseen: int = 0  # of new machines: descriptions that do not show them yet

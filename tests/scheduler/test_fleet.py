@@ -252,6 +252,17 @@ async def test_a_boot_that_never_connects_is_ended_and_tried_once_more(world: Wo
     assert (row.state, row.detail) == (InstanceState.TERMINATED, why)
 
 
+async def test_what_the_second_machine_does_is_told_once(world: World) -> None:
+    await world.submit("job")
+    await world.after(605)
+    await world.after(15)  # the first is forgotten
+    assert len(world.machines) == 1
+    await world.scheduler.fleet.booted_to(world.machine.id, "installing")
+    told = world.told("job")
+    assert told.count("machine: installing") == 1
+    assert not [text for text in told if text.startswith("waits for")]
+
+
 async def test_a_bootstrap_that_says_that_it_failed_is_not_waited_for(world: World) -> None:
     await world.submit("job")
     first = world.machine.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +16,12 @@ from websockets.exceptions import ConnectionClosed
 from jupyter_remote import errors, wire
 from jupyter_remote.errors import LaunchRefused
 from jupyter_remote.http import Http
-from jupyter_remote.model import InstanceState, JobState
+from jupyter_remote.model import InstanceState, JobState, MachineType
 from jupyter_remote.providers.base import Launch
 from jupyter_remote.providers.identity import backend_id
 from jupyter_remote.server import elsewhere
 from jupyter_remote.settings import Settings
-from tests.scheduler.cloud import FakeCloud, machine_type
+from tests.scheduler.cloud import TYPES, FakeCloud, machine_type
 
 from .conftest import Running, Worker, request, submit, until
 
@@ -91,6 +92,22 @@ def test_a_job_runs_on_a_machine_that_was_rented_for_it(
     until(lambda: instances(server)[0].idle_since_at)
     [shown] = instances(server)
     assert shown.ends_at == pytest.approx((shown.idle_since_at or 0) + 1000.0)
+    worker.close()
+
+
+def test_the_account_says_what_rented_machines_cost_whatever_runs_there(
+    server: Running, launch: Launch
+) -> None:
+    def rented(token: str) -> tuple[int, float]:
+        http = Http(server.url, token)
+        found = http.call("GET", "/v1/account/summary", reply=wire.AccountSummary)
+        http.close()
+        return found.machines, found.machines_usd_per_h
+
+    worker = dial(server, launch)
+    worker.run()
+    assert rented(server.token) == (1, 0.44)
+    assert rented(server.make_token("read", owner="mallory")) == (0, 0.0)
     worker.close()
 
 
@@ -170,13 +187,69 @@ def test_the_log_of_a_boot_is_read_by_its_machine_or_its_job(
 
 
 # --- what can be had -------------------------------------------------------------------------
-def test_types_of_a_provider_are_real_and_the_others_stay_simulated(server: Running) -> None:
-    until(lambda: server.backend.scheduler.board.types)
+def test_beside_the_types_of_a_provider_none_is_simulated(server: Running) -> None:
     listed = server.http.call("GET", "/v1/machines", reply=wire.MachineList)
-    machines = {m.id: m for m in listed.machines}
-    assert not machines["g5.xlarge"].simulated
-    assert machines["p5.48xlarge"].simulated
+    assert [m.id for m in listed.machines] == ["local", *(m.id for m in TYPES)]
+    assert not any(m.simulated for m in listed.machines)
     assert listed.problems == []
+
+
+@pytest.mark.parametrize("need", [wire.Need(machine="p5.48xlarge"), wire.Need(gpu="H100")])
+def test_what_the_provider_does_not_have_is_refused_and_not_simulated(
+    server: Running, need: wire.Need
+) -> None:
+    with pytest.raises(LaunchRefused, match="fake has no p5") as refused:
+        submit(server, need=need)
+    assert "%remote machines" in refused.value.hint
+
+
+class Slow:
+    """A provider that says what it has when the test lets it."""
+
+    name = "slow"
+
+    def __init__(self, rows: list[MachineType]) -> None:
+        self.rows, self.answers = rows, threading.Event()
+
+    def machines(self) -> list[MachineType]:
+        self.answers.wait(10)
+        return self.rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(FakeCloud(name="slow"), name)
+
+
+def test_a_list_of_machines_waits_for_what_this_computer_has(tmp_path: Path) -> None:
+    gpu = machine_type("local", provider="local", usd_per_h=0.0)
+    here = Slow([gpu])
+    server = Running(tmp_path, here)
+    threading.Timer(0.2, here.answers.set).start()
+    listed = server.http.call("GET", "/v1/machines", reply=wire.MachineList)
+    assert listed.machines[0] == gpu
+    server.stop()
+
+
+def test_a_gpu_is_looked_for_on_this_computer_before_one_is_simulated(tmp_path: Path) -> None:
+    here = Slow([machine_type("local", provider="local", usd_per_h=0.0)])
+    server = Running(tmp_path, here)
+    threading.Timer(0.2, here.answers.set).start()
+    assert submit(server, need=wire.Need(gpu="A10G")).job.machine == "local"
+    server.stop()
+
+
+def test_a_list_of_machines_does_not_wait_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "HERE_S", 0.05)
+    here, there = Slow([]), Slow([machine_type("g5.xlarge")])
+    server = Running(tmp_path, here, elsewhere={"slow": there})
+    listed = server.http.call("GET", "/v1/machines", reply=wire.MachineList)
+    assert [m.id for m in listed.machines] == ["local"]
+    assert listed.problems == ["slow has not said yet which machines it has."]
+    here.answers.set()
+    there.answers.set()
+    until(lambda: server.http.call("GET", "/v1/machines", reply=wire.MachineList).problems == [])
+    server.stop()
 
 
 def test_a_provider_that_says_nothing_is_told_and_nothing_is_simulated_in_its_place(
@@ -196,6 +269,21 @@ def test_a_provider_that_says_nothing_is_told_and_nothing_is_simulated_in_its_pl
     listed = server.http.call("GET", "/v1/machines", reply=wire.MachineList)
     assert listed.problems == ["fake: No credentials.\nRun aws configure."]
     assert submit(server).job.status == "queued"
+    server.stop()
+
+
+def test_a_provider_that_is_mended_is_asked_again_soon_and_one_that_is_silent_told_so(
+    tmp_path: Path, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "TRY_AGAIN_S", 0.05)
+    cloud.broken = ConnectionError("AWS in us-east-1 did not answer: no route")
+    server = Running(tmp_path, elsewhere={"fake": cloud})
+    with pytest.raises(LaunchRefused, match=r"machines it has: AWS in us-east-1 did not") as told:
+        submit(server, need=G5)
+    assert "asked again" in told.value.hint
+    cloud.broken = None
+    until(lambda: server.backend.scheduler.board.types)
+    assert submit(server, need=G5).job.status == "queued"
     server.stop()
 
 
@@ -224,6 +312,8 @@ def test_jobs_for_which_no_machine_is_found_end_with_the_providers_words(
     done = server.http.call("GET", f"/v1/jobs/{id}/result", reply=wire.Done)
     assert done.error is not None
     assert done.receipt is not None
+    told = server.http.call("GET", f"/v1/jobs/{id}/history", reply=wire.HistoryReply).history
+    assert "The quota is 0; not charged" in told[-1].text
 
 
 def _ended(server: Running, id: str) -> wire.JobView | None:

@@ -296,6 +296,8 @@ async def test_why_no_environment_was_made_is_told_with_the_next_step(
     gone = environment(lock_of(wheel(tmp_path / "elsewhere", "jrt-gone", "1.0")))
     done = await server.end_of(await server.assign("pass", environment=gone), 60)
     assert (done.outcome, done.reason) == ("failed", "environment")
+    assert done.detail.startswith("The packages could not be installed: ")
+    assert len(done.detail) > 50, "and why"
     assert done.error is not None
     assert done.error.ename == "EnvironmentUnavailable"
     assert "jrt-gone" in str(done.error.attributes["message"])

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from jupyter_remote.errors import LaunchRefused
 
 T = TypeVar("T")
-ERROR_S = 30.0  # who has no credentials is not asked for them at every look
+ERROR_S = 5.0  # who has no credentials is not asked for them at every look
 
 
 class Kept(Generic[T]):

@@ -117,7 +117,8 @@ def _quota(code: str, said: str, about: About) -> LaunchRefused:
     return LaunchRefused(
         f"The quota {name} of this account {allows} in {about.region}; "
         f"{about.machine} has {vcpus}.",
-        hint=f"Ask for more, which takes hours or days: {how_to_ask(quota, about.region, vcpus)}\n"
+        hint="Ask for more, which takes hours or days:\n"
+        f"  {how_to_ask(quota, about.region, vcpus)}\n"
         f"Quotas of {other} and of other regions are separate.",
         kind="quota",
     )

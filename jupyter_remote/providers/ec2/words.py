@@ -61,8 +61,8 @@ _NO_PROFILE = Words(
 _DISK = Words(
     "quota",
     "The account may have no more disk space in {region}: {said}.",
-    "Make JUPYTER_REMOTE_EC2_DISK_GIB smaller, delete volumes that nobody needs, or ask for more: "
-    "aws service-quotas request-service-quota-increase --service-code ebs "
+    "Make JUPYTER_REMOTE_EC2_DISK_GIB smaller, delete volumes that nobody needs, or ask for more:\n"
+    "  aws service-quotas request-service-quota-increase --service-code ebs "
     "--quota-code L-7A658B76 --desired-value 100 --region {region}",
 )
 _SETTING = Words(
@@ -108,7 +108,7 @@ REFUSALS = {
         "rights",
         "This account has never used spot machines, and these credentials may not do "
         "iam:CreateServiceLinkedRole.",
-        "Once, by somebody who may: aws iam create-service-linked-role "
+        "Once, by somebody who may:\n  aws iam create-service-linked-role "
         "--aws-service-name spot.amazonaws.com",
     ),
     "InvalidAMIID": _NO_IMAGE,
