@@ -45,6 +45,7 @@ class Machine:
     ends: str = ""  # why it is to be ended
     leaves: str = ""  # why it is to be ended once it holds nothing
     boot_failed: bool = False  # it will not connect
+    taken: bool = False  # back, by its provider
 
     @property
     def pool(self) -> Pool:
