@@ -137,7 +137,7 @@ class Agent:
             link=self._link,
             kernels=Kernels(launcher, default),
             transfer=transfer,
-            environments=Environments(environments, transfer, default),
+            environments=Environments(environments, transfer, default, user),
             here=bool(config.connection_file),
             clock=self._clock,
             relay=Relay(self._link, user),

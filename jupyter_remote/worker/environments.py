@@ -25,6 +25,7 @@ from jupyter_remote.errors import EnvironmentUnavailable
 from jupyter_remote.wire import EnvironmentSpec, environment_digest
 from jupyter_remote.worker import uv
 from jupyter_remote.worker.transfer import BadInput, Transfer
+from jupyter_remote.worker.users import User, acting
 
 KEPT = 20
 KEPT_BYTES = 40 * 1024**3
@@ -61,12 +62,22 @@ class _Build:
 
 
 class Environments:
-    """Those of one folder, in which several agents of one computer may build."""
+    """Those of one folder, in which several agents of one computer may build.
 
-    def __init__(self, folder: Path, transfer: Transfer, default: str) -> None:
+    Parameters
+    ----------
+    default: interpreter.
+    user: who runs user code, and that of packages, if not who runs this. What is built is not
+        theirs to change: other jobs use it, too.
+    """
+
+    def __init__(
+        self, folder: Path, transfer: Transfer, default: str, user: User | None = None
+    ) -> None:
         self._folder = folder
         self._transfer = transfer
-        self._default = default  # interpreter
+        self._default = default
+        self._user = user
         self._builds: dict[Path, _Build] = {}
         self._used: Counter[Path] = Counter()
 
@@ -113,7 +124,11 @@ class Environments:
         try:
             await asyncio.to_thread(self._make_room)
             draft.mkdir(parents=True, mode=0o755)
+            if self._user is not None:
+                self._user.own(draft)
             await self._fill(draft, spec, base, told)
+            if self._user is not None:
+                await asyncio.to_thread(_take_over, draft)
             made = Made(await asyncio.to_thread(_size_of, draft), spec.packages)
             (draft / MARK).write_bytes(msgspec.json.encode(made))
             await asyncio.to_thread(_put, draft, folder)
@@ -128,7 +143,8 @@ class Environments:
         lines = spec.lock.splitlines()
         total = len(lines) + len(spec.wheels)
         told(0, total, "preparing Python")
-        python = await uv.python_of(base)
+        user = self._user
+        python = await uv.python_of(base, user)
         if spec.python and spec.python != python.version:
             raise EnvironmentUnavailable(
                 f"This worker has Python {python.version}; the packages are locked for "
@@ -136,23 +152,25 @@ class Environments:
                 hint=f"Use a worker with Python {spec.python}, or --env none: then the job has the "
                 "worker's own packages.",
             )
-        await uv.make(draft, base)
-        own = await uv.python_of(str(_interpreter(draft)))
-        (Path(own.packages[0]) / BEHIND).write_text(_behind(python.packages))
-        watch = uv.Counting(Path(own.packages[0]), lambda n, what: told(n, total, what))
-        if lines:
+        await uv.make(draft, base, user)
+        interpreter, wheels = _interpreter(draft), draft / "wheels"
+        packages = Path((await uv.python_of(str(interpreter), user)).packages[0])
+        with acting(user):
+            (packages / BEHIND).write_text(_behind(python.packages))
             (draft / LOCK).write_text(spec.lock)
-            await uv.install(_interpreter(draft), ["--require-hashes", "-r", LOCK], draft, watch)
-        if spec.wheels:
-            wheels = draft / "wheels"
             wheels.mkdir()
+        watch = uv.Counting(packages, lambda n, what: told(n, total, what))
+        if lines:
+            locked = ["--require-hashes", "-r", LOCK]
+            await uv.install(interpreter, locked, draft, watch, user)
+        if spec.wheels:
             for wheel in spec.wheels:
                 await self._transfer.place(wheel, wheels)
             names = [f"wheels/{wheel.path}" for wheel in spec.wheels]
-            await uv.install(_interpreter(draft), ["--offline", *names], draft, watch)
-            shutil.rmtree(wheels)
+            await uv.install(interpreter, ["--offline", *names], draft, watch, user)
+        shutil.rmtree(wheels)
         told(total, total, "checking")
-        await uv.check(_interpreter(draft))
+        await uv.check(interpreter, user)
 
     # -- room
     def _make_room(self) -> None:
@@ -220,6 +238,15 @@ def _put(draft: Path, folder: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+
+
+def _take_over(folder: Path) -> None:
+    """It belongs to whoever runs this from now on, with all that is in it. Raises OSError."""
+    uid, gid = os.geteuid(), os.getegid()
+    os.chown(folder, uid, gid)
+    for _, folders, files, fd in os.fwalk(folder):
+        for name in (*folders, *files):
+            os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
 
 
 def _remove(folder: Path) -> None:

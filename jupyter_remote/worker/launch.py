@@ -10,14 +10,14 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from jupyter_remote.errors import JobLost
 from jupyter_remote.worker import channel, hygiene
 from jupyter_remote.worker.remains import Remains
-from jupyter_remote.worker.users import User
+from jupyter_remote.worker.users import User, of_process
 from jupyter_remote.worker.verdict import ORPHANED, ending
 
 TRIES = 4
@@ -209,7 +209,8 @@ class _ZygoteProcess:
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
-            **_as(user),
+            cwd="/" if user else None,
+            **of_process(user),
         )
         theirs.close()
         self.alive = True
@@ -297,13 +298,6 @@ class _Forked:
                     kill(self.pid, signal.SIGKILL)
 
 
-def _as(user: User | None) -> dict[str, Any]:
-    """For ``Popen``."""
-    if user is None:
-        return {}
-    return {"user": user.uid, "group": user.gid, "extra_groups": user.groups, "cwd": "/"}
-
-
 async def _spawn(
     executable: str, environ: dict[str, str], fds: list[int], user: User | None
 ) -> _Spawned:
@@ -313,7 +307,8 @@ async def _spawn(
         stdin=subprocess.DEVNULL,
         pass_fds=fds,
         start_new_session=True,
-        **_as(user),
+        cwd="/" if user else None,
+        **of_process(user),
     )
     return _Spawned(process)
 

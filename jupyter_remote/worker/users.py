@@ -45,6 +45,13 @@ def user_called(name: str) -> User | None:
     return User(name, found.pw_uid, found.pw_gid, groups, found.pw_dir)
 
 
+def of_process(user: User | None) -> dict[str, Any]:
+    """For ``Popen``: a process of theirs, or of whoever runs this."""
+    if user is None:
+        return {}
+    return {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
+
+
 @contextlib.contextmanager
 def acting(user: User | None) -> Iterator[None]:
     """In this thread alone, files are opened and made as this user would: where user code may write

@@ -23,6 +23,7 @@ from jupyter_remote.worker import environments as module
 from jupyter_remote.worker.environments import Environments
 from jupyter_remote.worker.launch import KernelLauncher
 from jupyter_remote.worker.transfer import Transfer
+from jupyter_remote.worker.users import User
 from tests.packages import environment, index_of, lock_of, wheel
 from tests.worker.agents_kernel import Begin
 from tests.worker.agents_server import FakeServer
@@ -91,6 +92,43 @@ async def test_a_lock_is_built_once_and_is_then_there_at_once(
     began = time.perf_counter()
     assert await built.interpreter(spec, "", silent) == first
     assert time.perf_counter() - began < 0.3
+
+
+async def test_code_of_packages_is_run_by_who_runs_user_code(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    me = User("somebody", os.geteuid(), os.getegid(), [], str(tmp_path))
+    started, start = [], asyncio.create_subprocess_exec
+
+    async def spied(*command: str, user: int, group: int, extra_groups: list[int], **how: Any):
+        started.append((user, group, extra_groups, how["env"]["USER"]))
+        return await start(*command, **how)  # only root may start one of another user
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", spied)
+    transfer = Transfer(tmp_path / "agent", "secret", me)
+    built = Environments(tmp_path / "built", transfer, sys.executable, me)
+    spec = environment(lock_of(wheel(index, "jrt-one", "1.0")))
+    python = Path(await built.interpreter(spec, "", silent))
+    transfer.close()
+    assert all(each == (me.uid, me.gid, [], "somebody") for each in started)
+    assert len(started) == 5
+    assert len(list(python.parents[1].rglob("__pycache__/jrt_one.*.pyc"))) == 1
+
+
+def test_what_was_built_is_not_its_users_to_change(tmp_path: Path):
+    """As root; else all is of one user."""
+    folder, outside = tmp_path / "built", tmp_path / "outside"
+    (folder / "lib").mkdir(parents=True)
+    for path in (folder / "module.py", folder / "lib" / "module.py", outside):
+        path.touch()
+    (folder / "lib" / "link").symlink_to(outside)
+    theirs = 54321 if os.geteuid() == 0 else os.geteuid()
+    every = [folder, *folder.rglob("*")]
+    for path in (*every, outside):
+        os.chown(path, theirs, -1, follow_symlinks=False)
+    module._take_over(folder)
+    assert {path.lstat().st_uid for path in every} == {os.geteuid()}
+    assert outside.stat().st_uid == theirs
 
 
 async def test_what_stands_behind_an_environment_is_part_of_it(

@@ -144,6 +144,7 @@ def test_the_configuration_is_what_the_server_said_and_what_the_machine_knows(
         instance="i-1",
         slots=4,
         alone_s=60.0,
+        spot=True,
         alive_file="/m/alive",
         user="jr",
         once=True,
