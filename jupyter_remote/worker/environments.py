@@ -13,8 +13,11 @@ import hashlib
 import os
 import re
 import shutil
+import site
+import sys
 import time
 import uuid
+import venv
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -128,7 +131,7 @@ class Environments:
                 self._user.own(draft)
             await self._fill(draft, spec, base, told)
             if self._user is not None:
-                await asyncio.to_thread(_take_over, draft)
+                await asyncio.to_thread(_give, draft, os.geteuid(), os.getegid())
             made = Made(await asyncio.to_thread(_size_of, draft), spec.packages)
             (draft / MARK).write_bytes(msgspec.json.encode(made))
             await asyncio.to_thread(_put, draft, folder)
@@ -198,6 +201,17 @@ class Environments:
         return found
 
 
+def of_user(folder: Path, user: User) -> str:
+    """The interpreter of a new environment without packages, of a user who may install some there.
+    Behind it stand those of this process."""
+    venv.create(folder, symlinks=True)
+    [own] = folder.glob("lib/python*/site-packages")
+    ours = dict.fromkeys([*site.getsitepackages(), *sys.path])
+    (own / BEHIND).write_text(_behind([path for path in ours if path.endswith("-packages")]))
+    _give(folder, user.uid, user.gid)
+    return str(_interpreter(folder))
+
+
 def _check(spec: EnvironmentSpec) -> None:
     """A lock holds packages with their hashes and no option, and its name is that of its content.
 
@@ -240,9 +254,8 @@ def _put(draft: Path, folder: Path) -> None:
             raise
 
 
-def _take_over(folder: Path) -> None:
-    """It belongs to whoever runs this from now on, with all that is in it. Raises OSError."""
-    uid, gid = os.geteuid(), os.getegid()
+def _give(folder: Path, uid: int, gid: int) -> None:
+    """It is theirs from now on, with all that is in it. Raises OSError."""
     os.chown(folder, uid, gid)
     for _, folders, files, fd in os.fwalk(folder):
         for name in (*folders, *files):

@@ -126,9 +126,22 @@ def test_what_was_built_is_not_its_users_to_change(tmp_path: Path):
     every = [folder, *folder.rglob("*")]
     for path in (*every, outside):
         os.chown(path, theirs, -1, follow_symlinks=False)
-    module._take_over(folder)
+    module._give(folder, os.geteuid(), os.getegid())
     assert {path.lstat().st_uid for path in every} == {os.geteuid()}
     assert outside.stat().st_uid == theirs
+
+
+def test_whoever_runs_user_code_may_install_packages_which_come_before_the_workers(
+    index: Path, tmp_path: Path
+):
+    me = User("somebody", os.geteuid(), os.getegid(), [], str(tmp_path))
+    python = module.of_user(tmp_path / "python", me)
+    wheels = [wheel(index, "jrt-one", "1.0"), wheel(index, "numpy", "0.1")]
+    install = [python, "-m", "pip", "install", "--no-index", "--no-deps", *map(str, wheels)]
+    subprocess.run(install, check=True, capture_output=True)
+    code = "import jrt_one, numpy, jupyter_remote, ipykernel; print(jrt_one.version, numpy.version)"
+    assert said_by(python, code) == "1.0 0.1"
+    assert str(tmp_path) in said_by(python, "import jrt_one; print(jrt_one.__file__)")
 
 
 async def test_what_stands_behind_an_environment_is_part_of_it(
