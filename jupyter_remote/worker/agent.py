@@ -323,6 +323,7 @@ class Agent:
             for attempt in list(self._attempts.values()):
                 attempt.tick(now, table)
             self._means.kernels.tidy(now)
+            self._means.environments.touch(now)
             self._keep_in_touch(now)
 
     def _keep_in_touch(self, now: float) -> None:

@@ -33,6 +33,7 @@ from jupyter_remote.worker.users import User, acting
 KEPT = 20
 KEPT_BYTES = 40 * 1024**3
 RECENT_S = 3600.0  # a process may still run from one that was used so lately
+TOUCH_S = RECENT_S / 4  # how often others are shown that one is in use
 ABANDONED_S = 86_400.0  # what an agent that was killed left half built
 MARK = "environment.json"  # written last
 LOCK = "requirements.lock"
@@ -83,6 +84,7 @@ class Environments:
         self._user = user
         self._builds: dict[Path, _Build] = {}
         self._used: Counter[Path] = Counter()
+        self._touched_at = float("-inf")
 
     async def interpreter(self, spec: EnvironmentSpec, base: str, told: Told) -> str:
         """The interpreter of this environment, which is built first if it is not there. Whoever got
@@ -105,6 +107,13 @@ class Environments:
         folder = Path(interpreter).parents[1]
         _touch(folder)
         self._used[folder] -= 1
+
+    def touch(self, now: float) -> None:
+        """Those in use count as used now; called often."""
+        if now >= self._touched_at + TOUCH_S:
+            self._touched_at = now
+            for folder in +self._used:
+                _touch(folder)
 
     async def _built(self, folder: Path, spec: EnvironmentSpec, base: str, told: Told) -> None:
         build = self._builds.get(folder)

@@ -324,6 +324,19 @@ async def test_a_large_environment_makes_room_for_the_next(
     assert left_in(tmp_path / "built") == [small.digest]
 
 
+async def test_one_that_another_agent_uses_for_long_is_kept(
+    built: Environments, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "KEPT", 0)
+    used = environment(lock_of(wheel(index, "jrt-one", "1.0")))
+    await built.interpreter(used, "", silent)
+    os.utime(tmp_path / "built" / used.digest, (time.time() - 9000,) * 2)
+    built.touch(0.0)
+    other = Environments(tmp_path / "built", built._transfer, sys.executable)
+    await other.interpreter(environment(lock_of(wheel(index, "jrt-two", "1.0"))), "", silent)
+    assert used.digest in left_in(tmp_path / "built")
+
+
 # --- in an agent -----------------------------------------------------------------------------
 async def test_a_job_runs_in_its_environment_and_shows_how_it_is_made(
     index: Path, server: FakeServer, begin: Begin
