@@ -17,7 +17,7 @@ import msgspec
 from jupyter_remote.errors import JobLost
 from jupyter_remote.worker import channel, hygiene
 from jupyter_remote.worker.remains import Remains
-from jupyter_remote.worker.users import User, of_process
+from jupyter_remote.worker.users import User, as_user
 from jupyter_remote.worker.verdict import ORPHANED, ending
 
 TRIES = 4
@@ -204,13 +204,12 @@ class _ZygoteProcess:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         self._process = subprocess.Popen(
-            [executable, "-m", "jupyter_remote.worker.zygote", str(theirs.fileno())],
+            as_user(user, [executable, "-m", "jupyter_remote.worker.zygote", str(theirs.fileno())]),
             env=environ,
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
             cwd="/" if user else None,
-            **of_process(user),
         )
         theirs.close()
         self.alive = True
@@ -302,13 +301,12 @@ async def _spawn(
     executable: str, environ: dict[str, str], fds: list[int], user: User | None
 ) -> _Spawned:
     process = await asyncio.create_subprocess_exec(
-        *(executable, "-m", "jupyter_remote.worker.kernel", *map(str, fds)),
+        *as_user(user, [executable, "-m", "jupyter_remote.worker.kernel", *map(str, fds)]),
         env=environ,
         stdin=subprocess.DEVNULL,
         pass_fds=fds,
         start_new_session=True,
         cwd="/" if user else None,
-        **of_process(user),
     )
     return _Spawned(process)
 

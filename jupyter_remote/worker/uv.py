@@ -19,7 +19,7 @@ from jupyter_remote.distributions import MARK
 from jupyter_remote.errors import EnvironmentUnavailable
 from jupyter_remote.wire import INSTALL_S
 from jupyter_remote.worker.hygiene import clean_environment
-from jupyter_remote.worker.users import User, of_process
+from jupyter_remote.worker.users import User, as_user
 
 LOOK_S = 0.2  # how often what is installed is counted
 LAST_LINES = 12  # of what uv said, in an error
@@ -140,14 +140,13 @@ async def _run(
     """What it printed. Raises EnvironmentUnavailable; ``failed``: what that says first."""
     environ = dict(os.environ)
     process = await asyncio.create_subprocess_exec(
-        *command,
+        *as_user(user, command),
         cwd=folder,
         env=clean_environment(user.environ(environ) if user else environ),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
-        **of_process(user),
     )
     lines: list[str] = []
     try:

@@ -98,20 +98,19 @@ async def test_code_of_packages_is_run_by_who_runs_user_code(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     me = User("somebody", os.geteuid(), os.getegid(), [], str(tmp_path))
-    started, start = [], asyncio.create_subprocess_exec
+    started = []
 
-    async def spied(*command: str, user: int, group: int, extra_groups: list[int], **how: Any):
-        started.append((user, group, extra_groups, how["env"]["USER"]))
-        return await start(*command, **how)  # only root may start one of another user
+    def spied(user: User | None, command: list[str]) -> list[str]:
+        started.append(user)
+        return command  # only root may start one of another user
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", spied)
+    monkeypatch.setattr(module.uv, "as_user", spied)
     transfer = Transfer(tmp_path / "agent", "secret", me)
     built = Environments(tmp_path / "built", transfer, sys.executable, me)
     spec = environment(lock_of(wheel(index, "jrt-one", "1.0")))
     python = Path(await built.interpreter(spec, "", silent))
     transfer.close()
-    assert all(each == (me.uid, me.gid, [], "somebody") for each in started)
-    assert len(started) == 5
+    assert started == [me] * 5
     assert len(list(python.parents[1].rglob("__pycache__/jrt_one.*.pyc"))) == 1
 
 
