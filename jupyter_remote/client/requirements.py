@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ INSTEAD = {
     "": "leave it out",
 }
 _KINDS = {"--requirement": "-r", "--constraint": "-c", "--editable": "-e", "--hash": "--hash"}
+_LOGIN = re.compile(r"//[^/@\s]*@")  # of an address: no error shows it
 _OF_INDEXES = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-index")
 
 
@@ -99,12 +101,13 @@ def _checked(line: str, where: str) -> str:
     except InvalidRequirement as error:
         told = str(error).partition("\n")[0]
         raise UsageError(
-            f"{where}: {line!r} is no requirement: {told}",
+            f"{where}: {_LOGIN.sub('//…@', line)!r} is no requirement: {told}",
             hint="write the name of a package and its version: pandas==2.2.3",
         ) from None
     if requirement.url:
         raise UsageError(
-            f"{where}: {requirement.name} comes from an address, {requirement.url}",
+            f"{where}: {requirement.name} comes from an address, "
+            f"{_LOGIN.sub('//…@', requirement.url)}",
             hint="name a version that an index has, or install it here: then --env auto takes it "
             "along as it is",
         )

@@ -38,7 +38,7 @@ class Hands(msgspec.Struct, frozen=True, kw_only=True):
 
     launch: MakeLaunch
     ended: Callable[[str], Work]  # nobody may speak for this machine any more
-    lost: Callable[[str, str], Work]  # what its worker had, and why
+    lost: Callable[[str, str, bool], Work]  # what its worker had, why, and was it taken back
     drain: Callable[[str, str, float], Work]  # tell its worker, why, and the seconds left or 0
     wake: Callable[[], None]
     missing: Callable[[str], errors.JupyterRemoteError]  # why nobody has machines of this type
@@ -330,6 +330,7 @@ class Fleet:
             await self._absent(machine)
             return
         machine.absent_since, machine.looks = None, 0
+        machine.taken = seen.interrupted
         if seen.state is InstanceState.TERMINATED:
             taken = "its spot machine was taken back by its provider" if seen.interrupted else ""
             why = machine.ends or taken or seen.detail or "it ended by itself"
@@ -337,6 +338,8 @@ class Fleet:
                 machine.ends, machine.boot_failed = why, not seen.interrupted
                 await self._boot_failed(machine, machine.state)
             await self._gone(machine, why)
+        elif machine.taken and not machine.connected and not machine.coming:
+            await self._hands.lost(machine.id, seen.detail, True)  # it will not come back
         elif machine.state is InstanceState.REQUESTED:
             machine.state, machine.zone = InstanceState.PENDING, seen.zone or machine.zone
             await self._move(machine, seen.provider_id, zone=machine.zone)
@@ -356,7 +359,7 @@ class Fleet:
         log.info("machine %s is no more: %s", machine.id, why)
         machine.state = InstanceState.TERMINATED
         await self._move(machine, detail=why)
-        await self._hands.lost(machine.id, why)
+        await self._hands.lost(machine.id, why, machine.taken)
         self._board.forget_machine(machine)
         self._renting.forget(machine)
         await self._hands.ended(machine.id)

@@ -439,14 +439,12 @@ class Scheduler:
             await self.here.tidy()
 
     # -- machines
-    async def _lost(self, active: Active, detail: str) -> None:
+    async def _lost(self, active: Active, detail: str, kind: str = "died") -> None:
         """Its worker process is known to be dead: not when its lease ends, but now."""
-        died = Outcome(kind="died", detail=detail)
+        end = Outcome(kind=kind, detail=detail)
         active.leaving = True
         try:
-            await self._commit(
-                self._store.finish, active.job, active.epoch, died, self._clock.now()
-            )
+            await self._commit(self._store.finish, active.job, active.epoch, end, self._clock.now())
         except errors.Conflict:
             log.info("%s had ended before its worker was found dead", active.job)
 
@@ -457,10 +455,11 @@ class Scheduler:
             if active.epoch and active.worker not in self.board.agents and not elsewhere:
                 await self._lost(active, told)
 
-    async def _lost_on(self, machine: str, why: str) -> None:
+    async def _lost_on(self, machine: str, why: str, taken: bool) -> None:
+        kind = "preempted" if taken else "died"
         for active in list(self.board.active.values()):
             if active.epoch and self.board.homes.get(active.worker) == machine:
-                await self._lost(active, f"its machine ended: {why}")
+                await self._lost(active, f"its machine ended: {why}", kind)
 
     async def _drain(self, machine: str, why: str, left_s: float = 0.0) -> None:
         if agent := self.board.agent_on(machine):

@@ -46,6 +46,7 @@ class Machine:
     leaves: str = ""  # why it is to be ended once it holds nothing
     left: bool = False  # its worker was told that it will be ended, whatever it has
     boot_failed: bool = False  # it will not connect
+    taken: bool = False  # back, by its provider
 
     @property
     def pool(self) -> Pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Literal
 
 import msgspec
@@ -99,6 +99,7 @@ async def submit(call: Call) -> wire.Submitted:
 def _sources(call: Call, ids: Sequence[str], links: Sequence[wire.SourceLink]) -> Iterator[None]:
     """Where their files lie is known while they are written, and as long as they go on."""
     sources = call.backend.sources
+    ids = [id for id in ids if links and _is_callers(call, id)]
     for id in ids:
         sources.remember(id, links)
     try:
@@ -108,6 +109,13 @@ def _sources(call: Call, ids: Sequence[str], links: Sequence[wire.SourceLink]) -
             if id not in call.backend.scheduler.board.active:
                 sources.forget(id)
         raise
+
+
+def _is_callers(call: Call, id: str) -> bool:
+    """Or nobody's yet: what lies where for another's job, nobody else says."""
+    with suppress(errors.NotFound):
+        return call.backend.store.job(JobId(id)).owner == call.caller.owner
+    return True
 
 
 async def new_of(call: Call, request: wire.SubmitRequest) -> NewJob:

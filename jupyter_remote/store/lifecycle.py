@@ -188,6 +188,8 @@ def finish(
     attempt = attempts[-1]
     if outcome.kind not in _KINDS:
         raise Conflict(f"an attempt cannot end as {outcome.kind!r}")
+    if attempt.started_at is None and outcome.kind == "preempted":
+        return release(job, attempt, now, outcome.detail)
     if attempt.started_at is None and outcome.kind not in _BEFORE_START:
         raise Conflict(f"attempt {attempt.epoch} of job {job.id} did not start")
     if outcome.kind == "succeeded":

@@ -40,7 +40,7 @@ from jupyter_remote.wire import (
 )
 from jupyter_remote.worker.alive import Beat
 from jupyter_remote.worker.attempt import Attempt
-from jupyter_remote.worker.environments import Environments
+from jupyter_remote.worker.environments import Environments, of_user
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.installed import environment
 from jupyter_remote.worker.link import Address, Link
@@ -131,14 +131,16 @@ class Agent:
             home.chmod(0o711)
             work.chmod(0o711)
         launcher = launcher or partial(_kernel_launcher, user)
-        default = config.executable or sys.executable
+        default = kernels = config.executable or sys.executable
+        if user is not None and not config.executable:  # where `%pip install` may write
+            kernels = of_user(work / "python", user)
         transfer = Transfer(home, config.token, user)
         environments = Path(config.environments or home / "environments")
         return Means(
             link=self._link,
-            kernels=Kernels(launcher, default),
+            kernels=Kernels(launcher, kernels),
             transfer=transfer,
-            environments=Environments(environments, transfer, default),
+            environments=Environments(environments, transfer, default, user),
             here=bool(config.connection_file),
             clock=self._clock,
             relay=Relay(self._link, user),
@@ -331,6 +333,7 @@ class Agent:
             for attempt in list(self._attempts.values()):
                 attempt.tick(now, table)
             self._means.kernels.tidy(now)
+            self._means.environments.touch(now)
             self._keep_in_touch(now)
 
     def _keep_in_touch(self, now: float) -> None:

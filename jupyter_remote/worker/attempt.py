@@ -124,7 +124,7 @@ class Attempt:
         if not self._asked:
             self._release(STOPPED.detail)
         else:
-            self._act(self._supervisor.kill(STOPPED))
+            self._act(self._supervisor.hand_back())
 
     def _release(self, why: str) -> None:
         job, epoch = self.key

@@ -13,8 +13,11 @@ import hashlib
 import os
 import re
 import shutil
+import site
+import sys
 import time
 import uuid
+import venv
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +28,12 @@ from jupyter_remote.errors import EnvironmentUnavailable
 from jupyter_remote.wire import EnvironmentSpec, environment_digest
 from jupyter_remote.worker import uv
 from jupyter_remote.worker.transfer import BadInput, Transfer
+from jupyter_remote.worker.users import User, acting
 
 KEPT = 20
 KEPT_BYTES = 40 * 1024**3
 RECENT_S = 3600.0  # a process may still run from one that was used so lately
+TOUCH_S = RECENT_S / 4  # how often others are shown that one is in use
 ABANDONED_S = 86_400.0  # what an agent that was killed left half built
 MARK = "environment.json"  # written last
 LOCK = "requirements.lock"
@@ -61,14 +66,25 @@ class _Build:
 
 
 class Environments:
-    """Those of one folder, in which several agents of one computer may build."""
+    """Those of one folder, in which several agents of one computer may build.
 
-    def __init__(self, folder: Path, transfer: Transfer, default: str) -> None:
+    Parameters
+    ----------
+    default: interpreter.
+    user: who runs user code, and that of packages, if not who runs this. What is built is not
+        theirs to change: other jobs use it, too.
+    """
+
+    def __init__(
+        self, folder: Path, transfer: Transfer, default: str, user: User | None = None
+    ) -> None:
         self._folder = folder
         self._transfer = transfer
-        self._default = default  # interpreter
+        self._default = default
+        self._user = user
         self._builds: dict[Path, _Build] = {}
         self._used: Counter[Path] = Counter()
+        self._touched_at = float("-inf")
 
     async def interpreter(self, spec: EnvironmentSpec, base: str, told: Told) -> str:
         """The interpreter of this environment, which is built first if it is not there. Whoever got
@@ -92,6 +108,13 @@ class Environments:
         _touch(folder)
         self._used[folder] -= 1
 
+    def touch(self, now: float) -> None:
+        """Those in use count as used now; called often."""
+        if now >= self._touched_at + TOUCH_S:
+            self._touched_at = now
+            for folder in +self._used:
+                _touch(folder)
+
     async def _built(self, folder: Path, spec: EnvironmentSpec, base: str, told: Told) -> None:
         build = self._builds.get(folder)
         if build is None:
@@ -113,7 +136,11 @@ class Environments:
         try:
             await asyncio.to_thread(self._make_room)
             draft.mkdir(parents=True, mode=0o755)
+            if self._user is not None:
+                self._user.own(draft)
             await self._fill(draft, spec, base, told)
+            if self._user is not None:
+                await asyncio.to_thread(_give, draft, os.geteuid(), os.getegid())
             made = Made(await asyncio.to_thread(_size_of, draft), spec.packages)
             (draft / MARK).write_bytes(msgspec.json.encode(made))
             await asyncio.to_thread(_put, draft, folder)
@@ -128,7 +155,8 @@ class Environments:
         lines = spec.lock.splitlines()
         total = len(lines) + len(spec.wheels)
         told(0, total, "preparing Python")
-        python = await uv.python_of(base)
+        user = self._user
+        python = await uv.python_of(base, user)
         if spec.python and spec.python != python.version:
             raise EnvironmentUnavailable(
                 f"This worker has Python {python.version}; the packages are locked for "
@@ -136,23 +164,25 @@ class Environments:
                 hint=f"Use a worker with Python {spec.python}, or --env none: then the job has the "
                 "worker's own packages.",
             )
-        await uv.make(draft, base)
-        own = await uv.python_of(str(_interpreter(draft)))
-        (Path(own.packages[0]) / BEHIND).write_text(_behind(python.packages))
-        watch = uv.Counting(Path(own.packages[0]), lambda n, what: told(n, total, what))
-        if lines:
+        await uv.make(draft, base, user)
+        interpreter, wheels = _interpreter(draft), draft / "wheels"
+        packages = Path((await uv.python_of(str(interpreter), user)).packages[0])
+        with acting(user):
+            (packages / BEHIND).write_text(_behind(python.packages))
             (draft / LOCK).write_text(spec.lock)
-            await uv.install(_interpreter(draft), ["--require-hashes", "-r", LOCK], draft, watch)
-        if spec.wheels:
-            wheels = draft / "wheels"
             wheels.mkdir()
+        watch = uv.Counting(packages, lambda n, what: told(n, total, what))
+        if lines:
+            locked = ["--require-hashes", "-r", LOCK]
+            await uv.install(interpreter, locked, draft, watch, user)
+        if spec.wheels:
             for wheel in spec.wheels:
                 await self._transfer.place(wheel, wheels)
             names = [f"wheels/{wheel.path}" for wheel in spec.wheels]
-            await uv.install(_interpreter(draft), ["--offline", *names], draft, watch)
-            shutil.rmtree(wheels)
+            await uv.install(interpreter, ["--offline", *names], draft, watch, user)
+        shutil.rmtree(wheels)
         told(total, total, "checking")
-        await uv.check(_interpreter(draft))
+        await uv.check(interpreter, user)
 
     # -- room
     def _make_room(self) -> None:
@@ -178,6 +208,17 @@ class Environments:
             with contextlib.suppress(OSError):
                 found.append((folder.stat().st_mtime, folder))
         return found
+
+
+def of_user(folder: Path, user: User) -> str:
+    """The interpreter of a new environment without packages, of a user who may install some there.
+    Behind it stand those of this process."""
+    venv.create(folder, symlinks=True)
+    [own] = folder.glob("lib/python*/site-packages")
+    ours = dict.fromkeys([*site.getsitepackages(), *sys.path])
+    (own / BEHIND).write_text(_behind([path for path in ours if path.endswith("-packages")]))
+    _give(folder, user.uid, user.gid)
+    return str(_interpreter(folder))
 
 
 def _check(spec: EnvironmentSpec) -> None:
@@ -220,6 +261,14 @@ def _put(draft: Path, folder: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+
+
+def _give(folder: Path, uid: int, gid: int) -> None:
+    """It is theirs from now on, with all that is in it. Raises OSError."""
+    os.chown(folder, uid, gid)
+    for _, folders, files, fd in os.fwalk(folder):
+        for name in (*folders, *files):
+            os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
 
 
 def _remove(folder: Path) -> None:

@@ -10,14 +10,14 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from jupyter_remote.errors import JobLost
 from jupyter_remote.worker import channel, hygiene
 from jupyter_remote.worker.remains import Remains
-from jupyter_remote.worker.users import User
+from jupyter_remote.worker.users import User, as_user
 from jupyter_remote.worker.verdict import ORPHANED, ending
 
 TRIES = 4
@@ -204,12 +204,12 @@ class _ZygoteProcess:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         self._process = subprocess.Popen(
-            [executable, "-m", "jupyter_remote.worker.zygote", str(theirs.fileno())],
+            as_user(user, [executable, "-m", "jupyter_remote.worker.zygote", str(theirs.fileno())]),
             env=environ,
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
-            **_as(user),
+            cwd="/" if user else None,
         )
         theirs.close()
         self.alive = True
@@ -297,23 +297,16 @@ class _Forked:
                     kill(self.pid, signal.SIGKILL)
 
 
-def _as(user: User | None) -> dict[str, Any]:
-    """For ``Popen``."""
-    if user is None:
-        return {}
-    return {"user": user.uid, "group": user.gid, "extra_groups": user.groups, "cwd": "/"}
-
-
 async def _spawn(
     executable: str, environ: dict[str, str], fds: list[int], user: User | None
 ) -> _Spawned:
     process = await asyncio.create_subprocess_exec(
-        *(executable, "-m", "jupyter_remote.worker.kernel", *map(str, fds)),
+        *as_user(user, [executable, "-m", "jupyter_remote.worker.kernel", *map(str, fds)]),
         env=environ,
         stdin=subprocess.DEVNULL,
         pass_fds=fds,
         start_new_session=True,
-        **_as(user),
+        cwd="/" if user else None,
     )
     return _Spawned(process)
 

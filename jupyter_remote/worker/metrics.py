@@ -263,6 +263,7 @@ class Gpus:
     def __init__(self) -> None:
         self._nvml: Any = None
         self._handles: list[Any] = []
+        self._names: list[str] = []
         self._opened = False
 
     def read(self, own: Sequence[int] = ()) -> list[GpuMetrics]:
@@ -282,19 +283,21 @@ class Gpus:
             pynvml.nvmlInit()
             count = pynvml.nvmlDeviceGetCount()
             self._handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(count)]
+            names = [pynvml.nvmlDeviceGetName(handle) for handle in self._handles]
+            self._names = [n.decode() if isinstance(n, bytes) else n for n in names]
         except pynvml.NVMLError:  # the library without a driver
             self._handles = []
         self._nvml = pynvml
 
     def _read(self, index: int, handle: Any) -> GpuMetrics:
         nvml = self._nvml
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        name = nvml.nvmlDeviceGetName(handle)
         return GpuMetrics(
-            name=name.decode() if isinstance(name, bytes) else name,
+            name=self._names[index],
             use_percent=self._or_zero(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-            memory_bytes=memory.used,
-            memory_total_bytes=memory.total,
+            memory_bytes=int(self._or_zero(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used)),
+            memory_total_bytes=int(
+                self._or_zero(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total)
+            ),
             power_w=self._or_zero(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
             temperature_c=self._or_zero(
                 lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
@@ -305,5 +308,5 @@ class Gpus:
     def _or_zero(self, figure: Any) -> float:
         try:
             return float(figure())
-        except self._nvml.NVMLError:  # this model does not measure it
+        except self._nvml.NVMLError:  # this model does not measure it, or the GPU has failed
             return 0.0

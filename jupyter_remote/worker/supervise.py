@@ -157,6 +157,10 @@ class Supervisor:
         self.saves_for, self._save_until = PREEMPTED.outcome, until
         return Action.SAVE
 
+    def hand_back(self) -> Action:
+        """Its worker ends; after a notice that is because its machine is taken away."""
+        return self.kill(self.stop or (STOPPED if self._leave_at is None else PREEMPTED))
+
     def notice(self, now: float) -> str:
         """Once, before a limit of time: that it comes. Too late to be of use where it is near."""
         if self._limit_at is None or self._notice_at is None or now < self._notice_at:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,22 @@ def user_called(name: str) -> User | None:
     found = pwd.getpwnam(name)
     groups = [g for g in os.getgrouplist(name, found.pw_gid) if g != found.pw_gid]
     return User(name, found.pw_uid, found.pw_gid, groups, found.pw_dir)
+
+
+_BECOME = """import os, sys
+uid, gid, *groups = map(int, sys.argv[1].split(","))
+os.setgroups(groups)
+os.setgid(gid)
+os.setuid(uid)
+os.execv(sys.argv[2], sys.argv[2:])"""
+
+
+def as_user(user: User | None, command: Sequence[str]) -> list[str]:
+    """A command, with the path of its program, that becomes theirs: uvloop cannot start it so."""
+    if user is None:
+        return list(command)
+    ids = ",".join(map(str, (user.uid, user.gid, *user.groups)))
+    return [sys.executable, "-I", "-S", "-c", _BECOME, ids, *command]
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from jupyter_remote.distributions import MARK
 from jupyter_remote.errors import EnvironmentUnavailable
 from jupyter_remote.wire import INSTALL_S
 from jupyter_remote.worker.hygiene import clean_environment
+from jupyter_remote.worker.users import User, as_user
 
 LOOK_S = 0.2  # how often what is installed is counted
 LAST_LINES = 12  # of what uv said, in an error
@@ -68,37 +69,43 @@ class Counting:
         self._told(max(there, self._loaded), "installing packages" if there else self._what)
 
 
-async def python_of(interpreter: str) -> Python:
+async def python_of(interpreter: str, user: User | None) -> Python:
     """Raises EnvironmentUnavailable where it does not run."""
-    said = await _run([interpreter, "-c", _LOOK], Path.cwd(), f"{interpreter} does not run")
+    failed = f"{interpreter} does not run"
+    said = await _run([interpreter, "-c", _LOOK], Path("/"), failed, user)
     return msgspec.json.decode(said[-1], type=Python)
 
 
-async def make(folder: Path, base: str) -> None:
+async def make(folder: Path, base: str, user: User | None) -> None:
     """A virtual environment that may be moved. Raises EnvironmentUnavailable."""
     await _run(
         [_uv(), "venv", "--quiet", "--allow-existing", "--relocatable", "--no-project",
          "--no-python-downloads", "--python", base, str(folder)],
         folder,
         "The environment could not be made",
+        user,
     )  # fmt: skip
 
 
-async def install(python: Path, what: Sequence[str], folder: Path, counting: Counting) -> None:
+async def install(
+    python: Path, what: Sequence[str], folder: Path, counting: Counting, user: User | None
+) -> None:
     """Exactly these, without what they ask for. Raises EnvironmentUnavailable."""
+    ready = ["--compile-bytecode"] if user is not None else []  # no kernel may write it there
     await _run(
-        [_uv(), "pip", "install", "--no-deps", "--python", str(python), *what],
+        [_uv(), "pip", "install", "--no-deps", *ready, "--python", str(python), *what],
         folder,
         "The packages could not be installed",
+        user,
         counting,
     )
     counting.look()
 
 
-async def check(python: Path) -> None:
+async def check(python: Path, user: User | None) -> None:
     """Can a kernel start in it? Raises EnvironmentUnavailable."""
     what = "The packages do not go together with those that the worker needs"
-    await _run([str(python), "-c", _CHECK], Path.cwd(), what)
+    await _run([str(python), "-c", _CHECK], Path("/"), what, user)
 
 
 def full(folder: Path) -> EnvironmentUnavailable:
@@ -125,13 +132,18 @@ def _uv() -> str:
 
 
 async def _run(
-    command: list[str], folder: Path, failed: str, counting: Counting | None = None
+    command: list[str],
+    folder: Path,
+    failed: str,
+    user: User | None,
+    counting: Counting | None = None,
 ) -> list[str]:
     """What it printed. Raises EnvironmentUnavailable; ``failed``: what that says first."""
+    environ = dict(os.environ)
     process = await asyncio.create_subprocess_exec(
-        *command,
+        *as_user(user, command),
         cwd=folder,
-        env=clean_environment(dict(os.environ)),
+        env=clean_environment(user.environ(environ) if user else environ),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -77,6 +77,13 @@ def test_what_is_no_name_with_versions_is_refused_with_its_line(
     assert said in error.message
 
 
+@pytest.mark.parametrize("before", ["pandas @ git+", "git+", "-i "])
+def test_no_error_shows_the_login_of_an_address(tmp_path: Path, before: str) -> None:
+    error = refused(tmp_path, f"{before}https://user:s3cret@example.com/pandas.git\n")
+    assert "s3cret" not in f"{error.message} {error.hint}"
+    assert "user" not in error.message
+
+
 def test_a_line_that_is_continued_is_known_by_its_first(tmp_path: Path) -> None:
     assert "line 2:" in refused(tmp_path, "numpy\npandas \\\n  --pre\n").message
 

@@ -399,23 +399,42 @@ async def test_a_worker_that_is_away_and_holds_nothing_is_ended(world: World) ->
     assert world.cloud.alive == []
 
 
-async def test_what_a_machine_had_that_was_taken_back_is_tried_again_elsewhere(
-    world: World,
+@pytest.mark.parametrize("state", [InstanceState.TERMINATING, InstanceState.TERMINATED])
+async def test_what_a_machine_had_that_was_taken_back_runs_again_elsewhere_as_with_notice(
+    world: World, state: InstanceState
 ) -> None:
     await world.submit("one")
     first = world.machine
     agent = await world.hello(first)
     await world.start("one")
     there = world.cloud.machines_by_id[first.id]
-    there.state, there.interrupted = InstanceState.TERMINATED, True
+    there.state, there.interrupted = state, True
     world.scheduler.disconnected(agent.id)
     await world.after(10)
-    lost = [h.text for h in world.store.history(world.job("one").id) if h.event == "lose"]
-    assert len(lost) == 1
-    assert "its spot machine was taken back by its provider" in lost[0]
+    one = world.job("one")
+    assert (one.preemptions, one.cost_ucredits) == (1, 0)
+    assert [h.event for h in world.store.history(one.id)].count("preempt") == 1
+    there.state = InstanceState.TERMINATED
+    await world.after(10)
     assert [m.state for m in world.machines] == [InstanceState.PENDING]
     await world.hello(world.machine)
     assert world.job("one").epoch == 2
+
+
+async def test_what_had_not_begun_on_a_machine_that_was_taken_back_has_lost_nothing(
+    world: World,
+) -> None:
+    await world.submit("one")
+    first = world.machine
+    agent = await world.hello(first)
+    there = world.cloud.machines_by_id[first.id]
+    there.state, there.interrupted = InstanceState.TERMINATED, True
+    world.scheduler.disconnected(agent.id)
+    await world.after(10)
+    one = world.job("one")
+    assert (one.state, one.preemptions) == (JobState.QUEUED, 0)
+    [told] = [h.text for h in world.store.history(one.id) if h.event == "release"]
+    assert "taken back by its provider" in told
 
 
 # --- how many --------------------------------------------------------------------------------

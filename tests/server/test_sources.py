@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from jupyter_remote import errors, wire
 from jupyter_remote.client.files import capture_files, links_of
+from jupyter_remote.http import Http
 from jupyter_remote.worker.transfer import BadInput, Transfer
 from tests.s3 import BUCKET, Seen, Store
 
@@ -107,6 +110,20 @@ def test_no_address_is_kept_or_told(
     assert "X-Amz" not in caplog.text
     for path in Path(server.settings.home).rglob("*"):
         assert not path.is_file() or b"X-Amz" not in path.read_bytes()
+
+
+def test_nobody_says_where_the_files_of_anothers_job_lie(
+    store: Store, server: Running, tmp_path: Path
+) -> None:
+    files = [file.ref for file in capture_files([SOURCE], None)]
+    asked = request(spec=wire.JobSpec(kind="cell", code="1", files=files), links=links_of(files))
+    server.http.call("POST", "/v1/jobs", asked, wire.Submitted)
+    theirs = [wire.SourceLink(SOURCE, "https://evil.example.com/table.csv")]
+    bob = Http(server.url, server.make_token("submit", owner="bob"))
+    with closing(bob), pytest.raises(errors.JupyterRemoteError):
+        bob.call("POST", "/v1/jobs", replace(asked, links=theirs), wire.Submitted)
+    known = server.backend.sources._known[asked.id]
+    assert [link.url for link in known] == [link.url for link in asked.links]
 
 
 def test_another_version_than_at_submit_is_not_used(

@@ -126,8 +126,12 @@ class Mouth:
 
     def saves(self, run: channel.Run, data: bytes) -> None:
         """From now on it has this to say when it is asked for a checkpoint."""
+        self.when_asked(lambda why: self._save(why, run, data))
+
+    def when_asked(self, act: Callable[[str], None]) -> None:
+        """What it does, from now on, when it is asked for a checkpoint."""
         for why, number in channel.CHECKPOINTS.items():
-            signal.signal(number, lambda *_, why=why: self._save(why, run, data))
+            signal.signal(number, lambda *_, why=why: act(why))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, channel.CHECKPOINTS.values())
 
     def _save(self, why: str, run: channel.Run, data: bytes) -> None:
@@ -145,10 +149,7 @@ class Mouth:
         self.say(channel.Every(every_s))
 
     def saves_nothing(self, problem: str) -> None:
-        for why, number in channel.CHECKPOINTS.items():
-            said = channel.Saved(why=why, problem=problem)
-            signal.signal(number, lambda *_, said=said: self.say(said))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, channel.CHECKPOINTS.values())
+        self.when_asked(lambda why: self.say(channel.Saved(why=why, problem=problem)))
 
     spooled: list[channel.Spooled] = []  # noqa: RUF012
     result: bytes | None = None

@@ -193,10 +193,9 @@ async def test_code_is_asked_on_the_beat_that_it_wants_and_that_is_not_told(
 
 async def test_what_is_wrong_with_every_checkpoint_is_told_once(server: FakeServer, begin: Begin):
     await begin(checkpoint_s=0.3)
-    asked = "kernel.print('asked')"
-    code = f"""
-import signal, time
-signal.signal({int(signal.SIGRTMAX) - 5}, lambda *_: {asked})
+    code = """
+import time
+kernel.when_asked(lambda why: kernel.print('asked'))
 kernel.every(0.3)
 time.sleep(60)
 """

@@ -42,6 +42,17 @@ async def test_a_server_that_takes_the_machine_away_is_a_notice_too(
     assert spoken(server) == [Notice, Saved, Complete]
 
 
+async def test_a_system_that_shuts_down_after_a_notice_costs_a_job_no_attempt(
+    server: FakeServer, begin: Begin
+):
+    agent = await begin()
+    job = await server.assign(PLAIN + "import time\ntime.sleep(60)")
+    await server.until(lambda: server.text(job))
+    agent.taken_away(60.0)
+    agent.stop()
+    assert (await server.end_of(job)).outcome == "preempted"
+
+
 async def test_code_that_swallows_the_interrupt_has_not_finished(server: FakeServer, begin: Begin):
     agent = await begin()
     code = SAVES.replace(

@@ -23,6 +23,7 @@ from jupyter_remote.worker import environments as module
 from jupyter_remote.worker.environments import Environments
 from jupyter_remote.worker.launch import KernelLauncher
 from jupyter_remote.worker.transfer import Transfer
+from jupyter_remote.worker.users import User
 from tests.packages import environment, index_of, lock_of, wheel
 from tests.worker.agents_kernel import Begin
 from tests.worker.agents_server import FakeServer
@@ -91,6 +92,55 @@ async def test_a_lock_is_built_once_and_is_then_there_at_once(
     began = time.perf_counter()
     assert await built.interpreter(spec, "", silent) == first
     assert time.perf_counter() - began < 0.3
+
+
+async def test_code_of_packages_is_run_by_who_runs_user_code(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    me = User("somebody", os.geteuid(), os.getegid(), [], str(tmp_path))
+    started = []
+
+    def spied(user: User | None, command: list[str]) -> list[str]:
+        started.append(user)
+        return command  # only root may start one of another user
+
+    monkeypatch.setattr(module.uv, "as_user", spied)
+    transfer = Transfer(tmp_path / "agent", "secret", me)
+    built = Environments(tmp_path / "built", transfer, sys.executable, me)
+    spec = environment(lock_of(wheel(index, "jrt-one", "1.0")))
+    python = Path(await built.interpreter(spec, "", silent))
+    transfer.close()
+    assert started == [me] * 5
+    assert len(list(python.parents[1].rglob("__pycache__/jrt_one.*.pyc"))) == 1
+
+
+def test_what_was_built_is_not_its_users_to_change(tmp_path: Path):
+    """As root; else all is of one user."""
+    folder, outside = tmp_path / "built", tmp_path / "outside"
+    (folder / "lib").mkdir(parents=True)
+    for path in (folder / "module.py", folder / "lib" / "module.py", outside):
+        path.touch()
+    (folder / "lib" / "link").symlink_to(outside)
+    theirs = 54321 if os.geteuid() == 0 else os.geteuid()
+    every = [folder, *folder.rglob("*")]
+    for path in (*every, outside):
+        os.chown(path, theirs, -1, follow_symlinks=False)
+    module._give(folder, os.geteuid(), os.getegid())
+    assert {path.lstat().st_uid for path in every} == {os.geteuid()}
+    assert outside.stat().st_uid == theirs
+
+
+def test_whoever_runs_user_code_may_install_packages_which_come_before_the_workers(
+    index: Path, tmp_path: Path
+):
+    me = User("somebody", os.geteuid(), os.getegid(), [], str(tmp_path))
+    python = module.of_user(tmp_path / "python", me)
+    wheels = [wheel(index, "jrt-one", "1.0"), wheel(index, "numpy", "0.1")]
+    install = [python, "-m", "pip", "install", "--no-index", "--no-deps", *map(str, wheels)]
+    subprocess.run(install, check=True, capture_output=True)
+    code = "import jrt_one, numpy, jupyter_remote, ipykernel; print(jrt_one.version, numpy.version)"
+    assert said_by(python, code) == "1.0 0.1"
+    assert str(tmp_path) in said_by(python, "import jrt_one; print(jrt_one.__file__)")
 
 
 async def test_what_stands_behind_an_environment_is_part_of_it(
@@ -271,6 +321,19 @@ async def test_a_large_environment_makes_room_for_the_next(
     small = environment(lock_of(wheel(index, "jrt-one", "1.0")))
     await built.interpreter(small, "", silent)
     assert left_in(tmp_path / "built") == [small.digest]
+
+
+async def test_one_that_another_agent_uses_for_long_is_kept(
+    built: Environments, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "KEPT", 0)
+    used = environment(lock_of(wheel(index, "jrt-one", "1.0")))
+    await built.interpreter(used, "", silent)
+    os.utime(tmp_path / "built" / used.digest, (time.time() - 9000,) * 2)
+    built.touch(0.0)
+    other = Environments(tmp_path / "built", built._transfer, sys.executable)
+    await other.interpreter(environment(lock_of(wheel(index, "jrt-two", "1.0"))), "", silent)
+    assert used.digest in left_in(tmp_path / "built")
 
 
 # --- in an agent -----------------------------------------------------------------------------

@@ -99,20 +99,31 @@ def test_only_real_interfaces_count(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 class FakeNvml:
-    """Two GPUs; the second measures neither power nor temperature."""
+    """Two GPUs; the second measures neither power nor temperature. A third one has failed."""
 
     NVML_TEMPERATURE_GPU = 0
 
     class NVMLError(Exception):
         pass
 
+    def nvmlInit(self) -> None:
+        pass
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 3
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
+        self._alive(handle)
         return SimpleNamespace(used=handle * 1000 + 1, total=24_000)
 
     def nvmlDeviceGetName(self, handle: int) -> str:
         return f"L4 number {handle}"
 
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> Any:
+        self._alive(handle)
         return SimpleNamespace(gpu=50 + handle)
 
     def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
@@ -122,15 +133,25 @@ class FakeNvml:
         return self._measured(handle, 61)
 
     def _measured(self, handle: int, figure: int) -> int:
-        if handle == 1:
+        if handle >= 1:
             raise self.NVMLError
         return figure
 
+    def _alive(self, handle: int) -> None:
+        if handle == 2:
+            raise self.NVMLError
 
-def test_only_the_jobs_own_gpus_are_read() -> None:
+
+def test_a_gpu_that_fails_ends_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
+    [failed] = Gpus().read([2])
+    assert (failed.name, failed.index, failed.memory_total_bytes) == ("L4 number 2", 2, 0)
+
+
+def test_only_the_jobs_own_gpus_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
     gpus = Gpus()
-    gpus._opened, gpus._nvml, gpus._handles = True, FakeNvml(), [0, 1]
-    assert [gpu.index for gpu in gpus.read()] == [0, 1]
+    assert [gpu.index for gpu in gpus.read()] == [0, 1, 2]
     [own] = gpus.read([1])
     assert (own.name, own.index, own.use_percent, own.power_w) == ("L4 number 1", 1, 51.0, 0.0)
 

@@ -6,11 +6,13 @@ import asyncio
 import json
 import os
 import stat
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+import uvloop
 from blake3 import blake3
 
 from jupyter_remote.clock import FakeClock
@@ -20,7 +22,7 @@ from jupyter_remote.worker.agent import SHUTDOWN_S, Config, read_config
 from jupyter_remote.worker.alive import CHARS, Beat
 from jupyter_remote.worker.channel import Spooled
 from jupyter_remote.worker.transfer import BadInput, Transfer
-from jupyter_remote.worker.users import User, acting, user_called
+from jupyter_remote.worker.users import User, acting, as_user, user_called
 from tests.worker.agents_server import FakeServer
 from tests.worker.conftest import Begin
 from tests.worker.test_agent import WAIT
@@ -162,6 +164,7 @@ def test_the_configuration_is_what_the_server_said_and_what_the_machine_knows(
         slots=4,
         spot=True,
         alone_s=60.0,
+        spot=True,
         alive_file="/m/alive",
         user="jr",
         once=True,
@@ -208,6 +211,20 @@ def test_files_are_made_and_read_as_their_user(tmp_path: Path) -> None:
             secret.read_text()
     assert (tmp_path / "theirs" / "file").stat().st_uid == SOMEBODY.uid
     assert secret.read_text() == "s"
+
+
+def test_a_process_of_theirs_has_nothing_of_ours() -> None:
+    """As root; else it cannot be started, and does not run as anybody else."""
+    groups = User("somebody", 54321, 54322, [54323], "/")
+    command = as_user(groups, ["/bin/sh", "-c", "id -u; id -g; id -G"])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        said = runner.run(said_by(command))
+    assert said.split() == (["54321", "54322", "54322", "54323"] if ROOT else [])
+
+
+async def said_by(command: list[str]) -> str:
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    return (await process.communicate())[0].decode()
 
 
 @pytest.fixture
