@@ -164,7 +164,6 @@ def test_the_configuration_is_what_the_server_said_and_what_the_machine_knows(
         slots=4,
         spot=True,
         alone_s=60.0,
-        spot=True,
         alive_file="/m/alive",
         user="jr",
         once=True,
