@@ -224,6 +224,8 @@ class Model:
 
     def finish(self, key: str, epoch: int, kind: str, signal: str, now: int) -> None:
         job, attempt = self._fenced(key, epoch)
+        if job.state == "claimed" and kind == "preempted":
+            return self.release(key, epoch)
         if job.state == "claimed" and kind not in {"failed", "died"}:
             raise Refused
         if kind == "succeeded":

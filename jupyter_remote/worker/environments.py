@@ -17,7 +17,6 @@ import site
 import sys
 import time
 import uuid
-import venv
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -213,6 +212,8 @@ class Environments:
 def of_user(folder: Path, user: User) -> str:
     """The interpreter of a new environment without packages, of a user who may install some there.
     Behind it stand those of this process."""
+    import venv  # on most computers there is no other user
+
     venv.create(folder, symlinks=True)
     [own] = folder.glob("lib/python*/site-packages")
     ours = dict.fromkeys([*site.getsitepackages(), *sys.path])
