@@ -203,6 +203,9 @@ async def test_no_capacity_may_pass(provider: Ec2Provider, launches: Answers):
     refused = await refusal(provider, intent(zone="us-east-1a", spot=True))
     assert (refused.kind, refused.passes) == ("capacity", True)
     assert refused.message == "AWS has no spot g5.xlarge free in us-east-1a now."
+    assert "on-demand machines (.od) have more room" in refused.hint
+    refused = await refusal(provider, intent(zone="us-east-1a", spot=False))
+    assert "on-demand" not in refused.hint
 
 
 async def test_a_zone_without_the_type_is_no_capacity_there(

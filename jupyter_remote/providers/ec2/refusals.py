@@ -101,6 +101,7 @@ def _refusal(words: Words, error: Any, said: str, about: About) -> LaunchRefused
         "machine": about.machine,
         "image": about.image or "of the setting",
         "kind": "spot" if about.spot else "on-demand",
+        "room": "; on-demand machines (.od) have more room" if about.spot else ", or later",
     }
     message, hint = words.message.format(**facts), words.hint.format(**facts)
     return LaunchRefused(message, hint=hint, kind=words.kind)

@@ -14,7 +14,7 @@ class Words(NamedTuple):
 _FULL = Words(
     "capacity",
     "AWS has no {kind} {machine} free in {where} now.",
-    "Another zone, region or machine may have one; on-demand machines (.od) have more room.",
+    "Another zone, region or machine may have one{room}.",
 )
 _SLOW = Words(
     "throttled", "AWS asks for fewer calls: {operation} was refused.", "It is tried again."
