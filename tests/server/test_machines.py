@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from jupyter_remote import errors, wire
+from jupyter_remote.client.machines import left_by_stop
 from jupyter_remote.errors import LaunchRefused
 from jupyter_remote.http import Http
 from jupyter_remote.model import InstanceState, JobState
@@ -88,6 +89,7 @@ def test_a_job_runs_on_a_machine_that_was_rented_for_it(
     [shown] = instances(server)
     assert (shown.state, shown.machine, shown.job) == ("ready", "g5.xlarge", job)
     assert (shown.slots, shown.busy, shown.usd_per_h, shown.zone) == (1, 0, 0.44, "a")
+    assert left_by_stop([shown], 600.0) == []
     until(lambda: instances(server)[0].idle_since_at)
     [shown] = instances(server)
     assert shown.ends_at == pytest.approx((shown.idle_since_at or 0) + 1000.0)
@@ -258,6 +260,9 @@ def test_machines_that_run_something_outlive_their_backend(
     worker = dial(first, cloud.launches[0], token)
     assign = worker.pull(wire.Assign)
     assert worker.start(assign).ok
+    [goes_on, until_then] = left_by_stop(instances(first), 600.0)
+    assert goes_on == "Machines at work go on, for $0.44/h: g5.xlarge vm-0."
+    assert until_then.startswith("A backend that is started within 10 min takes them up again")
     first.stop()
     assert len(cloud.alive) == 1
     with pytest.raises(ConnectionClosed):
