@@ -250,6 +250,24 @@ def test_part_of_a_machine_costs_its_part(server: Running, cloud: FakeCloud) -> 
     worker.close()
 
 
+def test_a_machine_has_its_slots_before_its_provider_has_answered(
+    server: Running, cloud: FakeCloud
+) -> None:
+    submit(server, need=HALF)
+    until(lambda: cloud.alive)
+    server.backend.scheduler.board.types.clear()  # as just after a restart
+    [launch] = cloud.launches
+    http = Http(server.url, launch.enrolment_token)
+    given = http.call("POST", "/v1/workers/enrol", wire.Enrol(instance=launch.id), wire.Enrolled)
+    http.close()
+    assert given.config["slots"] == 4
+    worker = dial(server, launch, given.token, slots=4)
+    worker.pull(wire.Assign)
+    [agent] = server.backend.scheduler.board.agents.values()
+    assert (agent.slots, agent.free) == (4, 2)
+    worker.close()
+
+
 def test_machines_that_run_something_outlive_their_backend(
     tmp_path: Path, cloud: FakeCloud
 ) -> None:
