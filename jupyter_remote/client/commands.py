@@ -18,7 +18,7 @@ from jupyter_remote import connection, errors, wire
 from jupyter_remote.amounts import size
 from jupyter_remote.client import account, embedded, listing
 from jupyter_remote.client import doctor as checks
-from jupyter_remote.client.machines import INSTANCES, boot_text, there, words_of
+from jupyter_remote.client.machines import INSTANCES, boot_text, left_by_stop, there, words_of
 from jupyter_remote.http import Http
 from jupyter_remote.money.meter import (
     MOST_UCREDITS,
@@ -84,7 +84,9 @@ def stop(options: Options) -> int:
     found = next(filter(embedded.is_backend, embedded.told_of(settings)), None)
     if found is None:
         return _print(options, {"stopped": False}, ["No embedded backend runs."])
+    left = []
     if embedded.is_alive(found):
+        left = left_by_stop(_instances(found), settings.machine_alone_s)
         embedded.to(found).call("POST", "/v1/server/shutdown")
     else:
         os.kill(found.pid, signal.SIGTERM)
@@ -94,7 +96,14 @@ def stop(options: Options) -> int:
         _gone(found, 5.0)
         connection.remove(connection.path_of(settings), found.server_id)
     how = "killed: it did not end by itself" if killed else "stopped"
-    return _print(options, {"stopped": True, "killed": killed}, [f"The backend was {how}."])
+    lines = [f"The backend was {how}.", *left]
+    return _print(options, {"stopped": True, "killed": killed, "left": left}, lines)
+
+
+def _instances(found: connection.Connection) -> list[wire.InstanceView]:
+    with contextlib.suppress(errors.JupyterRemoteError):
+        return embedded.to(found).call("GET", INSTANCES, reply=wire.InstanceList).instances
+    return []
 
 
 def _gone(found: connection.Connection, within_s: float) -> bool:

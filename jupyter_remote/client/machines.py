@@ -36,6 +36,21 @@ def words_of(one: InstanceView, now: float) -> str:
     return ", ".join(told)
 
 
+def left_by_stop(instances: Iterable[InstanceView], alone_s: float) -> list[str]:
+    """What a backend that is stopped leaves: machines at work, which it does not end."""
+    busy = [one for one in there(instances) if one.busy]
+    if not busy:
+        return []
+    usd = sum(one.usd_per_h for one in busy)
+    names = ", ".join(f"{one.machine} {one.provider_id or one.id}" for one in busy)
+    return [
+        f"Machines at work go on, for ${usd:,.4g}/h: {names}.",
+        f"A backend that is started within {roughly(alone_s)} takes them up again, with what they "
+        "run; else they end themselves then. `%remote cancel` before a stop, or "
+        "`jupyter remote reap --cloud --now` after it, ends them.",
+    ]
+
+
 def boot_text(log: BootLog) -> str:
     """A boot's log under how far it came."""
     step = f"machine {log.instance}: {log.step or 'it has not reported anything yet'}"

@@ -256,7 +256,7 @@ class Fleet:
     def _settle(self, pool: Pool) -> Work:
         problem = self._board.search(pool).problem
         again_at = self._clock.now() + pools.FURTHER_S
-        self._board.searches[pool] = Search(not_before=again_at, settled=True)
+        self._board.searches[pool] = Search(not_before=again_at, settled=True, problem=problem)
         return self._telling.settle(pool, problem)
 
     def _strand(self, pool: Pool) -> Work | None:

@@ -25,7 +25,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from jupyter_remote import errors, wire
 from jupyter_remote.model import InstanceRecord, OwnerId, TokenRecord
 from jupyter_remote.providers.bootstrap import Boot, script
-from jupyter_remote.scheduler.pools import slots_of
 from jupyter_remote.server import package
 from jupyter_remote.server.auth import allow, hash_of, new_token
 from jupyter_remote.server.problems import Reply
@@ -203,7 +202,7 @@ def config_for(backend: Backend, record: InstanceRecord) -> dict[str, str | int 
     settings = backend.settings
     return {
         "machine": record.machine,
-        "slots": slots_of(backend.scheduler.board, record.machine),
+        "slots": slots_of(backend, record.machine),
         "spot": record.spot,
         "alone_s": settings.machine_alone_s,
         "interrupt_grace_s": settings.interrupt_grace_s,
@@ -211,6 +210,11 @@ def config_for(backend: Backend, record: InstanceRecord) -> dict[str, str | int 
         "live_output_bytes": settings.live_output_bytes,
         "live_output_bytes_per_s": settings.live_output_bytes_per_s,
     }
+
+
+def slots_of(backend: Backend, machine: str) -> int:
+    """Of a machine of this type; its provider may not have answered yet since the start."""
+    return next((max(1, m.gpu_count) for m in backend.machines if m.id == machine), 1)
 
 
 class PackageQuery(msgspec.Struct, frozen=True):

@@ -19,10 +19,9 @@ from jupyter_remote.model import JobId, Stage, WorkerId
 from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.multiplex import Channels
 from jupyter_remote.scheduler.board import Active, Agent
-from jupyter_remote.scheduler.pools import slots_of
 from jupyter_remote.server.auth import Caller
 from jupyter_remote.server.checkpoints import saved, taken_away, warned
-from jupyter_remote.server.enrolment import enrolled
+from jupyter_remote.server.enrolment import enrolled, slots_of
 from jupyter_remote.server.greeting import record_of, resumed, welcome
 from jupyter_remote.server.machines import machine_of
 from jupyter_remote.server.reports import Latest, check_events, outcome_of
@@ -354,7 +353,7 @@ class Fleet:
         agent = Agent(worker, hello.instance, hello.machine, hello.slots, hello.python)
         if machine is not None:
             agent.owner = machine.owner
-            agent.slots = slots_of(backend.scheduler.board, machine.machine)
+            agent.slots = slots_of(backend, machine.machine)
         backend.scheduler.connected(agent)
         log.info("worker %s connected, %d slots", worker, hello.slots)
         return link

@@ -719,6 +719,7 @@ async def test_another_machine_is_asked_for_again_after_a_while_and_when_none_is
     await world.start("one")
     world.cloud.refusal = LaunchRefused("The quota is 4 vCPUs.", kind="quota")
     await world.submit("two")
+    await world.submit("three")
     await world.after(310)
     assert len(world.cloud.launches) == 3
     world.cloud.machines_by_id[first.id].state = InstanceState.TERMINATED

@@ -51,12 +51,12 @@ def row(server: Running, id: str = "i-1") -> InstanceRecord:
     return found
 
 
-def greets(server: Running, token: str, id: str = "i-1") -> Any:
+def greets(server: Running, token: str, id: str = "i-1", machine: str = "g5.xlarge") -> Any:
     """What a worker with this token hears when it says hello; None: it is shown out."""
     worker = Worker(server, token=token)
     try:
         worker.send(
-            wire.Hello(worker="w-1", instance=id, machine="g5.xlarge", slots=1, python="3.11.7")
+            wire.Hello(worker="w-1", instance=id, machine=machine, slots=1, python="3.11.7")
         )
         return worker.receive()
     except ConnectionClosedError:

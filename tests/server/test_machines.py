@@ -14,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from jupyter_remote import errors, wire
+from jupyter_remote.client.machines import left_by_stop
 from jupyter_remote.errors import LaunchRefused
 from jupyter_remote.http import Http
 from jupyter_remote.model import InstanceState, JobState, MachineType
@@ -89,6 +90,7 @@ def test_a_job_runs_on_a_machine_that_was_rented_for_it(
     [shown] = instances(server)
     assert (shown.state, shown.machine, shown.job) == ("ready", "g5.xlarge", job)
     assert (shown.slots, shown.busy, shown.usd_per_h, shown.zone) == (1, 0, 0.44, "a")
+    assert left_by_stop([shown], 600.0) == []
     until(lambda: instances(server)[0].idle_since_at)
     [shown] = instances(server)
     assert shown.ends_at == pytest.approx((shown.idle_since_at or 0) + 1000.0)
@@ -338,6 +340,24 @@ def test_part_of_a_machine_costs_its_part(server: Running, cloud: FakeCloud) -> 
     worker.close()
 
 
+def test_a_machine_has_its_slots_before_its_provider_has_answered(
+    server: Running, cloud: FakeCloud
+) -> None:
+    submit(server, need=HALF)
+    until(lambda: cloud.alive)
+    server.backend.scheduler.board.types.clear()  # as just after a restart
+    [launch] = cloud.launches
+    http = Http(server.url, launch.enrolment_token)
+    given = http.call("POST", "/v1/workers/enrol", wire.Enrol(instance=launch.id), wire.Enrolled)
+    http.close()
+    assert given.config["slots"] == 4
+    worker = dial(server, launch, given.token, slots=4)
+    worker.pull(wire.Assign)
+    [agent] = server.backend.scheduler.board.agents.values()
+    assert (agent.slots, agent.free) == (4, 2)
+    worker.close()
+
+
 def test_machines_that_run_something_outlive_their_backend(
     tmp_path: Path, cloud: FakeCloud
 ) -> None:
@@ -348,6 +368,9 @@ def test_machines_that_run_something_outlive_their_backend(
     worker = dial(first, cloud.launches[0], token)
     assign = worker.pull(wire.Assign)
     assert worker.start(assign).ok
+    [goes_on, until_then] = left_by_stop(instances(first), 600.0)
+    assert goes_on == "Machines at work go on, for $0.44/h: g5.xlarge vm-0."
+    assert until_then.startswith("A backend that is started within 10 min takes them up again")
     first.stop()
     assert len(cloud.alive) == 1
     with pytest.raises(ConnectionClosed):
