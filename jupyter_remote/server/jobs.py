@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Literal
 
@@ -232,18 +232,36 @@ async def cancel(call: Call) -> wire.JobView:
 
 
 async def answer(call: Call) -> wire.JobView:
+    def message(job: str, epoch: int) -> wire.Input:
+        return wire.Input(job=job, epoch=epoch, text=call.body.text, refused=call.body.refused)
+
+    return view(call, await _told(call, message, "it asks for nothing"))
+
+
+async def comm(call: Call) -> wire.JobView:
+    def message(job: str, epoch: int) -> wire.Comm:
+        return wire.Comm(job=job, epoch=epoch, message=call.body)
+
+    return view(call, await _told(call, message, "its widgets are disconnected"))
+
+
+async def _told(
+    call: Call, message: Callable[[str, int], wire.Input | wire.Comm], otherwise: str
+) -> JobRecord:
+    """The job of the path, whose attempt was told. Raises Conflict where none runs."""
     backend, job = call.backend, await own_job(call)
     active = backend.scheduler.board.active.get(job.id)
-    message = None
-    if active is not None and active.started:
-        text, refused = call.body.text, call.body.refused
-        message = wire.Input(job=job.id, epoch=active.epoch, text=text, refused=refused)
-    if active is None or message is None or not await backend.fleet.send(active.worker, message):
+    runs = active is not None and active.started
+    if (
+        not runs
+        or active is None
+        or not await backend.fleet.send(active.worker, message(job.id, active.epoch))
+    ):
         raise errors.Conflict(
-            f"The job is {job.status.value}: it asks for nothing.",
+            f"The job is {job.status.value}: {otherwise}.",
             hint="Its worker may be away; try again.",
         )
-    return view(call, job)
+    return job
 
 
 async def result(call: Call) -> wire.Done:
@@ -339,6 +357,16 @@ ENDPOINTS = [
         policy=SUBMIT,
         body=wire.InputRequest,
         reply=wire.JobView,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/jobs/{id}/comms",
+        handler=comm,
+        summary="Hand a message of a widget in a front end to the code of a job",
+        policy=SUBMIT,
+        body=wire.CommMessage,
+        reply=wire.JobView,
+        body_bytes=wire.COMM_BODY_BYTES,
     ),
     Endpoint(
         method="GET",
