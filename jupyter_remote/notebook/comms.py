@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # the end of what it prints, and send the next change of a slider only then.
 MAIN_S = 2.0  # the main thread is wanted for cells, too
 SUBSHELL_S = 30.0
+BUSY_S = 0.2  # while the remote code is at something else
 
 Bundle = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -39,6 +40,7 @@ class Sent:
 
     id: str
     parent: Bundle
+    waits: bool = False  # for one before it
     served: threading.Event = field(default_factory=threading.Event)
 
 
@@ -47,7 +49,7 @@ class Remote:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.epoch = 0  # attempt: of a session that moved, another kernel
+        self.epoch = job.view.attempt  # of a session that moved another kernel's
         self.gone = False
         self.unheard: set[str] = set()  # comms that were told of before they were opened
         self._sent: deque[Sent] = deque()
@@ -56,6 +58,7 @@ class Remote:
     def sends(self, parent: Bundle) -> Sent:
         sent = Sent(parent["header"]["msg_id"], parent)
         with self._lock:
+            sent.waits = bool(self._sent)
             self._sent.append(sent)
         return sent
 
@@ -104,21 +107,18 @@ class Model:
         state = data.get("state")
         if not isinstance(state, dict):
             return
-        self.buffers = {p: b for p, b in self.buffers.items() if p[0] not in state}
-        self.state.update(state)
         paths = [tuple(path) for path in data.get("buffer_paths") or []]
+        whole = {path[0] for path in paths if len(path) == 1}
+        gone = whole | state.keys()
+        self.buffers = {p: b for p, b in self.buffers.items() if p[0] not in gone}
+        self.state = {n: v for n, v in self.state.items() if n not in whole} | state
         self.buffers.update(zip(paths, buffers, strict=False))
 
-    def data(self, *only: str) -> tuple[Bundle, list[Any]]:
-        """Its state as a message says it; ``only`` these names of it."""
-        names = only or tuple(self.state)
-        paths = [path for path in self.buffers if path[0] in names]
-        data = {
-            "method": "update",
-            "state": {name: self.state[name] for name in names},
-            "buffer_paths": [list(path) for path in paths],
-        }
-        return data, [self.buffers[path] for path in paths]
+    def data(self) -> tuple[Bundle, list[Any]]:
+        """Its state as a message says it."""
+        paths = [list(path) for path in self.buffers]
+        data = {"method": "update", "state": self.shown_state(), "buffer_paths": paths}
+        return data, list(self.buffers.values())
 
     def shown_state(self) -> Bundle:
         """The state, which a front end cannot change any more when its worker is gone."""
@@ -299,7 +299,6 @@ class Comms:
         method = data.get("method") if isinstance(data, dict) else ""
         if method == "request_state":
             known, held = model.data()
-            known = {**known, "state": model.shown_state()}
             self._send("comm_msg", {"comm_id": id, "data": known}, message, {}, held, id)
         elif model.gone:
             self._say_disconnected(id, model)
@@ -334,7 +333,7 @@ class Comms:
             self._tell(message, f"[the widget could not be changed over there: {error}]")
             return
         on_main = threading.current_thread() is threading.main_thread()
-        sent.served.wait(MAIN_S if on_main else SUBSHELL_S)
+        sent.served.wait(BUSY_S if sent.waits else MAIN_S if on_main else SUBSHELL_S)
 
     def _tell(self, message: Bundle, text: str) -> None:
         """Where what a callback prints is shown."""

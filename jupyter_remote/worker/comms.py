@@ -56,10 +56,16 @@ class _Changes:
 
     def add(self, data: _Data, out: Out) -> None:
         """A later value takes the place of an earlier one, with its buffers."""
-        self.buffers = {p: b for p, b in self.buffers.items() if p[0] not in data.state}
-        self.state.update(data.state)
+        whole = {path[0] for path in data.buffer_paths if len(path) == 1}
+        gone = whole | data.state.keys()
+        self.buffers = {p: b for p, b in self.buffers.items() if p[0] not in gone}
+        self.state = {n: v for n, v in self.state.items() if n not in whole} | data.state
         self.buffers.update(zip(data.buffer_paths, out.buffers, strict=False))
         self.metadata = out.metadata
+
+    @property
+    def waits(self) -> bool:
+        return bool(self.state or self.buffers)
 
     def wait_s(self, now: float) -> float:
         lacking = 1.0 - self.bucket.level(now)
@@ -147,13 +153,13 @@ class Comms:
     def _flush(self, now: float, only: str | None = None) -> None:
         for comm_id in list(self._changes) if only is None else [only]:
             changes = self._changes.get(comm_id)
-            if changes is not None and changes.state:
+            if changes is not None and changes.waits:
                 self._send(comm_id, changes, now)
 
     def _flush_due(self, now: float) -> None:
         waits = []
         for comm_id, changes in self._changes.items():
-            if not changes.state:
+            if not changes.waits:
                 continue
             wait = max(changes.wait_s(now), -self._bytes.level(now) / BYTES[0])
             if wait > 0:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import nbclient
+import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
 
@@ -273,3 +275,51 @@ def test_attach_after_a_restart_of_the_kernel_brings_widgets_back(page: Page) ->
         client.stop_channels()
         manager.shutdown_kernel(now=True)
         manager.cleanup_resources()
+
+
+def test_a_notebook_that_is_run_by_a_program_keeps_the_state_of_remote_widgets() -> None:
+    cells = ["%load_ext jupyter_remote", SLIDER, "%%remote_run -s live\nslider.value = 17"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    done = nbclient.NotebookClient(notebook, timeout=120).execute()
+    kept = done.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+    [slider] = [s for s in kept.values() if s["model_name"] == "IntSliderModel"]
+    [label] = [s for s in kept.values() if s["model_name"] == "LabelModel"]
+    assert slider["state"]["value"] == 17
+    assert label["state"]["value"] == "twice is 34"
+    views = [o.data[VIEW] for o in done.cells[1].outputs if VIEW in o.get("data", {})]
+    assert {v["model_id"] for v in views} <= kept.keys()
+    assert len(views) == 2
+
+
+def test_a_flood_of_changes_is_merged_and_the_last_one_comes(page: Page) -> None:
+    page.run(
+        "%%remote_run -s live\nslider = ipywidgets.IntSlider(max=10**6)\ndisplay(slider)\n"
+        "for i in range(20_000): slider.value = i + 1"
+    )
+    slider = page.of("IntSliderModel")
+    page.until(lambda: page.states[slider]["value"] == 20_000)
+    changes = [m for m in page.messages if m["msg_type"] == "comm_msg"]
+    assert len(changes) < 400
+
+
+def test_a_message_that_is_too_large_is_refused_in_words(page: Page) -> None:
+    page.run(BUFFERS)
+    echo = page.of("AnyModel")
+    custom = {"method": "custom", "content": "big"}
+    id = page.tell("comm_msg", {"comm_id": echo, "data": custom}, [bytes(17 * 1024 * 1024)])
+    assert "the limit is 16 MB" in printed(served(page, id))
+    told = printed(page.run("%%remote_run -s live\necho.data = bytes(17 * 1024 * 1024)"))
+    assert "comm_msg of 17 MB is not shown: the limit is 16 MB" in told
+
+
+def test_a_comm_of_another_in_this_kernel_is_not_taken_over(page: Page) -> None:
+    page.run("import ipywidgets\nmine = ipywidgets.IntSlider(5)")
+    mine = page.of("IntSliderModel")
+    state = {"state": {"value": 6}}
+    page.run(
+        "%%remote_run -s live\nimport comm\n"
+        f"comm.create_comm(target_name='jupyter.widget', comm_id={mine!r}, data={state})"
+    )
+    assert page.states[mine]["value"] == 5
+    served(page, page.change(mine, value=4))
+    assert printed(page.run("print('mine is', mine.value)")) == "mine is 4\n"
