@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import logging
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -19,16 +20,20 @@ import msgspec
 from jupyter_remote.amounts import size
 from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.notebook.sinks import parent_of
-from jupyter_remote.wire import COMM_BYTES, CommMessage, Event
+from jupyter_remote.wire import BESIDE_WIDGET, COMM_BYTES, CommMessage, Event
 
 if TYPE_CHECKING:
     from jupyter_remote.client.jobs import Job
+
+log = logging.getLogger("jupyter_remote")
 
 # How long the answer of the remote code is waited for. Front ends take the end of a request for
 # the end of what it prints, and send the next change of a slider only then.
 MAIN_S = 2.0  # the main thread is wanted for cells, too
 SUBSHELL_S = 30.0
 BUSY_S = 0.2  # while the remote code is at something else
+
+OF_CALLBACKS = ("stream", "display_data", "clear_output", "error")
 
 Bundle = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -171,7 +176,19 @@ class Comms:
     def hear(self, job: Job, event: Event, parent: Bundle) -> None:
         """A comm event of a job that is shown; ``parent``: the request of its cell."""
         remote = self._remote_of(job)
-        said = msgspec.json.decode(event.data)
+        try:
+            self._hear(remote, event, msgspec.json.decode(event.data), parent)
+        except (
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # code may say anything
+            log.info("a comm message of job %s makes no sense: %r", job.id, error)
+        if remote.gone:
+            self._disconnect(remote)
+
+    def _hear(self, remote: Remote, event: Event, said: Bundle, parent: Bundle) -> None:
         if said["msg_type"] == "comm_idle":
             remote.served(said["content"].get("id", ""))
             return
@@ -179,11 +196,10 @@ class Comms:
         with self._lock:
             self._take(remote, event, said, parent)
             missed = said["msg_type"] == "comm_open" and id in remote.unheard
-            remote.unheard.discard(id) if missed else None
+            if missed:
+                remote.unheard.discard(id)
         if missed:
             self._catch_up(remote, id, parent)
-        if remote.gone:
-            self._disconnect(remote)
 
     def over(self, job: Job) -> None:
         """The job ended, and with it its kernel; that of a session lives on."""
@@ -211,8 +227,10 @@ class Comms:
         parent = remote.parent
         if event.type == "comm":
             self.hear(remote.job, event, parent or parent_of(self._kernel))
-        elif parent is not None and event.type in ("stream", "display_data", "error"):
-            self._send(event.type, msgspec.json.decode(event.data), parent)
+        elif event.type == "update_display_data" or (parent and event.type in OF_CALLBACKS):
+            content = msgspec.json.decode(event.data)
+            if not (content.get("transient") or {}).get(BESIDE_WIDGET):
+                self._send(event.type, content, parent or parent_of(self._kernel))
 
     def _take(self, remote: Remote, event: Event, said: Bundle, parent: Bundle) -> None:
         content, kind = said["content"], said["msg_type"]

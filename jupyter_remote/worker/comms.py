@@ -194,7 +194,8 @@ def _as_update(out: Out) -> _Content | None:
         content = _content.decode(out.content)
     except msgspec.MsgspecError:
         return None  # a message of the widget's own
-    return content if content.data.method == "update" else None
+    data = content.data
+    return content if data.method == "update" and all(data.buffer_paths) else None
 
 
 def _size(out: Out) -> int:

@@ -70,7 +70,7 @@ class Dialogue:
             self._writer.settle(None)
             if message.id:
                 idle = channel.Out(msg_type=channel.COMM_IDLE, content=to_json({"id": message.id}))
-                self._writer.send(idle, urgent=True)
+                self._writer.tell_agent(idle)
 
     def ask(self, prompt: str, password: bool) -> str:
         """``input()``: ask the notebook, wait for the answer. Comm messages wait meanwhile."""

@@ -157,6 +157,39 @@ def test_a_button_calls_its_callback_and_an_error_in_it_is_told(page: Page) -> N
     page.until(lambda: page.states[button]["description"] == "3 times")
 
 
+def test_a_callback_updates_a_display_of_its_cell(page: Page) -> None:
+    page.run("""%%remote_run -s live
+import ipywidgets
+shown = display({"text/plain": "begun"}, raw=True, display_id="shown")
+button = ipywidgets.Button()
+button.on_click(lambda _: shown.update({"text/plain": "clicked"}, raw=True))
+display(button)
+""")
+    served(page, page.click(page.of("ButtonModel")))
+    [update] = [
+        m["content"]
+        for m in page.messages
+        if m["msg_type"] == "update_display_data" and "clicked" in str(m["content"]["data"])
+    ]
+    assert update["transient"]["display_id"] == "shown"
+
+
+ODD = """%%remote_run -s live
+import comm
+odd = comm.create_comm(target_name="jupyter.widget", data={"state": 5, "buffer_paths": 7})
+for path in (3, [], ["a", {}]):
+    data = {"method": "update", "state": {"a": 1}, "buffer_paths": [path]}
+    odd.send(data, buffers=[b"x"])
+    odd.send(data, buffers=[b"x"])
+odd.send("text")
+print("still here")
+"""
+
+
+def test_comm_messages_that_make_no_sense_cost_a_cell_nothing(page: Page) -> None:
+    assert printed(page.kernel.run(ODD)).endswith("still here\n")
+
+
 BUFFERS = """%%remote_run -s live
 import anywidget, traitlets
 class Echo(anywidget.AnyWidget):
