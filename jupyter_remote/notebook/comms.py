@@ -11,6 +11,7 @@ import base64
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import msgspec
 
 from jupyter_remote.amounts import size
 from jupyter_remote.errors import JupyterRemoteError
-from jupyter_remote.notebook.sinks import parent_of
+from jupyter_remote.notebook.sinks import pace_of, parent_of
 from jupyter_remote.wire import BESIDE_WIDGET, COMM_BYTES, CommMessage, Event
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ MAIN_S = 2.0  # the main thread is wanted for cells, too
 SUBSHELL_S = 30.0
 BUSY_S = 0.2  # while the remote code is at something else
 
+SENSELESS = (AttributeError, LookupError, TypeError, ValueError)  # code may say anything
+OF_THREADS = ("comm", "update_display_data")  # what need not be of a callback
 OF_CALLBACKS = ("stream", "display_data", "clear_output", "error")
 
 Bundle = dict[str, Any]
@@ -168,6 +171,7 @@ class Comms:
     def __init__(self, kernel: Any) -> None:
         self.models: dict[str, Model] = {}
         self._kernel = kernel
+        self._shown_to_pages = False
         self._remotes: dict[str, Remote] = {}  # by the id of a job or session
         # Never held while a job's handle is asked: it calls from under a lock of its own.
         self._lock = threading.RLock()
@@ -175,18 +179,16 @@ class Comms:
     # -- what the remote code says
     def hear(self, job: Job, event: Event, parent: Bundle) -> None:
         """A comm event of a job that is shown; ``parent``: the request of its cell."""
-        remote = self._remote_of(job)
         try:
+            remote = self._remote_of(job)
             self._hear(remote, event, msgspec.json.decode(event.data), parent)
-        except (
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-        ) as error:  # code may say anything
+        except SENSELESS as error:
             log.info("a comm message of job %s makes no sense: %r", job.id, error)
-        if remote.gone:
-            self._disconnect(remote)
+        except JupyterRemoteError as error:
+            log.warning("widgets of job %s are not live: its session: %s", job.id, error)
+        else:
+            if remote.gone:
+                self._disconnect(remote)
 
     def _hear(self, remote: Remote, event: Event, said: Bundle, parent: Bundle) -> None:
         if said["msg_type"] == "comm_idle":
@@ -211,9 +213,10 @@ class Comms:
         if (known := self._remotes.get(target)) is not None:
             return known
         behind = job if target == job.id else job.session()
+        made = Remote(behind)
         with self._lock:
-            remote = self._remotes.setdefault(target, Remote(behind))
-        if remote.job is behind and behind is not job:
+            remote = self._remotes.setdefault(target, made)
+        if remote is made and behind is not job:
             behind.on_event(lambda event: self._hear_session(remote, event))
         return remote
 
@@ -225,12 +228,16 @@ class Comms:
             remote.epoch = event.epoch
             self._disconnect(remote, before=event.epoch)
         parent = remote.parent
+        if event.type not in OF_THREADS and (parent is None or event.type not in OF_CALLBACKS):
+            return
+        time.sleep(pace_of(self._kernel).wait_s())  # all that was said so far may come at once
+        parent = parent or parent_of(self._kernel)
         if event.type == "comm":
-            self.hear(remote.job, event, parent or parent_of(self._kernel))
-        elif event.type == "update_display_data" or (parent and event.type in OF_CALLBACKS):
-            content = msgspec.json.decode(event.data)
-            if not (content.get("transient") or {}).get(BESIDE_WIDGET):
-                self._send(event.type, content, parent or parent_of(self._kernel))
+            self.hear(remote.job, event, parent)
+            return
+        content = msgspec.json.decode(event.data)
+        if not (content.get("transient") or {}).get(BESIDE_WIDGET):
+            self._send(event.type, content, parent)
 
     def _take(self, remote: Remote, event: Event, said: Bundle, parent: Bundle) -> None:
         content, kind = said["content"], said["msg_type"]
@@ -271,7 +278,8 @@ class Comms:
         manager = get_comm_manager()
         if id in manager.comms:  # somebody else's in this kernel
             return None
-        if not self.models:
+        if not self._shown_to_pages:
+            self._shown_to_pages = True
             show_to_reloaded_pages(self)
         target = str(content.get("target_name", ""))
         model = self.models[id] = Model(remote, target)
@@ -367,6 +375,7 @@ class Comms:
         comm_id: str = "",
     ) -> None:
         kernel = self._kernel
+        pace_of(kernel).spend()
         topic = f"comm-{comm_id}".encode() if comm_id else kernel._topic(kind)
         kernel.session.send(
             kernel.iopub_socket,

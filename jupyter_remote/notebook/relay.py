@@ -306,8 +306,6 @@ class Relay:
             if self._has_widgets:
                 self._join("stderr", DISCONNECTED + "\n")
             return
-        if self.sink.pace is not None:
-            self.sink.pace.spend()
         self._comms.hear(output.event)
 
     def _look_for_widget(self, data: dict[str, Any]) -> None:

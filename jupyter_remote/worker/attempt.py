@@ -45,7 +45,6 @@ from jupyter_remote.worker.verdict import Verdict
 FIRST_SAMPLE_S = 0.5  # of figures, after user code began
 SAMPLE_S = 1.0
 AGAIN_S = 0.5  # after an answer that says to try again
-COMMS_ON_THE_WAY = 100  # to a kernel that takes none
 AGAIN_CODES = frozenset({"", "error", "storage_full", "backend_unreachable"})
 
 log = logging.getLogger(__name__)
@@ -74,7 +73,6 @@ class Attempt:
         self._outbox.sent_at = now
         self._folding = Folding(means.bounds)
         self._comms = Comms(means.clock, self._outbox.add_comm, self._note)
-        self._comms_on_the_way = 0
         self._name = f"{assign.job[:8]}-{next(_numbers)}"
         self._folder: Path | None = None
         self._log_is_needed = False
@@ -346,24 +344,8 @@ class Attempt:
 
     async def comm(self, message: CommMessage) -> None:
         """What a widget in a front end says. The kernel takes it when it is not busy."""
-        if self._kernel is None or not self._running:
-            return
-        if self._comms_on_the_way >= COMMS_ON_THE_WAY:
-            self._note("a widget's message was dropped: too many wait for the code")
-            return
-        self._comms_on_the_way += 1
-        try:
-            await self._kernel.send(
-                channel.Comm(
-                    id=message.id,
-                    msg_type=message.msg_type,
-                    content=message.content,
-                    metadata=message.metadata,
-                    buffers=message.buffers,
-                )
-            )
-        finally:
-            self._comms_on_the_way -= 1
+        if self._kernel is not None and self._running:
+            await self._comms.pass_on(self._kernel.send, message)
 
     def _show(self, events: list[Shown]) -> None:
         for event in events:

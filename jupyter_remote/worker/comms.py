@@ -8,15 +8,15 @@ So what is stored is about its state, and grows slowly however long a job runs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from jupyter_remote.amounts import size
 from jupyter_remote.clock import Clock
-from jupyter_remote.wire import COMM_BYTES, encode
-from jupyter_remote.worker.channel import COMM_IDLE, Out
+from jupyter_remote.wire import COMM_BYTES, CommMessage, encode
+from jupyter_remote.worker.channel import COMM_IDLE, Comm, Out
 from jupyter_remote.worker.folding import Bucket
 
 WINDOW_S = 0.05  # between two changes of one widget
@@ -24,6 +24,7 @@ CHANGES = (2.0, 200.0)  # of one widget: a second, and at once
 MESSAGES = (50.0, 5000.0)  # of a job that cannot be merged: opened, closed, the widgets' own
 BYTES = (1024.0 * 1024, 4.0 * COMM_BYTES)  # of a job
 MOST_OPEN = 5000
+ON_THE_WAY = 100  # to the kernel
 REPORT_S = 10.0  # between two words on what was left out
 
 Path = tuple[str | int, ...]
@@ -101,6 +102,7 @@ class Comms:
         self._open: set[str] = set()
         self._messages = Bucket(*MESSAGES)
         self._bytes = Bucket(*BYTES)
+        self._on_the_way = 0  # to a kernel that takes none
         self._left_out = 0
         self._said_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -117,6 +119,26 @@ class Comms:
             self._flush_due(now)
         else:
             self._send_whole(out, now)
+
+    async def pass_on(self, send: Callable[[Comm], Awaitable[None]], message: CommMessage) -> None:
+        """The other way: what a front end says, to the kernel."""
+        if self._on_the_way >= ON_THE_WAY:
+            self._left_out += 1
+            self._report(self._clock.monotonic())
+            return
+        self._on_the_way += 1
+        try:
+            await send(
+                Comm(
+                    id=message.id,
+                    msg_type=message.msg_type,
+                    content=message.content,
+                    metadata=message.metadata,
+                    buffers=message.buffers,
+                )
+            )
+        finally:
+            self._on_the_way -= 1
 
     def flush(self) -> None:
         """All that waits, at the end; says what was left out."""

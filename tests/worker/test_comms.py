@@ -9,8 +9,17 @@ from typing import Any
 import msgspec
 
 from jupyter_remote.clock import FakeClock
-from jupyter_remote.worker.channel import COMM_IDLE, Out
-from jupyter_remote.worker.comms import BYTES, CHANGES, MESSAGES, MOST_OPEN, WINDOW_S, Comms
+from jupyter_remote.wire import CommMessage
+from jupyter_remote.worker.channel import COMM_IDLE, Comm, Out
+from jupyter_remote.worker.comms import (
+    BYTES,
+    CHANGES,
+    MESSAGES,
+    MOST_OPEN,
+    ON_THE_WAY,
+    WINDOW_S,
+    Comms,
+)
 
 
 class Said:
@@ -178,3 +187,25 @@ def test_data_of_any_shape_passes_as_it_is():
         {"method": "update", "state": "none"},
         5,
     ]
+
+
+def test_a_kernel_that_takes_nothing_is_sent_a_hundred_messages_and_no_more():
+    async def scenario() -> tuple[int, list[str]]:
+        said, gate, sent = Said(), asyncio.Event(), []
+
+        async def send(message: Comm) -> None:
+            sent.append(message)
+            await gate.wait()
+
+        message = CommMessage(id="m", content={"comm_id": "a"}, buffers=[b"x"])
+        tasks = [asyncio.create_task(said.comms.pass_on(send, message)) for _ in range(150)]
+        await asyncio.wait(tasks[ON_THE_WAY:])
+        gate.set()
+        await asyncio.gather(*tasks)
+        await said.comms.pass_on(send, message)
+        said.comms.flush()
+        return len(sent), said.notes
+
+    sent, notes = asyncio.run(scenario())
+    assert sent == ON_THE_WAY + 1
+    assert "messages of widgets were left out" in notes[0]
