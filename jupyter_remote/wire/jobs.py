@@ -299,7 +299,7 @@ class CommMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
     id: str = ""  # of the front end's request: a ``comm`` event ``comm_idle`` says it was served
     msg_type: Literal["comm_msg", "comm_close"] = "comm_msg"
-    content: dict[str, Any]
+    content: dict[str, Any] = {}  # Jupyter's own: ``comm_id``, ``data``
     metadata: dict[str, Any] = {}
     buffers: list[bytes] = []
 

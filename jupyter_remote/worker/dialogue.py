@@ -50,7 +50,7 @@ class Dialogue:
     def serve_comm(self, message: channel.Comm) -> None:
         """A comm message from the notebook, to whoever has that comm."""
         handler = getattr(self._kernel.comm_manager, message.msg_type, None)
-        if handler is None:
+        if handler is None or not isinstance(message.content.get("comm_id"), str):
             return
         header = {"msg_type": message.msg_type, "msg_id": message.id}
         try:
