@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import nbclient
@@ -49,16 +50,29 @@ class Page:
     def run(self, code: str) -> list[Message]:
         return self.kernel.run(code, self.hear)
 
-    def tell(self, kind: str, content: dict[str, Any], buffers: list[bytes] | None = None) -> str:
+    def tell(
+        self,
+        kind: str,
+        content: dict[str, Any],
+        buffers: list[bytes] | None = None,
+        subshell: str | None = None,
+    ) -> str:
         """Sends a message; its id."""
         client = self.kernel.client
         message = client.session.msg(kind, content)
+        message["header"]["subshell_id"] = subshell
         client.session.send(client.shell_channel.socket, message, buffers=buffers)
         return str(message["header"]["msg_id"])
 
-    def change(self, id: str, **state: Any) -> str:
+    def change(self, id: str, subshell: str | None = None, **state: Any) -> str:
         data = {"method": "update", "state": state, "buffer_paths": []}
-        return self.tell("comm_msg", {"comm_id": id, "data": data})
+        return self.tell("comm_msg", {"comm_id": id, "data": data}, subshell=subshell)
+
+    def new_subshell(self) -> str:
+        """As JupyterLab has one for widgets."""
+        client = self.kernel.client
+        client.control_channel.send(client.session.msg("create_subshell_request", {}))
+        return str(client.get_control_msg(timeout=LIMIT_S)["content"]["subshell_id"])
 
     def click(self, id: str) -> str:
         data = {"method": "custom", "content": {"event": "click"}}
@@ -290,6 +304,32 @@ print("came", slider.value)
     page.until(lambda: any(s.get("_model_name") == "IntSliderModel" for s in page.states.values()))
     page.change(page.of("IntSliderModel"), value=5)
     page.until(lambda: "came 5" in printed(page.messages))
+
+
+BLOCKS = """%%remote_run -s live -i gate
+import os, time
+print("begun", slider.value)
+while not os.path.exists(gate): time.sleep(0.02)
+print("ended", slider.value)
+"""
+
+
+def test_a_message_that_comes_while_a_cell_runs_is_served_after_it(
+    page: Page, tmp_path: Path
+) -> None:
+    page.run(SLIDER)
+    slider, label = page.of("IntSliderModel"), page.of("LabelModel")
+    subshell = page.new_subshell()
+    page.run(f"gate = {str(tmp_path / 'gate')!r}")
+    cell = page.kernel.client.execute(BLOCKS)
+    page.until(lambda: "begun 3" in printed(page.answers(cell)))
+    moved = page.change(slider, subshell, value=30)
+    page.until(lambda: page.answers(moved))
+    (tmp_path / "gate").touch()
+    page.until(lambda: page.states[label]["value"] == "twice is 60")
+    page.until(lambda: "ended 3" in printed(page.answers(cell)))
+    served(page, moved)
+    assert printed(page.messages).count("now 30\n") == 1
 
 
 def test_attach_after_a_restart_of_the_kernel_brings_widgets_back(page: Page) -> None:
