@@ -17,6 +17,7 @@ from jupyter_remote.outputs import Output, outputs_of, text_of
 from jupyter_remote.wire import (
     Bar,
     CancelRequest,
+    CommMessage,
     HistoryReply,
     InputRequest,
     JobView,
@@ -156,6 +157,10 @@ class Job(Handle):
         """``submitted``, ``started``, ``completed`` (aware times), ``status``, ``engine_id``, …"""
         return describe.metadata(self.view) | {"stdout": self.stdout, "stderr": self.stderr}
 
+    def session(self) -> Job:
+        """The job of the session that it is a cell of."""
+        return self._context.job(self.view.session, self._namespace)
+
     # -- what it said
     @property
     def outputs(self) -> list[Output]:
@@ -200,6 +205,10 @@ class Job(Handle):
         path = f"/v1/jobs/{self.id}/input"
         body = InputRequest(text=text, refused=refused)
         self._context.link.call("POST", path, body, reply=JobView)
+
+    def send_comm(self, message: CommMessage) -> None:
+        """A message of a widget, for its code. Raises Conflict where that does not run."""
+        self._context.link.call("POST", f"/v1/jobs/{self.id}/comms", message, reply=JobView)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it ended, ``timeout`` seconds at most. Returns whether it has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ from jupyter_remote.notebook.shipped import Shipped
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.jobs import Job
+    from jupyter_remote.notebook.comms import Comms
     from jupyter_remote.notebook.live import Pump
     from jupyter_remote.settings import Settings
 
@@ -78,6 +80,15 @@ class Context:
 
             self._pump = Pump()
         return self._pump
+
+    @functools.cached_property
+    def comms(self) -> Comms | None:
+        """Widgets of remote code; None without a front end that could show them."""
+        from jupyter_remote.notebook.comms import Comms
+        from jupyter_remote.notebook.sinks import kernel_of
+
+        kernel = kernel_of(self.shell)
+        return None if kernel is None else Comms(kernel)
 
     def options(self, line: str) -> RunOptions:
         """The options of a line over this notebook's defaults."""

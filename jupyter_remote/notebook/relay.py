@@ -11,13 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from jupyter_remote.cards import words
 from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, WIDGET_TYPE, Sink
-from jupyter_remote.wire import Event
+from jupyter_remote.wire import BESIDE_WIDGET, Event
 
 JOIN_S = 0.02
 JOIN_SHORT_S = 0.1  # where the pace is nearly used up
@@ -25,7 +25,23 @@ MOMENT_S = 0.0001  # a wait shorter than this is none
 MAX_TEXT = 256 * 1024  # of one stream message
 
 DISPLAYS = ("display_data", "execute_result", "update_display_data")
-OUTPUTS = frozenset([*DISPLAYS, "stream", "clear_output", "error", "folded", "notice"])
+OUTPUTS = frozenset([*DISPLAYS, "stream", "clear_output", "error", "folded", "notice", "comm"])
+SILENT = ("update_display_data", "comm")  # what may be of elsewhere in the notebook
+NOT_LIVE = "[widgets of remote code are not live here: they are shown as text]"
+DISCONNECTED = "[its widgets are disconnected: the job is over; in a session (-s) they stay live]"
+
+
+class Comms(Protocol):
+    """Widgets of the job."""
+
+    @property
+    def last(self) -> bool: ...
+
+    def is_live(self, id: str) -> bool: ...
+
+    def hear(self, event: Event) -> None: ...
+
+    def over(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -37,6 +53,7 @@ class Output:
     name: str = ""  # of the stream
     texts: list[str] = field(default_factory=list)
     length: int = 0
+    event: Event | None = None  # of a comm; None: they are over
 
     @property
     def size_bytes(self) -> int:
@@ -55,6 +72,7 @@ class Relay:
     ----------
     results: show what the last expression of the cell gives; else only :meth:`show_result` does.
     signed: it is shown at the end, with what :meth:`sign` adds to its metadata.
+    comms: takes messages of widgets; None: they are shown as text.
     cleared: called after the cell was cleared, to show the card again; None: there is none.
     """
 
@@ -65,6 +83,7 @@ class Relay:
         results: bool = True,
         signed: bool = False,
         cleared: Callable[[], None] | None = None,
+        comms: Comms | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -73,6 +92,8 @@ class Relay:
         self._signed = signed
         self._result: Output | None = None  # not shown yet
         self._cleared = cleared
+        self._comms = comms
+        self._has_widgets = False  # that are live
         self._clock = clock
         self._sleep = sleep
         self._waiting: deque[Output] = deque()
@@ -92,6 +113,11 @@ class Relay:
     def event(self, event: Event) -> None:
         """Shows an event that is an output, at once or later; others are left alone."""
         if event.type not in OUTPUTS:
+            return
+        if event.type == "comm":
+            if self._comms is not None:
+                self._waiting.append(Output("comm", event=event))
+                self.flush()
             return
         data: dict[str, Any] = msgspec.json.decode(event.data)
         match event.type:
@@ -159,6 +185,8 @@ class Relay:
             self.note(f"[{size}, {lines:,} lines left out here]")
         if displays is not None:
             self.note(f"[{words.dropped(displays['displays'])}]")
+        if self._comms is not None and not self._comms.last:
+            self._waiting.append(Output("comm"))
         self._ended = True
         self.flush()
 
@@ -170,6 +198,9 @@ class Relay:
 
     def drop(self, why: str) -> None:
         """Forgets what waits, and says so."""
+        for output in self._waiting:
+            if output.type == "comm":
+                self._tell(output)
         self._waiting.clear()
         self._updates.clear()
         self.note(why)
@@ -202,16 +233,15 @@ class Relay:
         return self.sink.pace is not None and self.sink.pace.is_short
 
     def _display(self, output: Output) -> None:
-        widget = output.type in DISPLAYS and output.data["data"].pop(WIDGET_TYPE, None)
+        transient = output.data.get("transient") or {}
+        if transient.pop(BESIDE_WIDGET, False) and self._comms is not None:
+            return  # the widget itself is shown
         if output.type == "update_display_data":
             self._update(output)
         elif output.type == "execute_result" and (self._signed or not self._results):
             self._result = output
         else:
             self._put(output)
-        if widget and not self._told_of_widgets:
-            self._told_of_widgets = True
-            self.note("[widgets of remote code are not live yet: they are shown as text]")
 
     def _put(self, output: Output) -> None:
         if self._clear_waits:
@@ -232,7 +262,7 @@ class Relay:
     def _clear(self, wait: bool) -> None:
         """What waits would be gone at once; updates may be of displays elsewhere."""
         self._clear_waits = False
-        kept = [output for output in self._waiting if output.type == "update_display_data"]
+        kept = [output for output in self._waiting if output.type in SILENT]
         self._waiting = deque([*kept, Output("clear_output", {"wait": wait})])
 
     def _joins_s(self, first: Output) -> float:
@@ -259,9 +289,36 @@ class Relay:
         if output.type == "stream":
             self._send_text(output)
             return
+        if output.type == "comm":
+            self._tell(output)
+            return
         if output.type == "update_display_data":
             self._updates.pop(_display_id(output), None)
+        if output.type in DISPLAYS:
+            self._look_for_widget(output.data["data"])
         self._show(output.type, output.data)
+
+    def _tell(self, output: Output) -> None:
+        """A comm message goes to the front end."""
+        assert self._comms is not None
+        if output.event is None:
+            self._comms.over()
+            if self._has_widgets:
+                self._join("stderr", DISCONNECTED + "\n")
+            return
+        self._comms.hear(output.event)
+
+    def _look_for_widget(self, data: dict[str, Any]) -> None:
+        """A view of a widget that the front end does not know would be an error there."""
+        if (view := data.get(WIDGET_TYPE)) is None:
+            return
+        if self._comms is not None and self._comms.is_live(str(view.get("model_id", ""))):
+            self._has_widgets = True
+            return
+        del data[WIDGET_TYPE]
+        if not self._told_of_widgets:
+            self._told_of_widgets = True
+            self._join("stderr", NOT_LIVE + "\n")
 
     def _send_text(self, output: Output) -> None:
         text = "".join(output.texts)

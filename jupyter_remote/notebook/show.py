@@ -15,6 +15,7 @@ from jupyter_remote.client.receipts import metadata
 from jupyter_remote.model import Status
 from jupyter_remote.notebook.advice import advise
 from jupyter_remote.notebook.card import Card
+from jupyter_remote.notebook.comms import OfJob
 from jupyter_remote.notebook.live import Drawn, Live, Route, wait
 from jupyter_remote.notebook.relay import Relay
 from jupyter_remote.notebook.sinks import (
@@ -23,6 +24,7 @@ from jupyter_remote.notebook.sinks import (
     Sink,
     front_of,
     kernel_of,
+    parent_of,
     sink_for,
 )
 from jupyter_remote.notebook.textcard import TextCard
@@ -69,6 +71,7 @@ class Shown:
             results=results,
             signed=not card,  # no card holds the receipt
             cleared=(lambda: self.live.redraw()) if isinstance(drawn, Card) else None,
+            comms=self._comms() if outputs else None,
         )
         self.live = Live(job, self.relay, drawn, self._ended)
 
@@ -84,6 +87,12 @@ class Shown:
         if kernel_of(self.context.shell) is None and self.context.shell is not None:
             return TextCard(lambda line: print(line, file=sys.stderr, flush=True))
         return None  # captured, or a script: only what the code itself shows
+
+    def _comms(self) -> OfJob | None:
+        comms = self.context.comms
+        if comms is None:
+            return None
+        return OfJob(comms, self.job, parent_of(self.context.shell.kernel))
 
     def _below(self, place: Sink, blocking: bool) -> Sink:
         """Where the output goes: into its cell also when another one runs."""

@@ -198,8 +198,12 @@ def sink_for(shell: Any, *, blocking: bool) -> Sink:
         return LocalSink(shell)
     sys.stdout.flush()  # what local code printed comes first
     sys.stderr.flush()
-    pace = _pace(SERVER if has_person(kernel) else DIRECT)
-    return KernelSink(kernel, parent_of(kernel), cell_number(shell), pace)
+    return KernelSink(kernel, parent_of(kernel), cell_number(shell), pace_of(kernel))
+
+
+def pace_of(kernel: Any) -> Pace:
+    """That all that this kernel sends keeps."""
+    return _pace(SERVER if has_person(kernel) else DIRECT)
 
 
 @functools.cache

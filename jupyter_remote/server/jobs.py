@@ -239,21 +239,6 @@ async def cancel(call: Call) -> wire.JobView:
     return view(call, changed.job)
 
 
-async def answer(call: Call) -> wire.JobView:
-    backend, job = call.backend, await own_job(call)
-    active = backend.scheduler.board.active.get(job.id)
-    message = None
-    if active is not None and active.started:
-        text, refused = call.body.text, call.body.refused
-        message = wire.Input(job=job.id, epoch=active.epoch, text=text, refused=refused)
-    if active is None or message is None or not await backend.fleet.send(active.worker, message):
-        raise errors.Conflict(
-            f"The job is {job.status.value}: it asks for nothing.",
-            hint="Its worker may be away; try again.",
-        )
-    return view(call, job)
-
-
 async def result(call: Call) -> wire.Done:
     job = await own_job(call)
     if job.state not in TERMINAL:
@@ -337,15 +322,6 @@ ENDPOINTS = [
         summary="Cancel a job: free before it started, else charged for what ran",
         policy=SUBMIT,
         body=wire.CancelRequest,
-        reply=wire.JobView,
-    ),
-    Endpoint(
-        method="POST",
-        path="/v1/jobs/{id}/input",
-        handler=answer,
-        summary="Answer what a job asked with input()",
-        policy=SUBMIT,
-        body=wire.InputRequest,
         reply=wire.JobView,
     ),
     Endpoint(

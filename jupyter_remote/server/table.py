@@ -16,12 +16,14 @@ from jupyter_remote.server import (
     repeating,
     results,
     sessions,
+    talking,
     tokens,
 )
 
 ENDPOINTS = [
     *about.ENDPOINTS,
     *jobs.ENDPOINTS,
+    *talking.ENDPOINTS,
     *repeating.ENDPOINTS,
     *sessions.ENDPOINTS,
     *events.ENDPOINTS,

@@ -7,6 +7,8 @@ import msgspec
 from jupyter_remote.wire.jobs import JobView, RemoteFailure, Result
 from jupyter_remote.wire.receipts import Receipt
 
+BESIDE_WIDGET = "beside_widget"  # in ``transient``: a display for those who show no widgets
+
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One thing that happened in a job.
@@ -21,7 +23,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ``update_display_data``  the same as ``display_data``
     ``clear_output``       ``wait``
     ``error``              ``ename``, ``evalue``, ``traceback``
-    ``comm``               ``msg_type``, ``content``, ``metadata``, ``buffers``
+    ``comm``               ``msg_type``, ``content``, ``metadata``, ``buffers`` (base64); or
+                           ``comm_idle`` with the ``id`` of a :class:`CommMessage` served
     ``folded``             ``name``, ``bytes``, ``lines``, ``displays``: output above the limits;
                            text is in the log
     ``notice``             ``text``: a line for the user

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -288,6 +288,20 @@ class InputRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     text: str = ""
     refused: bool = False  # nobody answers: EOFError over there
+
+
+COMM_BYTES = 16 * 1024 * 1024  # of a widget's message, with its buffers; either way
+COMM_BODY_BYTES = COMM_BYTES * 3 // 2  # as JSON
+
+
+class CommMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``POST /v1/jobs/{id}/comms``: a message of a widget in a front end, for the code of a job."""
+
+    id: str = ""  # of the front end's request: a ``comm`` event ``comm_idle`` says it was served
+    msg_type: Literal["comm_msg", "comm_close"] = "comm_msg"
+    content: dict[str, Any] = {}  # Jupyter's own: ``comm_id``, ``data``
+    metadata: dict[str, Any] = {}
+    buffers: list[bytes] = []
 
 
 class CancelRequest(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from jupyter_remote.wire.base import MOST_BYTES, PROTOCOL
-from jupyter_remote.wire.jobs import JobSpec, Metrics, RemoteFailure, Result
+from jupyter_remote.wire.jobs import CommMessage, JobSpec, Metrics, RemoteFailure, Result
 from jupyter_remote.wire.machines import Notice
 from jupyter_remote.wire.money import WorkerEnvironment
 from jupyter_remote.wire.values import Parcel, Segment, SourceLink
@@ -233,6 +233,14 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag="input", kw_onl
     refused: bool = False
 
 
+class Comm(msgspec.Struct, frozen=True, omit_defaults=True, tag="comm", kw_only=True):
+    """A message of a widget in a front end, for this attempt."""
+
+    job: str
+    epoch: int
+    message: CommMessage
+
+
 class Drain(msgspec.Struct, frozen=True, omit_defaults=True, tag="drain"):
     """Take no more work but cells of sessions that are there; end when idle.
 
@@ -243,4 +251,4 @@ class Drain(msgspec.Struct, frozen=True, omit_defaults=True, tag="drain"):
     left_s: float = 0.0
 
 
-ServerMessage = Welcome | Assign | Answer | Cancel | Input | Drain | Open | ChannelMessage
+ServerMessage = Welcome | Assign | Answer | Cancel | Input | Comm | Drain | Open | ChannelMessage

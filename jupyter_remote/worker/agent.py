@@ -28,6 +28,7 @@ from jupyter_remote.wire import (
     Assign,
     Cancel,
     ChannelMessage,
+    Comm,
     Drain,
     Hello,
     Input,
@@ -267,10 +268,10 @@ class Agent:
             attempt = self._attempts.get((message.job, message.epoch))
             if attempt is not None:
                 attempt.cancel(message.how)
-        elif isinstance(message, Input):
-            asking = self._attempts.get((message.job, message.epoch))
-            if asking is not None:
-                self._answer(asking, message)
+        elif isinstance(message, Input | Comm):
+            attempt = self._attempts.get((message.job, message.epoch))
+            if attempt is not None:
+                self._pass_on(attempt, message)
         elif isinstance(message, Drain):
             self._drain(message.reason)
             if message.left_s:
@@ -280,8 +281,12 @@ class Agent:
         elif isinstance(message, ChannelMessage):
             self._means.relay.channels.hear(message)
 
-    def _answer(self, attempt: Attempt, message: Input) -> None:
-        task = asyncio.create_task(attempt.answer(message.text, message.refused))
+    def _pass_on(self, attempt: Attempt, message: Input | Comm) -> None:
+        """What somebody at the notebook said."""
+        if isinstance(message, Input):
+            task = asyncio.create_task(attempt.answer(message.text, message.refused))
+        else:
+            task = asyncio.create_task(attempt.comm(message.message))
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
 

@@ -15,6 +15,7 @@ from jupyter_remote.money.meter import longest_run_s
 from jupyter_remote.wire import (
     Answer,
     Assign,
+    CommMessage,
     Complete,
     EnvironmentSpec,
     Release,
@@ -24,6 +25,7 @@ from jupyter_remote.wire import (
     encode,
 )
 from jupyter_remote.worker import channel, verdict
+from jupyter_remote.worker.comms import Comms
 from jupyter_remote.worker.folding import AS_THEY_ARE, Folding, notice
 from jupyter_remote.worker.gpu_idle import GpuIdle
 from jupyter_remote.worker.holding import Shown
@@ -70,6 +72,7 @@ class Attempt:
         self._outbox = Outbox(means.link, assign.job, assign.epoch, means.clock, self._answered)
         self._outbox.sent_at = now
         self._folding = Folding(means.bounds)
+        self._comms = Comms(means.clock, self._outbox.add_comm, self._note)
         self._name = f"{assign.job[:8]}-{next(_numbers)}"
         self._folder: Path | None = None
         self._log_is_needed = False
@@ -321,7 +324,9 @@ class Attempt:
         if out.msg_type in AS_THEY_ARE:
             self._show(self._folding.display(out.msg_type, out.content, now))
         elif out.msg_type.startswith("comm_"):
-            self._outbox.add_comm(out)
+            if out.msg_type == channel.COMM_IDLE:  # what was said before it is shown before it
+                self._show(self._folding.tick(now))
+            self._comms.hear(out)
 
     async def _ask(self, ask: channel.Ask) -> None:
         """Where nobody can answer ``input()`` raises at once: it would wait for ever."""
@@ -336,6 +341,11 @@ class Attempt:
         """What somebody typed."""
         if self._kernel is not None:
             await self._kernel.send(channel.Input(text, refused))
+
+    async def comm(self, message: CommMessage) -> None:
+        """What a widget in a front end says. The kernel takes it when it is not busy."""
+        if self._kernel is not None and self._running:
+            await self._comms.pass_on(self._kernel.send, message)
 
     def _show(self, events: list[Shown]) -> None:
         for event in events:
@@ -421,6 +431,7 @@ class Attempt:
             preempted = self._supervisor.stop is PREEMPTED
             await self._saving.settled(self._supervisor.grace_s if preempted else None)
         self._show(self._folding.end(self._clock.monotonic()))
+        self._comms.flush()
         stop, result = self._supervisor.stop, None
         if isinstance(how, channel.Finished):
             end = self._verdict(how)

@@ -18,6 +18,7 @@ from jupyter_remote.wire import Bar, JobSpec, Parcel, RemoteFailure, Segment
 from jupyter_remote.worker.encodable import encoded
 
 LENGTH = struct.Struct("!I")
+COMM_IDLE = "comm_idle"  # an Out of this type: the comm message of that id was served
 
 
 def _numbers() -> list[int]:
@@ -70,6 +71,7 @@ class Input(msgspec.Struct, frozen=True, tag="input"):
 class Comm(msgspec.Struct, frozen=True, omit_defaults=True, tag="comm", kw_only=True):
     """Agent → kernel: a comm message from the notebook."""
 
+    id: str = ""  # of the front end's request: :data:`COMM_IDLE` says that it was served
     msg_type: str
     content: dict[str, Any]
     metadata: dict[str, Any] = {}

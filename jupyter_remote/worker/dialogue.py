@@ -9,11 +9,11 @@ from typing import Any
 from jupyter_remote.worker import channel
 from jupyter_remote.worker.inbox import Inbox
 from jupyter_remote.worker.interrupts import Interrupts
-from jupyter_remote.worker.outputs import Writer
+from jupyter_remote.worker.outputs import Writer, to_json
 
 
 class Dialogue:
-    """Of one kernel process. ``before_asking`` brings in what C code wrote."""
+    """Of one kernel process. ``bring_in`` brings in what C code wrote."""
 
     def __init__(
         self,
@@ -21,13 +21,13 @@ class Dialogue:
         kernel: Any,
         writer: Writer,
         interrupts: Interrupts,
-        before_asking: Callable[[], None],
+        bring_in: Callable[[], None],
     ) -> None:
         self._inbox = inbox
         self._kernel = kernel
         self._writer = writer
         self._interrupts = interrupts
-        self._before_asking = before_asking
+        self._bring_in = bring_in
         self._early: list[channel.Comm] = []
         self.instead: Callable[[str, bool], str] | None = None  # who is asked in the agent's place
 
@@ -50,24 +50,31 @@ class Dialogue:
     def serve_comm(self, message: channel.Comm) -> None:
         """A comm message from the notebook, to whoever has that comm."""
         handler = getattr(self._kernel.comm_manager, message.msg_type, None)
-        if handler is None:
+        if handler is None or not isinstance(message.content.get("comm_id"), str):
             return
-        header = {"msg_type": message.msg_type, "msg_id": message.content.get("comm_id", "")}
-        handler(
-            None,
-            [],
-            {
-                "header": header,
-                "msg_type": message.msg_type,
-                "content": message.content,
-                "metadata": message.metadata,
-                "buffers": [memoryview(b) for b in message.buffers],
-            },
-        )
+        header = {"msg_type": message.msg_type, "msg_id": message.id}
+        try:
+            handler(
+                None,
+                [],
+                {
+                    "header": header,
+                    "msg_type": message.msg_type,
+                    "content": message.content,
+                    "metadata": message.metadata,
+                    "buffers": [memoryview(b) for b in message.buffers],
+                },
+            )
+        finally:
+            self._bring_in()
+            self._writer.settle(None)
+            if message.id:
+                idle = channel.Out(msg_type=channel.COMM_IDLE, content=to_json({"id": message.id}))
+                self._writer.tell_agent(idle)
 
     def ask(self, prompt: str, password: bool) -> str:
         """``input()``: ask the notebook, wait for the answer. Comm messages wait meanwhile."""
-        self._before_asking()
+        self._bring_in()
         if self.instead is not None:
             return self.instead(prompt, password)
         self._writer.send(channel.Ask(str(prompt), password), urgent=True)

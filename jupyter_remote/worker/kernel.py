@@ -138,7 +138,7 @@ class KernelProcess:
         inside.job.say_bars()
         self._bars.close_all()
         self._capture.finish()
-        self._kernel.session.widgets.end()
+        self._kernel.session.widgets.end(lasting=self._session is not None)
         self.writer.settle(None)
 
     def _serve_session(self, run: channel.Run) -> channel.Finished:

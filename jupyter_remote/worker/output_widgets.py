@@ -1,7 +1,9 @@
 """Output widgets (``ipywidgets.Output``): what code prints and shows in one, and clears there.
 
-A front end would move it into the widget. Widgets of a job are not there yet, so that each is shown
-as one display in its place, which is updated; what is cleared in it clears nothing else.
+A front end would pick it out of the output of a cell while that runs. Here it becomes the state of
+the widget, as if the code had set ``outputs``: so it also holds for output of a callback after the
+cell, in a page that is loaded again, and in a saved notebook. For whoever shows no widgets each is
+a display in its place, too, which is brought up to date when the job ends.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from jupyter_remote.wire import BESIDE_WIDGET
+from jupyter_remote.worker.comms import update_of
 from jupyter_remote.worker.outputs import Writer
 from jupyter_remote.worker.ticker import Ticker
 
@@ -49,14 +53,15 @@ class OutputWidgets:
         with self._lock:
             if isinstance(state, dict):
                 self._learn(id, state)
-            if msg_type == "comm_close" and (widget := self._widgets.get(id)) is not None:
+            if msg_type == "comm_close" and (widget := self._widgets.pop(id, None)) is not None:
                 self._leave(widget)
-                widget.clear(wait=False)
-                widget.say_if_due()
+                widget.close()
+            if msg_type == "comm_close":
+                self._children.pop(id, None)
 
     def _learn(self, id: str, state: Bundle) -> None:
         if state.get("_model_name") == "OutputModel" and id not in self._widgets:
-            self._widgets[id] = _Widget(f"jupyter-remote-{id}", self._send)
+            self._widgets[id] = _Widget(id, self._send, self._ticker)
         if isinstance(state.get("children"), list | tuple):
             self._children[id] = [str(c).removeprefix(MODEL) for c in state["children"]]
         if (widget := self._widgets.get(id)) is None:
@@ -65,7 +70,6 @@ class OutputWidgets:
             widget.set(state["outputs"])
         if "msg_id" in state:
             self._enter(widget) if state["msg_id"] else self._leave(widget)
-        widget.say_if_due()
 
     def take(self, msg_type: str, content: Bundle) -> bool:
         """An output that is about to be sent; true: it is in a widget, or shown with one."""
@@ -74,14 +78,14 @@ class OutputWidgets:
                 return any(widget.update(content) for widget in self._widgets.values())
             if self._entered:
                 return self._entered[-1].take(msg_type, content)
-            shown = content.get("data", {}).get(VIEW, {}).get("model_id", "")
+            view = content.get("data", {}).get(VIEW, {})
+            shown = view.get("model_id", "")
             if msg_type not in DISPLAYS or not (within := list(self._within(shown))):
                 return False
             if shown not in self._widgets:
                 self._send(msg_type, content)
             for widget in within:
-                widget.show()
-                self._ticker.add(widget.display_id, widget.look)
+                widget.show(view if widget.id == shown else None)
             return True
 
     def text(self, name: str, text: str) -> None:
@@ -90,12 +94,16 @@ class OutputWidgets:
             if self._entered:
                 self._entered[-1].add({"output_type": "stream", "name": name, "text": text})
 
-    def end(self) -> None:
-        """The job ends: everything as it stands."""
-        self._ticker.look_now()
-        self._ticker.clear()
-        self._widgets, self._children, self._entered = {}, {}, []
-        self._writer.divert = None
+    def end(self, lasting: bool) -> None:
+        """The job ends: everything as it stands. ``lasting``: its widgets go on in a session."""
+        with self._lock:
+            for widget in self._widgets.values():
+                widget.settle()
+            self._ticker.clear()
+            self._entered = []
+            self._writer.divert = None
+            if not lasting:
+                self._widgets, self._children = {}, {}
 
     def _enter(self, widget: _Widget) -> None:
         self._entered.append(widget)
@@ -117,17 +125,20 @@ class OutputWidgets:
 class _Widget:
     """What is in one, as outputs of a notebook."""
 
-    def __init__(self, display_id: str, send: Send) -> None:
-        self.display_id = display_id
+    def __init__(self, id: str, send: Send, ticker: Ticker) -> None:
+        self.id = id
         self._send = send
+        self._ticker = ticker
         self._outputs: list[Bundle] = []
         self._clear_next = False
-        self._shown = False
-        self._dirty = False
+        self._view: Bundle | None = None
+        self._shown = False  # as a display
+        self._display_behind = self._state_behind = False
         self._said_at = 0.0
 
     def set(self, outputs: list[Bundle]) -> None:
-        self._outputs, self._dirty = list(outputs), True
+        """Code set the state itself."""
+        self._outputs, self._display_behind = list(outputs), True
 
     def add(self, output: Bundle) -> None:
         if self._clear_next:
@@ -143,12 +154,13 @@ class _Widget:
         if len(self._outputs) > 2 * MOST_OUTPUTS:
             cut = {"output_type": "stream", "name": "stderr", "text": CUT}
             self._outputs = [cut, *self._outputs[-MOST_OUTPUTS:]]
-        self._dirty = True
+        self._changed()
 
     def clear(self, wait: bool) -> None:
         self._clear_next = wait
         if not wait:
-            self._outputs, self._dirty = [], True
+            self._outputs = []
+            self._changed()
 
     def take(self, msg_type: str, content: Bundle) -> bool:
         """Everything but errors, which are for the cell, too."""
@@ -163,29 +175,68 @@ class _Widget:
         found = [o for o in self._outputs if (o.get("transient") or {}).get("display_id") == id]
         for output in found if id else []:
             output.update(data=content["data"], metadata=content["metadata"])
-            self._dirty = True
+            self._changed()
         return bool(id and found)
 
-    def show(self) -> None:
-        self._shown = True
-        self._say("display_data")
+    def show(self, view: Bundle | None) -> None:
+        """Its display appears; ``view``: in the place of the widget, else beside what it is in."""
+        self._view, self._shown = view, True
+        self._say_display("display_data")
+
+    def settle(self) -> None:
+        """State and display as it stands."""
+        self._say_state()
+        if self._shown and self._display_behind:
+            self._say_display("update_display_data")
+
+    def close(self) -> None:
+        """Its place is empty from now on."""
+        self._ticker.remove(self.id)
+        self._outputs, self._display_behind, self._state_behind = [], True, False
+        self.settle()
 
     def look(self, at_once: bool) -> bool:
         """Called by the ticker."""
-        if self._dirty:
-            self.say_if_due(at_once)
-        return True
+        if at_once or time.monotonic() - self._said_at >= PERIOD_S:
+            self._say_state()
+        return self._state_behind
 
-    def say_if_due(self, at_once: bool = False) -> None:
-        due = at_once or time.monotonic() - self._said_at >= PERIOD_S
-        if self._shown and self._dirty and due:
-            self._say("update_display_data")
+    def _changed(self) -> None:
+        self._display_behind = self._state_behind = True
+        if not self.look(False):
+            return
+        self._ticker.add(self.id, self.look)
 
-    def _say(self, msg_type: str) -> None:
-        self._dirty, self._said_at = False, time.monotonic()
+    def _say_state(self) -> None:
+        if self._state_behind:
+            self._state_behind, self._said_at = False, time.monotonic()
+            self._send(
+                "comm_msg", update_of(self.id, {"outputs": list(map(_saved, self._outputs))})
+            )
+
+    def _say_display(self, msg_type: str) -> None:
+        self._display_behind = False
         data, metadata = bundle_of(self._outputs)
-        transient = {"display_id": self.display_id}
+        transient: Bundle = {"display_id": f"jupyter-remote-{self.id}"}
+        if self._view is None:
+            transient[BESIDE_WIDGET] = True
+        else:
+            data = data | {VIEW: self._view}
         self._send(msg_type, {"data": data, "metadata": metadata, "transient": transient})
+
+
+def without_capture(content: Bundle) -> Bundle:
+    """A comm message that asks no front end to move outputs of a request into an Output widget."""
+    data = content.get("data")
+    state = data.get("state") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(state, dict) or not state.get("msg_id"):
+        return content
+    return {**content, "data": {**data, "state": {**state, "msg_id": ""}}}
+
+
+def _saved(output: Bundle) -> Bundle:
+    """As in a notebook's file."""
+    return {name: value for name, value in output.items() if name != "transient"}
 
 
 def bundle_of(outputs: list[Bundle]) -> tuple[Bundle, Bundle]:

@@ -250,12 +250,24 @@ class Session:
             if isinstance(message, channel.Stop):
                 return True
             if isinstance(message, channel.Comm):
-                self._process.dialogue.serve_comm(message)
+                self._serve_comm(message)
             elif isinstance(message, channel.Run):
                 self._serve_cell(message)
                 self._idle.touch()
                 self._held.dirty = True
         return False
+
+    def _serve_comm(self, comm: channel.Comm) -> None:
+        """A slider was moved, a button clicked: the code that listens is user code as any."""
+        process = self._process
+        turn = self._begin(None, 0, "a widget")
+        try:
+            with process.interrupts.allowed():
+                process.dialogue.serve_comm(comm)
+        finally:
+            self._end(turn)
+        self._idle.touch()
+        self._held.dirty = True
 
     def _serve_cell(self, run: channel.Run) -> None:
         process = self._process

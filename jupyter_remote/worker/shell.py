@@ -25,10 +25,11 @@ from IPython.core.error import UsageError
 from jupyter_client.session import Session
 from traitlets.config import Config
 
+from jupyter_remote.wire import COMM_BYTES
 from jupyter_remote.worker import channel, failure
-from jupyter_remote.worker.folding import MIB, Bounds, too_large
+from jupyter_remote.worker.folding import Bounds, too_large
 from jupyter_remote.worker.interrupts import Interruptible, Interrupts
-from jupyter_remote.worker.output_widgets import OutputWidgets
+from jupyter_remote.worker.output_widgets import OutputWidgets, without_capture
 from jupyter_remote.worker.outputs import Writer, to_json
 
 
@@ -44,7 +45,6 @@ def _without_debugger() -> None:
 
 
 DISPLAY_BYTES = Bounds().display_bytes
-COMM_BYTES = 64 * MIB  # of a widget's message
 
 IOPUB = frozenset(
     ("display_data", "update_display_data", "execute_result", "clear_output", "error")
@@ -86,8 +86,8 @@ class OurSession(Session):
         if self.writer is None or self.widgets is None:
             return {"content": content}
         if msg_type.startswith("comm_"):
-            self.writer.send(out(msg_type, content, metadata, buffers))
             self.widgets.hear(msg_type, content)
+            self.writer.send(out(msg_type, without_capture(content), metadata, buffers))
         elif msg_type in IOPUB and not self.widgets.take(msg_type, content):
             self.writer.send(out(msg_type, content, metadata, buffers))
         elif msg_type == "execute_reply":

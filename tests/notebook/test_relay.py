@@ -295,7 +295,7 @@ def test_a_widget_is_shown_as_text_and_told_of_once(relay, cell):
         {"text/plain": "IntSlider(1)"},
         {"text/plain": "x"},
     ]
-    assert cell.text("stderr").count("not live yet") == 1
+    assert cell.text("stderr").count("are not live here") == 1
 
 
 def test_unknown_events_are_left_alone(relay, cell):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jupyter_remote.worker import channel
-from jupyter_remote.worker.output_widgets import bundle_of
+from jupyter_remote.worker.output_widgets import VIEW, bundle_of
 from tests.worker import playing_agent
 from tests.worker.playing_agent import PlayingAgent, Transcript
 
@@ -18,7 +18,7 @@ KINDS = ("clear_output", "error", "execute_result")
 
 
 def cell_of(seen: Transcript) -> list[Any]:
-    """Texts and the data of displays, as a front end has them at the end."""
+    """Texts and the data of displays, as a front end without widgets has them at the end."""
     shown: list[Any] = []
     displays: dict[str, dict[str, Any]] = {}
     outs = {kind: iter(seen.outs(kind)) for kind in ("display_data", "update_display_data")}
@@ -42,6 +42,8 @@ def cell_of(seen: Transcript) -> list[Any]:
             data.update(content["data"])
         elif kind in KINDS:
             shown.append(kind)
+    for data in displays.values():
+        data.pop(VIEW, None)
     return shown
 
 
