@@ -35,6 +35,7 @@ SUBSHELL_S = 30.0
 BUSY_S = 0.2  # while the remote code is at something else
 
 SENSELESS = (AttributeError, LookupError, TypeError, ValueError)  # code may say anything
+GONE = "[this widget is disconnected: what ran its code is over]"
 OF_THREADS = ("comm", "update_display_data")  # what need not be of a callback
 OF_CALLBACKS = ("stream", "display_data", "clear_output", "error")
 
@@ -337,6 +338,7 @@ class Comms:
             self._send("comm_msg", {"comm_id": id, "data": known}, message, {}, held, id)
         elif model.gone:
             self._say_disconnected(id, model)
+            self._tell(message, GONE)
         else:
             if method == "update":
                 with self._lock:

@@ -281,6 +281,7 @@ def test_widgets_of_a_job_are_disconnected_when_it_is_over(page: Page) -> None:
     assert [m["content"]["data"]["state"] for m in answers if m["msg_type"] == "comm_msg"] == [
         {"disabled": True}
     ]
+    assert "this widget is disconnected" in printed(answers)
 
 
 def test_widgets_of_a_session_are_disconnected_when_it_is_stopped(page: Page) -> None:
