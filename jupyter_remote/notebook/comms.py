@@ -35,6 +35,7 @@ SUBSHELL_S = 30.0
 BUSY_S = 0.2  # while the remote code is at something else
 
 SENSELESS = (AttributeError, LookupError, TypeError, ValueError)  # code may say anything
+GONE = "[this widget is disconnected: what ran its code is over]"
 OF_THREADS = ("comm", "update_display_data")  # what need not be of a callback
 OF_CALLBACKS = ("stream", "display_data", "clear_output", "error")
 
@@ -132,6 +133,12 @@ class Model:
         """The state, which a front end cannot change any more when its worker is gone."""
         return {**self.state, **self.disconnected()} if self.gone else self.state
 
+    @property
+    def wants_code(self) -> bool:
+        """Is it a control, or a widget of somebody's own? Boxes, bars and texts are not."""
+        own = not str(self.state.get("_model_module", "")).startswith("@jupyter-widgets/")
+        return own or "disabled" in self.state
+
     def disconnected(self) -> Bundle:
         return {"disabled": True} if self.state.get("disabled") is False else {}
 
@@ -161,8 +168,8 @@ class OfJob:
     def hear(self, event: Event) -> None:
         self._comms.hear(self._job, event, self._parent)
 
-    def over(self) -> None:
-        self._comms.over(self._job)
+    def over(self) -> bool:
+        return self._comms.over(self._job)
 
 
 class Comms:
@@ -203,10 +210,12 @@ class Comms:
         if missed:
             self._catch_up(remote, id, parent)
 
-    def over(self, job: Job) -> None:
-        """The job ended, and with it its kernel; that of a session lives on."""
-        if (remote := self._remotes.get(job.id)) is not None:
-            self._disconnect(remote)
+    def over(self, job: Job) -> bool:
+        """The job ended, and with it its kernel; that of a session lives on. True: there are
+        widgets that would want it."""
+        remote = self._remotes.get(job.id)
+        lost = [] if remote is None else self._disconnect(remote)
+        return any(model.wants_code for model in lost)
 
     def _remote_of(self, job: Job) -> Remote:
         target = session_of(job) or job.id
@@ -292,7 +301,7 @@ class Comms:
         self.models.pop(id, None)
         get_comm_manager().comms.pop(id, None)
 
-    def _disconnect(self, remote: Remote, before: int | None = None) -> None:
+    def _disconnect(self, remote: Remote, before: int | None = None) -> list[Model]:
         """Its widgets can be changed no more. ``before``: only those of earlier attempts."""
         if before is None:
             remote.ended()
@@ -307,6 +316,7 @@ class Comms:
             for id, model in lost.items():
                 model.gone = True
                 self._say_disconnected(id, model)
+        return list(lost.values())
 
     def _say_disconnected(self, id: str, model: Model) -> None:
         if changed := model.disconnected():
@@ -328,6 +338,7 @@ class Comms:
             self._send("comm_msg", {"comm_id": id, "data": known}, message, {}, held, id)
         elif model.gone:
             self._say_disconnected(id, model)
+            self._tell(message, GONE)
         else:
             if method == "update":
                 with self._lock:

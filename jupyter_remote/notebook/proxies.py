@@ -40,7 +40,9 @@ def show_to_reloaded_pages(comms: Comms) -> None:
     import ipywidgets  # noqa: F401  registers what answers for its own
 
     manager = get_comm_manager()
-    own = manager.targets[CONTROL]
+    own = manager.targets.get(CONTROL)
+    if own is None:  # a page asks for each widget then, which its proxy answers
+        return
 
     def opened(control: Any, message: dict[str, Any]) -> None:
         send = control.send

@@ -41,7 +41,7 @@ class Comms(Protocol):
 
     def hear(self, event: Event) -> None: ...
 
-    def over(self) -> None: ...
+    def over(self) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -302,8 +302,7 @@ class Relay:
         """A comm message goes to the front end."""
         assert self._comms is not None
         if output.event is None:
-            self._comms.over()
-            if self._has_widgets:
+            if self._comms.over() and self._has_widgets:
                 self._join("stderr", DISCONNECTED + "\n")
             return
         self._comms.hear(output.event)

@@ -281,6 +281,7 @@ def test_widgets_of_a_job_are_disconnected_when_it_is_over(page: Page) -> None:
     assert [m["content"]["data"]["state"] for m in answers if m["msg_type"] == "comm_msg"] == [
         {"disabled": True}
     ]
+    assert "this widget is disconnected" in printed(answers)
 
 
 def test_widgets_of_a_session_are_disconnected_when_it_is_stopped(page: Page) -> None:
@@ -289,6 +290,35 @@ def test_widgets_of_a_session_are_disconnected_when_it_is_stopped(page: Page) ->
     assert page.states[slider]["disabled"] is False
     page.run("%remote stop brief")
     page.until(lambda: page.states[slider]["disabled"])
+
+
+def test_widgets_of_a_session_that_dies_are_disconnected(page: Page) -> None:
+    page.run(SLIDER.replace("-s live", "-s mortal"))
+    slider = page.of("IntSliderModel")
+    page.run("%%remote_run -s mortal\nimport os; os._exit(3)")
+    page.until(lambda: page.states[slider]["disabled"])
+
+
+def test_output_alone_needs_nobody_and_says_nothing_of_it(page: Page) -> None:
+    told = printed(page.run("%%remote_run\nimport ipywidgets\ndisplay(ipywidgets.Output())"))
+    assert "disconnected" not in told
+
+
+def test_attach_in_the_same_kernel_takes_no_widget_back_in_time(page: Page) -> None:
+    page.run(SLIDER)
+    slider = page.of("IntSliderModel")
+    served(page, page.change(slider, value=12))
+    later = len(page.messages)
+    shown = page.run("%remote attach last")
+    views = [m["content"]["data"].get(VIEW, {}) for m in shown if m["msg_type"] == "display_data"]
+    assert slider in [view.get("model_id") for view in views]
+    said = [m["content"]["data"].get("state", {}) for m in comms_of(page, slider, later)]
+    assert not any(state.get("value", 12) != 12 for state in said)
+    assert page.states[slider]["value"] == 12
+
+
+def comms_of(page: Page, id: str, after: int) -> list[Message]:
+    return [m for m in page.messages[after:] if m["content"].get("comm_id") == id]
 
 
 def test_a_code_that_waits_hears_its_widgets_while_its_cell_runs(page: Page) -> None:
