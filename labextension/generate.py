@@ -16,6 +16,8 @@ ROOTS = (
     wire.Receipt,
     wire.SessionList,
     wire.MachineList,
+    wire.InstanceList,
+    wire.PlanReply,
     wire.AccountSummary,
     wire.Problem,
 )

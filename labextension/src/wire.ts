@@ -68,6 +68,32 @@ export interface HistoryReply {
   history: History[];
 }
 
+export interface InstanceList {
+  instances: InstanceView[];
+}
+
+export interface InstanceView {
+  id: string;
+  provider: string;
+  machine: string;
+  state: string;
+  provider_id?: string;
+  zone?: string;
+  spot?: boolean;
+  owner?: string;
+  job?: string;
+  usd_per_h?: number;
+  created_at?: number;
+  ready_at?: number | null;
+  ended_at?: number | null;
+  step?: string;
+  detail?: string;
+  slots?: number;
+  busy?: number;
+  idle_since_at?: number | null;
+  ends_at?: number | null;
+}
+
 export interface Interval {
   low: number;
   expected: number;
@@ -167,6 +193,11 @@ export interface Metrics {
   peak_sent_bytes_per_s?: number;
 }
 
+export interface MissingSegment {
+  digest: string;
+  chunks?: string[];
+}
+
 export interface Money {
   rate_ucredits_per_h: number;
   hold_ucredits: number;
@@ -179,6 +210,36 @@ export interface NameInfo {
   name: string;
   type: string;
   size_bytes?: number;
+}
+
+export interface Offer {
+  machine: MachineType;
+  estimate: Estimate;
+  hold_ucredits: number;
+  start_s?: number;
+  warm?: boolean;
+}
+
+export interface PlanReply {
+  machine: MachineType;
+  rate_ucredits_per_h: number;
+  hold_ucredits: number;
+  max_run_s: number;
+  missing?: MissingSegment[];
+  start_s?: number;
+  warm?: boolean;
+  available_ucredits?: number;
+  cached_from?: string;
+  estimate?: Estimate;
+  offers?: Offer[];
+  least_ucredits?: number;
+  slots_free?: number;
+  jobs_waiting?: number;
+  same_python?: boolean;
+  there?: WorkerEnvironment | null;
+  fuse?: string;
+  refused?: string;
+  gpus?: number;
 }
 
 export interface Problem {
@@ -287,4 +348,12 @@ export interface SessionView {
   listening?: boolean;
   address?: string;
   key?: string;
+}
+
+export interface WorkerEnvironment {
+  python: string;
+  magic?: string;
+  platform?: string;
+  machine?: string;
+  packages?: Record<string, string>;
 }
