@@ -151,12 +151,28 @@ def test_the_files_for_binder_make_an_environment_in_which_the_quickstart_runs(t
         assert "results came home: 40 values" in text
 
 
-@pytest.mark.alone
-def test_the_wheel_brings_the_extension_where_there_is_no_node(tmp_path, home):
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    [wheel] = tmp_path.glob("*.whl")
-    env = environment(tmp_path / "fresh", home, str(wheel), "jupyterlab")
+    [found] = folder.glob("*.whl")
+    return str(found)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("lab", ["jupyterlab", "jupyterlab==4.2.*"])
+def test_the_wheel_brings_the_extension_where_there_is_no_node(tmp_path, home, wheel, lab):
+    env = environment(tmp_path / "fresh", home, wheel, lab)
     env["PATH"] = str(tmp_path / "fresh" / "bin")
     assert not (tmp_path / "fresh" / "bin" / "node").exists()
     assert_extension_is_whole(env)
+
+
+@pytest.mark.alone
+def test_a_jupyterlab_that_is_too_old_says_which_it_needs(tmp_path, home, wheel):
+    env = environment(tmp_path / "old", home, wheel, "jupyterlab==4.1.*")
+    extensions = told(env, "jupyter", "labextension", "list")
+    assert re.search(r"jupyter-remote v[\d.]+ enabled +X", extensions)
+    needed = r"4\.1\.\d+ <4\.2\.0 +>=4\.2\.0 <5\.0\.0 +@jupyterlab/application"
+    assert re.search(needed, extensions)

@@ -10,8 +10,11 @@ export const LOCAL = "local";
 export const MAGIC = "%%remote_run";
 
 const MACHINE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/; // a notebook may come from anybody, and this becomes code
-const USE = /^\s*%remote\s+use\b/m;
-const ASKED = "__import__('jupyter_remote.notebook.context', fromlist=['current']).current().defaults.get('machine', '')";
+const SAYS = /^\s*%(%remote_run|remote\s+use)\b/m; // after these cells a kernel is asked for its defaults
+const MORE = "?"; // they are more than the name of a machine
+const ASKED =
+  "(lambda d: '?' if {'gpu', 'cpus', 'memory', 'compare', 'session'} & d.keys() else d.get('machine', ''))" +
+  "(__import__('jupyter_remote.notebook.context', fromlist=['current']).current().defaults)";
 const RESTARTS = ["restarting", "autorestarting", "starting", "terminating"];
 
 /** The machine of a notebook's metadata; empty: none was chosen. */
@@ -41,6 +44,7 @@ export function machineFor(source: string, machine: string): string | null {
 export class Choice {
   private _changed = new Signal<this, void>(this);
   private _told = ""; // what the kernel was told last; empty: nothing yet
+  private _hasMore = false;
 
   constructor(private _panel: NotebookPanel) {
     const { sessionContext } = _panel;
@@ -59,9 +63,15 @@ export class Choice {
     return machineIn(this._panel.content.model?.getMetadata(KEY));
   }
 
+  /** The kernel's defaults say more of where cells run than the name of a machine. */
+  get hasMore(): boolean {
+    return this._hasMore && !this.machine;
+  }
+
   /** Keeps a machine and tells it the kernel. Raises what the kernel says of it. */
   async choose(machine: string): Promise<void> {
     this._keep(machine);
+    this._hasMore = false;
     const reply = await this.tell(machine);
     if (reply?.status === "error") throw new Error(`${reply.ename}: ${reply.evalue}`);
   }
@@ -81,16 +91,18 @@ export class Choice {
     if (this.machine && this._told !== this.machine) void this.tell().catch(() => undefined); // the cell will say it
   }
 
-  /** A cell ran: the defaults may have been changed by it. */
+  /** A cell ran: it may have changed the defaults, as may another page with the same kernel. */
   async ran(source: string): Promise<void> {
     const kernel = this._panel.sessionContext.session?.kernel;
-    if (!kernel || !USE.test(source)) return;
+    if (!kernel || !SAYS.test(source)) return;
     const future = kernel.requestExecute({ code: "", silent: true, user_expressions: { machine: ASKED } });
     const { content } = await future.done;
     if (content.status !== "ok") return;
     const told = content.user_expressions["machine"] as { data?: Record<string, unknown> } | undefined;
-    const machine = /^'([^']*)'$/.exec(String(told?.data?.["text/plain"]))?.[1];
+    const said = /^'([^']*)'$/.exec(String(told?.data?.["text/plain"]))?.[1];
+    const machine = said === MORE ? "" : said;
     if (machine === undefined || (machine && !MACHINE.test(machine))) return;
+    this._hasMore = said === MORE;
     this._told = machine || LOCAL;
     this._keep(machine);
   }
@@ -115,6 +127,7 @@ export class Choice {
 
   private _forget(): void {
     this._told = "";
+    this._hasMore = false;
   }
 
   private _statusChanged(_context: ISessionContext, status: string): void {

@@ -90,7 +90,7 @@ describe("the tooltip of the button", () => {
   const told = { machine, rate_ucredits_per_h: 1e8 } as PlanReply;
 
   it("says machine and price, and what is expected where somebody knows", () => {
-    expect(tooltip(null, null, trans)).toBe("Run this cell remotely, as its first line says");
+    expect(tooltip(null, null, trans)).toBe("Run this cell remotely, as its first line or %remote use says");
     expect(tooltip("g5.xlarge", null, trans)).toBe("Run this cell remotely on g5.xlarge");
     expect(tooltip("g5.xlarge", told, trans)).toBe("Run this cell remotely on g5.xlarge · $1.006/h");
     const estimate = { ucredits: { low: 1e6, expected: 2e6, high: 3e6 }, basis: "2 runs of this code" };

@@ -29,7 +29,8 @@ export class Notebooks {
     _tracker.activeCellChanged.connect(() => this._look());
     NotebookActions.executionScheduled.connect((_, { notebook }) => this._of(notebook)?.begins());
     NotebookActions.executed.connect((_, { notebook, cell }) => {
-      void this._of(notebook)?.ran(cell.model.sharedModel.getSource());
+      const choice = this._of(notebook);
+      void choice?.ran(cell.model.sharedModel.getSource()).then(() => this._look(), () => undefined);
     });
     _app.commands.addCommand(RUN, {
       label: _trans.__("Run cell remotely"),
@@ -107,7 +108,9 @@ export class Notebooks {
   private _where(): string | null {
     const panel = this._tracker.currentWidget;
     const source = panel?.content.activeCell?.model.sharedModel.getSource() ?? "";
-    return machineFor(source, panel ? this.choice(panel).machine : LOCAL);
+    if (!panel) return LOCAL;
+    const choice = this.choice(panel);
+    return choice.hasMore ? null : machineFor(source, choice.machine);
   }
 
   /** Has the button say where the active cell would run, and what that is expected to cost. */

@@ -21,7 +21,7 @@ export function offerText(machine: MachineType, trans: TranslationBundle): strin
 
 /** Where a cell would run and what it is expected to cost. */
 export function tooltip(machine: string | null, told: PlanReply | null, trans: TranslationBundle): string {
-  if (machine === null) return trans.__("Run this cell remotely, as its first line says");
+  if (machine === null) return trans.__("Run this cell remotely, as its first line or %1 says", "%remote use");
   if (!told) return trans.__("Run this cell remotely on %1", machine);
   const where = trans.__("Run this cell remotely on %1", offerText(told.machine, trans));
   const { ucredits, basis } = told.estimate ?? {};

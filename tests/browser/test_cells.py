@@ -8,7 +8,7 @@ from functools import partial
 
 import nbformat
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 import jupyter_remote as jr
 from tests.browser import lab
@@ -145,20 +145,61 @@ def test_the_tooltip_says_what_a_cell_is_expected_to_cost(book):
             "title", re.compile(rf"on {ELSEWHERE} \(simulated\) · \$1\.006/h\n≈ .*expected, by")
         )
         expect(select(opened, 2)).to_have_attribute(
-            "title", "Run this cell remotely, as its first line says"
+            "title", "Run this cell remotely, as its first line or %remote use says"
         )
 
 
 def test_the_chooser_follows_what_a_cell_says(book):
-    with book(
-        "follows.ipynb", LOAD, f"%remote use -m {ELSEWHERE}", "%remote use --reset"
-    ) as opened:
+    cells = f"%remote use -m {ELSEWHERE}", "%remote use --reset --gpu A10G", "%remote use local"
+    with book("follows.ipynb", LOAD, *cells) as opened:
         opened.run(0)
         opened.run(1)
         expect(chooser(opened.page)).to_have_value(ELSEWHERE)
         assert opened.saved().metadata["jupyter_remote"] == {"machine": ELSEWHERE}
         opened.run(2)
         expect(chooser(opened.page)).to_have_value("local")
+        expect(select(opened, 0)).to_have_attribute("title", re.compile(r"or %remote use says$"))
+        opened.run(3)
+        expect(select(opened, 0)).to_have_attribute("title", re.compile(r"on local"))
+        assert "jupyter_remote" not in opened.saved().metadata
+
+
+def test_what_another_page_chose_for_the_same_kernel_is_seen_with_the_next_cell(
+    book, chromium, extended
+):
+    with book("two.ipynb", LOAD, "%%remote_run\n1", "2") as first:
+        first.run(0)
+        first.saved()
+        page = lab.new_page(chromium)
+        page.goto(f"{extended.url}/lab/tree/two.ipynb?reset&token={extended.token}")
+        page.wait_for_function(lab.KERNEL_IDLE)
+        chooser(page).focus()
+        expect(chooser(page).locator(f"option[value='{ELSEWHERE}']")).to_have_count(1)
+        chooser(page).select_option(ELSEWHERE)
+        second = lab.Book(page, first.path)
+        expect(second.run(2)).to_contain_text("2")  # the kernel has heard it
+        expect(chooser(first.page)).to_have_value("local")
+        first.run(1)
+        expect(first.output(1).locator(".jr-card")).to_contain_text(ELSEWHERE)
+        expect(chooser(first.page)).to_have_value(ELSEWHERE)
+        assert first.ours() + second.ours() == []
+        page.close()
+
+
+def test_a_notebook_that_cannot_be_written_runs_cells_remotely_all_the_same(book):
+    def locked(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json=response.json() | {"writable": False})
+
+    with book("other.ipynb", LOAD) as opened:
+        opened.page.route("**/api/contents/locked.ipynb?*", locked)
+        with book("locked.ipynb", LOAD, "print('all the same')") as opened:
+            opened.run(0)
+            select(opened, 1).click()
+            expect(opened.output(1)).to_contain_text("all the same")
+            expect(opened.output(1).locator(".jr-card")).to_contain_text("completed")
+            expect(mark(opened, 1)).to_have_count(1)
+            assert opened.ours() == []
 
 
 def test_the_machine_in_a_file_of_somebody_else_is_a_name_and_no_code(page, extended):
