@@ -71,14 +71,14 @@ export function actionsOf({ jobs, ask, settings, root, documents, notebooks, tra
         const goesOn = !isFinal(jobs.job(job.id) ?? job); // before it is read: its last lines are not missed
         return { text: await readLog(settings, job.id), goesOn };
       };
-      return showText(trans.__("Logs of “%1”", titleOf(job)), text, trans);
+      return showText(trans.__("Logs of “%1”", titleOf(job)), text, trans, true);
     },
     receipt: (job) => {
       const text = async (): Promise<{ text: string; goesOn: boolean }> => {
         const receipt = await ask<Receipt>("GET", `jobs/${job.id}/receipt`);
         return { text: JSON.stringify(receipt, null, 2), goesOn: false };
       };
-      return showText(trans.__("Receipt of “%1”", titleOf(job)), text, trans);
+      return showText(trans.__("Receipt of “%1”", titleOf(job)), text, trans, false);
     },
     card: async (id) => (await read([id]))?.[0] ?? null,
   };

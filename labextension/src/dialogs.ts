@@ -15,6 +15,7 @@ class Text extends Widget {
     label: string,
     private _read: () => Promise<{ text: string; goesOn: boolean }>,
     private _empty: string,
+    private _atEnd: boolean,
   ) {
     super();
     this.addClass("jr-text");
@@ -40,17 +41,20 @@ class Text extends Widget {
     const { scrollHeight, scrollTop, clientHeight } = this._pre;
     const text = told.text || this._empty;
     if (this._pre.textContent !== text) this._pre.textContent = text;
-    if (scrollHeight - scrollTop - clientHeight < 8) this._pre.scrollTop = this._pre.scrollHeight; // its end is looked at
+    const isAtEnd = scrollHeight - scrollTop - clientHeight < 8; // who looks at something before it goes on doing so
+    if (this._atEnd && isAtEnd) this._pre.scrollTop = this._pre.scrollHeight;
     if (told.goesOn) this._timer = window.setTimeout(() => void this._draw(), AGAIN_MS);
   }
 }
 
+/** `atEnd`: what came last is to be seen first. */
 export async function showText(
   title: string,
   read: () => Promise<{ text: string; goesOn: boolean }>,
   trans: TranslationBundle,
+  atEnd: boolean,
 ): Promise<void> {
-  const body = new Text(title, read, trans.__("Nothing yet."));
+  const body = new Text(title, read, trans.__("Nothing yet."), atEnd);
   await showDialog({ title, body, buttons: [Dialog.okButton({ label: trans.__("Close") })], hasClose: true });
 }
 

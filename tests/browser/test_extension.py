@@ -176,6 +176,7 @@ def test_sessions_machines_and_a_receipt_are_in_the_panel(book):
         expect(shown.get_by_role("list", name="Receipt")).to_contain_text("cost")
         button(opened.page, "Receipt").click()
         expect(dialog(opened.page)).to_contain_text('"description": "receipted"')
+        assert dialog(opened.page).locator("pre").evaluate("node => node.scrollTop") == 0
         opened.page.keyboard.press("Escape")
         expect(dialog(opened.page)).to_have_count(0)
         assert opened.ours() == []
