@@ -17,6 +17,7 @@ ROOTS = (
     wire.SessionList,
     wire.MachineList,
     wire.InstanceList,
+    wire.PlanReply,
     wire.AccountSummary,
     wire.Problem,
 )

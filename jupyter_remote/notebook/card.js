@@ -34,6 +34,11 @@ export function money(ucredits) {
   return `$${usd.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 }
 
+export function interval(low, expected, high) {
+  const bare = (ucredits) => money(ucredits).replace("$", "");
+  return money(low) === money(high) ? money(expected) : `${money(expected)} (${bare(low)}–${bare(high)})`;
+}
+
 export function rate(ucreditsPerH) {
   return ucreditsPerH ? `$${Number((ucreditsPerH / 1e8).toPrecision(4))}/h` : "free";
 }
@@ -49,9 +54,7 @@ function figures(state, ageS) {
   if (state.ticks && state.hold_ucredits) cost = Math.min(cost, state.hold_ucredits);
   parts.push(`${money(cost)} at ${rate(state.rate_ucredits_per_h)}`);
   if (state.completion) {
-    const [low, expected, high] = state.completion.cost_ucredits;
-    const spread = money(low) === money(high) ? "" : ` (${money(low).replace("$", "")}–${money(high).replace("$", "")})`;
-    parts.push(`≈ ${money(expected)}${spread} at completion`);
+    parts.push(`≈ ${interval(...state.completion.cost_ucredits)} at completion`);
   } else if (state.texts.expected) parts.push(state.texts.expected);
   const allowed = state.fuse?.startsWith("budget ") ? state.hold_ucredits : state.max_cost_ucredits;
   if (allowed && state.rate_ucredits_per_h) {

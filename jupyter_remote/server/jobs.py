@@ -47,6 +47,9 @@ class JobsQuery(msgspec.Struct, frozen=True):
     client: str | None = None
     batch: str | None = None
     prefix: str | None = None  # of the id
+    ids: Annotated[str, msgspec.Meta(max_length=SHOWN * 37)] | None = (
+        None  # with commas: only these
+    )
     before: str = ""  # `next` of the page before
     limit: Annotated[int, msgspec.Meta(ge=1, le=SHOWN)] = 50
 
@@ -205,6 +208,7 @@ async def list_jobs(call: Call) -> wire.JobList:
         states=STATES[query.status] if query.status else None,
         client=query.client,
         batch=query.batch,
+        ids=None if query.ids is None else [JobId(id) for id in query.ids.split(",")],
         limit=query.limit,
         before=query.before,
     )

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from jupyter_remote import errors
+from jupyter_remote.amounts import size
 from jupyter_remote.cards.render import card_json
 from jupyter_remote.cards.state import state_of
 from jupyter_remote.client import embedded
 from jupyter_remote.client.link import Address, Link
 from jupyter_remote.settings import Settings
-from jupyter_remote.wire import HTTP_STATUS, PROTOCOL, JobView, Problem, SessionList, problem_of
+from jupyter_remote.wire import HTTP_STATUS, PROTOCOL, JobList, Problem, SessionList, problem_of
 
 T = TypeVar("T")
+JOBS = "v1/jobs"
 SESSIONS = "v1/sessions"
+LOG_BYTES = 1 << 20  # of the end of a log; all of it is no text for a page
+LINE_BYTES = 4096  # a log is cut at a line, if there is one
 _ID = r"[0-9a-f-]{36}"
 ONE_ID = re.compile(_ID)
 ROUTES = [
     (method, re.compile(pattern))
     for method, pattern in (
-        ("GET", r"v1/jobs"),
+        ("GET", JOBS),
         ("GET", rf"v1/jobs/{_ID}"),
         ("GET", rf"v1/jobs/{_ID}/(history|receipt)"),
-        ("POST", rf"v1/jobs/{_ID}/cancel"),
+        ("GET", rf"v1/jobs/{_ID}/log"),
+        ("POST", rf"v1/jobs/{_ID}/(cancel|repeat)"),
+        ("POST", r"v1/plans"),
         ("GET", r"v1/account/summary"),
         ("GET", r"v1/machines(/instances)?"),
         ("GET", SESSIONS),
@@ -45,10 +50,11 @@ _STATUS = {"backend_unreachable": 503, "not_authenticated": 502, "not_authorized
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What goes to the page. ``body`` is JSON."""
+    """What goes to the page."""
 
     status: int
     body: bytes
+    type: str = "application/json"
 
 
 def is_allowed(method: str, path: str) -> bool:
@@ -82,6 +88,8 @@ class Backend:
 
         def asked() -> Answer:
             self._link.check()
+            if path.endswith("/log"):
+                return Answer(200, self._end_of_log(path), "text/plain; charset=utf-8")
             if path == SESSIONS:
                 return Answer(200, _without_keys(self._call(method, path, SessionList)))
             return Answer(200, bytes(self._call(method, path, msgspec.Raw, content, params)))
@@ -103,9 +111,13 @@ class Backend:
 
     def _cards(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
         self._link.check()
-        for id in ids:
-            with contextlib.suppress(errors.NotFound):
-                yield card_json(state_of(self._call("GET", f"v1/jobs/{id}", JobView)), time.time())
+        if ids:
+            asked = {"ids": ",".join(ids), "limit": str(len(ids))}
+            for job in self._call("GET", JOBS, JobList, params=asked).jobs:
+                yield card_json(state_of(job), time.time())
+
+    def _end_of_log(self, path: str) -> bytes:
+        return self._link.twice(lambda http: _end_of(http.download(f"/{path}")))
 
     def _call(
         self,
@@ -116,6 +128,21 @@ class Backend:
         params: Mapping[str, str] | None = None,
     ) -> T:
         return self._link.call(method, f"/{path}", body, reply=reply, params=params)
+
+
+def _end_of(log: Iterable[bytes]) -> bytes:
+    """Its last lines, and how much was before them."""
+    end, whole = bytearray(), 0
+    for part in log:
+        end += part
+        whole += len(part)
+        if len(end) > 2 * LOG_BYTES:
+            del end[:-LOG_BYTES]
+    if whole <= LOG_BYTES:
+        return bytes(end)
+    del end[:-LOG_BYTES]
+    del end[: end.find(b"\n", 0, LINE_BYTES) + 1]
+    return f"[{size(whole - len(end))} before this: %remote logs has all]\n".encode() + bytes(end)
 
 
 def _without_keys(found: SessionList) -> bytes:

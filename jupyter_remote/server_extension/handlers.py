@@ -53,10 +53,8 @@ class Handler(APIHandler):
     async def _answer(self, ask: Callable[[], Answer]) -> None:
         answer = await self._threads.run(ask)
         self.set_status(answer.status)
-        if answer.body:
-            self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        await self.finish(answer.body or None)
+        await self.finish(answer.body or None, set_content_type=answer.type)
 
 
 class CardsHandler(Handler):

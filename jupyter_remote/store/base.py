@@ -194,10 +194,12 @@ class Store(Protocol):
         states: Sequence[JobState] | None = None,
         client: str | None = None,
         batch: str | None = None,
+        ids: Sequence[JobId] | None = None,
         limit: int = 50,
         before: str = "",
     ) -> list[JobRecord]:
-        """Newest first. ``before`` is the id of the last job of the page before."""
+        """Newest first. ``before`` is the id of the last job of the page before; ``ids``: only of
+        these jobs."""
         ...
 
     def sessions(self, owner: OwnerId, name: str = "") -> list[JobRecord]:

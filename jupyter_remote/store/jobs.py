@@ -211,6 +211,7 @@ def listed(
     states: Sequence[JobState] | None,
     client: str | None,
     batch: str | None,
+    ids: Sequence[JobId] | None,
     limit: int,
     before: str,
 ) -> list[JobRecord]:
@@ -223,6 +224,8 @@ def listed(
         query = query.where(job.c.client == client)
     if batch is not None:
         query = query.where(job.c.batch == batch)
+    if ids is not None:
+        query = query.where(job.c.id.in_(ids))
     if before:
         query = query.where(job.c.seq < load(session, JobId(before), owner=owner).seq)
     rows = session.adhoc(query.order_by(job.c.seq.desc()).limit(limit))

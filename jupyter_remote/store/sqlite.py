@@ -174,11 +174,12 @@ class SqliteStore(SharingVerbs, MoneyVerbs, FleetVerbs, EnrolmentVerbs):
         states: Sequence[JobState] | None = None,
         client: str | None = None,
         batch: str | None = None,
+        ids: Sequence[JobId] | None = None,
         limit: int = 50,
         before: str = "",
     ) -> list[JobRecord]:
         with self._read() as session:
-            return jobs.listed(session, owner, states, client, batch, limit, before)
+            return jobs.listed(session, owner, states, client, batch, ids, limit, before)
 
     def sessions(self, owner: OwnerId, name: str = "") -> list[JobRecord]:
         with self._read() as session:

@@ -42,6 +42,16 @@ export function asker(settings: ServerConnection.ISettings): Ask {
   };
 }
 
+/** The end of what a job printed. */
+export async function readLog(settings: ServerConnection.ISettings, id: string): Promise<string> {
+  const url = URLExt.join(settings.baseUrl, "jupyter-remote/v1/jobs", id, "log");
+  const response = await ServerConnection.makeRequest(url, {}, settings);
+  const text = await response.text();
+  if (response.status === NOTHING) throw new BackendError("not_running", "The embedded backend does not run", WHEN);
+  if (!response.ok) throw problemOf(response.status, text);
+  return text;
+}
+
 function problemOf(status: number, text: string): BackendError {
   try {
     const problem = JSON.parse(text) as Partial<Problem>;

@@ -6,6 +6,7 @@ declare module "*/notebook/card.js" {
   }
   export function duration(seconds: number): string;
   export function money(ucredits: number): string;
+  export function interval(low: number, expected: number, high: number): string;
   export function rate(ucreditsPerH: number): string;
   export class Graphs {
     constructor(parent: HTMLElement);

@@ -12,8 +12,14 @@ import type { History, HistoryReply, JobView, Receipt } from "./wire";
 
 /** What the panel lets the application do. */
 export interface Actions {
-  /** Open the notebook that a job came from; null where that cannot be told. */
-  open(job: JobView): (() => void) | null;
+  /** Open the notebook that a job came from, at its cell; null where that cannot be told. */
+  open(job: JobView): (() => Promise<void>) | null;
+  /** Bring a job's output and values into the notebook that is used; null: none is. */
+  attach(job: JobView): (() => Promise<void>) | null;
+  /** Ask, and then run once more what a job ran. The id of the new job; empty: it was not wanted. */
+  repeat(job: JobView): Promise<string>;
+  log(job: JobView): Promise<void>;
+  receipt(job: JobView): Promise<void>;
   /** What the card of a job shows now; null where nobody knows. */
   card(id: string): Promise<CardState | null>;
 }
@@ -36,12 +42,13 @@ export class Detail {
   readonly node: HTMLElement;
   private _title: HTMLElement;
   private _buttons: HTMLElement;
+  private _attach: HTMLButtonElement | null = null;
+  private _ended: HTMLButtonElement[] = []; // what can be done when it is over
   private _cancel: CancelButton | null = null;
   private _graphs: HTMLElement;
   private _drawnGraphs: Graphs;
   private _history: HTMLElement;
   private _receipt: HTMLElement;
-  private _commands: HTMLElement;
   private _job = "";
   private _drawn = "";
 
@@ -51,6 +58,8 @@ export class Detail {
     private _actions: Actions,
     private _trans: TranslationBundle,
     private _cancelJob: (id: string, force: boolean) => Promise<void>,
+    private _does: (action: () => Promise<void>) => void,
+    private _choose: (id: string) => void,
   ) {
     this.node = make("div", "jr-panel-detail", parent);
     this.node.setAttribute("role", "region");
@@ -64,7 +73,6 @@ export class Detail {
     this._history = make("ol", "jr-panel-history", this.node);
     this._receipt = make("ul", "jr-panel-receipt", this.node);
     this._receipt.setAttribute("aria-label", _trans.__("Receipt"));
-    this._commands = make("div", "jr-panel-commands", this.node);
   }
 
   /** Raises what hinders the backend from telling the rest. */
@@ -74,6 +82,7 @@ export class Detail {
     else {
       if (this._job !== job.id) this._begin(job);
       this._cancel?.draw(job);
+      this._drawButtons(job);
       await Promise.all([this._drawTold(job), this._drawGraphs(job)]);
     }
   }
@@ -94,11 +103,36 @@ export class Detail {
     this._graphs.dataset["status"] = "";
     this._graphs.hidden = true;
     this._drawnGraphs = new Graphs(this._graphs);
-    for (const part of [this._buttons, this._graphs, this._history, this._receipt, this._commands]) part.replaceChildren();
+    for (const part of [this._buttons, this._graphs, this._history, this._receipt]) part.replaceChildren();
     const cancel: Cancel = (force) => this._cancelJob(job.id, force);
     this._cancel = new CancelButton(this._buttons, this._trans, cancel);
+    const __ = (text: string): string => this._trans.__(text);
     const open = this._actions.open(job);
-    if (open) make("button", "jr-panel-button", this._buttons, this._trans.__("Open notebook")).onclick = open;
+    if (open) this._button(__("Open notebook"), open);
+    this._attach = this._button(__("Attach"), async () => this._actions.attach(job)?.());
+    this._button(__("Logs"), () => this._actions.log(job));
+    this._ended = [this._button(__("Receipt"), () => this._actions.receipt(job))];
+    if (job.kind !== "session") this._ended.push(this._button(__("Run again"), () => this._repeat(job)));
+  }
+
+  private _button(text: string, action: () => Promise<void>): HTMLButtonElement {
+    const button = make("button", "jr-panel-button", this._buttons, text);
+    button.onclick = () => this._does(action);
+    return button;
+  }
+
+  private _drawButtons(job: JobView): void {
+    for (const button of this._ended) button.hidden = !isFinal(job);
+    if (!this._attach) return;
+    this._attach.disabled = !this._actions.attach(job);
+    this._attach.title = this._attach.disabled
+      ? this._trans.__("Open a notebook first: it is attached there")
+      : this._trans.__("Show it and bring its values into the notebook that is open");
+  }
+
+  private async _repeat(job: JobView): Promise<void> {
+    const id = await this._actions.repeat(job);
+    if (id) this._choose(id);
   }
 
   private async _drawTold(job: JobView): Promise<void> {
@@ -108,14 +142,14 @@ export class Detail {
     try {
       const { history } = await this._ask<HistoryReply>("GET", `jobs/${job.id}/history`);
       const receipt = isFinal(job) ? await this._ask<Receipt>("GET", `jobs/${job.id}/receipt`) : null;
-      if (this._drawn === key) this._fill(job, history, receipt); // else another was chosen meanwhile
+      if (this._drawn === key) this._fill(history, receipt); // else another was chosen meanwhile
     } catch (error) {
       if (this._drawn === key) this._drawn = "";
       throw error;
     }
   }
 
-  private _fill(job: JobView, history: History[], receipt: Receipt | null): void {
+  private _fill(history: History[], receipt: Receipt | null): void {
     this._history.replaceChildren();
     for (const line of history) {
       const item = make("li", "", this._history);
@@ -127,9 +161,5 @@ export class Detail {
     }
     this._receipt.replaceChildren();
     if (receipt) for (const line of receiptLines(receipt, this._trans)) make("li", "", this._receipt, line);
-    const short = job.id.slice(0, 8);
-    const commands = ["attach", "logs", ...(receipt && job.kind !== "session" ? ["rerun"] : [])];
-    this._commands.replaceChildren();
-    for (const command of commands) make("code", "jr-panel-command", this._commands, `%remote ${command} ${short}`);
   }
 }

@@ -1,35 +1,33 @@
 // The plugins of the extension. Every token but the labels is optional: Notebook 7 lacks some.
 
 import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
-import { ICommandPalette } from "@jupyterlab/apputils";
+import { ICommandPalette, IToolbarWidgetRegistry } from "@jupyterlab/apputils";
 import { PageConfig } from "@jupyterlab/coreutils";
 import { IDocumentManager } from "@jupyterlab/docmanager";
+import { INotebookTracker, type NotebookPanel } from "@jupyterlab/notebook";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
 import { IStatusBar } from "@jupyterlab/statusbar";
 import { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import { ITranslator, nullTranslator } from "@jupyterlab/translation";
+import { Token } from "@lumino/coreutils";
 
+import { actionsOf } from "./actions";
 import { asker, readCards } from "./api";
-import { Cards, type CardState } from "./cards";
+import { Cards } from "./cards";
+import { Chooser } from "./chooser";
 import { jobsIcon } from "./icon";
 import { Jobs, type Timer } from "./jobs";
 import { tellEnds } from "./notify";
+import { Notebooks, RUN } from "./notebooks";
+import { Offers } from "./offers";
 import { JobsPanel } from "./panel";
-import { CardRenderer, MIME } from "./renderer";
+import { CardRenderer } from "./renderer";
+import { MIME } from "./saved";
 import { StatusItem } from "./status";
-import type { JobView } from "./wire";
 
 const RANK = 10; // before HTML
 const OPEN = "jupyter-remote:show-jobs";
-
-/** The path of a job's notebook for this server; null: it is not below its folder. */
-export function pathOf(job: JobView, root: string): string | null {
-  const path = job.notebook ?? "";
-  if (!path.endsWith(".ipynb")) return null;
-  if (!path.startsWith("/")) return path;
-  const folder = root.endsWith("/") ? root : `${root}/`;
-  return root && path.startsWith(folder) ? path.slice(folder.length) : null;
-}
+const INotebooks = new Token<Notebooks>("jupyter-remote:INotebooks", "What notebooks have of ours.");
 
 const page: Timer = {
   setTimeout: (action, ms) => window.setTimeout(action, ms),
@@ -45,7 +43,16 @@ const plugin: JupyterFrontEndPlugin<void> = {
   id: "jupyter-remote:panel",
   description: "All jobs of the user, live, and what they cost.",
   autoStart: true,
-  optional: [ILabShell, ILayoutRestorer, ICommandPalette, IStatusBar, IDocumentManager, ITranslator, ISettingRegistry],
+  optional: [
+    ILabShell,
+    ILayoutRestorer,
+    ICommandPalette,
+    IStatusBar,
+    IDocumentManager,
+    ITranslator,
+    ISettingRegistry,
+    INotebooks,
+  ],
   activate: (
     app: JupyterFrontEnd,
     lab: ILabShell | null,
@@ -55,17 +62,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
     documents: IDocumentManager | null,
     translator: ITranslator | null,
     registry: ISettingRegistry | null,
+    notebooks: Notebooks | null,
   ): void => {
     const trans = (translator ?? nullTranslator).load("jupyter_remote");
     const ask = asker(app.serviceManager.serverSettings);
     const jobs = new Jobs(ask, page);
-    const open = (job: JobView): (() => void) | null => {
-      const path = pathOf(job, PageConfig.getOption("jupyterRemoteRoot"));
-      return path && documents ? () => void documents.openOrReveal(path) : null;
-    };
-    const read = readCards(app.serviceManager.serverSettings);
-    const card = async (id: string): Promise<CardState | null> => (await read([id]))?.[0] ?? null;
-    const panel = new JobsPanel(jobs, ask, { open, card }, trans);
+    const root = PageConfig.getOption("jupyterRemoteRoot");
+    const actions = actionsOf({ jobs, ask, settings: app.serviceManager.serverSettings, root, documents, notebooks, trans });
+    const panel = new JobsPanel(jobs, ask, actions, trans);
     panel.id = "jupyter-remote-jobs";
     panel.title.icon = jobsIcon;
     panel.title.caption = trans.__("Remote jobs");
@@ -109,4 +113,27 @@ const cards: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default [plugin, cards];
+const notebooks: JupyterFrontEndPlugin<Notebooks> = {
+  id: "jupyter-remote:notebooks",
+  description: "A button on cells, a machine for each notebook, marks on cells that ran remotely.",
+  autoStart: true,
+  provides: INotebooks,
+  requires: [INotebookTracker],
+  optional: [IToolbarWidgetRegistry, ICommandPalette, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    tracker: INotebookTracker,
+    toolbars: IToolbarWidgetRegistry | null,
+    palette: ICommandPalette | null,
+    translator: ITranslator | null,
+  ): Notebooks => {
+    const trans = (translator ?? nullTranslator).load("jupyter_remote");
+    const offers = new Offers(asker(app.serviceManager.serverSettings));
+    const ours = new Notebooks(app, tracker, offers, trans);
+    toolbars?.addFactory<NotebookPanel>("Notebook", "remote-machine", (panel) => new Chooser(ours.choice(panel), offers, trans));
+    palette?.addItem({ command: RUN, category: trans.__("Remote") });
+    return ours;
+  },
+};
+
+export default [plugin, cards, notebooks];

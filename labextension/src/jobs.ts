@@ -125,6 +125,14 @@ export class Jobs {
     await this.refresh();
   }
 
+  /** Runs once more what a job ran; the id of the new one. */
+  async repeat(id: string, newId: string): Promise<string> {
+    const { job } = await this._ask<{ job: JobView }>("POST", `jobs/${id}/repeat`, {}, { id: newId });
+    await this._reading;
+    await this.refresh();
+    return job.id;
+  }
+
   dispose(): void {
     this._isDisposed = true;
     if (this._timer !== null) this._clock.clearTimeout(this._timer);

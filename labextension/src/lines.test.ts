@@ -5,12 +5,12 @@ import { receiptLines } from "./detail";
 import { machineLines, rentedLines } from "./machines";
 import { figures } from "./row";
 import { statusText } from "./words";
-import type { AccountSummary, InstanceList, JobView, MachineList, Receipt } from "./wire";
+import type { AccountSummary, InstanceView, JobView, MachineList, Receipt } from "./wire";
 
 const filled = (text: string, ...given: unknown[]): string => text.replace(/%(\d)/g, (_, i) => String(given[Number(i) - 1]));
 const trans = {
   __: filled,
-  _n: (one: string, many: string, n: number) => filled(n === 1 ? one : many, n),
+  _n: (one: string, many: string, n: number, ...more: unknown[]) => filled(n === 1 ? one : many, n, ...more),
 } as unknown as TranslationBundle;
 
 describe("lines of the panel", () => {
@@ -32,20 +32,22 @@ describe("lines of the panel", () => {
   });
 
   it("of rented machines say what they do, and nothing of those that are gone", () => {
-    const one = { id: "1", provider: "ec2", machine: "g5.xlarge", usd_per_h: 0.44, state: "ready" };
-    const instances = [
+    const one = { id: "1", provider: "ec2", machine: "g5.xlarge", usd_per_h: 0.44, state: "ready", spot: true } as InstanceView;
+    const instances: InstanceView[] = [
       { ...one, state: "pending", step: "installing" },
-      { ...one, busy: 1 },
+      { ...one, slots: 1, busy: 1 },
       { ...one, ends_at: 1250 },
       { ...one, state: "terminating", step: "installing" },
       { ...one, state: "terminated" },
     ];
-    expect(rentedLines({ instances } as InstanceList, 1000, trans)).toEqual([
-      "g5.xlarge · $0.44/h · installing",
-      "g5.xlarge · $0.44/h · busy",
-      "g5.xlarge · $0.44/h · idle, ends in 4 min 10 s",
-      "g5.xlarge · $0.44/h · ending",
+    expect(rentedLines(instances, 1000, trans)).toEqual([
+      "4 rented machines, $1.76/h now",
+      "g5.xlarge · spot · $0.44/h · pending: installing",
+      "g5.xlarge · spot · $0.44/h · ready · 1 of 1 slots busy",
+      "g5.xlarge · spot · $0.44/h · ready · ends in 4 min 10 s unless it is used",
+      "g5.xlarge · spot · $0.44/h · terminating",
     ]);
+    expect(rentedLines([], 1000, trans)).toEqual([]);
   });
 
   it("of machines say why a provider says nothing", () => {

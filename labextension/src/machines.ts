@@ -1,33 +1,21 @@
-// The machines that are rented now and those that can be: read while they are unfolded.
+// The machines that can be rented and what they cost, and those that are: read while they are unfolded.
 
 import type { TranslationBundle } from "@jupyterlab/translation";
 
 import type { Ask } from "./asking";
+import { offerText } from "./offers";
 import { make } from "./row";
-import { duration, rate, UCREDITS_PER_USD } from "./words";
+import { duration } from "./words";
 import type { InstanceList, InstanceView, MachineList } from "./wire";
 
 const GIB = 2 ** 30;
-const OVER = new Set(["terminated", "orphan"]);
+const PERIOD_MS = 5000;
 const COMING = new Set(["intent", "requested", "pending"]);
-
-/** `g5.xlarge · $0.44/h · idle, ends in 4 min 10 s`, of those that are there. */
-export function rentedLines(found: InstanceList, now: number, trans: TranslationBundle): string[] {
-  const there = found.instances.filter((one) => !OVER.has(one.state));
-  return there.map((one) => [one.machine, rate((one.usd_per_h ?? 0) * UCREDITS_PER_USD), doing(one, now, trans)].join(" · "));
-}
-
-function doing(one: InstanceView, now: number, trans: TranslationBundle): string {
-  if (one.busy) return trans.__("busy");
-  if (one.state === "ready" && one.ends_at) return trans.__("idle, ends in %1", duration(Math.max(0, one.ends_at - now)));
-  if (COMING.has(one.state)) return one.step || trans.__("starting");
-  return one.state === "ready" ? trans.__("ready") : trans.__("ending");
-}
+const OVER = new Set(["terminated", "orphan"]);
 
 export function machineLines(found: MachineList, trans: TranslationBundle): string[] {
   return found.machines.map((machine) => {
-    const parts = [machine.simulated ? trans.__("%1 (simulated)", machine.id) : machine.id];
-    parts.push(rate(machine.usd_per_h * UCREDITS_PER_USD));
+    const parts = [offerText(machine, trans)];
     if (machine.gpu) parts.push(`${machine.gpu_count} × ${machine.gpu}`);
     parts.push(trans._n("%1 CPU", "%1 CPUs", machine.cpus), `${Math.round(machine.memory_bytes / GIB)} GiB`);
     const free = found.slots_free?.[machine.id];
@@ -36,45 +24,70 @@ export function machineLines(found: MachineList, trans: TranslationBundle): stri
   }).concat(found.problems ?? []);
 }
 
+/** Those that are there, or are meant to be, and what all of them cost now. */
+export function rentedLines(instances: InstanceView[], now: number, trans: TranslationBundle): string[] {
+  const there = instances.filter((one) => !OVER.has(one.state));
+  if (!there.length) return [];
+  const sum = there.reduce((all, one) => all + (one.usd_per_h ?? 0), 0);
+  const head = trans._n("%1 rented machine, %2 now", "%1 rented machines, %2 now", there.length, perHour(sum));
+  return [head, ...there.map((one) => rentedLine(one, now, trans))];
+}
+
+function rentedLine(one: InstanceView, now: number, trans: TranslationBundle): string {
+  const parts = [one.machine, one.spot ? trans.__("spot") : trans.__("on demand"), perHour(one.usd_per_h ?? 0)];
+  if (one.zone) parts.push(one.zone);
+  parts.push(COMING.has(one.state) && one.step ? `${one.state}: ${one.step}` : one.state);
+  if (one.slots) parts.push(trans.__("%1 of %2 slots busy", one.busy ?? 0, one.slots));
+  if (one.ends_at != null) parts.push(trans.__("ends in %1 unless it is used", duration(Math.max(0, one.ends_at - now))));
+  return parts.join(" · ");
+}
+
+function perHour(usd: number): string {
+  return `$${Number(usd.toPrecision(4))}/h`;
+}
+
 export class Machines {
   readonly node: HTMLDetailsElement;
   private _rented: HTMLElement;
   private _list: HTMLElement;
-  private _looking = false;
+  private _timer = 0;
 
   constructor(
     parent: HTMLElement,
     private _ask: Ask,
     private _trans: TranslationBundle,
-    say: (text: string) => void,
+    private _say: (text: string) => void,
   ) {
     this.node = make("details", "jr-panel-machines", parent);
     make("summary", "", this.node, _trans.__("Machines"));
     this._rented = make("ul", "jr-panel-rented", this.node);
-    this._rented.setAttribute("aria-label", _trans.__("Rented now"));
+    this._rented.setAttribute("aria-label", _trans.__("Rented machines"));
     this._list = make("ul", "", this.node);
-    this._list.setAttribute("aria-label", _trans.__("Can be rented"));
+    this._list.setAttribute("aria-label", _trans.__("Machine types"));
     this.node.ontoggle = () => {
-      if (this.node.open) Promise.all([this._read(), this.look()]).catch((error: Error) => say(error.message));
+      window.clearTimeout(this._timer);
+      if (this.node.open) void this._look((error) => this._say(error.message));
     };
   }
 
-  /** What is rented, again, while that can be seen; one look at a time. */
-  async look(): Promise<void> {
-    if (!this.node.open || this._looking) return;
-    this._looking = true;
-    try {
-      const found = await this._ask<InstanceList>("GET", "machines/instances");
-      this._rented.replaceChildren();
-      for (const line of rentedLines(found, Date.now() / 1000, this._trans)) make("li", "", this._rented, line);
-    } finally {
-      this._looking = false;
-    }
+  /** Later looks are silent: the panel says itself when the backend is away. */
+  private async _look(failed: (error: Error) => void): Promise<void> {
+    if (!this.node.open || !this.node.isConnected) return;
+    if (this.node.offsetParent) await this._read().catch(failed);
+    this._timer = window.setTimeout(() => void this._look(() => undefined), PERIOD_MS);
   }
 
   private async _read(): Promise<void> {
-    const found = await this._ask<MachineList>("GET", "machines");
-    this._list.replaceChildren();
-    for (const line of machineLines(found, this._trans)) make("li", "", this._list, line);
+    const [found, { instances }] = await Promise.all([
+      this._ask<MachineList>("GET", "machines"),
+      this._ask<InstanceList>("GET", "machines/instances"),
+    ]);
+    this._fill(this._list, machineLines(found, this._trans));
+    this._fill(this._rented, rentedLines(instances, Date.now() / 1000, this._trans));
+  }
+
+  private _fill(list: HTMLElement, lines: string[]): void {
+    list.replaceChildren();
+    for (const line of lines) make("li", "", list, line);
   }
 }

@@ -6,10 +6,10 @@ import { Widget } from "@lumino/widgets";
 
 import type { Ask } from "./asking";
 import { type Actions, Detail } from "./detail";
-import { Jobs } from "./jobs";
+import { elapsed, Jobs } from "./jobs";
 import { Machines } from "./machines";
 import { machineOf, make, Row, titleOf } from "./row";
-import { costsNow, credits, money, rate, statusWord } from "./words";
+import { costsNow, credits, duration, money, rate, statusWord } from "./words";
 import type { AccountSummary, JobView, SessionView } from "./wire";
 
 const ROW_PX = 52;
@@ -74,7 +74,7 @@ export class JobsPanel extends Widget {
     this._list.tabIndex = 0;
     this._space = make("div", "jr-panel-space", this._list);
     this._older = make("button", "jp-mod-styled jr-panel-older", this.node, __("Older jobs"));
-    this._detail = new Detail(this.node, ask, actions, this._trans, (id, force) => this._cancel(id, force));
+    this._detail = new Detail(this.node, ask, actions, this._trans, (id, force) => this._cancel(id, force), (action) => this._do(action), (id) => this._show(id));
     this._text.oninput = this._status.onchange = () => this._draw();
     this._list.onscroll = () => this._drawRows();
     this._list.onkeydown = (event) => this._moved(event);
@@ -131,7 +131,6 @@ export class JobsPanel extends Widget {
     this._head.replaceChildren();
     for (const text of summary ? headTexts(summary, this._trans) : []) make("span", "", this._head, text);
     this._drawSessions();
-    void this._machines.look().catch((error: Error) => this._fail(error.message));
     this._found = jobs.jobs.filter((job) => matches(job, this._status.value, this._text.value));
     this._older.hidden = !jobs.hasOlder;
     this._empty.textContent = this._found.length || trouble ? "" : this._nothing();
@@ -149,7 +148,7 @@ export class JobsPanel extends Widget {
   private _drawSessions(): void {
     this._sessions.replaceChildren();
     for (const session of this._jobs.sessions) {
-      make("li", "jr-panel-session", this._sessions, sessionText(session, this._trans));
+      make("li", "jr-panel-session", this._sessions, sessionText(session, this._jobs.now, this._trans));
     }
   }
 
@@ -193,6 +192,19 @@ export class JobsPanel extends Widget {
     }
   }
 
+  private _do(action: () => Promise<void>): void {
+    this._fail("");
+    action().catch((error: Error) => this._fail(error.message));
+  }
+
+  /** A job that is new, whatever was searched for. */
+  private _show(id: string): void {
+    this._text.value = this._status.value = "";
+    this._chosen = id;
+    this._list.scrollTop = 0;
+    this._draw();
+  }
+
   private _choose(id: string): void {
     this._fail("");
     this._chosen = this._chosen === id ? "" : id;
@@ -234,9 +246,12 @@ function headTexts(summary: AccountSummary, trans: TranslationBundle): string[] 
   return [credits(summary.available_ucredits), spent, ...(now ? [trans.__("%1 now", now)] : [])];
 }
 
-function sessionText(session: SessionView, trans: TranslationBundle): string {
+export function sessionText(session: SessionView, now: number, trans: TranslationBundle): string {
   const { job } = session;
   const parts = [trans.__("session %1", session.name), machineOf(job, trans), statusWord(job.status, trans)];
   if (job.money.rate_ucredits_per_h) parts.push(rate(job.money.rate_ucredits_per_h)); // its cost is in the list
+  const seconds = elapsed(job, now);
+  const busy = job.metrics?.busy_s;
+  if (seconds !== null && busy != null) parts.push(trans.__("idle %1 of %2", duration(Math.max(0, seconds - busy)), duration(seconds)));
   return parts.join(" · ");
 }

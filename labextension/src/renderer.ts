@@ -7,24 +7,13 @@ import { Widget } from "@lumino/widgets";
 import { type CardModel, View } from "../../jupyter_remote/notebook/card.js";
 import type { Cards, CardState } from "./cards";
 import { FINAL } from "./jobs";
+import { isCard, MIME } from "./saved";
 
-export const MIME = "application/vnd.jupyter-remote.job+json";
-const VERSION = 1;
 const TICK_MS = 500;
 const PATIENCE = 2; // looks at which the job had moved and its card in the page had not
 
 const PLACE = /^jupyter-remote-[0-9a-f]{32}$/; // of the card of a kernel; no other class of the page
 const JOB = /^[0-9a-f-]{36}$/;
-
-/** A notebook may come from anybody, and hold anything. */
-function isCard(data: unknown): data is CardState {
-  const state = data as Partial<CardState> | null;
-  const texts = state?.["texts"] as { links?: unknown } | undefined;
-  const lists = Array.isArray(state?.["bars"]) && Array.isArray(texts?.links);
-  const graphs = state?.["graphs"] as { at?: unknown; lines?: unknown } | undefined;
-  if (graphs && !(Array.isArray(graphs.at) && Array.isArray(graphs.lines))) return false;
-  return typeof state?.id === "string" && typeof state.status === "string" && state.v === VERSION && lists;
-}
 
 /** What can be told of a job from its state and from what a page shows of it alike. */
 function signature(state: CardState): string {

@@ -195,6 +195,11 @@ export interface Metrics {
   peak_sent_bytes_per_s?: number;
 }
 
+export interface MissingSegment {
+  digest: string;
+  chunks?: string[];
+}
+
 export interface Money {
   rate_ucredits_per_h: number;
   hold_ucredits: number;
@@ -207,6 +212,36 @@ export interface NameInfo {
   name: string;
   type: string;
   size_bytes?: number;
+}
+
+export interface Offer {
+  machine: MachineType;
+  estimate: Estimate;
+  hold_ucredits: number;
+  start_s?: number;
+  warm?: boolean;
+}
+
+export interface PlanReply {
+  machine: MachineType;
+  rate_ucredits_per_h: number;
+  hold_ucredits: number;
+  max_run_s: number;
+  missing?: MissingSegment[];
+  start_s?: number;
+  warm?: boolean;
+  available_ucredits?: number;
+  cached_from?: string;
+  estimate?: Estimate;
+  offers?: Offer[];
+  least_ucredits?: number;
+  slots_free?: number;
+  jobs_waiting?: number;
+  same_python?: boolean;
+  there?: WorkerEnvironment | null;
+  fuse?: string;
+  refused?: string;
+  gpus?: number;
 }
 
 export interface Problem {
@@ -315,4 +350,12 @@ export interface SessionView {
   listening?: boolean;
   address?: string;
   key?: string;
+}
+
+export interface WorkerEnvironment {
+  python: string;
+  magic?: string;
+  platform?: string;
+  machine?: string;
+  packages?: Record<string, string>;
 }

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser import lab
+from tests.conftest import isolate, stop_backend
 
 
 # Not for the whole session: while Playwright runs, no other event loop can in this thread.
@@ -42,6 +45,17 @@ def page(chromium: Browser) -> Iterator[Page]:
     page = lab.new_page(chromium)
     yield page
     page.close()
+
+
+@pytest.fixture
+def unused(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Folders in which nothing ran; sockets of kernels lie there, and a path has 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="jr-") as folder:
+        env = isolate(Path(folder))
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        yield Path(folder)
+        stop_backend(env)
 
 
 @pytest.fixture

@@ -217,6 +217,12 @@ class Book:
         self.page.remove_listener("console", self._said)
 
 
+def shot(page: Page, name: str) -> None:
+    """Keeps a picture of a page, for people to look at; it is no part of any check."""
+    folder = Path(os.environ.get("SCREENSHOTS", "build/screenshots"))
+    page.screenshot(path=folder / f"{name}.png")
+
+
 def new_page(browser: Browser, size: tuple[int, int] = (1300, 900)) -> Page:
     page = browser.new_page(viewport={"width": size[0], "height": size[1]})
     page.set_default_timeout(LIMIT_S * 1000)

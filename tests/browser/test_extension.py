@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from playwright.sync_api import Locator, Page, Route, expect
 import jupyter_remote as jr
 from jupyter_remote.wire import CARD_TYPE
 from tests.browser import lab
-from tests.conftest import isolate, stop_backend
 
 LOAD = "%load_ext jupyter_remote\nimport jupyter_remote as jr"
 SHOW = "jupyter-remote:show-jobs"
@@ -62,17 +61,6 @@ def panel(page: Page) -> Locator:
 
 def row(page: Page, title: str) -> Locator:
     return panel(page).locator(".jr-panel-row", has_text=title)
-
-
-@pytest.fixture
-def unused(monkeypatch) -> Iterator[Path]:
-    """Folders in which nothing ran; sockets of kernels lie there, and a path has 107 characters."""
-    with tempfile.TemporaryDirectory(prefix="jr-") as folder:
-        env = isolate(Path(folder))
-        for name, value in env.items():
-            monkeypatch.setenv(name, value)
-        yield Path(folder)
-        stop_backend(env)
 
 
 def test_the_panel_starts_the_backend_and_says_how_to_begin(page, unused):
@@ -177,15 +165,121 @@ def test_sessions_machines_and_a_receipt_are_in_the_panel(book):
         shown = panel(opened.page)
         sessions = shown.get_by_role("list", name="Sessions")
         expect(sessions).to_contain_text(
-            "session mine · g5.xlarge.od (simulated) · running · $1.006/h"
+            re.compile(
+                r"session mine · g5\.xlarge\.od \(simulated\) · running · \$1\.006/h"
+                r" · idle [\d.]+ s of [\d.]+ s"
+            )
         )
         shown.get_by_text("Machines", exact=True).click()
         expect(shown).to_contain_text("g5.xlarge.od (simulated) · $1.006/h · 1 × A10G")
         row(opened.page, "receipted").click()
         expect(shown.get_by_role("list", name="Receipt")).to_contain_text("cost")
-        expect(shown).to_contain_text("%remote rerun")
+        button(opened.page, "Receipt").click()
+        expect(dialog(opened.page)).to_contain_text('"description": "receipted"')
+        assert dialog(opened.page).locator("pre").evaluate("node => node.scrollTop") == 0
+        opened.page.keyboard.press("Escape")
+        expect(dialog(opened.page)).to_have_count(0)
         assert opened.ours() == []
     session.stop()
+
+
+def button(page: Page, name: str) -> Locator:
+    """Of the chosen job."""
+    return page.get_by_role("region", name="Chosen job").get_by_role("button", name=name)
+
+
+def dialog(page: Page) -> Locator:
+    return page.locator(".jp-Dialog")
+
+
+def test_rented_machines_are_in_the_panel_with_what_they_cost_now(book):
+    def rented(id: str, **more: object) -> dict[str, object]:
+        return {"id": id, "provider": "ec2", "machine": "g5.xlarge", "state": "ready", **more}
+
+    instances = [
+        rented("1", usd_per_h=0.42, spot=True, zone="us-east-1a", ready_at=1, slots=1, busy=1),
+        rented("2", usd_per_h=1.006, state="booting", step="installing"),
+        rented("3", state="terminated", ended_at=2),
+    ]
+    body = json.dumps({"instances": instances})
+    with book("rented.ipynb", LOAD) as opened:
+        opened.page.route(
+            "**/jupyter-remote/v1/machines/instances*",
+            lambda route: route.fulfill(status=200, content_type="application/json", body=body),
+        )
+        shown = panel(opened.page)
+        shown.get_by_text("Machines", exact=True).click()
+        lines = shown.get_by_role("list", name="Rented machines").get_by_role("listitem")
+        expect(lines).to_have_text(
+            [
+                "2 rented machines, $1.426/h now",
+                "g5.xlarge · spot · $0.42/h · us-east-1a · ready · 1 of 1 slots busy",
+                "g5.xlarge · on demand · $1.006/h · booting: installing",
+            ]
+        )
+
+
+def test_the_output_and_values_of_a_job_are_attached_where_the_user_is(book):
+    job = jr.Client().with_options(description="to attach").submit(_hello)
+    job.result(20)
+    with book("attach.ipynb", "first = 1", "'last'") as opened:
+        opened.page.evaluate(lab.SELECT, 0)
+        row(opened.page, "to attach").click()
+        button(opened.page, "Attach").click()
+        expect(opened.output(1)).to_contain_text("hello from there")
+        expect(opened.output(1).locator(".jr-card")).to_contain_text("completed")
+        assert opened.saved().cells[1].source == f"%remote attach {job.id[:8]}"
+
+
+def _hello() -> int:
+    print("hello from there")
+    return 5
+
+
+def test_logs_are_shown_while_they_grow(book, gate):
+    job = jr.Client().with_options(description="talks").submit(_talk, str(gate))
+    with book("logs.ipynb", LOAD) as opened:
+        row(opened.page, "talks").click()
+        expect(button(opened.page, "Receipt")).to_be_hidden()
+        expect(button(opened.page, "Run again")).to_be_hidden()
+        button(opened.page, "Logs").click()
+        expect(dialog(opened.page)).to_contain_text("Logs of “talks”")
+        expect(dialog(opened.page).locator("pre")).to_have_text("<b>begun</b>\n")
+        gate.touch()
+        expect(dialog(opened.page).locator("pre")).to_have_text("<b>begun</b>\nover\n")
+        dialog(opened.page).get_by_role("button", name="Close").last.click()
+        expect(button(opened.page, "Run again")).to_be_visible()
+        assert opened.ours() == []
+    job.result(20)
+
+
+def _talk(gate: str) -> None:
+    print("<b>begun</b>", flush=True)
+    _wait_for(gate)
+    print("over")
+
+
+def test_a_job_is_run_again_and_what_costs_is_asked_first(book):
+    client = jr.Client()
+    client.with_options(description="for nothing").submit(sum, [1]).result(20)
+    paid = client.with_options(description="for money", machine="g5.xlarge.od")
+    paid.submit(sum, [1]).result(20)
+    with book("again.ipynb", LOAD) as opened:
+        page = opened.page
+        row(page, "for money").click()
+        button(page, "Run again").click()
+        expect(dialog(page)).to_contain_text("g5.xlarge.od (simulated) at $1.006/h")
+        dialog(page).get_by_role("button", name="Not now").click()
+        panel(page).get_by_role("searchbox").fill("for")
+        expect(panel(page).locator(".jr-panel-row")).to_have_count(2)
+        button(page, "Run again").click()
+        dialog(page).get_by_role("button", name="Run again").click()
+        expect(row(page, "for money")).to_have_count(2)
+        expect(panel(page).locator("[aria-selected=true]")).to_have_attribute("aria-posinset", "1")
+        row(page, "for nothing").click()
+        button(page, "Run again").click()
+        expect(row(page, "for nothing")).to_have_count(2)
+        expect(dialog(page)).to_have_count(0)
 
 
 def _wait_for(gate: str) -> None:
@@ -196,16 +290,30 @@ def _wait_for(gate: str) -> None:
         time.sleep(0.02)
 
 
-def test_a_failure_says_why_and_leads_to_its_notebook(book):
-    with book("fails.ipynb", LOAD, "%%remote_run -d 'goes wrong'\n1/0") as opened:
+def test_a_failure_says_why_and_leads_to_its_cell(book):
+    with book("fails.ipynb", LOAD, "%%remote_run -d 'goes wrong'\n1/0", "2") as opened:
         opened.run(0)
         opened.start(1)
         failed = row(opened.page, "goes wrong")
         expect(failed).to_contain_text("failed")
         expect(failed).to_contain_text("division by zero")
         failed.click()
+        opened.page.evaluate(lab.SELECT, 2)
+        opened.page.get_by_role("button", name="Open notebook").click()
+        opened.page.wait_for_function(f"() => {lab.WIDGET}?.content?.activeCellIndex === 1")
+        opened.saved()
+        opened.page.evaluate("() => window.jupyterapp.commands.execute('application:close')")
+        opened.page.wait_for_function(f"() => {lab.WIDGET}?.context?.path !== 'fails.ipynb'")
         opened.page.get_by_role("button", name="Open notebook").click()
         opened.page.wait_for_function(f"() => {lab.WIDGET}?.context?.path === 'fails.ipynb'")
+        opened.page.wait_for_function(f"() => {lab.WIDGET}?.content?.activeCellIndex === 1")
+        opened.output(1).locator(".jr-card").wait_for()
+        opened.page.evaluate(lab.SELECT, 1)
+        opened.command("notebook:delete-cell")
+        opened.output(1).locator(".jr-card").wait_for(state="detached")
+        opened.page.get_by_role("button", name="Open notebook").click()
+        told = panel(opened.page).get_by_role("status")
+        expect(told).to_have_text("No cell of this notebook shows that job any more")
 
 
 def test_filter_and_search_find_jobs_and_the_arrows_go_through_them(book):

@@ -227,6 +227,12 @@ class StoreConformance:
         assert [j.id for j in store.find("ab", ADA)] == ["abc2", "abc1"]
         assert store.find("abd", ADA) == []
 
+    def test_jobs_of_some_ids_are_the_owners(self, store: Store) -> None:
+        store.submit([new_job("a"), new_job("b"), new_job("c"), new_job("d", owner=BOB)], 1.0)
+        asked = [JobId(id) for id in ("a", "c", "d", "nobody's")]
+        assert [j.id for j in store.jobs(ADA, ids=asked)] == ["c", "a"]
+        assert store.jobs(ADA, ids=[]) == []
+
     def test_jobs_are_listed_newest_first_in_pages(self, store: Store) -> None:
         store.submit([new_job(f"job-{n}", batch="b" if n % 2 else None) for n in range(5)], 1.0)
         page = store.jobs(ADA, limit=2)

@@ -144,6 +144,14 @@ def test_jobs_are_found_by_the_beginning_of_their_id(server: Running) -> None:
     assert [j.id for j in found.jobs] == [job.id]
 
 
+def test_some_jobs_are_found_in_one_request(server: Running) -> None:
+    first, _, third = (submit(server).job.id for _ in range(3))
+    asked = {"ids": f"{first},{third},{uuid.uuid4()}", "limit": 3}
+    found = server.http.call("GET", "/v1/jobs", reply=wire.JobList, params=asked)
+    assert [j.id for j in found.jobs] == [third, first]
+    assert server.http.call("GET", "/v1/jobs", reply=wire.JobList, params={"ids": ""}).jobs == []
+
+
 def test_pages_of_jobs_are_newest_first_without_gap(server: Running) -> None:
     ids = [submit(server).job.id for _ in range(5)]
     seen, before = [], ""

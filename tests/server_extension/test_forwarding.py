@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.cookiejar
 import json
+import re
 import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +19,15 @@ from tornado.web import HTTPError
 
 import jupyter_remote as jr
 from jupyter_remote.client import embedded
+from jupyter_remote.client.link import Link
 from jupyter_remote.server_extension import handlers
-from jupyter_remote.server_extension.backend import Answer, is_allowed
+from jupyter_remote.server_extension.backend import (
+    LINE_BYTES,
+    LOG_BYTES,
+    Answer,
+    Backend,
+    is_allowed,
+)
 from jupyter_remote.settings import load
 from tests.browser import lab
 from tests.conftest import stop_backend
@@ -34,17 +43,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
 
 
 def ask(
-    server: lab.Server, method: str, path: str, *, token: str | None = None, **headers: str
+    server: lab.Server,
+    method: str,
+    path: str,
+    *,
+    token: str | None = None,
+    body: dict[str, Any] | None = None,
+    **headers: str,
 ) -> tuple[int, Any]:
     sent = {"Content-Type": "application/json", **headers}
     if (given := server.token if token is None else token) and "Cookie" not in sent:
         sent["Authorization"] = f"token {given}"
-    body = b"{}" if method == "POST" else None
+    content = json.dumps(body or {}).encode() if method == "POST" else None
     url = f"{server.url}/jupyter-remote/{path}"
-    request = urllib.request.Request(url, body, sent, method=method)
+    request = urllib.request.Request(url, content, sent, method=method)
     try:
         with urllib.request.urlopen(request, timeout=LIMIT_S) as reply:
             text = reply.read()
+            if reply.headers.get_content_type() == "text/plain":
+                return reply.status, text.decode()
             return reply.status, json.loads(text) if text else ""
     except urllib.error.HTTPError as error:
         text = error.read()
@@ -89,6 +106,55 @@ def test_cards_are_as_the_backend_knows_them_now(server):
     assert card["texts"]["title"] == "sum"
     assert ask(server, "GET", "cards?ids=../tokens")[0] == 400
     assert ask(server, "GET", f"cards?ids={job.id}", token="")[0] in (401, 403)
+
+
+def test_all_cards_of_a_notebook_are_one_request_to_the_backend(server, monkeypatch):
+    jobs = [jr.Client().submit(sum, [i]) for i in range(3)]
+    asked: list[tuple[Link, str]] = []
+
+    def call(link: Link, method: str, path: str, *given: Any, **named: Any) -> Any:
+        asked.append((link, path))
+        return whole(link, method, path, *given, **named)
+
+    whole = Link.call
+    backend = Backend(load())
+    assert backend.cards([]).body == b"[]"
+    monkeypatch.setattr(Link, "call", call)
+    answer = backend.cards([job.id for job in jobs])
+    assert {card["id"] for card in json.loads(answer.body)} == {job.id for job in jobs}
+    [(link, path)] = asked
+    assert path == "/v1/jobs"
+    link.close()
+
+
+def test_a_log_is_text_and_of_a_long_one_the_end(server):
+    job = jr.Client().submit(_print_lines, 30_000)
+    job.result(LIMIT_S)
+    status, text = ask(server, "GET", f"v1/jobs/{job.id}/log")
+    assert status == 200
+    first, *lines = text.splitlines()
+    assert re.fullmatch(r"\[[\d.]+ kB before this: %remote logs has all\]", first)
+    assert lines[-1] == f"{'x' * 50} 29999"
+    assert all(line.startswith("x" * 50 + " ") for line in lines)
+    assert LOG_BYTES - LINE_BYTES < len(text) < LOG_BYTES + 100
+    assert ask(server, "GET", f"v1/jobs/{NOBODYS}/log")[0] == 404
+
+
+def _print_lines(count: int) -> None:
+    for i in range(count):
+        print("x" * 50, i)
+
+
+def test_a_job_is_run_again_and_a_plan_is_made(server):
+    job = jr.Client().submit(sum, [1, 2])
+    job.result(LIMIT_S)
+    new = str(uuid.uuid4())
+    status, again = ask(server, "POST", f"v1/jobs/{job.id}/repeat", body={"id": new})
+    assert (status, again["job"]["id"]) == (200, new)
+    assert jr.Client().job(new).result(LIMIT_S) == 3
+    status, plan = ask(server, "POST", "v1/plans", body={"need": {"machine": "g5.xlarge.od"}})
+    assert (status, plan["machine"]["usd_per_h"]) == (200, 1.006)
+    assert ask(server, "GET", "v1/machines/instances") == (200, {"instances": []})
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
