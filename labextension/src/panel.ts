@@ -32,7 +32,6 @@ export class JobsPanel extends Widget {
   private _empty: HTMLElement;
   private _older: HTMLButtonElement;
   private _detail: Detail;
-  private _machines: Machines;
   private _sessions: HTMLElement;
   private _rows = new Map<string, Row>();
   private _found: JobView[] = [];
@@ -64,7 +63,7 @@ export class JobsPanel extends Widget {
     for (const status of ["", ...STATUSES]) {
       make("option", "", this._status, status ? statusWord(status, this._trans) : __("all")).value = status;
     }
-    this._machines = new Machines(this.node, ask, this._trans, (text) => this._fail(text));
+    new Machines(this.node, ask, this._trans, (text) => this._fail(text));
     this._sessions = make("ul", "jr-panel-sessions", this.node);
     this._sessions.setAttribute("aria-label", __("Sessions"));
     this._empty = make("div", "jr-panel-empty", this.node);
