@@ -11,7 +11,7 @@ import pytest
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], limit_s: float = 20.0, pause_s: float = 0.02) -> T:
+def until(condition: Callable[[], T], limit_s: float = 60.0, pause_s: float = 0.02) -> T:
     """What ``condition`` gives once it is true; the test fails when that takes too long."""
     end = time.monotonic() + limit_s
     while not (found := condition()):
