@@ -7,6 +7,7 @@ backend and workers are killed; then the ledger has to say the same.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ OVERHEAD_S = 1.0  # from the server's word to the code's first line, and from it
 DEATH_S = 1.0  # until it is seen that a process was killed
 
 UNDER_WAY = 4  # jobs of one submitter
+LAST = re.compile(r"^end .*\n\Z", re.MULTILINE)
+ENDS_S = 60.0  # for attempts to come to their end after the last kill
 
 SUBMITTER = """
 import sys
@@ -127,14 +130,24 @@ class Witnessed(Chaos):
     victims: ClassVar = {"backend": 2, "agent": 1, "kernel": 2}
 
     def storm_of(self, kills: int, pause_s: tuple[float, float]) -> None:
-        """Kill so often, each time something that is there."""
+        """Kill so often, each time something that is there; then let as many attempts come to
+        their end in all."""
         while self.kills.total() < kills:
             self._keep_submitting()
             time.sleep(self.chance.uniform(*pause_s))
             self._kill_one()
+        deadline = time.monotonic() + ENDS_S
+        while self._ended() < kills:
+            assert time.monotonic() < deadline, "nothing comes to its end"
+            self._keep_submitting()
+            time.sleep(0.1)
         for client in self._running:
             client.kill()
             client.wait()
+
+    def _ended(self) -> int:
+        files = (self.folder / "journal").iterdir()
+        return sum(bool(LAST.search(file.read_text())) for file in files)
 
     def compared(self) -> Finding:
         """Raises AssertionError."""
