@@ -198,7 +198,7 @@ def test_rented_machines_are_in_the_panel_with_what_they_cost_now(book):
 
     instances = [
         rented("1", usd_per_h=0.42, spot=True, zone="us-east-1a", ready_at=1, slots=1, busy=1),
-        rented("2", usd_per_h=1.006, state="booting", step="installing"),
+        rented("2", usd_per_h=1.006, state="pending", step="installing"),
         rented("3", state="terminated", ended_at=2),
     ]
     body = json.dumps({"instances": instances})
@@ -214,7 +214,7 @@ def test_rented_machines_are_in_the_panel_with_what_they_cost_now(book):
             [
                 "2 rented machines, $1.426/h now",
                 "g5.xlarge · spot · $0.42/h · us-east-1a · ready · 1 of 1 slots busy",
-                "g5.xlarge · on demand · $1.006/h · booting: installing",
+                "g5.xlarge · on demand · $1.006/h · pending: installing",
             ]
         )
 
@@ -261,8 +261,8 @@ def _talk(gate: str) -> None:
 
 def test_a_job_is_run_again_and_what_costs_is_asked_first(book):
     client = jr.Client()
-    client.with_options(description="for nothing").submit(sum, [1]).result(20)
-    paid = client.with_options(description="for money", machine="g5.xlarge.od")
+    client.with_options(description="again for nothing").submit(sum, [1]).result(20)
+    paid = client.with_options(description="again for money", machine="g5.xlarge.od")
     paid.submit(sum, [1]).result(20)
     with book("again.ipynb", LOAD) as opened:
         page = opened.page
@@ -270,7 +270,7 @@ def test_a_job_is_run_again_and_what_costs_is_asked_first(book):
         button(page, "Run again").click()
         expect(dialog(page)).to_contain_text("g5.xlarge.od (simulated) at $1.006/h")
         dialog(page).get_by_role("button", name="Not now").click()
-        panel(page).get_by_role("searchbox").fill("for")
+        panel(page).get_by_role("searchbox").fill("again for")
         expect(panel(page).locator(".jr-panel-row")).to_have_count(2)
         button(page, "Run again").click()
         dialog(page).get_by_role("button", name="Run again").click()

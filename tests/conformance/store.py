@@ -515,8 +515,8 @@ class StoreConformance:
             store.finish(job, 1, Outcome(kind="preempted"), 15.0)
         attempt = claimed(store, now=20.0)
         assert store.job(job).checkpoint is not None
-        with pytest.raises(Conflict):  # it did not start: it is released
-            store.finish(job, attempt, Outcome(kind="preempted"), 21.0)
+        again = store.finish(job, attempt, Outcome(kind="preempted"), 21.0).job
+        assert (again.state, again.preemptions) == (JobState.QUEUED, 1)  # it had not begun
 
     def test_of_checkpoints_on_a_beat_the_first_alone_is_told(self, store: Store) -> None:
         job, parcel = running(store), Parcel([])

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from jupyter_remote.model import InstanceRecord, InstanceState
 from jupyter_remote.server import enrolment
+from jupyter_remote.server.backend import Backend
 
 from ..server.conftest import Running, until
 
@@ -48,7 +49,13 @@ def instance(server: Running, id: str = "i-1", **changes: Any) -> InstanceRecord
     }
     record = InstanceRecord(id=id, **(facts | changes))
     backend.writer.call_sync(backend.store.put_instance, record)
+    if record.provider in backend.offers.providers:
+        on_loop(server, _taken_up(backend, record))
     return record
+
+
+async def _taken_up(backend: Backend, record: InstanceRecord) -> None:
+    backend.scheduler.fleet.take_up([record])
 
 
 def user_data(server: Running, record: InstanceRecord, url: str = "") -> tuple[str, str]:

@@ -24,6 +24,7 @@ from jupyter_remote.providers.bootstrap import MOST_BYTES, Boot, script
 from jupyter_remote.server.package import Package, Packages, platform_here, python_here
 from jupyter_remote.worker.alive import Beat
 
+from ..scheduler.cloud import FakeCloud
 from ..server.conftest import Running, packages_folder, submit, until
 from .machines import BOOT_S, NAME, PYTHON, Machine, instance, user_data
 
@@ -44,7 +45,7 @@ def boot(**changes: Any) -> Boot:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    running = Running(tmp_path)
+    running = Running(tmp_path, elsewhere={"ec2": FakeCloud(name="ec2")})
     yield running
     running.stop()
 
