@@ -160,14 +160,14 @@ class Fleet:
             machine.look_at = self._clock.now()
 
     async def booted_to(self, id: str, step: str, *, failed: bool = False, text: str = "") -> None:
-        """Its bootstrap has begun a step, or failed there; ``text`` says why."""
+        """Its bootstrap has begun a step, or failed there; ``text`` says where and why."""
         machine = self._board.machines.get(id)
         if machine is None or not machine.coming:
             return
         machine.step = step
         if failed:
             machine.boot_failed = True
-            machine.ends = f"its bootstrap failed at {step!r}" + (f": {text}" if text else "")
+            machine.ends = text or f"its bootstrap failed at {step!r}"
         else:
             stage = Stage.PREPARING_ENVIRONMENT
             await self._telling.progress(machine, f"machine: {step}", stage)

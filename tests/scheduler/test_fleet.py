@@ -266,12 +266,12 @@ async def test_what_the_second_machine_does_is_told_once(world: World) -> None:
 async def test_a_bootstrap_that_says_that_it_failed_is_not_waited_for(world: World) -> None:
     await world.submit("job")
     first = world.machine.id
-    await world.scheduler.fleet.booted_to(first, "installing", failed=True, text="no space left")
+    await world.scheduler.fleet.booted_to(
+        first, "installing", failed=True, text="booting failed at “installing”: no space left"
+    )
     await world.after(5)
     assert first not in world.cloud.alive
-    assert "its bootstrap failed at 'installing': no space left; trying one more" in world.told(
-        "job"
-    )
+    assert "booting failed at “installing”: no space left; trying one more" in world.told("job")
     assert len(world.cloud.alive) == 1
 
 
