@@ -63,7 +63,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dead_man_s: float = 30.0
     live_output_bytes: int = 8 * MIB  # live output of one job; the rest is folded into its log
     live_output_bytes_per_s: int = 512 * 1024
-    result_inline_bytes: int = 64 * 1024
     max_body_bytes: int = 64 * MIB  # of a JSON request
     max_blob_bytes: int = 1 << 42
     trust_env: bool = False  # let httpx use proxies from the environment

@@ -11,10 +11,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import lab
 from tests.conftest import isolate, stop_backend
+
+
+@pytest.fixture(autouse=True)
+def _limits() -> None:
+    expect.set_options(timeout=lab.LIMIT_S * 1000)
 
 
 # Not for the whole session: while Playwright runs, no other event loop can in this thread.

@@ -29,11 +29,6 @@ GATED = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _limits() -> None:
-    expect.set_options(timeout=lab.LIMIT_S * 1000)
-
-
 def bundles(cell: nbformat.NotebookNode) -> list[set[str]]:
     return [set(output.data) for output in cell.outputs if "data" in output]
 

@@ -26,11 +26,6 @@ def _backend() -> None:
     jr.Client().info()
 
 
-@pytest.fixture(autouse=True)
-def _limits() -> None:
-    expect.set_options(timeout=lab.LIMIT_S * 1000)
-
-
 @pytest.fixture
 def page(chromium, extended) -> Iterator[Page]:
     page = lab.new_page(chromium)

@@ -22,11 +22,6 @@ SHOW = "jupyter-remote:show-jobs"
 EVIL = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
 
 
-@pytest.fixture(autouse=True)
-def _limits() -> None:
-    expect.set_options(timeout=lab.LIMIT_S * 1000)
-
-
 @pytest.fixture
 def page(chromium, extended) -> Iterator[Page]:
     page = lab.new_page(chromium)

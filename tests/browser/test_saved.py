@@ -42,7 +42,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(chromium) -> Iterator[Page]:
-    expect.set_options(timeout=lab.LIMIT_S * 1000)
     page = lab.new_page(chromium)
     yield page
     page.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser import lab
@@ -34,11 +33,6 @@ MINE = """%%remote_run
 import ipywidgets
 display(ipywidgets.IntSlider(4))
 """
-
-
-@pytest.fixture(autouse=True)
-def _limits() -> None:
-    expect.set_options(timeout=lab.LIMIT_S * 1000)
 
 
 def test_remote_widgets_are_live_also_after_the_page_is_loaded_again(book):
