@@ -248,6 +248,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     code_digest: str = ""  # of the raw text; empty: no code of its own
     session: str = ""  # of a session its name; of a cell in one, the session's id
     notebook: str = ""  # that it comes from, as its client calls it
+    cell: str = ""  # of that notebook, by its id
+    cell_code: str = ""  # check sum of its text, see `cell_code_of`
     code_key: str = ""  # of its code, normalised: shared by runs whose text differs in form only
     inputs_bytes: int = 0
     fuse: str = ""  # what bounds its cost: "max_cost", or the budget that left less

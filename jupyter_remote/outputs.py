@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_remote.wire import Event
+from jupyter_remote.wire import BESIDE_WIDGET, Event
 
 Output = dict[str, Any]
 
@@ -16,9 +16,9 @@ DISPLAYS = ("display_data", "execute_result")
 
 def outputs_of(events: Iterable[Event]) -> list[Output]:
     """Outputs as nbformat has them, after all updates and clearings."""
-    fold = _Fold()
+    fold = Fold()
     for event in events:
-        fold.take(event.type, event.data)
+        fold.take(event)
     return fold.outputs()
 
 
@@ -28,25 +28,33 @@ def text_of(events: Iterable[Event], name: str) -> str:
     return "".join(stream["text"] for stream in written if stream["name"] == name)
 
 
-class _Fold:
+class Fold:
+    """Takes one event after the other."""
+
     def __init__(self) -> None:
+        self.size_bytes = 0  # about
         self._outputs: list[Output] = []
         self._clear_next = False
         self._counts: dict[str, tuple[list[str], int]] = {}  # where a stream's folded text is told
 
-    def take(self, type: str, data: msgspec.Raw) -> None:
+    def take(self, event: Event) -> bool:
+        """Is it an output?"""
+        type, data = event.type, event.data
         if type == "update_display_data":
-            return self._update(msgspec.json.decode(data))
-        if type == "clear_output":
-            return self._clear(wait=bool(msgspec.json.decode(data).get("wait")))
-        if type == "folded" and self._count_again(data):
-            return None
-        if (output := _output_of(type, data)) is not None:
+            self._update(msgspec.json.decode(data))
+        elif type == "clear_output":
+            self._clear(wait=bool(msgspec.json.decode(data).get("wait")))
+        elif type == "folded" and self._count_again(data):
+            pass
+        elif (output := _output_of(type, data)) is not None:
             self._add(output)
+            self.size_bytes += len(bytes(data))
             if type == "folded":
                 text = self._outputs[-1]["text"]
                 self._counts[_stream_of(data)] = (text, len(text) - 1)
-        return None
+        else:
+            return False
+        return True
 
     def _count_again(self, data: msgspec.Raw) -> bool:
         """Each count of a stream replaces the one before: they count from the beginning."""
@@ -57,6 +65,7 @@ class _Fold:
         return True
 
     def outputs(self) -> list[Output]:
+        """After all updates and clearings."""
         return [_finished(output) for output in self._outputs]
 
     def _clear(self, wait: bool) -> None:
@@ -64,6 +73,7 @@ class _Fold:
             self._clear_next = True
         else:
             self._outputs, self._counts, self._clear_next = [], {}, False
+            self.size_bytes = 0
 
     def _add(self, output: Output) -> None:
         if self._clear_next:
@@ -111,7 +121,10 @@ def _line(type: str, data: msgspec.Raw) -> str:
 
 
 def _finished(output: Output) -> Output:
+    beside = (output.get("transient") or {}).get(BESIDE_WIDGET)
     output = {k: v for k, v in output.items() if k != "transient"}
+    if beside:
+        output["metadata"] = {**output["metadata"], BESIDE_WIDGET: True}
     if output["output_type"] == "stream":
         output["text"] = "".join(output["text"])
     return output

@@ -12,6 +12,7 @@ from jupyter_remote import wire
 TARGET = Path(__file__).parent / "src" / "wire.ts"
 ROOTS = (
     wire.JobList,
+    wire.JobOutputs,
     wire.HistoryReply,
     wire.Receipt,
     wire.SessionList,

@@ -31,6 +31,8 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     machine: str = "local"
     session: str = ""  # of a cell that runs in one its id, of a session its name
+    cell: str = ""  # of the notebook that sent it, by its id
+    cell_code: str = ""  # check sum of its text
     simulated: bool = False
     is_priced: bool = True  # False: the backend has not said yet
     rate_ucredits_per_h: int = 0
@@ -151,6 +153,8 @@ _PLAIN = [
     "description",
     "machine",
     "session",
+    "cell",
+    "cell_code",
     "max_cost_ucredits",
     "timeout_s",
     "attempt",

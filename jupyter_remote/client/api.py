@@ -18,13 +18,17 @@ from jupyter_remote.client.context import Context
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.link import Link
 from jupyter_remote.client.options import Options
+from jupyter_remote.client.origin import NO_CELL, Cell
 from jupyter_remote.client.repeating import Repeating
 from jupyter_remote.client.running import Running
 from jupyter_remote.client.sharing import Sharing
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     Event,
+    JobList,
+    JobOutputs,
     JobSpec,
+    JobView,
     ServerInfo,
 )
 
@@ -69,6 +73,7 @@ class Client(Running, Repeating, Sharing, Account):
             )
         self.settings = found
         self.options = Options()
+        self.cell: Callable[[], Cell] = lambda: NO_CELL  # that is running now
         self.namespace = vars(sys.modules["__main__"]) if namespace is None else namespace
         self._context = Context(Link(found))
         self._shared: dict[str, Views] = {}  # made at first use, by all copies
@@ -183,6 +188,15 @@ class Client(Running, Repeating, Sharing, Account):
         """The newest jobs of this user, of one status or of all; ``limit=None``: every one."""
         found = listing.jobs(self._context.jobs_page, status, limit)
         return [self._context.handle(view, self.namespace) for view in found]
+
+    def jobs_of(self, notebook: str, limit: int = 100) -> list[JobView]:
+        """The newest jobs that come from this notebook: its path, as its kernel knows it."""
+        asked = {"notebook": notebook, "limit": str(limit)}
+        return self._context.link.call("GET", "/v1/jobs", reply=JobList, params=asked).jobs
+
+    def outputs_of(self, id: str) -> JobOutputs:
+        """What a job showed so far, as the outputs of a cell. ``id``: the whole of it."""
+        return self._context.link.call("GET", f"/v1/jobs/{id}/outputs", reply=JobOutputs)
 
 
 def _config() -> Any:

@@ -20,12 +20,23 @@ _keys: weakref.WeakKeyDictionary[Callable[..., Any], tuple[object, str]]
 _keys = weakref.WeakKeyDictionary()
 
 
+class Cell(NamedTuple):
+    """The cell that runs now, as its front end calls it."""
+
+    id: str = ""
+    code: str = ""  # see wire.cell_code_of
+
+
+NO_CELL = Cell()
+
+
 class Origin(msgspec.Struct, frozen=True):
     """What a request says of where its job comes from."""
 
     code_key: str = ""
     notebook: str = ""
     cache: CacheAsk | None = None
+    cell: Cell = NO_CELL
 
 
 class Question(NamedTuple):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.client import submitting
 from jupyter_remote.client.options import Options
+from jupyter_remote.client.origin import Cell
 from jupyter_remote.client.sessions import Sessions
 from jupyter_remote.wire import Need, RepeatRequest
 
@@ -18,6 +20,7 @@ class Repeating(Sessions):
     """What a backend still knows of a job is enough to run it again."""
 
     namespace: dict[str, Any]
+    cell: Callable[[], Cell]
 
     def repeat(
         self,
@@ -40,7 +43,7 @@ class Repeating(Sessions):
         Raises NotFound; Conflict saying what of it is not there any more.
         """
         known = self._context.job(id, self.namespace).view
-        chosen = Options().changed(options)
+        chosen, cell = Options().changed(options), self.cell()
         request = RepeatRequest(
             id=str(uuid.uuid4()),
             resume=resume,
@@ -49,6 +52,8 @@ class Repeating(Sessions):
             max_cost_ucredits=chosen.max_cost_ucredits,
             description=chosen.description,
             client=self._context.client,
+            cell=cell.id,
+            cell_code=cell.code,
         )
         return submitting.repeat(
             self._context, known, request, namespace=self.namespace, on_job=on_job

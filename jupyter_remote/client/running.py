@@ -18,7 +18,7 @@ from jupyter_remote.client.handle import EventCallback
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.machines import Machines
 from jupyter_remote.client.options import Options
-from jupyter_remote.client.origin import Origin, code_key_of, notebook_name
+from jupyter_remote.client.origin import Cell, Origin, code_key_of, notebook_name
 from jupyter_remote.client.places import NOTHING, Provided, is_here
 from jupyter_remote.client.plan import Plan, plan_request
 from jupyter_remote.client.questions import Kept, warn_of_map
@@ -46,6 +46,8 @@ class Call(NamedTuple):
 
 class Running(Machines, Kept):
     """What a client runs, and looks at before it runs."""
+
+    cell: Callable[[], Cell]
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """Run ``function(*args, **kwargs)`` as a job.
@@ -199,7 +201,7 @@ class Running(Machines, Kept):
 
     def origin(self, code_key: str = "", cache: CacheAsk | None = None) -> Origin:
         """Where jobs of this client come from."""
-        return Origin(code_key, notebook_name(self.namespace), cache)
+        return Origin(code_key, notebook_name(self.namespace), cache, self.cell())
 
     def plan(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan:
         """What :meth:`submit` with the same arguments would ship and cost. Runs nothing."""

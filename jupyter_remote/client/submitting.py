@@ -76,6 +76,8 @@ def request_of(
         retries=options.retries,
         max_attempts=options.max_attempts,
         notebook=origin.notebook,
+        cell=origin.cell.id,
+        cell_code=origin.cell.code,
         code_key=origin.code_key,
         cache=origin.cache,
         resume=whole_id(context, options.resume),

@@ -16,6 +16,7 @@ from jupyter_remote.notebook.shipped import Shipped
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.jobs import Job
+    from jupyter_remote.client.origin import Cell
     from jupyter_remote.notebook.comms import Comms
     from jupyter_remote.notebook.live import Pump
     from jupyter_remote.settings import Settings
@@ -60,13 +61,20 @@ class Context:
                 from jupyter_remote.client.api import Client
 
                 self._client = Client(settings=self.settings(), namespace=self.namespace)
+                self._client.cell = self._cell
             return self._client
+
+    def _cell(self) -> Cell:
+        from jupyter_remote.notebook.sinks import cell_of
+
+        return cell_of(self.shell)
 
     def connect(self, url: str | None) -> Client:
         """Another client from now on. Raises BackendUnreachable, and keeps the old one then."""
         from jupyter_remote.client.api import Client
 
         client = Client(url, settings=self.settings(), namespace=self.namespace)
+        client.cell = self._cell
         client.info()
         with self._lock:
             self._client = client

@@ -6,13 +6,13 @@ from typing import Any
 
 from IPython.core.magic import no_var_expand
 
+from jupyter_remote.client.tracebacks import lines_of
 from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.notebook import context as contexts
 from jupyter_remote.notebook import groups
 from jupyter_remote.notebook.completion import matcher
 from jupyter_remote.notebook.control import Canceller, install, uninstall
 from jupyter_remote.notebook.options import HelpAsked
-from jupyter_remote.notebook.tracebacks import lines_of
 
 EMPTY = "#\n"  # body of a cell that has none, so that ``%%remote_run -h`` alone is answered
 EVENTS = ("pre_run_cell", "post_run_cell")

@@ -12,6 +12,7 @@ from jupyter_remote.cards import words
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.client.receipts import metadata
+from jupyter_remote.client.tracebacks import lines_of
 from jupyter_remote.model import Status
 from jupyter_remote.notebook.advice import advise
 from jupyter_remote.notebook.card import Card
@@ -28,7 +29,6 @@ from jupyter_remote.notebook.sinks import (
     sink_for,
 )
 from jupyter_remote.notebook.textcard import TextCard
-from jupyter_remote.notebook.tracebacks import lines_of
 from jupyter_remote.wire import LAST_OUTPUT, Done
 
 if TYPE_CHECKING:

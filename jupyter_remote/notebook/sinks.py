@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from jupyter_remote.client.origin import NO_CELL, Cell
 from jupyter_remote.errors import as_coloured
 from jupyter_remote.notebook.pace import DIRECT, SERVER, Pace, Rate
+from jupyter_remote.wire import cell_code_of
 
 if TYPE_CHECKING:
     from jupyter_remote.notebook.card import Front
@@ -216,6 +218,17 @@ def parent_of(kernel: Any) -> dict[str, Any]:
     """The request that the kernel answers now, or answered last; from any thread."""
     parent: dict[str, Any] = kernel.get_parent("shell")
     return parent
+
+
+def cell_of(shell: Any) -> Cell:
+    """The one that runs now, as its front end calls it."""
+    if (kernel := kernel_of(shell)) is None:
+        return NO_CELL
+    parent = parent_of(kernel)
+    code = parent.get("content", {}).get("code")
+    if not isinstance(code, str):
+        return NO_CELL
+    return Cell(str(parent.get("metadata", {}).get("cellId") or ""), cell_code_of(code))
 
 
 def has_person(kernel: Any) -> bool:

@@ -22,6 +22,7 @@ from jupyter_remote.server.hub import Hub
 from jupyter_remote.server.package import Packages
 from jupyter_remote.server.sources import Sources
 from jupyter_remote.server.switchboard import Switchboard
+from jupyter_remote.server.transcripts import Transcripts
 from jupyter_remote.server.workers import Fleet
 from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import Changed, Store, Written
@@ -92,6 +93,7 @@ class Backend:
     _commits: set[asyncio.Future[Any]] = field(default_factory=set)
     shelf: BlobShelf = field(init=False)
     sources: Sources = field(init=False)
+    transcripts: Transcripts = field(default_factory=Transcripts)
     estimates: Estimates = field(init=False)
 
     def __post_init__(self) -> None:

@@ -46,8 +46,9 @@ class JobsQuery(msgspec.Struct, frozen=True):
     ) = None
     client: str | None = None
     batch: str | None = None
+    notebook: str | None = None  # that they come from
     prefix: str | None = None  # of the id
-    ids: Annotated[str, msgspec.Meta(max_length=SHOWN * 37)] | None = (
+    ids: Annotated[str, msgspec.Meta(max_length=SHOWN * 37, pattern="^[0-9a-f,-]*$")] | None = (
         None  # with commas: only these
     )
     before: str = ""  # `next` of the page before
@@ -208,6 +209,7 @@ async def list_jobs(call: Call) -> wire.JobList:
         states=STATES[query.status] if query.status else None,
         client=query.client,
         batch=query.batch,
+        notebook=query.notebook,
         ids=None if query.ids is None else [JobId(id) for id in query.ids.split(",")],
         limit=query.limit,
         before=query.before,

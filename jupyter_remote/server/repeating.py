@@ -73,6 +73,8 @@ def request_of(job: JobRecord, asked: wire.RepeatRequest, *, is_shared: bool) ->
         retries=job.retries,
         max_attempts=job.max_attempts,
         notebook=job.notebook,
+        cell=asked.cell,
+        cell_code=asked.cell_code,
         code_key=job.code_key,
         resume=job.id if asked.resume else "",
     )

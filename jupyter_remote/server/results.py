@@ -20,6 +20,7 @@ from jupyter_remote.outputs import outputs_of
 from jupyter_remote.server.auth import OPEN, allow
 from jupyter_remote.server.backend import Backend
 from jupyter_remote.server.jobs import own_job
+from jupyter_remote.server.outputs import seen
 from jupyter_remote.server.problems import JSON_HEADERS, Reply
 from jupyter_remote.server.result_page import absent_page, page_of
 from jupyter_remote.server.routing import HTML_TYPE, Call, Endpoint
@@ -108,13 +109,8 @@ async def _results(call: Call) -> wire.Results:
         names=_names(job, result),
         outputs=outputs,
         cut=cut,
-        error=_told(_error.decode(job.error)) if job.error else None,
+        error=seen(_error.decode(job.error)) if job.error else None,
     )
-
-
-def _told(error: wire.RemoteFailure) -> wire.RemoteFailure:
-    """What is seen of an exception; what it holds may be for its owner only."""
-    return wire.RemoteFailure(ename=error.ename, evalue=error.evalue, traceback=error.traceback)
 
 
 def _names(job: JobRecord, result: wire.Result) -> list[wire.NameInfo]:

@@ -185,11 +185,14 @@ def check(request: wire.SubmitRequest) -> None:
 
 
 def check_code(request: wire.SubmitRequest | wire.EstimateRequest) -> None:
-    """Raises InvalidRequest for what cannot name code or a notebook."""
+    """Raises InvalidRequest for what cannot name code, a notebook or its cell."""
     if request.code_key:
         check_digest(request.code_key)
-    if isinstance(request, wire.SubmitRequest) and request.cache is not None:
-        _check_cache(request.cache)
+    if isinstance(request, wire.SubmitRequest):
+        if request.cache is not None:
+            _check_cache(request.cache)
+        if max(len(request.cell), len(request.cell_code)) > NAME_CHARS:
+            raise errors.TooLarge(f"The id of a cell has at most {NAME_CHARS} characters.")
     if len(request.notebook) > NAME_CHARS:
         raise errors.TooLarge(f"The name of a notebook has at most {NAME_CHARS} characters.")
 
@@ -313,6 +316,8 @@ def new_job(
         batch=request.batch,
         session=spec.session,
         notebook=request.notebook,
+        cell=request.cell,
+        cell_code=request.cell_code,
         code_key=request.code_key,
         inputs_bytes=sum(s.size_bytes for s in parcels_of(request.spec)),
         fuse="max_cost" if max_cost is not None and priced.rate_ucredits_per_h else "",

@@ -14,9 +14,18 @@ from jupyter_remote.amounts import size
 from jupyter_remote.cards.render import card_json
 from jupyter_remote.cards.state import state_of
 from jupyter_remote.client import embedded
+from jupyter_remote.client.homecoming import home_of
 from jupyter_remote.client.link import Address, Link
 from jupyter_remote.settings import Settings
-from jupyter_remote.wire import HTTP_STATUS, PROTOCOL, JobList, Problem, SessionList, problem_of
+from jupyter_remote.wire import (
+    HTTP_STATUS,
+    PROTOCOL,
+    JobList,
+    JobOutputs,
+    Problem,
+    SessionList,
+    problem_of,
+)
 
 T = TypeVar("T")
 JOBS = "v1/jobs"
@@ -25,6 +34,7 @@ LOG_BYTES = 1 << 20  # of the end of a log; all of it is no text for a page
 LINE_BYTES = 4096  # a log is cut at a line, if there is one
 _ID = r"[0-9a-f-]{36}"
 ONE_ID = re.compile(_ID)
+CURSOR = re.compile(r"[0-9]{0,15}")
 ROUTES = [
     (method, re.compile(pattern))
     for method, pattern in (
@@ -115,6 +125,23 @@ class Backend:
             asked = {"ids": ",".join(ids), "limit": str(len(ids))}
             for job in self._call("GET", JOBS, JobList, params=asked).jobs:
                 yield card_json(state_of(job), time.time())
+
+    def outputs(self, id: str, after: str) -> Answer:
+        """What a job showed, and its card, as outputs of a cell; its card alone if there is nothing
+        after that cursor."""
+        return _told(lambda: Answer(200, msgspec.json.encode(self._outputs(id, after))))
+
+    def _outputs(self, id: str, after: str) -> dict[str, Any]:
+        self._link.check()
+        params = {"after": after} if after else None
+        told = self._call("GET", f"{JOBS}/{id}/outputs", JobOutputs, params=params)
+        home = home_of(told, time.time())
+        return {
+            "card": home.card,
+            "outputs": None if told.outputs is None else home.outputs,
+            "cursor": told.cursor,
+            "is_over": told.job.ended_at is not None,
+        }
 
     def _end_of_log(self, path: str) -> bytes:
         return self._link.twice(lambda http: _end_of(http.download(f"/{path}")))

@@ -14,7 +14,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from jupyter_remote import settings
-from jupyter_remote.server_extension.backend import ONE_ID, Answer, Backend, is_allowed
+from jupyter_remote.server_extension.backend import CURSOR, ONE_ID, Answer, Backend, is_allowed
 
 THREADS = 8  # requests of all pages at a time
 WAITING = 64  # and those that wait for a thread: of a backend that hangs, pages ask on and on
@@ -69,6 +69,18 @@ class CardsHandler(Handler):
         await self._answer(lambda: self._backend.cards(ids))
 
 
+class OutputsHandler(Handler):
+    """What a job showed, for a page whose kernel did not."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, id: str) -> None:
+        after = self.get_query_argument("after", "")
+        if not ONE_ID.fullmatch(id) or not CURSOR.fullmatch(after):
+            raise web.HTTPError(400)
+        await self._answer(lambda: self._backend.outputs(id, after))
+
+
 class BackendHandler(Handler):
     """Forwards one request."""
 
@@ -108,5 +120,6 @@ def install(server: Any) -> None:
     routes = [
         (url_path_join(base, "(v1/.+)"), BackendHandler, ours),
         (url_path_join(base, "cards"), CardsHandler, ours),
+        (url_path_join(base, "outputs/([^/]+)"), OutputsHandler, ours),
     ]
     server.web_app.add_handlers(".*$", routes)

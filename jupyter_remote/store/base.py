@@ -69,6 +69,8 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     batch: str | None = None
     session: str = ""  # of a session its name; of a cell in one, the session's id
     notebook: str = ""
+    cell: str = ""
+    cell_code: str = ""
     code_key: str = ""
     inputs_bytes: int = 0
     fuse: str = ""
@@ -194,6 +196,7 @@ class Store(Protocol):
         states: Sequence[JobState] | None = None,
         client: str | None = None,
         batch: str | None = None,
+        notebook: str | None = None,
         ids: Sequence[JobId] | None = None,
         limit: int = 50,
         before: str = "",

@@ -188,6 +188,8 @@ def _record_of(new: NewJob, now: float, *, ready: bool) -> JobRecord:
         summary=encode(summary),
         code_digest=summary.code_digest,
         notebook=new.notebook,
+        cell=new.cell,
+        cell_code=new.cell_code,
         code_key=new.code_key,
         inputs_bytes=new.inputs_bytes,
         fuse=new.fuse,
@@ -211,6 +213,7 @@ def listed(
     states: Sequence[JobState] | None,
     client: str | None,
     batch: str | None,
+    notebook: str | None,
     ids: Sequence[JobId] | None,
     limit: int,
     before: str,
@@ -224,6 +227,8 @@ def listed(
         query = query.where(job.c.client == client)
     if batch is not None:
         query = query.where(job.c.batch == batch)
+    if notebook is not None:
+        query = query.where(job.c.notebook == notebook, job.c.notebook != "")
     if ids is not None:
         query = query.where(job.c.id.in_(ids))
     if before:

@@ -79,6 +79,8 @@ _PLAIN = (
     "code_digest",
     "session",
     "notebook",
+    "cell",
+    "cell_code",
     "code_key",
     "inputs_bytes",
     "fuse",

@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration; ``migrations/versions`` holds the way there."""
 
 metadata = MetaData(
@@ -90,6 +90,8 @@ job = Table(
     _text("code_digest", server_default=""),
     _text("session", server_default=""),  # kind session: its name; cells: the id of theirs
     _text("notebook", server_default=""),  # that it comes from, as its client calls it
+    _text("cell", server_default=""),  # of that notebook, by its id
+    _text("cell_code", server_default=""),  # check sum of its text
     _text("code_key", server_default=""),  # of its code, normalised; empty: not known
     _number("inputs_bytes", "0"),
     _text("fuse", server_default=""),  # what bounds its cost: "max_cost", or the name of a budget

@@ -174,12 +174,13 @@ class SqliteStore(SharingVerbs, MoneyVerbs, FleetVerbs, EnrolmentVerbs):
         states: Sequence[JobState] | None = None,
         client: str | None = None,
         batch: str | None = None,
+        notebook: str | None = None,
         ids: Sequence[JobId] | None = None,
         limit: int = 50,
         before: str = "",
     ) -> list[JobRecord]:
         with self._read() as session:
-            return jobs.listed(session, owner, states, client, batch, ids, limit, before)
+            return jobs.listed(session, owner, states, client, batch, notebook, ids, limit, before)
 
     def sessions(self, owner: OwnerId, name: str = "") -> list[JobRecord]:
         with self._read() as session:

@@ -163,6 +163,8 @@ def view_of(
         code_digest=summary.code_digest,
         cursor=cursor,
         notebook=job.notebook,
+        cell=job.cell,
+        cell_code=job.cell_code,
         fuse=job.fuse,
         estimate=_estimates.decode(job.estimate) if job.estimate else None,
         warned_at=job.warned_at,

@@ -62,6 +62,7 @@ from jupyter_remote.wire.jobs import (
     Result,
     SubmitRequest,
     Submitted,
+    cell_code_of,
     code_digest_of,
     environment_digest,
 )
@@ -105,6 +106,7 @@ from jupyter_remote.wire.receipts import (
     ReceiptPrice,
 )
 from jupyter_remote.wire.results import (
+    JobOutputs,
     Results,
     ResultsList,
     ResultsView,
@@ -231,6 +233,7 @@ __all__ = [
     "InstanceView",
     "Interval",
     "JobList",
+    "JobOutputs",
     "JobSpec",
     "JobView",
     "LeftBehind",
@@ -287,6 +290,7 @@ __all__ = [
     "WorkerList",
     "WorkerMessage",
     "WorkerView",
+    "cell_code_of",
     "code_digest_of",
     "encode",
     "environment_digest",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -77,6 +78,11 @@ class JobSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     environment: EnvironmentSpec | None = None  # None: what the worker has
 
 
+def cell_code_of(text: str) -> str:
+    """CRC-32 of a cell's text: was it edited since? 8 hex digits, as a page can make them, too."""
+    return f"{zlib.crc32(text.encode(errors='surrogatepass')):08x}"
+
+
 def code_digest_of(code: str, name: str = "", sources: Iterable[str] = ()) -> str:
     """SHA-256 that runs of the same code share, however they were pickled; empty: not known.
 
@@ -104,6 +110,8 @@ class SubmitRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     max_attempts: int = 3
     batch: str | None = None
     notebook: str = ""  # that it comes from: its path, or its name
+    cell: str = ""  # of that notebook: its id
+    cell_code: str = ""  # of its text: see cell_code_of
     code_key: str = ""  # of the normalised code: 64 hex digits
     cache: CacheAsk | None = None
     resume: str = ""  # id of a job: start from its checkpoint
@@ -244,6 +252,8 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     code_digest: str = ""
     cursor: int = 0  # of the last stored event when this was read
     notebook: str = ""
+    cell: str = ""
+    cell_code: str = ""
     fuse: str = ""  # what bounds its cost: "max_cost", or a budget
     estimate: Estimate | None = None
     warned_at: float | None = None  # most of what its fuse allows was spent
@@ -322,6 +332,8 @@ class RepeatRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     max_cost_ucredits: int | None = None
     description: str = ""
     client: str = ""  # who listens
+    cell: str = ""  # that shows the new job
+    cell_code: str = ""
 
 
 class RemoteFailure(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

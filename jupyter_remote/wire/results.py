@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from jupyter_remote.wire.jobs import RemoteFailure
+from jupyter_remote.wire.jobs import JobView, RemoteFailure
+from jupyter_remote.wire.receipts import Receipt
 from jupyter_remote.wire.values import NameInfo
 
 
@@ -45,6 +46,17 @@ class Results(ResultsView, frozen=True, kw_only=True):
     outputs: list[dict[str, Any]]  # as a cell of a notebook has them
     cut: bool  # it showed more than is here
     error: RemoteFailure | None
+
+
+class JobOutputs(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``GET /v1/jobs/{id}/outputs``: what a job showed so far, in all its attempts."""
+
+    job: JobView
+    cursor: int  # of the last event in it: pass as ``after``
+    outputs: list[dict[str, Any]] | None = None  # as a cell has them; None: nothing after that
+    cut: bool = False  # it showed more than is here
+    error: RemoteFailure | None = None  # that it ended with
+    receipt: Receipt | None = None
 
 
 class ResultsList(msgspec.Struct, frozen=True):

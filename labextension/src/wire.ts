@@ -107,6 +107,15 @@ export interface JobList {
   next: string;
 }
 
+export interface JobOutputs {
+  job: JobView;
+  cursor: number;
+  outputs?: Record<string, unknown>[] | null;
+  cut?: boolean;
+  error?: RemoteFailure | null;
+  receipt?: Receipt | null;
+}
+
 export interface JobView {
   id: string;
   kind: string;
@@ -136,6 +145,8 @@ export interface JobView {
   code_digest?: string;
   cursor?: number;
   notebook?: string;
+  cell?: string;
+  cell_code?: string;
   fuse?: string;
   estimate?: Estimate | null;
   warned_at?: number | null;
@@ -338,6 +349,22 @@ export interface ReceiptPrice {
   priced_on?: string;
   source?: string;
   spot?: boolean;
+}
+
+export interface RemoteFailure {
+  ename: string;
+  evalue: string;
+  traceback?: string[];
+  module?: string;
+  qualname?: string;
+  mro?: [string, string][];
+  args?: (string | number | number | boolean | null)[];
+  attributes?: Record<string, string | number | number | boolean | null>;
+  notes?: string[];
+  cause?: RemoteFailure | null;
+  context?: RemoteFailure | null;
+  suppress_context?: boolean;
+  group?: RemoteFailure[];
 }
 
 export interface SessionList {

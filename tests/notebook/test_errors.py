@@ -7,8 +7,8 @@ import re
 import nbformat
 import pytest
 
+from jupyter_remote.client.tracebacks import lines_of
 from jupyter_remote.errors import LaunchRefused
-from jupyter_remote.notebook.tracebacks import lines_of
 from tests.notebook.test_cells import cards, error, run, stream, value
 
 INTERRUPT = (
