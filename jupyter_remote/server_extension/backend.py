@@ -104,14 +104,19 @@ class Backend:
                 return Answer(200, _without_keys(self._call(method, path, SessionList)))
             return Answer(200, bytes(self._call(method, path, msgspec.Raw, content, params)))
 
+        return self._told(asked, start=start)
+
+    def _told(self, ask: Callable[[], Answer], *, start: bool) -> Answer:
+        """The answer, perhaps of a backend that is started for it."""
+
         def found_or_started() -> Answer:
             try:
-                return asked()
+                return ask()
             except _Absent:
                 if not start:
                     raise
                 embedded.ensure(self._settings)
-                return asked()
+                return ask()
 
         return _told(found_or_started)
 
@@ -126,10 +131,14 @@ class Backend:
             for job in self._call("GET", JOBS, JobList, params=asked).jobs:
                 yield card_json(state_of(job), time.time())
 
-    def outputs(self, id: str, after: str) -> Answer:
+    def outputs(self, id: str, after: str, *, start: bool) -> Answer:
         """What a job showed, and its card, as outputs of a cell; its card alone if there is nothing
         after that cursor."""
-        return _told(lambda: Answer(200, msgspec.json.encode(self._outputs(id, after))))
+
+        def asked() -> Answer:
+            return Answer(200, msgspec.json.encode(self._outputs(id, after)))
+
+        return self._told(asked, start=start)
 
     def _outputs(self, id: str, after: str) -> dict[str, Any]:
         self._link.check()

@@ -78,7 +78,8 @@ class OutputsHandler(Handler):
         after = self.get_query_argument("after", "")
         if not ONE_ID.fullmatch(id) or not CURSOR.fullmatch(after):
             raise web.HTTPError(400)
-        await self._answer(lambda: self._backend.outputs(id, after))
+        start = self.get_query_argument("start", "") == "1"
+        await self._answer(lambda: self._backend.outputs(id, after, start=start))
 
 
 class BackendHandler(Handler):

@@ -2,16 +2,19 @@
 
 import type { IDocumentManager } from "@jupyterlab/docmanager";
 import type { NotebookPanel } from "@jupyterlab/notebook";
+import type { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import type { ServerConnection } from "@jupyterlab/services";
 import type { TranslationBundle } from "@jupyterlab/translation";
 import { UUID } from "@lumino/coreutils";
 
-import { readCards, readLog } from "./api";
+import { readCards, readHome, readLog } from "./api";
 import type { Ask } from "./asking";
 import type { Actions } from "./detail";
 import { agreed, showText } from "./dialogs";
+import type { Home } from "./home";
 import { isFinal, type Jobs } from "./jobs";
 import type { Notebooks } from "./notebooks";
+import { showOutputs } from "./outputs";
 import { machineOf, titleOf } from "./row";
 import { money, rate } from "./words";
 import type { JobView, Receipt } from "./wire";
@@ -24,6 +27,7 @@ interface Parts {
   root: string;
   documents: IDocumentManager | null;
   notebooks: Notebooks | null;
+  rendermime: IRenderMimeRegistry | null;
   trans: TranslationBundle;
 }
 
@@ -45,7 +49,7 @@ export function repeatText(job: JobView, trans: TranslationBundle): string {
   return most ? `${where} ${trans.__("It costs %1 at most.", money(most))}` : where;
 }
 
-export function actionsOf({ jobs, ask, settings, root, documents, notebooks, trans }: Parts): Actions {
+export function actionsOf({ jobs, ask, settings, root, documents, notebooks, rendermime, trans }: Parts): Actions {
   const read = readCards(settings);
   return {
     open: (job) => {
@@ -65,6 +69,11 @@ export function actionsOf({ jobs, ask, settings, root, documents, notebooks, tra
       const told = repeatText(job, trans);
       if (told && !(await agreed(trans.__("Run “%1” again?", titleOf(job)), told, trans.__("Run again"), trans))) return "";
       return jobs.repeat(job.id, UUID.uuid4());
+    },
+    output: (job) => {
+      if (!rendermime || job.kind === "session") return null;
+      const home = (after: number | undefined): Promise<Home | null> => readHome(settings, job.id, after, false);
+      return () => showOutputs(trans.__("Output of “%1”", titleOf(job)), home, rendermime, trans);
     },
     log: (job) => {
       const text = async (): Promise<{ text: string; goesOn: boolean }> => {

@@ -5,6 +5,7 @@ import { ServerConnection } from "@jupyterlab/services";
 
 import { type Ask, BackendError, type Params } from "./asking";
 import type { CardState } from "./cards";
+import type { Home } from "./home";
 import type { Problem } from "./wire";
 
 const WHEN = "It starts with the next job, and when this panel is opened again";
@@ -19,6 +20,21 @@ export function readCards(settings: ServerConnection.ISettings): (ids: string[])
     if (!response.ok) throw problemOf(response.status, await response.text());
     return (await response.json()) as CardState[];
   };
+}
+
+/** What a job showed, for a cell; null: no backend runs. */
+export async function readHome(
+  settings: ServerConnection.ISettings,
+  id: string,
+  after: number | undefined,
+  start: boolean,
+): Promise<Home | null> {
+  const query = new URLSearchParams({ ...(after !== undefined && { after: `${after}` }), ...(start && { start: "1" }) });
+  const url = `${URLExt.join(settings.baseUrl, "jupyter-remote/outputs", id)}?${query}`;
+  const response = await ServerConnection.makeRequest(url, {}, settings);
+  if (response.status === NOTHING) return null;
+  if (!response.ok) throw problemOf(response.status, await response.text());
+  return (await response.json()) as Home;
 }
 
 /** Requests to `jupyter-remote/v1/…` of this Jupyter server. */

@@ -18,6 +18,8 @@ export interface Actions {
   attach(job: JobView): (() => Promise<void>) | null;
   /** Ask, and then run once more what a job ran. The id of the new job; empty: it was not wanted. */
   repeat(job: JobView): Promise<string>;
+  /** Show what a job printed and drew; null where that cannot be. */
+  output(job: JobView): (() => Promise<void>) | null;
   log(job: JobView): Promise<void>;
   receipt(job: JobView): Promise<void>;
   /** What the card of a job shows now; null where nobody knows. */
@@ -110,6 +112,8 @@ export class Detail {
     const open = this._actions.open(job);
     if (open) this._button(__("Open notebook"), open);
     this._attach = this._button(__("Attach"), async () => this._actions.attach(job)?.());
+    const output = this._actions.output(job);
+    if (output) this._button(__("Output"), output);
     this._button(__("Logs"), () => this._actions.log(job));
     this._ended = [this._button(__("Receipt"), () => this._actions.receipt(job))];
     if (job.kind !== "session") this._ended.push(this._button(__("Run again"), () => this._repeat(job)));

@@ -1,20 +1,22 @@
 // The plugins of the extension. Every token but the labels is optional: Notebook 7 lacks some.
 
 import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
-import { ICommandPalette, IToolbarWidgetRegistry } from "@jupyterlab/apputils";
-import { PageConfig } from "@jupyterlab/coreutils";
+import { ICommandPalette, IToolbarWidgetRegistry, Notification } from "@jupyterlab/apputils";
+import { PageConfig, URLExt } from "@jupyterlab/coreutils";
 import { IDocumentManager } from "@jupyterlab/docmanager";
 import { INotebookTracker, type NotebookPanel } from "@jupyterlab/notebook";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
 import { IStatusBar } from "@jupyterlab/statusbar";
 import { IRenderMimeRegistry } from "@jupyterlab/rendermime";
+import { KernelAPI } from "@jupyterlab/services";
 import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 import { Token } from "@lumino/coreutils";
 
 import { actionsOf } from "./actions";
-import { asker, readCards } from "./api";
+import { asker, readCards, readHome } from "./api";
 import { Cards } from "./cards";
 import { Chooser } from "./chooser";
+import { Homecoming, type Ways } from "./homecoming";
 import { jobsIcon } from "./icon";
 import { Jobs, type Timer } from "./jobs";
 import { tellEnds } from "./notify";
@@ -24,6 +26,7 @@ import { JobsPanel } from "./panel";
 import { CardRenderer } from "./renderer";
 import { MIME } from "./saved";
 import { StatusItem } from "./status";
+import type { JobList } from "./wire";
 
 const RANK = 10; // before HTML
 const OPEN = "jupyter-remote:show-jobs";
@@ -52,6 +55,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     ITranslator,
     ISettingRegistry,
     INotebooks,
+    IRenderMimeRegistry,
   ],
   activate: (
     app: JupyterFrontEnd,
@@ -63,12 +67,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
     translator: ITranslator | null,
     registry: ISettingRegistry | null,
     notebooks: Notebooks | null,
+    rendermime: IRenderMimeRegistry | null,
   ): void => {
     const trans = (translator ?? nullTranslator).load("jupyter_remote");
     const ask = asker(app.serviceManager.serverSettings);
     const jobs = new Jobs(ask, page);
     const root = PageConfig.getOption("jupyterRemoteRoot");
-    const actions = actionsOf({ jobs, ask, settings: app.serviceManager.serverSettings, root, documents, notebooks, trans });
+    const settings = app.serviceManager.serverSettings;
+    const actions = actionsOf({ jobs, ask, settings, root, documents, notebooks, rendermime, trans });
     const panel = new JobsPanel(jobs, ask, actions, trans);
     panel.id = "jupyter-remote-jobs";
     panel.title.icon = jobsIcon;
@@ -78,9 +84,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(OPEN, {
       label: trans.__("Show remote jobs"),
       icon: jobsIcon,
-      execute: () => {
+      execute: (args) => {
         lab?.expandRight?.();
         app.shell.activateById(panel.id);
+        if (typeof args["job"] === "string") panel.reveal(args["job"]);
       },
     });
     palette?.addItem({ command: OPEN, category: trans.__("Remote") });
@@ -88,8 +95,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const item = new StatusItem(jobs, trans, () => void app.commands.execute(OPEN));
       statusBar.registerStatusItem("jupyter-remote:status", { item, align: "right", rank: 500 });
     }
-    const settings = registry ? registry.load(plugin.id).catch(() => null) : Promise.resolve(null);
-    void settings.then((loaded) => tellEnds(jobs, loaded, trans));
+    const chosen = registry ? registry.load(plugin.id).catch(() => null) : Promise.resolve(null);
+    void chosen.then((loaded) => tellEnds(jobs, loaded, trans));
     void app.restored.then(() => jobs.refresh());
     whenSeen(() => void jobs.refresh());
   },
@@ -136,4 +143,33 @@ const notebooks: JupyterFrontEndPlugin<Notebooks> = {
   },
 };
 
-export default [plugin, cards, notebooks];
+const homecoming: JupyterFrontEndPlugin<void> = {
+  id: "jupyter-remote:homecoming",
+  description: "Brings into their cells what jobs showed while no kernel did.",
+  autoStart: true,
+  requires: [INotebookTracker],
+  optional: [ITranslator],
+  activate: (app: JupyterFrontEnd, tracker: INotebookTracker, translator: ITranslator | null): void => {
+    const trans = (translator ?? nullTranslator).load("jupyter_remote");
+    const settings = app.serviceManager.serverSettings;
+    const ask = asker(settings);
+    const root = PageConfig.getOption("jupyterRemoteRoot");
+    const ways: Ways = {
+      read: (job, after, start) => readHome(settings, job, after, start),
+      find: async (path) => {
+        const asked = { notebook: URLExt.join(root, path), limit: 100, start: 1 };
+        return (await ask<JobList>("GET", "jobs", asked)).jobs;
+      },
+      isShared: async (kernel) => ((await KernelAPI.getKernelModel(kernel, settings))?.connections ?? 1) > 1,
+      strayed: (job, title) => {
+        const message = trans.__("Its cell was edited, so that its output is in the panel: %1", title);
+        const show = { label: trans.__("Show"), callback: () => void app.commands.execute(OPEN, { job }) };
+        Notification.info(message, { actions: app.commands.hasCommand(OPEN) ? [show] : [], autoClose: false });
+      },
+    };
+    const ours = new Homecoming(tracker, ways, page);
+    whenSeen(() => ours.look());
+  },
+};
+
+export default [plugin, cards, notebooks, homecoming];

@@ -73,7 +73,7 @@ export class JobsPanel extends Widget {
     this._list.tabIndex = 0;
     this._space = make("div", "jr-panel-space", this._list);
     this._older = make("button", "jp-mod-styled jr-panel-older", this.node, __("Older jobs"));
-    this._detail = new Detail(this.node, ask, actions, this._trans, (id, force) => this._cancel(id, force), (action) => this._do(action), (id) => this._show(id));
+    this._detail = new Detail(this.node, ask, actions, this._trans, (id, force) => this._cancel(id, force), (action) => this._do(action), (id) => this.reveal(id));
     this._text.oninput = this._status.onchange = () => this._draw();
     this._list.onscroll = () => this._drawRows();
     this._list.onkeydown = (event) => this._moved(event);
@@ -196,8 +196,8 @@ export class JobsPanel extends Widget {
     action().catch((error: Error) => this._fail(error.message));
   }
 
-  /** A job that is new, whatever was searched for. */
-  private _show(id: string): void {
+  /** Chooses a job, whatever was searched for. */
+  reveal(id: string): void {
     this._text.value = this._status.value = "";
     this._chosen = id;
     this._list.scrollTop = 0;

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-LIMIT_S = 60.0
+LIMIT_S = 12.0
 LAB_SETTINGS = {  # no news, no cells out of sight that are not drawn
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"maxNumberOutputs": 100_000, "windowingMode": "none"},
@@ -229,13 +229,18 @@ def new_page(browser: Browser, size: tuple[int, int] = (1300, 900)) -> Page:
     return page
 
 
+def write(path: Path, *cells: str) -> None:
+    """A notebook of these code cells that never ran."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, path)
+
+
 @contextlib.contextmanager
 def book(page: Page, server: Server, name: str, *cells: str) -> Iterator[Book]:
     """A new notebook, open in a page, its kernel idle. A page of JupyterLab is used again."""
     path = server.folder / name
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, path)
+    write(path, *cells)
     opened = Book(page, path)
     if page.url.startswith(server.url):
         page.evaluate(OPEN, name)
@@ -249,3 +254,12 @@ def book(page: Page, server: Server, name: str, *cells: str) -> Iterator[Book]:
         yield opened
     finally:
         opened.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Waits for what a page, or a file, is to show. Raises TimeoutError."""
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {LIMIT_S:.0f} s")
+        time.sleep(0.05)

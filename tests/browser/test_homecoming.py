@@ -1,0 +1,318 @@
+"""What jobs show while no kernel relays it comes home into its cell: once, whole and in order."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from playwright.sync_api import Page, expect
+
+from jupyter_remote.wire import CARD_TYPE
+from tests.browser import lab
+
+LOAD = "%load_ext jupyter_remote\nimport jupyter_remote as jr"
+CELL_TEXT = f"i => {lab.WIDGET}.content.widgets[i].model.sharedModel.getSource()"
+OUTPUTS = f"i => {lab.WIDGET}.content.widgets[i].model.outputs.toJSON()"
+
+
+class Steps:
+    """A job that goes on when it is told to, and prints and draws a step each time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def cell(self, options: str = "") -> str:
+        return (
+            f"%%remote_run {options}\nimport os, time\nfrom IPython.display import HTML, display\n"
+            "shown = display(HTML('<b>at 0</b>'), display_id=True)\nfor n in range(1, 5):\n"
+            f"    while not os.path.exists({str(self.folder)!r} + f'/{{n}}'): time.sleep(0.01)\n"
+            "    print('step', n); display(HTML(f'<i>figure {n}</i>'))\n"
+            "    shown.update(HTML(f'<b>at {n}</b>'))\n"
+            f"open({str(self.folder)!r} + '/over', 'w').close()\n'the end'"
+        )
+
+    def go(self, n: int) -> None:
+        for step in range(1, n + 1):
+            (self.folder / str(step)).touch()
+
+    def ended(self) -> None:
+        lab.until((self.folder / "over").exists)
+
+
+def expected(n: int = 4) -> list[Any]:
+    """Below the card: streams by their text, displays by their HTML."""
+    steps = [
+        part for step in range(1, n + 1) for part in (f"step {step}\n", f"<i>figure {step}</i>")
+    ]
+    return [f"<b>at {n}</b>", *steps, *(["'the end'"] if n == 4 else [])]
+
+
+def below(outputs: list[Any]) -> list[Any]:
+    shown = []
+    for output in outputs:
+        data = output.get("data", {})
+        if CARD_TYPE in data:
+            shown.clear()
+            continue
+        found = output.get("text") or data.get("text/html") or data.get("text/plain") or output
+        shown.append("".join(found) if isinstance(found, list) else found)
+    return shown
+
+
+def until_shown(opened: lab.Book, index: int, n: int = 4) -> None:
+    shows(opened.page, index, expected(n))
+
+
+def shows(page: Page, index: int, wanted: list[Any]) -> None:
+    with contextlib.suppress(TimeoutError):
+        lab.until(lambda: below(page.evaluate(OUTPUTS, index)) == wanted)
+    assert below(page.evaluate(OUTPUTS, index)) == wanted
+
+
+def status_in(outputs: list[Any]) -> list[str]:
+    return [o["data"][CARD_TYPE]["status"] for o in outputs if CARD_TYPE in o.get("data", {})]
+
+
+@pytest.fixture
+def page(chromium, extended) -> Iterator[Page]:
+    page = lab.new_page(chromium)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def book(page, extended):
+    return partial(lab.book, page, extended)
+
+
+@pytest.fixture
+def steps(tmp_path) -> Steps:
+    return Steps(tmp_path / "steps")
+
+
+def test_a_kernel_that_is_restarted_misses_nothing(book, steps):
+    with book("restarted.ipynb", LOAD, steps.cell(), "'mine'") as opened:
+        opened.run(0)
+        opened.start(1)
+        steps.go(1)
+        until_shown(opened, 1, 1)
+        opened.restart_kernel()
+        steps.go(2)
+        until_shown(opened, 1, 2)
+        opened.wait_idle()
+        opened.run(2)
+        steps.go(4)
+        until_shown(opened, 1)
+        lab.until(lambda: status_in(opened.page.evaluate(OUTPUTS, 1)) == ["completed"])
+        saved = opened.saved()
+        assert below(saved.cells[1].outputs) == expected()
+        assert (
+            saved.cells[1].outputs[0].metadata["jupyter_remote"]["receipt"]["status"] == "completed"
+        )
+        assert below(saved.cells[2].outputs) == ["'mine'"]
+        assert opened.errors == []
+
+
+def reopened(page: Page, server: lab.Server, name: str) -> lab.Book:
+    """The notebook in a page that is loaded anew."""
+    opened = lab.Book(page, server.folder / name)
+    page.goto(f"{server.url}/lab/tree/{name}?reset&token={server.token}")
+    page.wait_for_function("() => window.jupyterapp?.started")
+    page.wait_for_function(
+        f"name => {lab.WIDGET}?.context?.path === name && {lab.WIDGET}.context.isReady", arg=name
+    )
+    return opened
+
+
+def test_a_page_that_is_loaded_again_goes_on_where_it_left_off(book, steps, extended):
+    with book("reloaded.ipynb", LOAD, steps.cell()) as opened:
+        opened.run(0)
+        opened.start(1)
+        steps.go(1)
+        until_shown(opened, 1, 1)
+        opened.saved()
+        steps.go(2)
+        again = reopened(opened.page, extended, "reloaded.ipynb")
+        until_shown(again, 1, 2)
+        steps.go(4)
+        until_shown(again, 1)
+        again.wait_idle()
+        assert below(again.saved().cells[1].outputs) == expected()
+        assert (
+            again.ours() == []
+        )  # of comms that a busy kernel cannot tell it of JupyterLab complains itself
+
+
+def test_a_notebook_that_was_closed_before_it_was_saved_has_its_output_when_it_is_opened(
+    book, steps, extended
+):
+    with book("unsaved.ipynb", LOAD, steps.cell("-q"), steps.cell()) as opened:
+        opened.run(0)
+        opened.start(2)
+        steps.go(1)
+        until_shown(opened, 2, 1)
+        on_disk = nbformat.read(extended.folder / "unsaved.ipynb", as_version=4)
+        assert on_disk.cells[2].outputs == []
+        opened.page.goto("about:blank")
+        steps.go(4)
+        steps.ended()
+        again = reopened(opened.page, extended, "unsaved.ipynb")
+        until_shown(again, 2)
+        lab.until(lambda: status_in(again.page.evaluate(OUTPUTS, 2)) == ["completed"])
+        saved = again.saved()
+        assert [below(cell.outputs) for cell in saved.cells] == [[], [], expected()]
+
+
+def test_a_kernel_that_was_shut_down_leaves_a_cell_that_is_whole_at_the_next_opening(
+    book, steps, extended
+):
+    with book("shut.ipynb", LOAD, steps.cell()) as opened:
+        opened.run(0)
+        opened.start(1)
+        steps.go(2)
+        until_shown(opened, 1, 2)
+        opened.saved()
+        opened.page.evaluate(f"() => {lab.CONTEXT}.shutdown()")
+        opened.page.goto("about:blank")
+        steps.go(4)
+        steps.ended()
+        again = reopened(opened.page, extended, "shut.ipynb")
+        until_shown(again, 1)
+
+
+def edit(page: Page, index: int, source: str) -> None:
+    set_source = f"([i, s]) => {lab.WIDGET}.content.widgets[i].model.sharedModel.setSource(s)"
+    page.evaluate(set_source, [index, source])
+
+
+def test_output_of_a_cell_that_was_edited_goes_to_the_panel_and_never_into_another(
+    book, steps, tmp_path
+):
+    gone = Steps(tmp_path / "gone")
+    cells = (LOAD, steps.cell("--bg -d 'was edited'"), gone.cell("--bg -d 'was deleted'"), "1 + 1")
+    with book("edited.ipynb", *cells) as opened:
+        page = opened.page
+        for index in range(3):
+            opened.run(index)
+        steps.go(1)
+        gone.go(1)
+        until_shown(opened, 1, 1)
+        until_shown(opened, 2, 1)
+        edit(page, 1, "%%remote_run\n'another one'")
+        page.evaluate(lab.SELECT, 2)
+        opened.command("notebook:delete-cell")
+        opened.restart_kernel()
+        opened.wait_idle()
+        steps.go(4)
+        gone.go(4)
+        page.get_by_role("button", name="Show", exact=True).click()
+        lab.until(lambda: status_in(page.evaluate(OUTPUTS, 1)) == ["completed"])
+        assert below(page.evaluate(OUTPUTS, 1)) == expected(1)
+        assert page.evaluate(OUTPUTS, 2) == []
+        panel = page.locator(".jr-panel")
+        for title in ("was edited", "was deleted"):
+            if title == "was deleted":
+                panel.locator(".jr-panel-row", has_text=title).click()
+            panel.get_by_role("button", name="Output").click()
+            shown = page.locator(".jp-Dialog", has_text=f"Output of “{title}”")
+            expect(shown).to_contain_text("figure 4")
+            expect(shown).to_contain_text("at 4")
+            lab.shot(page, f"output-{title.replace(' ', '-')}")
+            page.keyboard.press("Escape")
+        assert opened.errors == []
+
+
+def test_output_of_a_call_comes_home_unless_local_code_printed_below_it(book, steps, tmp_path):
+    folder = tmp_path / "mixed"
+    mixed = Steps(folder)
+    call = (
+        "@jr.remote\ndef work(folder):\n    import os, time\n    for n in range(1, 5):\n"
+        "        while not os.path.exists(f'{folder}/{n}'): time.sleep(0.01)\n"
+        "        print('step', n)\n    open(folder + '/over', 'w').close()\n"
+    )
+    alone = f"print('first')\nwork({str(steps.folder)!r})"
+    remote = f"work.local({str(folder)!r})"
+    other = f"get_ipython().run_cell_magic('remote_run', '--bg', {remote!r}); print('mine')"
+    with book("calls.ipynb", LOAD, call, other, alone) as opened:
+        page = opened.page
+        for index in range(3):
+            opened.run(index)
+        opened.start(3)
+        steps.go(1)
+        shows(page, 3, ["step 1\n"])
+        opened.restart_kernel()
+        opened.wait_idle()
+        steps.go(4)
+        mixed.go(4)
+        all_steps = "".join(f"step {n}\n" for n in range(1, 5))
+        shows(page, 3, [all_steps])
+        assert page.evaluate(OUTPUTS, 3)[0]["text"] == "first\n"
+        lab.until(lambda: status_in(page.evaluate(OUTPUTS, 2)) == ["completed"])
+        assert below(page.evaluate(OUTPUTS, 2)) == ["mine\n"]
+
+
+def test_a_connection_that_is_lost_meanwhile_brings_nothing_twice(book, steps):
+    with book("reconnected.ipynb", LOAD, steps.cell()) as opened:
+        opened.run(0)
+        opened.start(1)
+        for n in (1, 2, 3, 4):
+            steps.go(n)
+            opened.page.evaluate(f"() => {lab.CONTEXT}.session.kernel.reconnect().then(() => null)")
+        until_shown(opened, 1)
+        opened.wait_idle()
+        lab.until(lambda: status_in(opened.page.evaluate(OUTPUTS, 1)) == ["completed"])
+        assert below(opened.saved().cells[1].outputs) == expected()
+
+
+PRINTS = """%%remote_run
+import os, random, time
+chance, n = random.Random(7), 0
+with open({transcript!r}, 'a', buffering=1, newline='') as kept:
+    while not os.path.exists({gate!r}):
+        text = ''.join(chance.choices('abcé漢 \\n', k=chance.choice((1, 3, 30, 300))))
+        print(text, end='', flush=chance.random() < 0.5)
+        kept.write(text)
+        n += 1
+        time.sleep(chance.choice((0, 0.001, 0.02)) * (1 + n / 20))
+"""
+
+
+def printed(outputs: list[Any]) -> str:
+    return "".join(o["text"] for o in outputs if o.get("name") == "stdout")
+
+
+def test_pages_and_kernels_that_are_killed_ten_times_leave_the_whole_transcript(
+    chromium, extended, tmp_path
+):
+    transcript, gate = tmp_path / "transcript", tmp_path / "gate"
+    source = PRINTS.format(transcript=str(transcript), gate=str(gate))
+    chance, seen = random.Random(5), 0
+    path = extended.folder / "killed.ipynb"
+    lab.write(path, LOAD, source)
+    opened = reopened(lab.new_page(chromium), extended, path.name)
+    opened.wait_idle()
+    opened.run(0)
+    opened.start(1)
+    for _ in range(10):
+        page = opened.page
+        lab.until(lambda p=page, s=seen: len(printed(p.evaluate(OUTPUTS, 1))) > s)
+        if chance.random() < 0.5:
+            opened.saved()
+        if chance.random() < 0.3:
+            opened.restart_kernel()
+        seen = len(printed(page.evaluate(OUTPUTS, 1)))
+        page.close()
+        opened = reopened(lab.new_page(chromium), extended, path.name)
+    gate.touch()
+    lab.until(lambda: status_in(opened.page.evaluate(OUTPUTS, 1)) == ["completed"])
+    saved = opened.saved()
+    assert printed(saved.cells[1].outputs) == transcript.read_bytes().decode()
+    opened.close()
+    opened.page.close()
