@@ -132,18 +132,27 @@ class Backend:
                 yield card_json(state_of(job), time.time())
 
     def outputs(self, id: str, after: str, *, start: bool) -> Answer:
-        """What a job showed, and its card, as outputs of a cell; its card alone if there is nothing
-        after that cursor."""
+        """What a job showed, and its card, as outputs of a cell; its card alone if it goes on and
+        there is nothing after that cursor.
+
+        ``null`` for a job that is not known: a card may be of anybody's, and a page writes what
+        is not found into its console.
+        """
 
         def asked() -> Answer:
-            return Answer(200, msgspec.json.encode(self._outputs(id, after)))
+            try:
+                return Answer(200, msgspec.json.encode(self._outputs(id, after)))
+            except errors.NotFound:
+                return Answer(200, b"null")
 
         return self._told(asked, start=start)
 
     def _outputs(self, id: str, after: str) -> dict[str, Any]:
         self._link.check()
-        params = {"after": after} if after else None
-        told = self._call("GET", f"{JOBS}/{id}/outputs", JobOutputs, params=params)
+        path = f"{JOBS}/{id}/outputs"
+        told = self._call("GET", path, JobOutputs, params={"after": after} if after else None)
+        if told.outputs is None and told.job.ended_at is not None:  # what it ended with is new
+            told = self._call("GET", path, JobOutputs)
         home = home_of(told, time.time())
         return {
             "card": home.card,

@@ -34,7 +34,9 @@ export async function readHome(
   const response = await ServerConnection.makeRequest(url, {}, settings);
   if (response.status === NOTHING) return null;
   if (!response.ok) throw problemOf(response.status, await response.text());
-  return (await response.json()) as Home;
+  const home = (await response.json()) as Home | null;
+  if (!home) throw new BackendError("not_found", "The backend does not know this job");
+  return home;
 }
 
 /** Requests to `jupyter-remote/v1/…` of this Jupyter server. */

@@ -28,7 +28,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-LIMIT_S = 12.0
+LIMIT_S = 60.0
 LAB_SETTINGS = {  # no news, no cells out of sight that are not drawn
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"maxNumberOutputs": 100_000, "windowingMode": "none"},

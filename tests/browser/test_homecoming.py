@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from jupyter_remote.wire import CARD_TYPE
 from tests.browser import lab
 
 LOAD = "%load_ext jupyter_remote\nimport jupyter_remote as jr"
-CELL_TEXT = f"i => {lab.WIDGET}.content.widgets[i].model.sharedModel.getSource()"
+DIRTY = f"() => {lab.WIDGET}.context.model.dirty"
 OUTPUTS = f"i => {lab.WIDGET}.content.widgets[i].model.outputs.toJSON()"
 
 
@@ -108,9 +109,11 @@ def test_a_kernel_that_is_restarted_misses_nothing(book, steps):
         until_shown(opened, 1, 2)
         opened.wait_idle()
         opened.run(2)
+        opened.saved()
         steps.go(4)
         until_shown(opened, 1)
         lab.until(lambda: status_in(opened.page.evaluate(OUTPUTS, 1)) == ["completed"])
+        lab.until(lambda: opened.page.evaluate(DIRTY))
         saved = opened.saved()
         assert below(saved.cells[1].outputs) == expected()
         assert (
@@ -316,3 +319,72 @@ def test_pages_and_kernels_that_are_killed_ten_times_leave_the_whole_transcript(
     assert printed(saved.cells[1].outputs) == transcript.read_bytes().decode()
     opened.close()
     opened.page.close()
+
+
+def test_a_second_page_shows_it_too_and_leaves_the_saving_to_the_first(
+    chromium, book, steps, extended
+):
+    with book("two.ipynb", LOAD, steps.cell()) as opened:
+        opened.run(0)
+        opened.start(1)
+        steps.go(1)
+        until_shown(opened, 1, 1)
+        opened.saved()
+        other = reopened(lab.new_page(chromium), extended, "two.ipynb")
+        steps.go(2)
+        until_shown(other, 1, 2)
+        until_shown(opened, 1, 2)
+        steps.go(4)
+        for page in (opened, other):
+            until_shown(page, 1)
+            lab.until(lambda p=page: status_in(p.page.evaluate(OUTPUTS, 1)) == ["completed"])
+        assert opened.page.evaluate(DIRTY)
+        assert not other.page.evaluate(DIRTY)
+        assert below(opened.saved().cells[1].outputs) == expected()
+        assert other.ours() == []
+        other.page.close()
+
+
+def test_a_notebook_without_trust_gets_its_output_without_its_scripts(book, steps, extended):
+    evil = steps.cell() + "\ndisplay(HTML('<b>safe</b><script>window.hurt = 1</script>'))"
+    with book("untrusted.ipynb", LOAD, evil) as opened:
+        opened.run(0)
+        opened.start(1)
+        steps.go(1)
+        until_shown(opened, 1, 1)
+        saved = opened.saved()
+        opened.page.evaluate(f"() => {lab.CONTEXT}.shutdown()")
+        opened.page.goto("about:blank")
+        saved.cells[1].outputs.append(nbformat.v4.new_output("stream", text="by another hand\n"))
+        nbformat.write(saved, opened.path)  # whoever writes it so has signed nothing
+        steps.go(4)
+        steps.ended()
+        again = reopened(opened.page, extended, "untrusted.ipynb")
+        expect(again.output(1)).to_contain_text("safe")
+        lab.until(lambda: status_in(again.page.evaluate(OUTPUTS, 1)) == ["completed"])
+        assert again.page.evaluate("() => window.hurt") is None
+        expect(again.output(1)).not_to_contain_text("by another hand")
+
+
+def test_a_job_that_nobody_knows_is_asked_for_once_and_the_cell_stays(chromium, extended, steps):
+    path = extended.folder / "nobodys.ipynb"
+    lab.write(path, "1 + 1")
+    notebook = nbformat.read(path, as_version=4)
+    state = {"id": str(uuid.uuid4()), "v": 1, "kind": "cell", "status": "running", "bars": []}
+    card = {CARD_TYPE: {**state, "machine": "local", "texts": {"links": []}}, "text/plain": "a job"}
+    notebook.cells[0].outputs = [
+        nbformat.v4.new_output("display_data", data=card),
+        nbformat.v4.new_output("stream", text="what it said\n"),
+    ]
+    nbformat.write(notebook, path)
+    page = lab.new_page(chromium)
+    asked: list[str] = []
+    page.on("response", lambda r: asked.append(r.url) if "/outputs/" in r.url else None)
+    opened = reopened(page, extended, path.name)
+    lab.until(lambda: page.evaluate("1") and asked)
+    opened.wait_idle()
+    opened.run(0)
+    assert len(asked) == 1
+    assert opened.errors == []
+    opened.close()
+    page.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.cookiejar
 import json
+import os
 import re
 import threading
 import time
@@ -29,6 +30,7 @@ from jupyter_remote.server_extension.backend import (
     is_allowed,
 )
 from jupyter_remote.settings import load
+from jupyter_remote.wire import CARD_TYPE
 from tests.browser import lab
 from tests.conftest import stop_backend
 
@@ -106,6 +108,42 @@ def test_cards_are_as_the_backend_knows_them_now(server):
     assert card["texts"]["title"] == "sum"
     assert ask(server, "GET", "cards?ids=../tokens")[0] == 400
     assert ask(server, "GET", f"cards?ids={job.id}", token="")[0] in (401, 403)
+
+
+def test_what_a_job_showed_comes_as_outputs_of_a_cell_with_its_card(server):
+    with jr.Client() as client:
+        job = client.submit(lambda: print("hello"))
+        job.result(LIMIT_S)
+    status, home = ask(server, "GET", f"outputs/{job.id}")
+    assert (status, home["is_over"]) == (200, True)
+    assert home["outputs"] == [{"output_type": "stream", "name": "stdout", "text": "hello\n"}]
+    assert home["card"]["data"][CARD_TYPE]["status"] == "completed"
+    assert home["card"]["metadata"]["jupyter_remote"]["receipt"]["id"] == job.id
+    assert ask(server, "GET", f"outputs/{NOBODYS}") == (200, None)
+    assert ask(server, "GET", f"outputs/{job.id}?after=x")[0] == 400
+    assert ask(server, "GET", "outputs/..%2ftokens")[0] in (400, 404)
+    assert ask(server, "GET", f"outputs/{job.id}", token="")[0] in (401, 403)
+
+
+def test_what_a_job_fails_with_comes_also_when_it_showed_nothing_new(server, tmp_path):
+    def fails(gate):
+        print("before")
+        while not os.path.exists(gate):
+            pass
+        raise ValueError("no good")
+
+    with jr.Client() as client:
+        job = client.submit(fails, str(tmp_path / "gate"))
+        lab.until(lambda: ask(server, "GET", f"outputs/{job.id}")[1]["outputs"])
+        home = ask(server, "GET", f"outputs/{job.id}")[1]
+        assert ask(server, "GET", f"outputs/{job.id}?after={home['cursor']}")[1]["outputs"] is None
+        (tmp_path / "gate").touch()
+        job.exception(LIMIT_S)
+    _, home = ask(server, "GET", f"outputs/{job.id}?after={home['cursor']}")
+    assert [o["output_type"] for o in home["outputs"]] == ["stream", "error"]
+    error = home["outputs"][1]
+    assert (error["ename"], error["evalue"]) == ("ValueError", "no good")
+    assert "fails" in "\n".join(error["traceback"])
 
 
 def test_all_cards_of_a_notebook_are_one_request_to_the_backend(server, monkeypatch):
