@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LAB := hatch_build.py $(wildcard labextension/*.json labextension/*.mjs labextension/src/*.ts \
-	labextension/style/* labextension/schema/*.json jupyter_remote/notebook/card.*)
+	labextension/src/page/*.ts labextension/style/* labextension/schema/*.json jupyter_remote/notebook/card.*)
 
 .PHONY: demo test test-gpu check benchmark clean
 

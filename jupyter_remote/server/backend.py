@@ -20,6 +20,7 @@ from jupyter_remote.server.elsewhere import Offers
 from jupyter_remote.server.estimates import Estimates
 from jupyter_remote.server.hub import Hub
 from jupyter_remote.server.package import Packages
+from jupyter_remote.server.signin import SignIns
 from jupyter_remote.server.sources import Sources
 from jupyter_remote.server.switchboard import Switchboard
 from jupyter_remote.server.workers import Fleet
@@ -93,9 +94,11 @@ class Backend:
     shelf: BlobShelf = field(init=False)
     sources: Sources = field(init=False)
     estimates: Estimates = field(init=False)
+    sign_ins: SignIns = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(lambda h: self.look(self.store.token, h), self.clock)
+        self.sign_ins = SignIns(self.clock)
         self.used_at = self.clock.monotonic()
         self.estimates = Estimates(self.store.past_runs, self.read, self.clock)
         self.sources = Sources(self.settings, embedded=self.facts.embedded)

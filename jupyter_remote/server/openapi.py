@@ -13,7 +13,7 @@ from jupyter_remote.server.routing import BYTES_TYPES, HTML_TYPE, JSON_TYPE, End
 
 REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"{(\w+)}")
-_PATTERNS = {"digest": "^[0-9a-f]{64}$", "id": "^[^/]+$"}
+_PATTERNS = {"digest": "^[0-9a-f]{64}$", "id": "^[^/]+$", "name": "^[^/]+$"}
 
 Json = dict[str, Any]
 

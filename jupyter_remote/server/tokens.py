@@ -6,12 +6,14 @@ import uuid
 
 from jupyter_remote import errors, wire
 from jupyter_remote.model import TokenRecord
+from jupyter_remote.server import signin
 from jupyter_remote.server.auth import SCOPES, allow, hash_of, new_token
 from jupyter_remote.server.routing import Call, Endpoint
 
 LONGEST_S = 10 * 365 * 86_400.0
 LABEL_CHARS = 200
-TO_ASK_FOR = tuple(scope for scope in SCOPES if scope != "enrol")  # see `enrolment`
+NOT_TO_ASK_FOR = ("enrol", "page", "cancel")  # see `enrolment` and `signin`
+TO_ASK_FOR = tuple(scope for scope in SCOPES if scope not in NOT_TO_ASK_FOR)
 
 
 def token_view(record: TokenRecord, token: str = "") -> wire.TokenView:
@@ -60,10 +62,14 @@ async def listing(call: Call) -> wire.TokenList:
 
 async def revoke(call: Call) -> wire.TokenList:
     backend = call.backend
-    now = backend.clock.now()
-    await backend.commit(backend.store.revoke_token, call.path["id"], call.caller.owner, now)
-    backend.tokens.forget(call.path["id"])
-    await backend.fleet.cut_off(call.path["id"])
+    now, owner = backend.clock.now(), call.caller.owner
+    known = await backend.read(backend.store.tokens, owner)
+    signed_in = [r.id for r in known if signin.is_made_with(r.id, call.path["id"])]
+    for id in (call.path["id"], *signed_in):
+        await backend.commit(backend.store.revoke_token, id, owner, now)
+        backend.tokens.forget(id)
+        await backend.fleet.cut_off(id)
+    backend.sign_ins.forget(call.path["id"])
     return await listing(call)
 
 

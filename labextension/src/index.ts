@@ -23,6 +23,7 @@ import { Offers } from "./offers";
 import { JobsPanel } from "./panel";
 import { CardRenderer } from "./renderer";
 import { MIME } from "./saved";
+import { Sidebar } from "./sidebar";
 import { StatusItem } from "./status";
 
 const RANK = 10; // before HTML
@@ -69,7 +70,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const jobs = new Jobs(ask, page);
     const root = PageConfig.getOption("jupyterRemoteRoot");
     const actions = actionsOf({ jobs, ask, settings: app.serviceManager.serverSettings, root, documents, notebooks, trans });
-    const panel = new JobsPanel(jobs, ask, actions, trans);
+    const panel = new Sidebar(new JobsPanel(jobs, ask, actions, trans));
     panel.id = "jupyter-remote-jobs";
     panel.title.icon = jobsIcon;
     panel.title.caption = trans.__("Remote jobs");
