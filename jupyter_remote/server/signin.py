@@ -53,16 +53,16 @@ class SignIns:
         now = self._clock.now()
         self._links = {h: link for h, link in self._links.items() if link.expires_at > now}
         mine = [h for h, link in self._links.items() if link.owner == caller.owner]
-        for oldest in mine[: len(mine) - MOST_LINKS + 1]:
+        for oldest in mine[: max(0, len(mine) - MOST_LINKS + 1)]:
             del self._links[oldest]
-        most_s = float("inf") if caller.expires_at is None else caller.expires_at
+        ends_at = float("inf") if caller.expires_at is None else caller.expires_at
         code = secrets.token_urlsafe(32)
         link = self._links[_hash_of(code)] = Link(
             owner=caller.owner,
             scopes=(LOOK, CANCEL) if "submit" in caller.scopes else (LOOK,),
             made_with=caller.token_id,
-            expires_at=min(now + LINK_S, most_s),
-            ends_at=min(now + LINK_S + SESSION_S, most_s),
+            expires_at=min(now + LINK_S, ends_at),
+            ends_at=min(now + LINK_S + SESSION_S, ends_at),
         )
         return code, link
 
