@@ -52,6 +52,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     key: str = ""  # of an embedded backend: see `connection`
     scheme: str = "http"  # under which it is reached from outside
+    own_scheme: str = "http"  # and from this computer
+    public: str = ""  # its address for others than this computer, if it knows one
 
 
 def changes_of(result: object) -> Iterator[tuple[JobRecord, Sequence[Event]]]:

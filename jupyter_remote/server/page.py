@@ -112,9 +112,7 @@ async def page_file(call: Call) -> ASGIApp:
 # --- signing in ------------------------------------------------------------------------------
 async def make_link(call: Call) -> wire.PageLink:
     code, link = call.backend.sign_ins.make(call.caller)
-    host = call.header(b"host")  # one of those that this server answers to
-    url = f"{call.backend.facts.scheme}://{host}/login#{code}"
-    return wire.PageLink(url, link.expires_at)
+    return wire.PageLink(f"{signin.address_for_browsers(call)}/login#{code}", link.expires_at)
 
 
 async def sign_in(call: Call) -> ASGIApp:

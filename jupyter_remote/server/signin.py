@@ -18,6 +18,7 @@ import msgspec
 from jupyter_remote import errors
 from jupyter_remote.clock import Clock
 from jupyter_remote.model import OwnerId
+from jupyter_remote.server.gate import LOOPBACK
 
 if TYPE_CHECKING:
     from jupyter_remote.server.auth import Caller, Policy
@@ -99,6 +100,27 @@ def is_made_with(id: str, token_id: str) -> bool:
     return id.startswith(f"{LOOK}-{token_id}.")
 
 
+def _host(call: Call) -> str:
+    return call.header(b"host").lower()  # one of those that this server answers to
+
+
+def scheme_of(call: Call) -> str:
+    """Under which the browser that asks sees this server: a proxy or a tunnel may have TLS."""
+    facts, host = call.backend.facts, _host(call)
+    if host.rpartition(":")[0] in LOOPBACK:
+        return facts.own_scheme
+    scheme, _, name = facts.public.partition("://")
+    return scheme if name.lower() == host else facts.scheme
+
+
+def address_for_browsers(call: Call) -> str:
+    """Of this server: as the caller knows it, unless only this computer does."""
+    host = _host(call)
+    if host.rpartition(":")[0] in LOOPBACK and call.backend.facts.public:
+        return call.backend.facts.public
+    return f"{scheme_of(call)}://{host}"
+
+
 def cookie_name(scheme: str, host: str) -> str:
     """Cookies do not know ports: backends of one computer each have a name of their own."""
     return "__Host-jupyter-remote" if scheme == "https" else f"jupyter-remote-{_port_of(host)}"
@@ -111,8 +133,8 @@ def _port_of(host: str) -> str:
 
 def cookie(call: Call, token: str, lives_s: float) -> tuple[bytes, bytes]:
     """The header that sets it; with no token, the one that takes it back."""
-    scheme = call.backend.facts.scheme
-    name = cookie_name(scheme, call.header(b"host"))
+    scheme = scheme_of(call)
+    name = cookie_name(scheme, _host(call))
     secure = "; Secure" if scheme == "https" else ""
     text = f"{name}={token}; Path=/; Max-Age={lives_s:.0f}; HttpOnly; SameSite=Strict{secure}"
     return b"set-cookie", text.encode()
@@ -126,7 +148,7 @@ def authorization(call: Call, policy: Policy) -> str:
     given = call.header(b"authorization")
     if given or not policy.scopes & {LOOK, CANCEL}:
         return given
-    name = cookie_name(call.backend.facts.scheme, call.header(b"host"))
+    name = cookie_name(scheme_of(call), _host(call))
     pairs = (part.strip().partition("=") for part in call.header(b"cookie").split(";"))
     token = next((value for key, _, value in pairs if key == name), "")
     if not token.startswith(PREFIX):

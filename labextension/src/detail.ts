@@ -6,8 +6,8 @@ import { Graphs } from "../../jupyter_remote/notebook/card.js";
 import type { Ask } from "./asking";
 import type { CardState } from "./cards";
 import { isFinal } from "./jobs";
-import { type Cancel, CancelButton, make, titleOf } from "./row";
-import { duration, money } from "./words";
+import { type Cancel, CancelButton, figures, make, titleOf } from "./row";
+import { duration, money, statusWord } from "./words";
 import type { History, HistoryReply, JobView, Receipt } from "./wire";
 
 export interface Link {
@@ -51,6 +51,7 @@ export class Detail {
   readonly node: HTMLElement;
   private _back: HTMLElement; // where the chosen job takes all the place
   private _title: HTMLElement;
+  private _now: HTMLElement; // what its line says, where that is hidden
   private _buttons: HTMLElement;
   private _attach: HTMLButtonElement | null = null;
   private _links: HTMLElement;
@@ -79,6 +80,7 @@ export class Detail {
     this._back = make("button", "jr-panel-button jr-panel-back", this.node, _trans.__("All jobs"));
     this._back.onclick = close;
     this._title = make("div", "jr-panel-title", this.node);
+    this._now = make("div", "jr-panel-now", this.node);
     this._buttons = make("div", "jr-panel-buttons", this.node);
     this._links = make("div", "jr-panel-links", this.node);
     this._graphs = make("div", "jr-panel-graphs", this.node);
@@ -97,6 +99,9 @@ export class Detail {
     else {
       if (this._job !== job.id) this._begin(job);
       this._cancel?.draw(job);
+      const now = Date.now() / 1000;
+      this._now.dataset["status"] = job.status;
+      this._now.textContent = [statusWord(job.status, this._trans), ...figures(job, { readAt: now, now }, this._trans)].join(" · ");
       this._drawButtons(job);
       await Promise.all([this._drawTold(job), this._drawGraphs(job)]);
     }

@@ -24,6 +24,8 @@ export function matches(job: JobView, status: string, text: string): boolean {
 export class JobsPanel {
   readonly node = document.createElement("div");
   isDisposed = false;
+  /** Called with the id of each job that is chosen; empty: none is any more. */
+  onChosen: (id: string) => void = () => undefined;
   private _head: HTMLElement;
   private _trouble: HTMLElement;
   private _status: HTMLSelectElement;
@@ -37,6 +39,7 @@ export class JobsPanel {
   private _rows = new Map<string, Row>();
   private _found: JobView[] = [];
   private _chosen = "";
+  private _told = ""; // who listens knows that this one is chosen
   private _failure = ""; // of what the user asked for last
   private _ticking: number | null = null;
   private _isShown = false;
@@ -201,6 +204,11 @@ export class JobsPanel {
     this._draw();
   }
 
+  /** As if it was clicked on; empty: none. */
+  choose(id: string): void {
+    if (id !== this._chosen) this._choose(id || this._chosen);
+  }
+
   private _choose(id: string): void {
     this._fail("");
     this._chosen = this._chosen === id ? "" : id;
@@ -234,6 +242,7 @@ export class JobsPanel {
   }
 
   private async _drawDetail(): Promise<void> {
+    if (this._told !== this._chosen) this.onChosen((this._told = this._chosen));
     try {
       await this._detail.draw(this._jobs.job(this._chosen));
     } catch (error) {

@@ -115,17 +115,29 @@ def test_the_cookie_is_for_this_backend_only_and_no_script_reads_it(browser: Bro
     assert set(attributes) == {"Path=/", "Max-Age=604800", "HttpOnly", "SameSite=Strict"}
 
 
-def test_behind_tls_the_cookie_and_the_link_are_for_https_only(
-    server: Running, browser: Browser, monkeypatch: pytest.MonkeyPatch
+NAME = "jobs.example"
+
+
+def test_behind_a_proxy_with_tls_link_and_cookie_are_of_its_name_and_for_https_only(
+    tmp_path: Path,
 ) -> None:
-    facts = msgspec.structs.replace(server.backend.facts, scheme="https")
-    monkeypatch.setattr(server.backend, "facts", facts)
-    link = server.http.call("POST", "/v1/page/links", reply=wire.PageLink)
-    assert link.url.startswith("https://")
-    browser.sign_in(link.url.partition("#")[2])
+    server = Running(tmp_path, worker_url=f"https://{NAME}")
+    link = server.http.call("POST", "/v1/page/links", reply=wire.PageLink)  # on this computer
+    assert link.url.startswith(f"https://{NAME}/login#")
+    browser = Browser(server)
+    own = {"Host": NAME, "Origin": f"https://{NAME}", **OWN}
+    assert browser.sign_in(link.url.partition("#")[2], own) == 200
     assert browser.told["set-cookie"].startswith("__Host-jupyter-remote=jr_p_")
     assert browser.told["set-cookie"].endswith("; Secure")
-    assert browser.ask("GET", "/v1/jobs")[0] == 200
+    id = submit(server).job.id
+    cancel = ("POST", f"/v1/jobs/{id}/cancel")
+    foreign = {**own, "Origin": server.url}
+    assert browser.ask(*cancel, foreign, {"force": False})[0] == 403
+    assert browser.ask(*cancel, own, {"force": False})[0] == 200
+    assert browser.ask("GET", "/v1/jobs")[0] == 401  # it has another cookie for this computer
+    assert browser.sign_in() == 200
+    assert "Secure" not in browser.told["set-cookie"]
+    server.stop()
 
 
 def test_a_code_is_no_token_and_a_token_no_code(server: Running, browser: Browser) -> None:
@@ -171,6 +183,20 @@ def test_signing_out_ends_the_session_for_whoever_has_the_cookie(
     assert "Max-Age=0" in browser.told["set-cookie"]
     browser.cookie = copy
     assert browser.ask("GET", "/v1/jobs")[0] == 401
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_a_cookie_is_good_for_a_later_backend_only_where_nobody_can_take_its_port(
+    tmp_path: Path, embedded: bool
+) -> None:
+    first = Running(tmp_path, embedded=embedded)
+    browser = Browser(first)
+    assert browser.sign_in() == 200
+    first.stop()
+    browser.server = second = Running(tmp_path, embedded=embedded)
+    browser.cookie = f"jupyter-remote-{second.port}={browser.cookie.partition('=')[2]}"
+    assert browser.ask("GET", "/v1/jobs")[0] == (401 if embedded else 200)
+    second.stop()
 
 
 class Later(Clock):

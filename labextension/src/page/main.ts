@@ -6,6 +6,7 @@ import { JobsPanel } from "../panel";
 import { make } from "../row";
 import type { PageSession } from "../wire";
 import { actionsOf } from "./actions";
+import { keepInAddress } from "./address";
 import { offer, takeCode, tellSignedOut } from "./signin";
 import { SeenTimer } from "./timer";
 import { signedOut, wayOf } from "./way";
@@ -70,6 +71,7 @@ function showJobs(body: HTMLElement): void {
   const main = make("main", "jr-page", body);
   main.append(panel.node);
   panel.show(true);
+  keepInAddress(panel, window);
   window.addEventListener("resize", () => panel.resize());
   document.addEventListener("visibilitychange", () => !document.hidden && !panel.isDisposed && void jobs.refresh());
 }

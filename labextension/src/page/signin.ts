@@ -4,7 +4,6 @@
 import type { Ask, BackendError } from "../asking";
 import { make } from "../row";
 import type { PageSession } from "../wire";
-import { HOW } from "./way";
 
 export function takeCode(location: Location, history: History): string {
   const code = location.hash.slice(1);
@@ -24,7 +23,11 @@ function box(title: string): { node: HTMLElement; text: HTMLElement } {
 /** Says how to sign in; what was to be seen before is not there any more. */
 export function tellSignedOut(title: string): void {
   const { node, text } = box(title);
-  text.textContent = `${HOW}.`;
+  text.append("A link signs you in. It is made by ");
+  make("code", "", text, "jupyter remote page");
+  text.append(" on the computer of your notebooks, or by ");
+  make("code", "", text, "%remote page");
+  text.append(" in a notebook.");
   make("a", "jr-door-link", node, "Try again").href = "jobs";
 }
 

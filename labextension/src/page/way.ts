@@ -2,11 +2,10 @@
 
 import { BackendError, type Way } from "../asking";
 
-export const HOW = "`jupyter remote page` on the computer of your notebooks, or `%remote page` in a notebook, gives a link that signs you in";
 const UNAUTHENTICATED = 401;
 
 export function signedOut(): BackendError {
-  return new BackendError("signed_out", "You are signed out", HOW);
+  return new BackendError("signed_out", "You are signed out");
 }
 
 /** `fetch`: that of the browser; a test has its own. */
