@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from jupyter_remote import wire
+from jupyter_remote.client.page import open_here
 from jupyter_remote.server.page import BUILT, files
 from tests.browser import lab
 from tests.browser.test_views import MANY, many
@@ -295,6 +296,20 @@ def test_a_session_that_ended_shows_nothing_and_says_how_to_sign_in(
     assert page.context.cookies() == []
     page.go_back()
     expect(page.get_by_text("a secret")).to_have_count(0)
+
+
+def test_the_command_opens_the_page_by_way_of_a_file(
+    server: Running, tab: Tab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: list[str]
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    link = server.http.call("POST", "/v1/page/links", reply=wire.PageLink)
+    assert open_here(link, tmp_path)
+    page = tab()
+    page.goto(opened[0])
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
+    assert errors == []
 
 
 def test_a_link_that_was_used_says_so(server: Running, tab: Tab) -> None:

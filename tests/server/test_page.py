@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,16 @@ def browser(server: Running) -> Browser:
     return Browser(server)
 
 
-def finished(server: Running, **changes: Any) -> str:
+def finished(server: Running, result: wire.Result | None = None, **changes: Any) -> str:
     """Id of a job that printed something and ended."""
-    worker = Worker(server)
+    worker = Worker(server, id=f"w-{uuid.uuid4()}")
     worker.hello()
     job = submit(server, **changes).job
     assign = worker.pull(wire.Assign)
     worker.start(assign)
     text = wire.encode({"name": "stdout", "text": "one\ntwo <b>\n"})
     events = [wire.WorkerEvent("stream", text, 1)]
-    worker.complete(assign, events=events, result=wire.Result(text="42"))
+    worker.complete(assign, events=events, result=result or wire.Result(text="42"))
     worker.close()
     until(lambda: server.backend.store.job(assign.job).ended_at)
     return job.id
@@ -499,6 +500,24 @@ def test_the_owner_sees_results_that_are_not_shared(server: Running, browser: Br
     assert "sandbox" in browser.told["content-security-policy"]
     assert b"<script" not in body
     assert browser.told["cache-control"] == "no-store"
+
+
+def test_the_owner_has_the_executed_notebook_and_another_does_not(
+    server: Running, browser: Browser
+) -> None:
+    content = b'{"cells": [], "nbformat": 4}'
+    value = wire.Parcel([wire.Segment("0" * 64, len(content), content)], format="raw")
+    spec = wire.JobSpec(kind="notebook", name="n.ipynb")
+    id = finished(server, wire.Result(value=value), visibility="private", spec=spec)
+    cell = finished(server)
+    browser.sign_in()
+    assert browser.ask("GET", f"/jobs/{id}/notebook") == (200, content)
+    assert browser.told["content-disposition"].startswith("attachment; ")
+    assert b"Download" not in browser.ask("GET", f"/jobs/{id}/result")[1]  # see the page's own link
+    assert browser.ask("GET", f"/jobs/{cell}/notebook")[0] == 404
+    stranger = Browser(server)
+    stranger.sign_in(code_of(server, server.make_token("read", owner="mallory")))
+    assert stranger.ask("GET", f"/jobs/{id}/notebook")[0] == 404
 
 
 def test_a_result_is_seen_while_its_job_goes_on(server: Running, browser: Browser) -> None:
