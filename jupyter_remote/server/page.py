@@ -133,11 +133,22 @@ async def sign_in(call: Call) -> ASGIApp:
     except errors.JupyterRemoteError:
         backend.sign_ins.put_back(call.body.code, link)
         raise
+    await _check_maker(call, link, record)
     assert record.expires_at is not None
     told = wire.PageSession(
         record.owner, list(record.scopes), record.expires_at, backend.facts.embedded
     )
     return _with_cookie(call, told, token, record.expires_at - now)
+
+
+async def _check_maker(call: Call, link: signin.Link, record: TokenRecord) -> None:
+    """Raises NotAuthenticated where the token of the link was revoked meanwhile: who did that may
+    have looked for its sessions before this one was there."""
+    backend = call.backend
+    known = await backend.read(backend.store.tokens, link.owner)
+    if not any(t.id == link.made_with and t.revoked_at is None for t in known):
+        await backend.commit(backend.store.revoke_token, record.id, link.owner, backend.clock.now())
+        raise signin.too_late()
 
 
 async def signed_in(call: Call) -> wire.PageSession:

@@ -71,10 +71,7 @@ class SignIns:
         """What a code is good for; it is good no more. Raises NotAuthenticated."""
         link = self._links.pop(_hash_of(code), None)
         if link is None or link.expires_at <= self._clock.now():
-            raise errors.NotAuthenticated(
-                "This link was used already, or is too old.",
-                hint="Make another one: `jupyter remote page`, or `%remote page` in a notebook.",
-            )
+            raise too_late()
         return link
 
     def put_back(self, code: str, link: Link) -> None:
@@ -84,6 +81,14 @@ class SignIns:
     def forget(self, token_id: str) -> None:
         """A token was revoked: what was made with it is good no more."""
         self._links = {h: link for h, link in self._links.items() if link.made_with != token_id}
+
+
+def too_late() -> errors.NotAuthenticated:
+    """A link that is good no more, whatever the reason."""
+    return errors.NotAuthenticated(
+        "This link was used already, or is too old.",
+        hint="Make another one: `jupyter remote page`, or `%remote page` in a notebook.",
+    )
 
 
 def _hash_of(code: str) -> str:

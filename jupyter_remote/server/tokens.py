@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import TokenRecord
+from jupyter_remote.model import OwnerId, TokenRecord
 from jupyter_remote.server import signin
 from jupyter_remote.server.auth import SCOPES, allow, hash_of, new_token
 from jupyter_remote.server.routing import Call, Endpoint
+
+if TYPE_CHECKING:
+    from jupyter_remote.server.backend import Backend
 
 LONGEST_S = 10 * 365 * 86_400.0
 LABEL_CHARS = 200
@@ -62,15 +66,19 @@ async def listing(call: Call) -> wire.TokenList:
 
 async def revoke(call: Call) -> wire.TokenList:
     backend = call.backend
-    now, owner = backend.clock.now(), call.caller.owner
-    known = await backend.read(backend.store.tokens, owner)
-    signed_in = [r.id for r in known if signin.is_made_with(r.id, call.path["id"])]
-    for id in (call.path["id"], *signed_in):
-        await backend.commit(backend.store.revoke_token, id, owner, now)
-        backend.tokens.forget(id)
-        await backend.fleet.cut_off(id)
-    backend.sign_ins.forget(call.path["id"])
+    id, owner = call.path["id"], call.caller.owner
+    await _revoke(backend, id, owner)
+    backend.sign_ins.forget(id)
+    for record in await backend.read(backend.store.tokens, owner):
+        if signin.is_made_with(record.id, id):
+            await _revoke(backend, record.id, owner)
     return await listing(call)
+
+
+async def _revoke(backend: Backend, id: str, owner: OwnerId) -> None:
+    await backend.commit(backend.store.revoke_token, id, owner, backend.clock.now())
+    backend.tokens.forget(id)
+    await backend.fleet.cut_off(id)
 
 
 ADMIN = allow("admin")

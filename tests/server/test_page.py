@@ -264,6 +264,27 @@ def test_revoking_a_token_ends_what_was_made_with_it(server: Running, browser: B
     assert others.ask("GET", "/v1/jobs")[0] == 200
 
 
+def test_a_token_that_is_revoked_while_somebody_signs_in_lets_nobody_in(
+    server: Running, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = server.http.call(
+        "POST", "/v1/tokens", wire.TokenRequest(scopes=["read"]), wire.TokenView
+    )
+    code = code_of(server, made.token)
+    store, owner = server.backend.store, server.backend.facts.owner
+    add_token = store.add_token
+
+    def revoked_first(*given: Any) -> Any:
+        store.revoke_token(made.id, owner, 1.0)
+        return add_token(*given)
+
+    monkeypatch.setattr(store, "add_token", revoked_first)
+    assert browser.sign_in(code) == 401
+    assert browser.cookie == ""
+    listed = server.http.call("GET", "/v1/tokens", reply=wire.TokenList).tokens
+    assert [t.revoked_at is not None for t in listed if t.label == page.LABEL] == [True]
+
+
 def test_a_session_is_listed_among_the_tokens_and_revoked_as_one(
     server: Running, browser: Browser
 ) -> None:
