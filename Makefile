@@ -47,4 +47,4 @@ $(VENV)/.test: pyproject.toml $(LAB) | $(VENV)/bin/python
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf labextension/lib labextension/node_modules jupyter_remote/labextension
+	rm -rf labextension/lib labextension/node_modules jupyter_remote/labextension jupyter_remote/server/page_files
