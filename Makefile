@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LAB := hatch_build.py $(wildcard labextension/*.json labextension/*.mjs labextension/src/*.ts \
-	labextension/style/* labextension/schema/*.json jupyter_remote/notebook/card.*)
+	labextension/src/page/*.ts labextension/style/* labextension/schema/*.json jupyter_remote/notebook/card.*)
 
 .PHONY: demo test test-gpu check benchmark clean
 
@@ -47,4 +47,4 @@ $(VENV)/.test: pyproject.toml $(LAB) | $(VENV)/bin/python
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf labextension/lib labextension/node_modules jupyter_remote/labextension
+	rm -rf labextension/lib labextension/node_modules jupyter_remote/labextension jupyter_remote/server/page_files

@@ -1,7 +1,8 @@
-"""Builds the JupyterLab extension into the package, if its sources are newer than what is built.
+"""Builds the JupyterLab extension and the page of jobs into the package, if their sources are newer
+than what is built.
 
-Without npm, or where it cannot build (offline, an old Node), everything but the panel is installed,
-and that is said. The environment variable ``JUPYTER_REMOTE_LABEXTENSION`` is ``required`` to make
+Without npm, or where it cannot build (offline, an old Node), everything but these is installed, and
+that is said. The environment variable ``JUPYTER_REMOTE_LABEXTENSION`` is ``required`` to make
 this an error (for releases), or ``skip`` to build nothing: what is built already is installed.
 """
 
@@ -29,8 +30,9 @@ class LabExtensionHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
         source, built = root / "labextension", root / "jupyter_remote" / "labextension"
+        page = root / "jupyter_remote" / "server" / "page_files"
         how = os.environ.get("JUPYTER_REMOTE_LABEXTENSION", "")
-        if how != "skip" and _is_stale(root, built / "package.json"):
+        if how != "skip" and any(_is_stale(root, one) for one in (built / "package.json", page)):
             try:
                 _build(source)
             except (OSError, subprocess.SubprocessError) as error:
@@ -38,8 +40,11 @@ class LabExtensionHook(BuildHookInterface):
                     raise RuntimeError(
                         f"the JupyterLab extension was not built: {error}"
                     ) from error
-                shutil.rmtree(built, ignore_errors=True)  # of older sources, or half of these
-                self.app.display_warning(f"installed without the panel of JupyterLab: {error}")
+                for folder in (built, page):  # of older sources, or half of these
+                    shutil.rmtree(folder, ignore_errors=True)
+                self.app.display_warning(
+                    f"installed without the panel of JupyterLab and the page of jobs: {error}"
+                )
         if self.target_name != "wheel":
             return
         shared = build_data.setdefault("shared_data", {})

@@ -78,6 +78,8 @@ def _add_processes(commands: Commands) -> None:
     worker = _add(commands, "worker", _worker, "run a worker that dials a backend")
     worker.add_argument("--config", required=True, help="file with address and token, mode 0600")
     _add(commands, "status", _lazy("status"), "which backend runs, and how it is")
+    page = _add(commands, "page", _lazy("page"), "a link that opens your jobs in a browser, once")
+    page.add_argument("--open", action="store_true", help="open it in this computer's browser")
     stop = _add(commands, "stop", _lazy("stop"), "end the embedded backend; queued jobs are kept")
     stop.add_argument("--timeout", type=float, default=30.0, metavar="S", help="then it is killed")
 

@@ -21,6 +21,7 @@ ROOTS = (
     wire.PlanReply,
     wire.AccountSummary,
     wire.Problem,
+    wire.PageSession,
 )
 HEAD = "// Made by generate.py from jupyter_remote.wire; do not edit.\n"
 

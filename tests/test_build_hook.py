@@ -1,4 +1,7 @@
-"""What the build does for the JupyterLab extension, with an npm that only says it was asked."""
+"""What the build does for the JupyterLab extension and the page of jobs.
+
+With an npm that only says it was asked.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ SHARED = "share/jupyter/labextensions/jupyter-remote"
 BUILDS = """#!/bin/sh
 echo "$1" >> ../asked
 [ "$1" = run ] || exit 0
-mkdir -p ../jupyter_remote/labextension
+mkdir -p ../jupyter_remote/labextension ../jupyter_remote/server/page_files
 echo {} > ../jupyter_remote/labextension/package.json
 """
 
@@ -119,6 +122,23 @@ def test_a_bundle_of_older_sources_is_not_installed_in_place_of_one_that_failed(
     os.utime(tree / "labextension/src/index.ts", (built + 5, built + 5))
     npm("#!/bin/sh\nexit 1\n")
     assert SHARED not in build().values()
+
+
+def test_a_page_that_is_missing_or_older_is_built_and_no_half_of_one_is_installed(
+    tree, npm, build, warnings
+):
+    npm(BUILDS)
+    build()
+    page = tree / "jupyter_remote/server/page_files"
+    page.rmdir()
+    build()
+    assert page.is_dir()
+    assert asked(tree) == ["ci", "run", "ci", "run"]
+    os.utime(tree / "labextension/src/index.ts", (built := page.stat().st_mtime + 5, built))
+    npm("#!/bin/sh\nexit 1\n")
+    build()
+    assert not page.exists()
+    assert "the page of jobs" in warnings[0]
 
 
 def test_a_release_needs_the_panel(npm, build, monkeypatch):

@@ -12,7 +12,7 @@ import msgspec
 
 from jupyter_remote import errors
 from jupyter_remote import settings as settings_module
-from jupyter_remote.client import listing
+from jupyter_remote.client import listing, page
 from jupyter_remote.client.account import Account
 from jupyter_remote.client.context import Context
 from jupyter_remote.client.job import Job
@@ -29,6 +29,7 @@ from jupyter_remote.wire import (
     JobOutputs,
     JobSpec,
     JobView,
+    PageLink,
     ServerInfo,
 )
 
@@ -110,6 +111,10 @@ class Client(Running, Repeating, Sharing, Account):
     def info(self) -> ServerInfo:
         """What answers: version, workers, jobs. Raises ProtocolMismatch."""
         return self._context.link.call("GET", "/v1/server", reply=ServerInfo)
+
+    def page(self) -> PageLink:
+        """A link that signs a browser in, once and within minutes, to see and cancel your jobs."""
+        return self._context.link.call("POST", page.LINKS, reply=PageLink)
 
     def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call ``callback`` on the event thread with each event of this client's jobs.

@@ -18,6 +18,7 @@ from jupyter_remote import connection, errors, wire
 from jupyter_remote.amounts import size
 from jupyter_remote.client import account, embedded, listing
 from jupyter_remote.client import doctor as checks
+from jupyter_remote.client import page as page_of_jobs
 from jupyter_remote.client.machines import INSTANCES, boot_text, left_by_stop, there, words_of
 from jupyter_remote.http import Http
 from jupyter_remote.money.meter import (
@@ -76,6 +77,14 @@ def status(options: Options) -> int:
         lines.append(f"yours: {account.line_of(mine)}")
         told["account"] = msgspec.to_builtins(mine)
     return _print(options, told, lines)
+
+
+def page(options: Options) -> int:
+    link = _http().call("POST", page_of_jobs.LINKS, reply=wire.PageLink)
+    lines = page_of_jobs.lines_of(link, time.time())
+    if options.open and not page_of_jobs.open_here(link, connection.path_of(load()).parent):
+        lines.append("No browser was found here: open it yourself.")
+    return _print(options, link, lines)
 
 
 def stop(options: Options) -> int:

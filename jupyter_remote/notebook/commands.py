@@ -45,6 +45,7 @@ MODULES = (
 NAMES = [
     "connect",
     "status",
+    "page",
     "doctor",
     "on",
     "off",

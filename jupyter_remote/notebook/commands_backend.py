@@ -11,6 +11,7 @@ from jupyter_remote.cards import words as say
 from jupyter_remote.client import doctor as checks
 from jupyter_remote.client.account import line_of
 from jupyter_remote.client.comparison import clients_of
+from jupyter_remote.client.page import lines_of as lines_of_link
 from jupyter_remote.errors import LaunchRefused, UnknownMachine, UsageError
 from jupyter_remote.money.catalog import choose
 from jupyter_remote.notebook import quantities
@@ -40,6 +41,10 @@ def status(context: Context, given: Given, words: list[str]) -> None:
     print(line_of(context.client.summary()))
     toggle = "on: cells and @remote functions go there" if context.enabled else "off: all runs here"
     print(f"%remote is {toggle}")
+
+
+def page(context: Context, given: Given, words: list[str]) -> None:
+    print("\n".join(lines_of_link(context.client.page(), time.time())))
 
 
 def _count(number: int, what: str) -> str:
@@ -127,6 +132,7 @@ _USE = (
 COMMANDS = (
     Command("connect", connect, "use another backend; without URL the embedded one", "[URL]"),
     Command("status", status, "which backend, is it well, what does it do"),
+    Command("page", page, "a link that opens your jobs in a browser, once; on a phone, too"),
     Command("doctor", doctor, "what is wrong and how to mend it"),
     Command("on", on, "cells and @remote functions go to the backend"),
     Command("off", off, _OFF),

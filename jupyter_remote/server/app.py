@@ -23,7 +23,7 @@ from jupyter_remote.scheduler.board import Active
 from jupyter_remote.scheduler.here import Given
 from jupyter_remote.scheduler.loop import Elsewhere, Retention, Scheduler
 from jupyter_remote.scheduler.plan import Limits
-from jupyter_remote.server import enrolment
+from jupyter_remote.server import enrolment, signin
 from jupyter_remote.server.auth import hash_of, new_token
 from jupyter_remote.server.backend import Backend, Facts
 from jupyter_remote.server.elsewhere import Offers
@@ -60,6 +60,7 @@ def make_backend(
     elsewhere: Mapping[str, Provider] | None = None,
     url: str = "",
     scheme: str = "http",
+    public: str = "",
     connection_file: str = "",
 ) -> Backend:
     """A backend on the state in ``home``. ``provider``: of workers here; ``elsewhere``: by name.
@@ -82,6 +83,8 @@ def make_backend(
         version=__version__,
         key=secrets.token_hex(32) if embedded else "",
         scheme=scheme,
+        own_scheme=url.partition(":")[0] or scheme,
+        public=public,
     )
     backend = Backend(
         settings=settings,
@@ -240,10 +243,12 @@ def _renter(backend: Backend, url: str) -> Callable[[InstanceRecord, int], Await
 
 
 async def replace_token(backend: Backend) -> str:
-    """The token of the connection file; that of a backend before this one is good no more."""
+    """The token of the connection file; that of a backend before this one is good no more, nor are
+    cookies of its page: a browser sends them to whoever took its port meanwhile."""
     owner = backend.facts.owner
     for record in await backend.read(backend.store.tokens, owner):
-        if record.label == EMBEDDED and record.revoked_at is None:
+        ends = record.label == EMBEDDED or signin.LOOK in record.scopes
+        if ends and record.revoked_at is None:
             await enrolment.revoke(backend, record.id, owner)
     return await issue_token(backend, OWNER_SCOPES, EMBEDDED)
 

@@ -13,7 +13,7 @@ from jupyter_remote import errors
 from jupyter_remote.clock import Clock
 from jupyter_remote.model import OwnerId, TokenRecord
 
-SCOPES = ("submit", "read", "admin", "invoke", "worker", "enrol")
+SCOPES = ("submit", "read", "admin", "invoke", "worker", "enrol", "page", "cancel")
 CACHED_TOKENS = 4096
 
 Lookup = Callable[[str], Awaitable[TokenRecord | None]]

@@ -20,6 +20,7 @@ from jupyter_remote.server.elsewhere import Offers
 from jupyter_remote.server.estimates import Estimates
 from jupyter_remote.server.hub import Hub
 from jupyter_remote.server.package import Packages
+from jupyter_remote.server.signin import SignIns
 from jupyter_remote.server.sources import Sources
 from jupyter_remote.server.switchboard import Switchboard
 from jupyter_remote.server.transcripts import Transcripts
@@ -52,6 +53,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     key: str = ""  # of an embedded backend: see `connection`
     scheme: str = "http"  # under which it is reached from outside
+    own_scheme: str = "http"  # and from this computer
+    public: str = ""  # its address for others than this computer, if it knows one
 
 
 def changes_of(result: object) -> Iterator[tuple[JobRecord, Sequence[Event]]]:
@@ -95,9 +98,11 @@ class Backend:
     sources: Sources = field(init=False)
     transcripts: Transcripts = field(default_factory=Transcripts)
     estimates: Estimates = field(init=False)
+    sign_ins: SignIns = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(lambda h: self.look(self.store.token, h), self.clock)
+        self.sign_ins = SignIns(self.clock)
         self.used_at = self.clock.monotonic()
         self.estimates = Estimates(self.store.past_runs, self.read, self.clock)
         self.sources = Sources(self.settings, embedded=self.facts.embedded)

@@ -14,6 +14,7 @@ from jupyter_remote import wire
 from jupyter_remote.server.problems import problem_reply
 
 RESULTS = "/results/"  # pages for anybody
+DOORS = ("/jobs", "/login")  # the same for everybody: who is not signed in sees nothing there
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -58,11 +59,12 @@ class Gate:
 
 
 def _follows_a_link(scope: Scope, headers: dict[bytes, bytes]) -> bool:
-    """Somebody opens the page of a result from elsewhere: it is made to be seen, by whoever knows
-    its address, and it can neither be put into another page nor be read by one."""
+    """Somebody opens the page of a result, or that of jobs, from elsewhere: it can neither be put
+    into another page nor be read by one."""
     opens = headers.get(b"sec-fetch-mode"), headers.get(b"sec-fetch-dest")
     asks = scope["type"] == "http" and scope["method"] == "GET"
-    return asks and scope["path"].startswith(RESULTS) and opens == (b"navigate", b"document")
+    is_page = scope["path"].startswith(RESULTS) or scope["path"] in DOORS
+    return asks and is_page and opens == (b"navigate", b"document")
 
 
 def _refused(status: int, detail: str) -> wire.Problem:

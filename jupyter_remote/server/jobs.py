@@ -15,7 +15,7 @@ from jupyter_remote.server import cache
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.budgets import most_held
 from jupyter_remote.server.checkpoints import resumed
-from jupyter_remote.server.logs import log_reply
+from jupyter_remote.server.logs import LAST_BYTES, log_reply
 from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import check_job_id, new_job, requests_of
 from jupyter_remote.store.base import NewJob
@@ -53,6 +53,12 @@ class JobsQuery(msgspec.Struct, frozen=True):
     )
     before: str = ""  # `next` of the page before
     limit: Annotated[int, msgspec.Meta(ge=1, le=SHOWN)] = 50
+
+
+class LogQuery(msgspec.Struct, frozen=True):
+    """How much of its end; without, all."""
+
+    last_bytes: Annotated[int, msgspec.Meta(ge=1, le=LAST_BYTES)] | None = None
 
 
 def not_found() -> errors.NotFound:
@@ -280,10 +286,11 @@ async def inputs(call: Call) -> wire.InputsReply:
 
 
 async def log(call: Call) -> ASGIApp:
-    return await log_reply(call.backend, await own_job(call))
+    return await log_reply(call.backend, await own_job(call), call.query.last_bytes)
 
 
 READ, SUBMIT = allow("read", "submit"), allow("submit")
+LOOK = allow("read", "submit", "page")
 
 ENDPOINTS = [
     Endpoint(
@@ -300,7 +307,7 @@ ENDPOINTS = [
         path="/v1/jobs",
         handler=list_jobs,
         summary="Your jobs, newest first",
-        policy=READ,
+        policy=LOOK,
         query=JobsQuery,
         reply=wire.JobList,
     ),
@@ -318,7 +325,7 @@ ENDPOINTS = [
         path="/v1/jobs/{id}",
         handler=show,
         summary="One job",
-        policy=READ,
+        policy=LOOK,
         reply=wire.JobView,
     ),
     Endpoint(
@@ -326,7 +333,7 @@ ENDPOINTS = [
         path="/v1/jobs/{id}/cancel",
         handler=cancel,
         summary="Cancel a job: free before it started, else charged for what ran",
-        policy=SUBMIT,
+        policy=allow("submit", "cancel"),
         body=wire.CancelRequest,
         reply=wire.JobView,
     ),
@@ -335,7 +342,7 @@ ENDPOINTS = [
         path="/v1/jobs/{id}/history",
         handler=history,
         summary="What happened to a job, in plain words",
-        policy=READ,
+        policy=LOOK,
         reply=wire.HistoryReply,
     ),
     Endpoint(
@@ -351,7 +358,7 @@ ENDPOINTS = [
         path="/v1/jobs/{id}/receipt",
         handler=receipt,
         summary="What a job of yours used and cost; 409 while it has not ended",
-        policy=READ,
+        policy=LOOK,
         reply=wire.Receipt,
     ),
     Endpoint(
@@ -367,7 +374,8 @@ ENDPOINTS = [
         path="/v1/jobs/{id}/log",
         handler=log,
         summary="All that a job printed",
-        policy=READ,
+        policy=LOOK,
+        query=LogQuery,
         reply_type="text/plain",
     ),
 ]

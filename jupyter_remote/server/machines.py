@@ -117,7 +117,7 @@ ENDPOINTS = [
         path="/v1/machines/instances",
         handler=instances,
         summary="Machines rented for you, newest first; what those cost that are there",
-        policy=READ,
+        policy=allow("read", "submit", "page"),
         reply=wire.InstanceList,
     ),
     Endpoint(

@@ -240,7 +240,7 @@ ENDPOINTS = [
         path="/v1/machines",
         handler=machines,
         summary="What can be rented, with prices",
-        policy=READ,
+        policy=allow("read", "submit", "page"),
         query=MachinesQuery,
         reply=wire.MachineList,
     ),
@@ -266,7 +266,7 @@ ENDPOINTS = [
         path="/v1/account/summary",
         handler=summary,
         summary="What runs and waits, $/h now, spent today, left and held",
-        policy=READ,
+        policy=allow("read", "submit", "page"),
         reply=wire.AccountSummary,
     ),
     Endpoint(

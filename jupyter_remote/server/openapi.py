@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from jupyter_remote import wire
+from jupyter_remote.server.auth import Policy
 from jupyter_remote.server.routing import BYTES_TYPES, HTML_TYPE, JSON_TYPE, Endpoint
+from jupyter_remote.server.signin import CANCEL, LOOK, cookie_name
 
 REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"{(\w+)}")
-_PATTERNS = {"digest": "^[0-9a-f]{64}$", "id": "^[^/]+$"}
+_PATTERNS = {"digest": "^[0-9a-f]{64}$", "id": "^[^/]+$", "name": "^[^/]+$"}
 
 Json = dict[str, Any]
 
@@ -34,7 +36,15 @@ def document(endpoints: Sequence[Endpoint], version: str) -> bytes:
             "paths": paths,
             "components": {
                 "schemas": components,
-                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+                "securitySchemes": {
+                    "token": {"type": "http", "scheme": "bearer"},
+                    "cookie": {
+                        "type": "apiKey",
+                        "in": "cookie",
+                        "name": cookie_name("https", ""),
+                        "description": "Of the page of jobs; on loopback its name has the port",
+                    },
+                },
             },
         }
     )
@@ -58,7 +68,7 @@ def _operation(endpoint: Endpoint, schema_of: dict[Any, Json]) -> Json:
         "operationId": endpoint.handler.__name__ + "_" + endpoint.method.lower(),
         "parameters": [*_path(endpoint), *_query(endpoint, schema_of)],
         "responses": _responses(endpoint, schema_of),
-        "security": [] if endpoint.policy.open else [{"token": sorted(endpoint.policy.scopes)}],
+        "security": _security(endpoint.policy),
     }
     if endpoint.body is not None:
         content = {JSON_TYPE: {"schema": schema_of[endpoint.body]}}
@@ -66,6 +76,13 @@ def _operation(endpoint: Endpoint, schema_of: dict[Any, Json]) -> Json:
     elif endpoint.takes_bytes:
         operation["requestBody"] = {"content": {t: {"schema": {}} for t in BYTES_TYPES}}
     return operation
+
+
+def _security(policy: Policy) -> list[dict[str, list[str]]]:
+    if policy.open:
+        return []
+    token = {"token": sorted(policy.scopes)}
+    return [token, {"cookie": []}] if policy.scopes & {LOOK, CANCEL} else [token]
 
 
 def _path(endpoint: Endpoint) -> list[Json]:

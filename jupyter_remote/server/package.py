@@ -37,7 +37,11 @@ NOT_FOR_WORKERS = frozenset(
 AS_WELL = ("pip", "uv")  # machines that cannot use our wheels need pip, and often have none
 PINS = "requirements.txt"  # what else is in the ZIP, at its versions
 OURS = "jupyter_remote/"
-LEFT_OUT = ("jupyter_remote/labextension/", "jupyter_remote/server_extension/")
+LEFT_OUT = (
+    "jupyter_remote/labextension/",
+    "jupyter_remote/server_extension/",
+    "jupyter_remote/server/page_files/",
+)
 PROGRAMS = ("uv",)
 PIECE_BYTES = 1 << 20
 QUICKLY = 1  # of zlib's levels: most of it is one program that packs badly

@@ -57,7 +57,12 @@ def page_of(results: wire.Results) -> bytes:
 def absent_page() -> bytes:
     """What is seen of an address that was never given, or was taken back."""
     text = "It may have been taken back, or its job has not ended yet."
-    return _page("There is no such result", f"<h1>There is no such result</h1><p>{text}</p>")
+    return notice_page("There is no such result", text)
+
+
+def notice_page(title: str, text: str) -> bytes:
+    """A page that says one thing."""
+    return _page(title, f"<h1>{_shown(title)}</h1><p>{_shown(text)}</p>")
 
 
 def _page(title: str, body: str) -> bytes:
@@ -76,7 +81,7 @@ def _body(results: wire.Results, title: str) -> Iterator[str]:
     yield "</dl>"
     if results.text:
         yield f"<h2>Value</h2>{_pre(results.text)}"
-    if results.kind == "notebook":
+    if results.kind == "notebook" and results.results_uuid:
         yield _notebook_link(results)
     if results.outputs:
         yield "<h2>Output</h2>"

@@ -97,14 +97,21 @@ async def _shared(call: Call) -> JobRecord:
 async def _results(call: Call) -> wire.Results:
     """Raises NotFound."""
     backend, job = call.backend, await _shared(call)
-    async with backend.pages:
-        outputs, cut = await asyncio.to_thread(_outputs, backend, job)
-    result = _result.decode(job.result) if job.result else wire.Result()
+    found = await results_of(call, job, call.path["id"])
     shares = await backend.look(backend.store.shares, [job.id])
     if job.id not in shares:  # revoked just now
         raise errors.NotFound("There is no such result.")
+    return msgspec.structs.replace(found, visibility=shares[job.id].visibility)
+
+
+async def results_of(call: Call, job: JobRecord, id: str = "") -> wire.Results:
+    """What a job showed and left, so far. ``id``: of its address for anybody, if it has one."""
+    backend = call.backend
+    async with backend.pages:
+        outputs, cut = await asyncio.to_thread(_outputs, backend, job)
+    result = _result.decode(job.result) if job.result else wire.Result()
     return wire.Results(
-        **_head(call, job, call.path["id"], shares[job.id].visibility),
+        **_head(call, job, id, "private"),
         text=result.text,
         names=_names(job, result),
         outputs=outputs,
@@ -165,7 +172,11 @@ class Attachment:
 
 
 async def executed_notebook(call: Call) -> ASGIApp:
-    job = await _shared(call)
+    return await notebook_reply(call, await _shared(call))
+
+
+async def notebook_reply(call: Call, job: JobRecord) -> ASGIApp:
+    """Raises NotFound where the job is of another kind, or has not ended."""
     value = _result.decode(job.result).value if job.result else None
     if job.kind != "notebook" or value is None or value.format != "raw":
         raise errors.NotFound("There is no such result.")

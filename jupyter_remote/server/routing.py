@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from jupyter_remote import errors, wire
+from jupyter_remote.server import signin
 from jupyter_remote.server.auth import NOBODY, Caller, Policy
 from jupyter_remote.server.problems import error_reply, json_reply, problem_reply
 
@@ -87,6 +88,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     reply: type[msgspec.Struct] | None = None
     reply_type: str = JSON_TYPE  # content type of the reply
     status: int = 200
+    refusal: Callable[[Exception], ASGIApp] = error_reply  # what is said instead
 
 
 class Socket(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +117,8 @@ class Method:
         try:
             call = Call(self._backend, NOBODY, scope, receive)
             tokens = self._backend.tokens
-            call.caller = await tokens.caller(call.header(b"authorization"), self._policy)
+            presented = signin.authorization(call, self._policy)
+            call.caller = await tokens.caller(presented, self._policy)
             if call.caller is not NOBODY:
                 self._backend.used_at = self._backend.clock.monotonic()
             call.query = self._query(scope["query_string"])
@@ -124,7 +127,7 @@ class Method:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            return error_reply(error)
+            return self._endpoint.refusal(error)
         if isinstance(result, msgspec.Struct):
             return json_reply(result, self._endpoint.status)
         return result  # type: ignore[no-any-return]

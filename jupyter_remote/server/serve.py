@@ -103,7 +103,8 @@ class Host:
             provider=self._provider,
             elsewhere=self._elsewhere,
             url=self.url,
-            scheme="https" if self.options.behind_proxy else self.url.partition(":")[0],
+            scheme=self._scheme,
+            public=self._public(),
             connection_file=str(self.file) if self.options.embedded else "",
         )
         self._server = Server(self._config(self.backend), self)
@@ -139,6 +140,17 @@ class Host:
         """`Host` headers of others than this computer."""
         for_machines = urlsplit(self.settings.worker_url).netloc
         return [*self.options.names, *([for_machines] if for_machines else [])]
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.options.behind_proxy else self.url.partition(":")[0]
+
+    def _public(self) -> str:
+        """Where a browser elsewhere finds it: by the first of its names, or as machines do."""
+        if self.options.names:
+            return f"{self._scheme}://{self.options.names[0]}"
+        for_machines = urlsplit(self.settings.worker_url)
+        return f"{for_machines.scheme}://{for_machines.netloc}" if for_machines.netloc else ""
 
     def stop(self) -> None:
         """End in order."""

@@ -67,7 +67,7 @@ ENDPOINTS = [
         path="/v1/sessions",
         handler=list_sessions,
         summary="Your sessions that are not over, newest first; or the latest of a name",
-        policy=allow("read", "submit"),
+        policy=allow("read", "submit", "page"),
         query=SessionsQuery,
         reply=wire.SessionList,
     ),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 from jupyter_remote import errors, wire
-from jupyter_remote.model import TokenRecord
+from jupyter_remote.model import OwnerId, TokenRecord
+from jupyter_remote.server import signin
 from jupyter_remote.server.auth import SCOPES, allow, hash_of, new_token
 from jupyter_remote.server.routing import Call, Endpoint
 
+if TYPE_CHECKING:
+    from jupyter_remote.server.backend import Backend
+
 LONGEST_S = 10 * 365 * 86_400.0
 LABEL_CHARS = 200
-TO_ASK_FOR = tuple(scope for scope in SCOPES if scope != "enrol")  # see `enrolment`
+NOT_TO_ASK_FOR = ("enrol", "page", "cancel")  # see `enrolment` and `signin`
+TO_ASK_FOR = tuple(scope for scope in SCOPES if scope not in NOT_TO_ASK_FOR)
 
 
 def token_view(record: TokenRecord, token: str = "") -> wire.TokenView:
@@ -60,11 +66,19 @@ async def listing(call: Call) -> wire.TokenList:
 
 async def revoke(call: Call) -> wire.TokenList:
     backend = call.backend
-    now = backend.clock.now()
-    await backend.commit(backend.store.revoke_token, call.path["id"], call.caller.owner, now)
-    backend.tokens.forget(call.path["id"])
-    await backend.fleet.cut_off(call.path["id"])
+    id, owner = call.path["id"], call.caller.owner
+    await _revoke(backend, id, owner)
+    backend.sign_ins.forget(id)
+    for record in await backend.read(backend.store.tokens, owner):
+        if signin.is_made_with(record.id, id):
+            await _revoke(backend, record.id, owner)
     return await listing(call)
+
+
+async def _revoke(backend: Backend, id: str, owner: OwnerId) -> None:
+    await backend.commit(backend.store.revoke_token, id, owner, backend.clock.now())
+    backend.tokens.forget(id)
+    await backend.fleet.cut_off(id)
 
 
 ADMIN = allow("admin")

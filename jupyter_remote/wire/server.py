@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from jupyter_remote.wire.base import PROTOCOL
@@ -86,6 +88,28 @@ class TokenView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class TokenList(msgspec.Struct, frozen=True):
     tokens: list[TokenView]
+
+
+class PageLink(msgspec.Struct, frozen=True):
+    """Opens the page of jobs once, until then; what is behind its ``#`` is the secret."""
+
+    url: str
+    expires_at: float
+
+
+class SignInRequest(msgspec.Struct, frozen=True):
+    """What a link had behind its ``#``."""
+
+    code: Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class PageSession(msgspec.Struct, frozen=True):
+    """Whose jobs a page shows, what else it may do, and until when."""
+
+    owner: str
+    scopes: list[str]
+    expires_at: float
+    embedded: bool
 
 
 class BlobView(msgspec.Struct, frozen=True, omit_defaults=True):

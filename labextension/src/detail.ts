@@ -6,20 +6,29 @@ import { Graphs } from "../../jupyter_remote/notebook/card.js";
 import type { Ask } from "./asking";
 import type { CardState } from "./cards";
 import { isFinal } from "./jobs";
-import { type Cancel, CancelButton, make, titleOf } from "./row";
-import { duration, money } from "./words";
+import { type Cancel, CancelButton, figures, make, titleOf } from "./row";
+import { duration, money, statusWord } from "./words";
 import type { History, HistoryReply, JobView, Receipt } from "./wire";
 
-/** What the panel lets the application do. */
+export interface Link {
+  text: string;
+  href: string;
+  /** The name of the file that it is saved as; without, it is opened. */
+  download?: string;
+}
+
+/** What the panel lets the application do; what is left out cannot be done there. */
 export interface Actions {
   /** Open the notebook that a job came from, at its cell; null where that cannot be told. */
-  open(job: JobView): (() => Promise<void>) | null;
+  open?(job: JobView): (() => Promise<void>) | null;
   /** Bring a job's output and values into the notebook that is used; null: none is. */
-  attach(job: JobView): (() => Promise<void>) | null;
+  attach?(job: JobView): (() => Promise<void>) | null;
   /** Ask, and then run once more what a job ran. The id of the new job; empty: it was not wanted. */
-  repeat(job: JobView): Promise<string>;
+  repeat?(job: JobView): Promise<string>;
   /** Show what a job printed and drew; null where that cannot be. */
-  output(job: JobView): (() => Promise<void>) | null;
+  output?(job: JobView): (() => Promise<void>) | null;
+  /** What else of a job can be opened. */
+  links?(job: JobView): Link[];
   log(job: JobView): Promise<void>;
   receipt(job: JobView): Promise<void>;
   /** What the card of a job shows now; null where nobody knows. */
@@ -42,9 +51,12 @@ export function receiptLines(receipt: Receipt, trans: TranslationBundle): string
 
 export class Detail {
   readonly node: HTMLElement;
+  private _back: HTMLElement; // where the chosen job takes all the place
   private _title: HTMLElement;
+  private _now: HTMLElement; // what its line says, where that is hidden
   private _buttons: HTMLElement;
   private _attach: HTMLButtonElement | null = null;
+  private _links: HTMLElement;
   private _ended: HTMLButtonElement[] = []; // what can be done when it is over
   private _cancel: CancelButton | null = null;
   private _graphs: HTMLElement;
@@ -62,12 +74,17 @@ export class Detail {
     private _cancelJob: (id: string, force: boolean) => Promise<void>,
     private _does: (action: () => Promise<void>) => void,
     private _choose: (id: string) => void,
+    close: () => void,
   ) {
     this.node = make("div", "jr-panel-detail", parent);
     this.node.setAttribute("role", "region");
     this.node.setAttribute("aria-label", _trans.__("Chosen job"));
+    this._back = make("button", "jr-panel-button jr-panel-back", this.node, _trans.__("All jobs"));
+    this._back.onclick = close;
     this._title = make("div", "jr-panel-title", this.node);
+    this._now = make("div", "jr-panel-now", this.node);
     this._buttons = make("div", "jr-panel-buttons", this.node);
+    this._links = make("div", "jr-panel-links", this.node);
     this._graphs = make("div", "jr-panel-graphs", this.node);
     this._graphs.setAttribute("aria-label", _trans.__("Live figures"));
     this._graphs.setAttribute("role", "group");
@@ -84,6 +101,9 @@ export class Detail {
     else {
       if (this._job !== job.id) this._begin(job);
       this._cancel?.draw(job);
+      const now = Date.now() / 1000;
+      this._now.dataset["status"] = job.status;
+      this._now.textContent = [statusWord(job.status, this._trans), ...figures(job, { readAt: now, now }, this._trans)].join(" · ");
       this._drawButtons(job);
       await Promise.all([this._drawTold(job), this._drawGraphs(job)]);
     }
@@ -105,18 +125,21 @@ export class Detail {
     this._graphs.dataset["status"] = "";
     this._graphs.hidden = true;
     this._drawnGraphs = new Graphs(this._graphs);
-    for (const part of [this._buttons, this._graphs, this._history, this._receipt]) part.replaceChildren();
+    for (const part of [this._buttons, this._links, this._graphs, this._history, this._receipt]) part.replaceChildren();
     const cancel: Cancel = (force) => this._cancelJob(job.id, force);
     this._cancel = new CancelButton(this._buttons, this._trans, cancel);
     const __ = (text: string): string => this._trans.__(text);
-    const open = this._actions.open(job);
+    const open = this._actions.open?.(job);
     if (open) this._button(__("Open notebook"), open);
-    this._attach = this._button(__("Attach"), async () => this._actions.attach(job)?.());
-    const output = this._actions.output(job);
+    const { attach, repeat } = this._actions;
+    this._attach = attach ? this._button(__("Attach"), async () => attach(job)?.()) : null;
+    const output = this._actions.output?.(job);
     if (output) this._button(__("Output"), output);
     this._button(__("Logs"), () => this._actions.log(job));
     this._ended = [this._button(__("Receipt"), () => this._actions.receipt(job))];
-    if (job.kind !== "session") this._ended.push(this._button(__("Run again"), () => this._repeat(job)));
+    if (repeat && job.kind !== "session") {
+      this._ended.push(this._button(__("Run again"), async () => this._shown(await repeat(job))));
+    }
   }
 
   private _button(text: string, action: () => Promise<void>): HTMLButtonElement {
@@ -127,16 +150,32 @@ export class Detail {
 
   private _drawButtons(job: JobView): void {
     for (const button of this._ended) button.hidden = !isFinal(job);
+    this._drawLinks(this._actions.links?.(job) ?? []);
     if (!this._attach) return;
-    this._attach.disabled = !this._actions.attach(job);
+    this._attach.disabled = !this._actions.attach?.(job);
     this._attach.title = this._attach.disabled
       ? this._trans.__("Open a notebook first: it is attached there")
       : this._trans.__("Show it and bring its values into the notebook that is open");
   }
 
-  private async _repeat(job: JobView): Promise<void> {
-    const id = await this._actions.repeat(job);
+  private _drawLinks(links: Link[]): void {
+    if (this._links.childElementCount === links.length) return; // one that has the focus keeps it
+    this._links.replaceChildren();
+    for (const { text, href, download } of links) {
+      const link = make("a", "jr-panel-link", this._links, text);
+      link.href = href;
+      if (download) link.download = download;
+      else [link.target, link.rel] = ["_blank", "noopener"];
+    }
+  }
+
+  private _shown(id: string): void {
     if (id) this._choose(id);
+  }
+
+  /** Where it hides the list, it has the focus, too. */
+  focus(): void {
+    if (this._back.offsetParent) this._back.focus();
   }
 
   private async _drawTold(job: JobView): Promise<void> {

@@ -25,6 +25,7 @@ import { Offers } from "./offers";
 import { JobsPanel } from "./panel";
 import { CardRenderer } from "./renderer";
 import { MIME } from "./saved";
+import { Sidebar } from "./sidebar";
 import { StatusItem } from "./status";
 import type { JobList } from "./wire";
 
@@ -75,7 +76,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const root = PageConfig.getOption("jupyterRemoteRoot");
     const settings = app.serviceManager.serverSettings;
     const actions = actionsOf({ jobs, ask, settings, root, documents, notebooks, rendermime, trans });
-    const panel = new JobsPanel(jobs, ask, actions, trans);
+    const list = new JobsPanel(jobs, ask, actions, trans);
+    const panel = new Sidebar(list);
     panel.id = "jupyter-remote-jobs";
     panel.title.icon = jobsIcon;
     panel.title.caption = trans.__("Remote jobs");
@@ -87,7 +89,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       execute: (args) => {
         lab?.expandRight?.();
         app.shell.activateById(panel.id);
-        if (typeof args["job"] === "string") panel.reveal(args["job"]);
+        if (typeof args["job"] === "string") list.reveal(args["job"]);
       },
     });
     palette?.addItem({ command: OPEN, category: trans.__("Remote") });

@@ -1,8 +1,7 @@
-// The side panel: all jobs of the user, live. Text of users and jobs is only ever textContent.
+// All jobs of the user, live. Text of users and jobs is only ever textContent. Nothing of JupyterLab
+// in here.
 
 import type { TranslationBundle } from "@jupyterlab/translation";
-import { Message } from "@lumino/messaging";
-import { Widget } from "@lumino/widgets";
 
 import type { Ask } from "./asking";
 import { type Actions, Detail } from "./detail";
@@ -22,7 +21,11 @@ export function matches(job: JobView, status: string, text: string): boolean {
   return words.toLowerCase().includes(text.trim().toLowerCase());
 }
 
-export class JobsPanel extends Widget {
+export class JobsPanel {
+  readonly node = document.createElement("div");
+  isDisposed = false;
+  /** Called with the id of each job that is chosen; empty: none is any more. */
+  onChosen: (id: string) => void = () => undefined;
   private _head: HTMLElement;
   private _trouble: HTMLElement;
   private _status: HTMLSelectElement;
@@ -36,8 +39,10 @@ export class JobsPanel extends Widget {
   private _rows = new Map<string, Row>();
   private _found: JobView[] = [];
   private _chosen = "";
+  private _told = ""; // who listens knows that this one is chosen
   private _failure = ""; // of what the user asked for last
   private _ticking: number | null = null;
+  private _isShown = false;
 
   constructor(
     private _jobs: Jobs,
@@ -45,8 +50,7 @@ export class JobsPanel extends Widget {
     actions: Actions,
     private _trans: TranslationBundle,
   ) {
-    super();
-    this.addClass("jr-panel");
+    this.node.className = "jr-panel";
     const __ = (text: string): string => this._trans.__(text);
     this._head = make("div", "jr-panel-head", this.node);
     this._head.setAttribute("role", "group");
@@ -73,7 +77,7 @@ export class JobsPanel extends Widget {
     this._list.tabIndex = 0;
     this._space = make("div", "jr-panel-space", this._list);
     this._older = make("button", "jp-mod-styled jr-panel-older", this.node, __("Older jobs"));
-    this._detail = new Detail(this.node, ask, actions, this._trans, (id, force) => this._cancel(id, force), (action) => this._do(action), (id) => this.reveal(id));
+    this._detail = new Detail(this.node, ask, actions, this._trans, (id, force) => this._cancel(id, force), (action) => this._do(action), (id) => this.reveal(id), () => this._close());
     this._text.oninput = this._status.onchange = () => this._draw();
     this._list.onscroll = () => this._drawRows();
     this._list.onkeydown = (event) => this._moved(event);
@@ -85,21 +89,17 @@ export class JobsPanel extends Widget {
     if (this.isDisposed) return;
     this._jobs.changed.disconnect(this._draw, this);
     this._tick(false);
-    super.dispose();
+    this.isDisposed = true;
   }
 
-  protected onAfterShow(_message: Message): void {
-    this._jobs.show(true);
-    this._tick(true);
+  show(shown: boolean): void {
+    this._isShown = shown;
+    this._jobs.show(shown);
+    this._tick(shown);
     this._draw();
   }
 
-  protected onAfterHide(_message: Message): void {
-    this._jobs.show(false);
-    this._tick(false);
-  }
-
-  protected onResize(_message: Widget.ResizeMessage): void {
+  resize(): void {
     this._drawRows();
   }
 
@@ -123,7 +123,7 @@ export class JobsPanel extends Widget {
   }
 
   private _draw(): void {
-    if (!this.isVisible) return;
+    if (!this._isShown) return;
     const jobs = this._jobs;
     const { trouble, summary } = jobs;
     this._drawTrouble();
@@ -204,11 +204,22 @@ export class JobsPanel extends Widget {
     this._draw();
   }
 
+  /** As if it was clicked on; empty: none. */
+  choose(id: string): void {
+    if (id !== this._chosen) this._choose(id || this._chosen);
+  }
+
   private _choose(id: string): void {
     this._fail("");
     this._chosen = this._chosen === id ? "" : id;
     this._drawRows();
     void this._drawDetail();
+    this._detail.focus();
+  }
+
+  private _close(): void {
+    if (this._chosen) this._choose(this._chosen);
+    this._list.focus();
   }
 
   private _moved(event: KeyboardEvent): void {
@@ -231,6 +242,7 @@ export class JobsPanel extends Widget {
   }
 
   private async _drawDetail(): Promise<void> {
+    if (this._told !== this._chosen) this.onChosen((this._told = this._chosen));
     try {
       await this._detail.draw(this._jobs.job(this._chosen));
     } catch (error) {

@@ -233,6 +233,13 @@ export interface Offer {
   warm?: boolean;
 }
 
+export interface PageSession {
+  owner: string;
+  scopes: string[];
+  expires_at: number;
+  embedded: boolean;
+}
+
 export interface PlanReply {
   machine: MachineType;
   rate_ucredits_per_h: number;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.error
 import urllib.request
@@ -63,3 +64,16 @@ def test_the_status_says_what_runs_and_what_it_costs(kernel: Kernel) -> None:
     busy = printed(kernel.run("%remote status"))
     assert re.search(r"\n1 job( and \d+ sessions?)? running at \$1.006/h \(simulated\); ", busy)
     kernel.run("job.cancel(force=True)\njob.wait(20)")
+
+
+def test_a_link_to_the_page_of_jobs_signs_a_browser_in(kernel: Kernel) -> None:
+    told = printed(kernel.run("%remote page"))
+    found = re.search(r"(http://127\.0\.0\.1:\d+)/login#(\S+)", told)
+    assert found is not None, told
+    assert "Good once, for 10 minutes" in told
+    headers = {"Content-Type": "application/json", "Origin": found[1]}
+    body = json.dumps({"code": found[2]}).encode()
+    request = urllib.request.Request(f"{found[1]}/v1/page/session", body, headers)
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        assert json.load(reply)["scopes"] == ["page", "cancel"]
+        assert reply.headers["set-cookie"].startswith("jupyter-remote-")

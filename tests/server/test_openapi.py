@@ -55,6 +55,13 @@ def test_the_document_has_every_route_and_type(live: Running) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_the_document_says_where_the_cookie_of_the_page_is_taken(live: Running) -> None:
+    paths = document(live)["paths"]
+    assert {"cookie": []} in paths["/v1/jobs/{id}/cancel"]["post"]["security"]
+    assert paths["/v1/tokens"]["get"]["security"] == [{"token": ["admin"]}]
+    assert paths["/jobs"]["get"]["security"] == []
+
+
 @pytest.mark.parametrize(
     ("method", "path"), [(e.method, e.path) for e in ENDPOINTS if e.path not in LEFT_OUT]
 )
