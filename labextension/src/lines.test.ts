@@ -17,7 +17,7 @@ describe("lines of the panel", () => {
   it("begin with what changes and what went wrong, as their end may be cut", () => {
     const money = { rate_ucredits_per_h: 1e8, hold_ucredits: 0, cost_ucredits: 1e6, simulated: true };
     const job: JobView = { id: "1", kind: "cell", status: "failed", money, machine: "g5", submitted_at: 0, started_at: 1, ended_at: 3 };
-    const found = figures({ ...job, detail: "out of memory" }, { readAt: 0, now: 9 }, trans);
+    const found = figures({ ...job, detail: "out of memory" }, { readAt: 0, now: 9, backendNow: 9 }, trans);
     expect(found).toEqual(["$0.0100", "2.0 s", "out of memory", "g5 (simulated)"]);
   });
 

@@ -3,7 +3,7 @@
 import type { TranslationBundle } from "@jupyterlab/translation";
 
 import { costNow, elapsed, isFinal, Jobs } from "./jobs";
-import { duration, money, statusWord } from "./words";
+import { deadline, duration, money, statusWord } from "./words";
 import type { Bar, JobView } from "./wire";
 
 const DISARMED_MS = 1500; // after Cancel became Kill: a double click is no order to kill
@@ -37,8 +37,8 @@ export function machineOf(job: JobView, trans: TranslationBundle): string {
 }
 
 /** The end of the line may be cut: what changes, and what went wrong, comes first. */
-export function figures(job: JobView, jobs: Pick<Jobs, "readAt" | "now">, trans: TranslationBundle): string[] {
-  const parts: string[] = [];
+export function figures(job: JobView, jobs: Pick<Jobs, "readAt" | "now" | "backendNow">, trans: TranslationBundle): string[] {
+  const parts = [deadline(job, jobs.backendNow)].filter(Boolean);
   if (job.money.rate_ucredits_per_h) parts.push(money(costNow(job, jobs.readAt, jobs.now)));
   const seconds = elapsed(job, jobs.now);
   if (seconds !== null) parts.push(duration(seconds));
