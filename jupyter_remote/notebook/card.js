@@ -5,6 +5,7 @@
 const CANCEL = "jupyter_remote_cancel";
 const FINAL = ["completed", "failed", "cancelled"];
 const TICK_MS = 250;
+const ANSWERED_MS = 5000; // after which a Cancel that changed nothing reached nobody
 const DISARMED_MS = 1500; // after Cancel became Kill: a double click is no order to kill
 
 function make(tag, className, parent, attributes = {}) {
@@ -93,7 +94,7 @@ function sendControl(model, asked) {
 // Our extension, where the page has it, asks the backend itself: no kernel is needed for that. It
 // may know another backend than the kernel does, or be without one. A page that connects to its
 // kernel anew drops what it sent, and may send it again.
-async function cancel(model, state, force) {
+export async function cancel(model, state, force) {
   const asked = { job: state.id, force, force_after_s: forceAfter(state, globalThis.jupyterRemoteForceAfter?.()) };
   const control = () => sendControl(model, asked);
   const http = globalThis.jupyterRemoteCancel && (() => globalThis.jupyterRemoteCancel(asked.job, force, asked.force_after_s));
@@ -251,7 +252,9 @@ export class View {
   constructor(model) {
     this.model = model;
     this.parts = build();
-    this.asked = false;
+    this.asked = false; // by this card, or as its job says
+    this.askedAt = 0;
+    this.failure = null; // of what was asked last; it stands until there is something else to say
     this.armedAt = 0;
     this.focused = false;
     this.clicks = 0;
@@ -289,18 +292,25 @@ export class View {
     card.dataset.status = this.state.status;
     card.setAttribute("aria-label", `Job ${text.title}`);
     title.textContent = text.title;
-    if (status.textContent !== text.status) status.textContent = text.status; // said once
+    const said = this.failure?.after === text.status ? this.failure.text : text.status;
+    if (status.textContent !== said) status.textContent = said; // said once
     bars.draw(this.state.bars);
     load.hidden = graphs.draw(this.state.graphs); // which say the same
     load.textContent = text.load;
     left.textContent = text.left;
     drawLinks(links, text.links);
-    if (this.state.stopping !== "" || this.state.status === "cancelling") this.ask();
+    if (this.isStopping()) this.ask();
     this.tick();
+  }
+
+  isStopping() {
+    return this.state.stopping !== "" || this.state.status === "cancelling";
   }
 
   tick() {
     const now = performance.now();
+    const unheard = this.asked && !this.isStopping() && now - this.askedAt > ANSWERED_MS;
+    if (unheard && !FINAL.includes(this.state.status)) this.fail("not cancelled: nobody answers");
     const ageS = (now - this.drawnAt) / 1000;
     const { button, figures: line, deadline: until } = this.parts;
     line.textContent = figures(this.state, ageS).join(" · ");
@@ -322,16 +332,24 @@ export class View {
     if (performance.now() < this.armedAt) return;
     const force = this.asked;
     this.ask();
+    this.askedAt = performance.now();
+    this.failure = null;
     this.parts.status.textContent = force ? "killing…" : "cancelling…";
     this.tick();
-    cancel(this.model, this.state, force).catch(() => this.notCancelled());
+    const heard = (reply) => {
+      if (reply?.id === this.state.id) this.askedAt = Infinity; // the job: its backend knows
+    };
+    cancel(this.model, this.state, force).then(heard, () => {
+      this.fail(`not ${force ? "killed" : "cancelled"}: nobody answers`);
+      this.tick();
+    });
   }
 
-  notCancelled() {
-    this.asked = false;
+  fail(text) {
+    this.failure = { text, after: this.state.texts.status };
+    this.asked = this.isStopping();
     this.armedAt = 0;
-    this.parts.status.textContent = "not cancelled: nobody answers";
-    this.tick();
+    this.parts.status.textContent = text;
   }
 
   refocus(element) {

@@ -10,6 +10,7 @@ declare module "*/notebook/card.js" {
     session?: string;
     kill_at?: number | null;
   }
+  export function cancel(model: Pick<CardModel, "send">, state: Stoppable & { id: string }, force: boolean): Promise<unknown>;
   export function deadline(job: Stoppable, now: number): string;
   export function forceAfter(job: Stoppable, setting: number | undefined): number | undefined;
   export function duration(seconds: number): string;

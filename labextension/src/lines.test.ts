@@ -21,6 +21,12 @@ describe("lines of the panel", () => {
     expect(found).toEqual(["$0.0100", "2.0 s", "out of memory", "g5 (simulated)"]);
   });
 
+  it("say of what is stopped when it is killed, and what it costs so far", () => {
+    const money = { rate_ucredits_per_h: 3600e6, hold_ucredits: 1e9, cost_ucredits: 0, simulated: false };
+    const job: JobView = { id: "1", kind: "cell", status: "cancelling", money, machine: "g5", submitted_at: 0, started_at: 1, kill_at: 1007.2 };
+    expect(figures(job, { readAt: 1, now: 11, backendNow: 1000 }, trans)).toEqual(["killed in 8 s", "$0.1000", "10 s", "g5"]);
+  });
+
   it("of the status bar count sessions and what waits", () => {
     const summary = { running: 1, sessions: 2, queued: 3, rate_ucredits_per_h: 2e8, spent_today_ucredits: 0 } as AccountSummary;
     expect(statusText(summary, trans)).toBe("1 job · 2 sessions · 3 queued · $2/h");

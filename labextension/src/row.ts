@@ -42,7 +42,8 @@ export function figures(job: JobView, jobs: Pick<Jobs, "readAt" | "now" | "backe
   if (job.money.rate_ucredits_per_h) parts.push(money(costNow(job, jobs.readAt, jobs.now)));
   const seconds = elapsed(job, jobs.now);
   if (seconds !== null) parts.push(duration(seconds));
-  const why = isFinal(job) ? job.detail || job.reason : job.detail || job.stage;
+  const stage = job.status === "cancelling" ? "" : job.stage;
+  const why = isFinal(job) ? job.detail || job.reason : job.detail || stage;
   if (why && job.status !== "completed") parts.push(why);
   return [...parts, machineOf(job, trans)];
 }
@@ -61,12 +62,16 @@ export class CancelButton {
     this.node.onclick = (event) => {
       event.stopPropagation();
       const force = this._armedAt > 0;
-      if (force && Date.now() - this._armedAt < DISARMED_MS) return;
+      if (this._isDisarmed) return;
       this._armedAt ||= Date.now();
       cancel(force).catch(() => {
         this._armedAt = 0;
       });
     };
+  }
+
+  private get _isDisarmed(): boolean {
+    return Date.now() - this._armedAt < DISARMED_MS;
   }
 
   draw(job: JobView): void {
@@ -75,6 +80,7 @@ export class CancelButton {
     this.node.hidden = isFinal(job);
     this.node.textContent = label;
     this.node.setAttribute("aria-label", `${label} ${titleOf(job)}`);
+    this.node.setAttribute("aria-disabled", String(this._isDisarmed));
   }
 }
 
