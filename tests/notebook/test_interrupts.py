@@ -152,6 +152,48 @@ def test_a_cancel_that_is_ignored_becomes_a_kill_when_it_said(kernel):
     assert printed(kernel.run("print('next')")) == "next\n"
 
 
+@pytest.mark.parametrize("way", ["the stop button", "the control channel"])
+def test_a_stop_ends_the_question_of_a_job_too(kernel, way):
+    code = (
+        "%%remote_run -s asks\nkept = 7\ntry:\n    input('who? ')\n"
+        "except KeyboardInterrupt:\n    print('stopped')\n    raise"
+    )
+    client = kernel.client
+    id = client.execute(code, allow_stdin=True)
+    assert client.get_stdin_msg(timeout=LIMIT_S)["content"]["prompt"] == "who? "
+    if way == "the stop button":
+        kernel.interrupt()
+    else:
+        client.control_channel.send(client.session.msg(MESSAGE, {"job": "last"}))
+    messages = of_cell(kernel, id)
+    assert "stopped" in printed(messages)
+    assert last_card(messages).startswith("[cancelled: stopped by KeyboardInterrupt]")
+    assert printed(kernel.run("%%remote_run -s asks\nprint(kept + 1)")) == "8\n"
+
+
+def test_an_answer_is_given_whatever_came_meanwhile(kernel):
+    code = (
+        "%%remote_run -s asks\nimport threading\nshown = threading.Event()\n"
+        "def aside():\n    print('aside')\n    shown.set()\n"
+        "threading.Timer(0.2, aside).start()\nname = input('who? ')\nshown.wait()\n"
+        "print('hello', name)"
+    )
+    client = kernel.client
+    id = client.execute(code, allow_stdin=True)
+    client.get_stdin_msg(timeout=LIMIT_S)
+    client.input("Ada")
+    assert "hello Ada" in printed(of_cell(kernel, id))
+
+
+def of_cell(kernel: Kernel, id: str) -> list[Message]:
+    messages: list[Message] = []
+    while not messages or messages[-1]["content"].get("execution_state") != "idle":
+        message = kernel.client.get_iopub_msg(timeout=LIMIT_S)
+        if message["parent_header"].get("msg_id") == id:
+            messages.append(message)
+    return messages
+
+
 def test_code_that_takes_its_time_is_left_it_and_can_be_killed_by_command(kernel):
     kernel.run(STUBBORN.replace("-n job", "-n job --bg"))
     kernel.run("import time\nwhile 'started' not in job.stdout: time.sleep(0.02)")
