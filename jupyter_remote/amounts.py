@@ -10,6 +10,7 @@ import re
 from jupyter_remote.errors import UsageError
 
 LEAST_MEMORY_BYTES = 64 * 1024 * 1024  # a process of Python with little in it
+LONGEST_FORCE_AFTER_S = 86_400.0  # that a cancel may wait before it kills
 
 _BYTES = {"": 1, "b": 1} | {
     f"{prefix}{suffix}": 1024**power
@@ -51,6 +52,19 @@ def seconds(amount: str | float) -> float:
         raise UsageError(f"{amount!r} is not a time", hint="write 90s, 15m, 1.5h or 2h30m")
     if not 0 < found < float("inf"):
         raise UsageError(f"{amount!r} must be more than zero")
+    return found
+
+
+def force_after_s(amount: str | float) -> float:
+    """Between the interrupt and the kill of what is cancelled; ``never``, or 0: 0.0."""
+    if amount in (0, "0", "never"):
+        return 0.0
+    found = seconds(amount)
+    if found > LONGEST_FORCE_AFTER_S:
+        raise UsageError(
+            f"{amount!r} is longer than {duration(LONGEST_FORCE_AFTER_S)}",
+            hint="write 30s or 5m; never: it is not killed",
+        )
     return found
 
 

@@ -239,6 +239,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested_at: float | None = None
     cancel_forced: bool = False  # kill at once instead of interrupting first
     cancel_saves: bool = False  # ask for a checkpoint before interrupting
+    kill_at: float | None = None  # when it is killed if it did not stop by then; None: never
     result: bytes | None = None  # JSON of wire.Result
     error: bytes | None = None  # JSON of wire.RemoteFailure
     progress: bytes | None = None  # JSON list of wire.Bar: the latest of each

@@ -56,7 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ec2_disk_gib: int = 100
     blobs: str = ""  # "s3://BUCKET/PREFIX"; empty: this computer's disk
     s3_endpoint: str = ""  # of an API in place of Amazon's
-    interrupt_grace_s: float = 10.0  # between SIGINT and SIGKILL
+    force_after_s: float = 10.0  # a cancel kills what goes on after KeyboardInterrupt; 0: never
+    interrupt_grace_s: float = 10.0  # the same at a limit of time or cost, where it has to end
     checkpoint_s: float = 30.0  # code that is asked for a checkpoint is waited for this long
     heartbeat_s: float = 5.0
     lease_s: float = 45.0

@@ -132,17 +132,18 @@ def machine_of(state: CardState) -> str:
     return plain(state.machine) + (" (simulated)" if state.simulated else "")
 
 
-def status_line(state: CardState) -> str:
-    """Status with its stage, what hinders it, or why it ended: ``running: executing``."""
-    if state.stopping and not state.final:
-        return f"{state.status}: {state.stopping}"
+def status_line(state: CardState, now: float | None = None) -> str:
+    """Status with its stage, what hinders it, or why it ended: ``running: executing``; with ``now``
+    also when a job that is to stop is killed."""
     if state.final:
         detail, _, _ = state.detail.partition(LAST_OUTPUT)  # which is shown below
         why = plain(detail) or _WHY.get(state.reason, "")
         return f"{state.status}: {why}" if why and why != state.status else state.status
-    stage = "" if state.status == Status.CANCELLING else state.stage
-    stage = plain(state.detail) or stage
-    return f"{state.status}: {stage}" if stage else state.status
+    cancelling = state.status == Status.CANCELLING
+    says = state.stopping or plain(state.detail) or ("" if cancelling else state.stage)
+    killed = words.deadline(state.kill_at, now) if cancelling and now is not None else ""
+    told = ", ".join(filter(None, (says, killed)))
+    return f"{state.status}: {told}" if told else state.status
 
 
 _WHY: dict[str, str] = {
@@ -240,7 +241,7 @@ def bar_text(bar: Bar) -> str:
 
 def text_of(state: CardState, now: float) -> str:
     """The card in a terminal."""
-    head = " · ".join([f"[{status_line(state)}] {title_of(state)}", *figures(state, now)])
+    head = " · ".join([f"[{status_line(state, now)}] {title_of(state)}", *figures(state, now)])
     lines = [head]
     for bar in state.bars:
         label = plain(bar.description)
@@ -307,7 +308,7 @@ def html_of(state: CardState, now: float) -> str:
     parts = [
         f'<div class="{_CLASSES}" role="group" aria-label="Job {title}" style="{_BOX}">',
         f'<div style="{_HEAD}"><b style="overflow-wrap:anywhere">{shown(title_of(state))}</b> '
-        f'<span style="{badge}">{shown(status_line(state))}</span></div>',
+        f'<span style="{badge}">{shown(status_line(state, now))}</span></div>',
         _line_html(" · ".join(figures(state, now))),
         *(_bar_html(state, bar) for bar in state.bars),
     ]

@@ -55,6 +55,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     progress_at: float = 0.0  # when the newest bar was heard of
     fuse: str = ""  # what bounds its cost: "max_cost", or a budget
     warned_at: float | None = None  # most of what its fuse allows was spent
+    kill_at: float | None = None  # while it is cancelling; None: never
     checkpoint_at: float | None = None
     checkpoint_bytes: int = 0
     stopping: str = ""  # what a person asked for: "", "interrupting", "killing"
@@ -163,6 +164,7 @@ _PLAIN = [
     "ended_at",
     "fuse",
     "warned_at",
+    "kill_at",
     "checkpoint_at",
     "checkpoint_bytes",
 ]

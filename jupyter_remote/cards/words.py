@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from jupyter_remote.amounts import duration, size
 from jupyter_remote.money.meter import range_text, text_of
 from jupyter_remote.money.meter import rate_text as price
 
 __all__ = [
     "count",
+    "deadline",
     "dropped",
     "duration",
     "interval",
@@ -51,6 +54,16 @@ def dropped(displays: int) -> str:
     """Of displays that came faster than they can be shown; no log has them."""
     what = "1 display was" if displays == 1 else f"{displays:,} displays were"
     return f"{what} left out, too many at a time: show fewer, or keep them in a variable"
+
+
+def deadline(kill_at: float | None, now: float) -> str:
+    """When a job that is cancelling is killed: counted in whole seconds, as the live card does."""
+    if kill_at is None:
+        return "not killed while its code goes on"
+    left_s = ceil(kill_at - now)
+    if left_s <= 0:
+        return "killing…"
+    return f"killed in {left_s} s" if left_s < 60 else f"killed in {duration(left_s)}"
 
 
 def short(job_id: str) -> str:

@@ -107,9 +107,10 @@ class Batch(Sequence[Job]):
                 if until is not None and time.monotonic() > until:
                     raise self._late(timeout)
 
-    def cancel(self, force: bool = False) -> int:
-        """Ask all that have not ended to stop; returns how many."""
-        return sum(job.cancel(force) for job in self._jobs if not job.done())
+    def cancel(self, force: bool = False, *, force_after: str | float | None = None) -> int:
+        """Ask all that have not ended to stop, as a job does; returns how many."""
+        going_on = [job for job in self._jobs if not job.done()]
+        return sum(job.cancel(force, force_after=force_after) for job in going_on)
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self._awaited().__await__()

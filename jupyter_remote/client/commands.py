@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from jupyter_remote import connection, errors, wire
-from jupyter_remote.amounts import size
+from jupyter_remote.amounts import force_after_s, size
 from jupyter_remote.client import account, embedded, listing
 from jupyter_remote.client import doctor as checks
 from jupyter_remote.client import page as page_of_jobs
@@ -176,7 +176,8 @@ def _boot_log(options: Options, http: Http) -> int:
 def cancel(options: Options) -> int:
     http = _http()
     path = f"/v1/jobs/{_job(http, options.id)}/cancel"
-    asked = wire.CancelRequest(force=options.force, checkpoint=options.checkpoint)
+    after_s = None if options.after is None else force_after_s(options.after)
+    asked = wire.CancelRequest(options.force, options.checkpoint, after_s)
     view = http.call("POST", path, asked, wire.JobView)
     return _print(options, view, [f"{view.id}: {view.status}"])
 

@@ -129,7 +129,8 @@ def _cancelled(done: Done, remote: Exception | None, interrupts: bool) -> errors
             [*lines, f"JobCancelled: {self}"]
         )
     made: type[errors.JobCancelled] = type("JobCancelled", bases, namespace)
-    error = made(f"job {done.job.id[:8]} was cancelled")
+    how = f": {done.job.detail}" if done.job.detail else ""
+    error = made(f"job {done.job.id[:8]} was cancelled{how}")
     error.__cause__ = remote
     return error
 

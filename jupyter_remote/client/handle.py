@@ -154,6 +154,14 @@ class Handle(Future[Any]):
             if view.cursor >= self._cursor and self._ended is None:
                 self._job = view
 
+    def stopping(self, view: JobView) -> None:
+        """The reply to a cancel; an event says the same soon."""
+        with self._order:
+            if self._ended is None and view.status == Status.CANCELLING:
+                self._job = msgspec.structs.replace(
+                    self._job, status=view.status, kill_at=view.kill_at
+                )
+
     def shared(self, view: ResultsView) -> None:
         """Who may open its result now."""
         with self._order:

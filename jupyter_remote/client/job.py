@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_remote import errors
+from jupyter_remote.amounts import force_after_s
 from jupyter_remote.client import describe, receipts
 from jupyter_remote.client.failures import raise_for
 from jupyter_remote.client.handle import Handle
@@ -186,16 +187,25 @@ class Job(Handle):
     def cancelled(self) -> bool:
         return self.done() and self._job.status == Status.CANCELLED
 
-    def cancel(self, force: bool = False, *, checkpoint: bool = False) -> bool:
+    def cancel(
+        self,
+        force: bool = False,
+        *,
+        checkpoint: bool = False,
+        force_after: str | float | None = None,
+    ) -> bool:
         """Ask it to stop; ``force`` kills at once, ``checkpoint`` has it save what is done first.
         False: it had ended already.
 
-        Before it started this is free; after, what ran is charged.
+        Its code gets KeyboardInterrupt. If it goes on it is killed after ``force_after`` ("30s", or
+        seconds; 0: never), 10 s unless the backend is set otherwise; a cell in a session only where
+        that is given. Before it started this is free; after, what ran is charged.
         """
         try:
             path = f"/v1/jobs/{self.id}/cancel"
-            asked = CancelRequest(force=force, checkpoint=checkpoint)
-            self._context.link.call("POST", path, asked, reply=JobView)
+            after_s = None if force_after is None else force_after_s(force_after)
+            asked = CancelRequest(force, checkpoint, after_s)
+            self.stopping(self._context.link.call("POST", path, asked, reply=JobView))
         except errors.Conflict:
             return self.status == Status.CANCELLED
         return True

@@ -5,6 +5,7 @@
 const CANCEL = "jupyter_remote_cancel";
 const FINAL = ["completed", "failed", "cancelled"];
 const TICK_MS = 250;
+const ANSWERED_MS = 5000; // after which a Cancel that changed nothing reached nobody
 const DISARMED_MS = 1500; // after Cancel became Kill: a double click is no order to kill
 
 function make(tag, className, parent, attributes = {}) {
@@ -43,6 +44,21 @@ export function rate(ucreditsPerH) {
   return ucreditsPerH ? `$${Number((ucreditsPerH / 1e8).toPrecision(4))}/h` : "free";
 }
 
+// As words.deadline says it: when a job that is to stop is killed. `now` is of the backend's clock.
+export function deadline(job, now) {
+  if (job.status !== "cancelling") return "";
+  if (job.kill_at == null) return "not killed while its code goes on";
+  const left = Math.ceil(job.kill_at - now);
+  if (left <= 0) return "killing…";
+  return `killed in ${left < 60 ? `${left} s` : duration(left)}`;
+}
+
+// What of the user's setting a cancel is told: a cell takes its session along when it is killed, so
+// that this is done only by hand.
+export function forceAfter(job, setting) {
+  return job.kind === "cell" && job.session ? undefined : setting;
+}
+
 function figures(state, ageS) {
   const parts = [state.machine + (state.simulated ? " (simulated)" : "")];
   if (state.attempt > 1) parts.push(`attempt ${state.attempt}`);
@@ -64,30 +80,32 @@ function figures(state, ageS) {
   return parts;
 }
 
-function sendControl(model, job, force) {
+function sendControl(model, asked) {
   const kernel = model.widget_manager?.kernel;
   if (!kernel?.sendControlMessage) return Promise.reject(new Error("no control channel"));
   const header = {
     msg_id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, msg_type: CANCEL,
     session: kernel.clientId, username: kernel.username ?? "", date: new Date().toISOString(), version: "5.3",
   };
-  const message = { channel: "control", header, parent_header: {}, metadata: {}, content: { job, force }, buffers: [] };
+  const message = { channel: "control", header, parent_header: {}, metadata: {}, content: asked, buffers: [] };
   return kernel.sendControlMessage(message, true, true).done;
 }
 
 // Our extension, where the page has it, asks the backend itself: no kernel is needed for that. It
 // may know another backend than the kernel does, or be without one. A page that connects to its
 // kernel anew drops what it sent, and may send it again.
-async function cancel(model, job, force) {
-  const control = (...asked) => sendControl(model, ...asked);
-  for (const way of [globalThis.jupyterRemoteCancel, control, control]) {
+export async function cancel(model, state, force) {
+  const asked = { job: state.id, force, force_after_s: forceAfter(state, globalThis.jupyterRemoteForceAfter?.()) };
+  const control = () => sendControl(model, asked);
+  const http = globalThis.jupyterRemoteCancel && (() => globalThis.jupyterRemoteCancel(asked.job, force, asked.force_after_s));
+  for (const way of [http, control, control]) {
     try {
-      if (way) return await way(job, force);
+      if (way) return await way();
     } catch {
       continue;
     }
   }
-  return model.send({ event: "cancel", job, force }); // VS Code and others: read when the cell is done
+  return model.send({ event: "cancel", ...asked }); // VS Code and others: read when the cell is done
 }
 
 class Bars {
@@ -208,6 +226,7 @@ function build() {
   const parts = { card };
   parts.title = make("b", "jr-title", words);
   parts.status = make("span", "jr-status", words, { role: "status", "aria-live": "polite" });
+  parts.deadline = make("span", "jr-deadline jr-faint", words); // counts: not to be said each second
   parts.button = make("button", "jr-cancel", head, { type: "button" });
   parts.figures = make("div", "jr-faint", card);
   parts.bars = new Bars(make("div", "jr-bars", card));
@@ -233,7 +252,9 @@ export class View {
   constructor(model) {
     this.model = model;
     this.parts = build();
-    this.asked = false;
+    this.asked = false; // by this card, or as its job says
+    this.askedAt = 0;
+    this.failure = null; // of what was asked last; it stands until there is something else to say
     this.armedAt = 0;
     this.focused = false;
     this.clicks = 0;
@@ -271,20 +292,30 @@ export class View {
     card.dataset.status = this.state.status;
     card.setAttribute("aria-label", `Job ${text.title}`);
     title.textContent = text.title;
-    if (status.textContent !== text.status) status.textContent = text.status; // said once
+    const said = this.failure?.after === text.status ? this.failure.text : text.status;
+    if (status.textContent !== said) status.textContent = said; // said once
     bars.draw(this.state.bars);
     load.hidden = graphs.draw(this.state.graphs); // which say the same
     load.textContent = text.load;
     left.textContent = text.left;
     drawLinks(links, text.links);
-    if (this.state.stopping !== "" || this.state.status === "cancelling") this.ask();
+    if (this.isStopping()) this.ask();
     this.tick();
+  }
+
+  isStopping() {
+    return this.state.stopping !== "" || this.state.status === "cancelling";
   }
 
   tick() {
     const now = performance.now();
-    this.parts.figures.textContent = figures(this.state, (now - this.drawnAt) / 1000).join(" · ");
-    const { button } = this.parts;
+    const unheard = this.asked && !this.isStopping() && now - this.askedAt > ANSWERED_MS;
+    if (unheard && !FINAL.includes(this.state.status)) this.fail("not cancelled: nobody answers");
+    const ageS = (now - this.drawnAt) / 1000;
+    const { button, figures: line, deadline: until } = this.parts;
+    line.textContent = figures(this.state, ageS).join(" · ");
+    until.textContent = deadline(this.state, this.state.now + ageS);
+    until.hidden = !until.textContent;
     button.hidden = FINAL.includes(this.state.status);
     const label = this.asked ? "Kill" : "Cancel";
     if (button.textContent !== label) button.textContent = label;
@@ -301,16 +332,24 @@ export class View {
     if (performance.now() < this.armedAt) return;
     const force = this.asked;
     this.ask();
+    this.askedAt = performance.now();
+    this.failure = null;
     this.parts.status.textContent = force ? "killing…" : "cancelling…";
     this.tick();
-    cancel(this.model, this.state.id, force).catch(() => this.notCancelled());
+    const heard = (reply) => {
+      if (reply?.id === this.state.id) this.askedAt = Infinity; // the job: its backend knows
+    };
+    cancel(this.model, this.state, force).then(heard, () => {
+      this.fail(`not ${force ? "killed" : "cancelled"}: nobody answers`);
+      this.tick();
+    });
   }
 
-  notCancelled() {
-    this.asked = false;
+  fail(text) {
+    this.failure = { text, after: this.state.texts.status };
+    this.asked = this.isStopping();
     this.armedAt = 0;
-    this.parts.status.textContent = "not cancelled: nobody answers";
-    this.tick();
+    this.parts.status.textContent = text;
   }
 
   refocus(element) {

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from jupyter_remote.cards.render import bundle, card_json, status_line
 from jupyter_remote.cards.state import CardState
 from jupyter_remote.client.receipts import metadata
+from jupyter_remote.notebook.control import how_of
 from jupyter_remote.notebook.sinks import WIDGET_TYPE
 
 PERIOD_S = 0.1
@@ -55,7 +56,7 @@ class Card:
     Parameters
     ----------
     publish: shows a bundle below the job's cell.
-    cancel: called with ``force`` when Cancel arrives over the comm.
+    cancel: called with ``force`` and ``force_after`` when Cancel arrives over the comm.
     busy: called now and then while the card is live: says that the kernel is busy with this cell.
         JupyterLab sets up its side of the first widget by requests whose end it takes for the
         kernel's.
@@ -65,7 +66,7 @@ class Card:
     def __init__(
         self,
         publish: Publish,
-        cancel: Callable[[bool], object],
+        cancel: Callable[[bool, float | None], object],
         *,
         front: Front = "page",
         busy: Callable[[], object] = lambda: None,
@@ -79,7 +80,7 @@ class Card:
         self._clock = clock
         self._id = f"jupyter-remote-{uuid.uuid4().hex}"
         self._widget: Any = None
-        self._status = ""  # the status line as published
+        self._status: tuple[str, float | None] | None = None  # as published: see _news_of
         self._published_at = 0.0  # 0: it is not to be seen
         self._drawn_at = 0.0
         self._drawn: CardState | None = None
@@ -95,7 +96,7 @@ class Card:
         now = self._clock()
         if state is self._drawn and not force:
             return None
-        news = force or state.final or status_line(state) != self._status
+        news = force or state.final or _news_of(state) != self._status
         if (wait := self._wait(now, news, force or state.final)) > 0:
             return wait
         self._drawn, self._drawn_at = state, now
@@ -136,14 +137,19 @@ class Card:
             data |= {WIDGET_TYPE: {"model_id": self._widget.model_id, **_WIDGET_VERSION}}
         kept = metadata(state.receipt) if state.receipt is not None else {}
         self._publish(data, kept, transient={"display_id": self._id}, update=update)
-        self._published_at, self._status = now, status_line(state)
+        self._published_at, self._status = now, _news_of(state)
         if state.final and self._widget is not None:
             self._widget.close()
             self._widget = None
 
     def _message(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
         if content.get("event") == "cancel":
-            self._cancel(bool(content.get("force", False)))
+            self._cancel(*how_of(content))
+
+
+def _news_of(state: CardState) -> tuple[str, float | None]:
+    """What is published at once when it changes."""
+    return status_line(state), state.kill_at
 
 
 _WIDGET_VERSION = {"version_major": 2, "version_minor": 0}

@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.amounts import force_after_s
 from jupyter_remote.cards import words as say
 from jupyter_remote.cards.render import machine_of, status_line
 from jupyter_remote.cards.state import CardState, cost_now, elapsed_s, state_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LISTED = 20
 STATUS = 48  # characters
+_EXPLAINED = (Status.FAILED, Status.CANCELLING)
 
 
 def jobs(context: Context, given: Given, words: list[str]) -> Table:
@@ -45,7 +47,7 @@ def jobs(context: Context, given: Given, words: list[str]) -> Table:
 def _row(state: CardState, now: float) -> list[str]:
     return [
         say.short(state.id),
-        _cut(status_line(state)) if state.status == Status.FAILED else state.status,
+        _cut(status_line(state, now)) if state.status in _EXPLAINED else state.status,
         state.description or state.kind,
         machine_of(state),
         _when(state.submitted_at, now),
@@ -78,7 +80,7 @@ def show(context: Context, given: Given, words: list[str]) -> Table | None:
     rows = [
         ("id", view.id),
         ("what", view.description or view.kind),
-        ("status", status_line(state)),
+        ("status", status_line(state, now)),
         ("visibility", sharing.line(context, job)),
         ("machine", machine_of(state)),
         ("attempt", str(view.attempt)),
@@ -149,19 +151,25 @@ def result(context: Context, given: Given, words: list[str]) -> Any:
 def cancel(context: Context, given: Given, words: list[str]) -> None:
     job = find(context, words)
     force, checkpoint = bool(given.get("force")), bool(given.get("checkpoint"))
-    if force and checkpoint:
+    after = given.get("after")
+    if force and (checkpoint or after is not None):
+        other = "--after" if after is not None else "--checkpoint"
         raise UsageError(
-            "what is killed at once saves nothing", hint="leave out --force or --checkpoint"
+            "what is killed at once saves nothing", hint=f"leave out --force or {other}"
         )
     had_ended = job.done()
-    asked = job.cancel(force, checkpoint=checkpoint)
+    asked = job.cancel(force, checkpoint=checkpoint, force_after=after)
     short = say.short(job.id)
     if had_ended or not asked:
         print(f"job {short} had ended before: {job.status}")
-    elif checkpoint:
-        print(f"job {short} was asked to save a checkpoint and to stop")
+    elif force:
+        print(f"job {short} killed")
     else:
-        print(f"job {short} killed" if force else f"job {short} was asked to stop")
+        saves = "to save a checkpoint and " if checkpoint else ""
+        view = job.view
+        soon = view.status == Status.CANCELLING  # else it has ended meanwhile
+        when = f" ({say.deadline(view.kill_at, time.time())})" if soon else ""
+        print(f"job {short} was asked {saves}to stop{when}")
 
 
 _JOBS = (
@@ -172,6 +180,7 @@ _ATTACH = (Option(("--new",), "only output from now on"),)
 _CANCEL = (
     Option(("-f", "--force"), "kill at once; without it the code may clean up first"),
     Option(("--checkpoint",), "let it save what is done first: --resume goes on from there"),
+    Option(("--after",), "then kill it, if it goes on; never: not at all", "10s", force_after_s),
 )
 _LOGS = (Option(("--boot",), "how the machine booted that was rented for it"),)
 _SHOW = (Option(("--json",), "as JSON, with every digest"),)

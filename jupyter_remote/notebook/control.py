@@ -21,15 +21,15 @@ log = logging.getLogger("jupyter_remote")
 class Canceller:
     """Asks the backend to cancel, from a thread of its own, in the order of the requests."""
 
-    def __init__(self, cancel: Callable[[str, bool], object]) -> None:
+    def __init__(self, cancel: Callable[[str, bool, float | None], object]) -> None:
         self._cancel = cancel
-        self._asked: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[tuple[str, bool, float | None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def ask(self, job: str, force: bool) -> None:
+    def ask(self, job: str, force: bool, force_after: float | None) -> None:
         """From any thread; returns at once. Asking twice does no harm."""
-        self._asked.put((job, force))
+        self._asked.put((job, force, force_after))
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -39,13 +39,20 @@ class Canceller:
 
     def _run(self) -> None:
         while True:
-            job, force = self._asked.get()
+            job, force, force_after = self._asked.get()
             try:
-                self._cancel(job, force)
+                self._cancel(job, force, force_after)
             except NotFound:
                 log.debug("asked to cancel %r, which is no job", job)
             except JupyterRemoteError as error:
                 log.warning("job %s could not be cancelled: %s", job, error)
+
+
+def how_of(content: dict[str, Any]) -> tuple[bool, float | None]:
+    """``force`` and ``force_after`` of a card's message; a senseless time counts as none."""
+    after = content.get("force_after_s")
+    known = isinstance(after, int | float) and not isinstance(after, bool)
+    return bool(content.get("force", False)), after if known else None
 
 
 def install(kernel: Any, canceller: Canceller, leaving: threading.Event) -> None:
@@ -57,7 +64,7 @@ def install(kernel: Any, canceller: Canceller, leaving: threading.Event) -> None
         content = content if isinstance(content, dict) else {}
         job = content.get("job")
         if isinstance(job, str) and job:
-            canceller.ask(job, bool(content.get("force", False)))
+            canceller.ask(job, *how_of(content))
         reply = {"status": "ok"}
         kernel.session.send(stream, f"{MESSAGE}_reply", reply, parent, ident=ident)
 

@@ -56,7 +56,13 @@ class HereJob(Job):
             raise self._exception
         return self._value
 
-    def cancel(self, force: bool = False, *, checkpoint: bool = False) -> bool:
+    def cancel(
+        self,
+        force: bool = False,
+        *,
+        checkpoint: bool = False,
+        force_after: str | float | None = None,
+    ) -> bool:
         return False
 
     def logs(self) -> str:

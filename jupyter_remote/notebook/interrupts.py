@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -24,19 +25,35 @@ class Interrupts:
         self.count = 0
         self._wake = wake
         self._previous: Any = None
+        self._asking = False
+        self._is_ours = False  # the signal that comes next
 
     def _interrupted(self, signum: int, frame: FrameType | None) -> None:
-        self.count += 1
+        ours, self._is_ours = self._is_ours, False
+        asking, self._asking = self._asking, False
+        self.count += not ours
+        if asking:
+            raise KeyboardInterrupt
         self._wake()
 
     @contextmanager
-    def lifted(self) -> Iterator[None]:
-        """Inside the block an interrupt is a KeyboardInterrupt, as without this."""
-        self.__exit__(None, None, None)
+    def asking(self) -> Iterator[None]:
+        """Inside the block, which waits for a person, an interrupt counts and is raised, too."""
+        self._asking = True
         try:
             yield
         finally:
-            self.__enter__()
+            self._asking = False
+
+    def end_asking(self) -> None:
+        """Ends the block with KeyboardInterrupt, from another thread: it waits for nothing more."""
+        if self._previous is None or not self._asking:
+            return
+        self._is_ours = True
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
+            _thread.interrupt_main()
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():

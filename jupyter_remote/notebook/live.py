@@ -6,6 +6,7 @@ them from the queue, or, for jobs in the background, the one pump thread of this
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import logging
@@ -20,9 +21,10 @@ import msgspec
 from jupyter_remote.cards import words
 from jupyter_remote.cards.state import REFUSED, CardState, render, state_of
 from jupyter_remote.client.jobs import Job
-from jupyter_remote.errors import JupyterRemoteError
+from jupyter_remote.errors import Conflict, JupyterRemoteError
 from jupyter_remote.notebook.halfway import Halfway, errors
 from jupyter_remote.notebook.interrupts import Interrupts
+from jupyter_remote.notebook.meanwhile import Meanwhile, Queue
 from jupyter_remote.notebook.relay import Relay
 from jupyter_remote.wire import Done, Event
 
@@ -140,7 +142,6 @@ class Live:
 
 # None: begin; a threading.Event to set: all before it was shown; something to do
 News = Event | threading.Event | Callable[[], None] | None
-Queue = queue.SimpleQueue["Event | None"]
 
 
 def wait(live: Live, events: Queue, leaving: threading.Event) -> Done | None:
@@ -159,28 +160,31 @@ def wait(live: Live, events: Queue, leaving: threading.Event) -> Done | None:
                     return None
             _take(live, events, live.tick())
             if live.question is not None and live.done is None:
-                with interrupts.lifted():
-                    _answer(live)
+                _answer(live, events, interrupts)
     live.tick()
     return live.done
 
 
-def _answer(live: Live) -> None:
-    """Asks whoever is at the notebook what the job asks. An interrupt is one of the job's."""
+def _answer(live: Live, events: Queue, interrupts: Interrupts) -> None:
+    """Asks whoever is at the notebook what the job asks, until it needs no answer any more. An
+    interrupt is one of the job's."""
     assert live.question is not None
     (prompt, hidden), live.question = live.question, None
     live.relay.flush()
+    meanwhile = Meanwhile(events, interrupts.end_asking)
+    refused, text = True, ""
     try:
-        text = getpass.getpass(prompt) if hidden else input(prompt)
+        with meanwhile, interrupts.asking():
+            text, refused = (getpass.getpass(prompt) if hidden else input(prompt)), False
     except EOFError:
-        live.job.answer("", refused=True)
-    except KeyboardInterrupt:
-        live.job.cancel()
+        pass
+    except KeyboardInterrupt:  # the loop that called counts them
+        return meanwhile.handle(live.handle)
     except Exception as error:  # no front end that could ask
         live.relay.note(f"[the job asked {prompt!r}, and nobody can be asked here: {error}]")
-        live.job.answer("", refused=True)
-    else:
-        live.job.answer(text)
+    with contextlib.suppress(Conflict):  # it ended while somebody typed
+        live.job.answer(text, refused=refused)
+    meanwhile.handle(live.handle)
 
 
 def _take(live: Live, events: Queue, timeout_s: float) -> None:

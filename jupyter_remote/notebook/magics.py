@@ -69,7 +69,7 @@ def load(ipython: Any) -> None:
     groups.install(ipython)
     ipython.display_formatter.ipython_display_formatter.for_type_by_name(*JOB, _display_job)
     if getattr(ipython, "kernel", None) is not None:
-        canceller = Canceller(lambda job, force: _cancel(job, force))
+        canceller = Canceller(lambda *asked: _cancel(*asked))
         install(ipython.kernel, canceller, context.leaving)
     context.enabled = True
 
@@ -98,5 +98,5 @@ def _display_job(job: Any) -> None:
     display_job(contexts.current(), job)
 
 
-def _cancel(job: str, force: bool) -> None:
-    contexts.current().client.job(job).cancel(force=force)
+def _cancel(job: str, force: bool, force_after: float | None) -> None:
+    contexts.current().client.job(job).cancel(force, force_after=force_after)

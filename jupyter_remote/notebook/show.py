@@ -80,7 +80,7 @@ class Shown:
             front = front_of(self.context.shell)
             return Card(
                 sink.display,
-                lambda force: self.job.cancel(force=force),
+                lambda force, after: self.job.cancel(force, force_after=after),
                 front=front,
                 busy=sink.busy,
             )

@@ -21,13 +21,13 @@ class TextCard:
     ) -> None:
         self._write = write
         self._clock = clock
-        self._status = ""
+        self._status: tuple[str, float | None] | None = None  # as written, and when it is killed
         self._bars: dict[str, tuple[float, float]] = {}  # id -> (when, fraction) of its last line
         self._full: set[str] = set()  # bars that have had their last line
 
     @property
     def is_shown(self) -> bool:
-        return bool(self._status)
+        return self._status is not None
 
     def draw(self, state: CardState, *, force: bool = False) -> float | None:
         """Shows what is new; never asks to be called again."""
@@ -38,7 +38,7 @@ class TextCard:
                 label = plain(bar.description)
                 self._write(f"{label + ': ' if label else ''}{meter(bar)}{bar_text(bar)}")
         self._full |= {bar.id for bar in state.bars if _is_full(bar)}
-        if (status := status_line(state)) != self._status:
+        if (status := (status_line(state), state.kill_at)) != self._status:
             self._status = status
             self._write(text_of(state, now).split("\n")[0])
         return None

@@ -74,11 +74,21 @@ class Active:
     rate_ucredits_per_h: int = 0
     hold_ucredits: int = 0  # what earlier attempts left of it
     cancel: How = ""
+    kill_at: float | None = None  # then it is killed; None: never
     leaving: bool = False  # its worker has said that it ended
     aside: bool = False  # it takes no slot
     gpus: int = 0
     calls: Pool | None = None  # of a call of a batch: where it runs
     devices: tuple[int, ...] = ()  # which slots of its machine it has: where gpus is set, its GPUs
+
+    def stop(self, now: float) -> tuple[How, float | None]:
+        """What its worker is told of a cancel: how, and in how many seconds it is killed."""
+        if self.cancel in ("", "kill"):
+            return self.cancel, None
+        if self.kill_at is None:
+            return self.cancel, 0.0
+        left_s = self.kill_at - now
+        return (self.cancel, left_s) if left_s > 0 else ("kill", None)
 
 
 @dataclass(slots=True)
@@ -299,6 +309,7 @@ class Board:
         if job.cancel_requested and active.cancel != "kill":
             soft: How = "checkpoint" if job.cancel_saves else "interrupt"
             active.cancel = "kill" if job.cancel_forced else soft
+            active.kill_at = job.kill_at
         if agent := self.agents.get(active.worker):
             agent.take(active)
 

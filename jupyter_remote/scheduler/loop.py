@@ -248,11 +248,11 @@ class Scheduler:
         """A transaction returned this job. An attempt that was ended over its worker's head
         (cancelled while claimed, lost, over its limit) is stopped there."""
         before = self.board.active.get(job.id)
-        was = before.cancel if before else ""
+        was = (before.cancel, before.kill_at) if before else None
         stop = self.board.note(job)
         if stop is not None:
             self.tell(stop, "kill")
-        elif before and before.cancel != was:
+        elif before and (before.cancel, before.kill_at) != was:
             self.tell(before, before.cancel)
         self.wake()
 
@@ -304,7 +304,10 @@ class Scheduler:
     def tell(self, active: Active, how: How) -> None:
         """Ask the worker of an attempt to stop it; a harder way replaces a softer one."""
         active.cancel = how
-        message = wire.Cancel(job=active.job, epoch=active.epoch, how=how or "interrupt")
+        how, kill_in_s = active.stop(self._clock.now())
+        message = wire.Cancel(
+            job=active.job, epoch=active.epoch, how=how or "interrupt", kill_in_s=kill_in_s
+        )
         self._spawn(self._tell(active.worker, message))
 
     async def _tell(self, worker: WorkerId, message: wire.ServerMessage) -> None:

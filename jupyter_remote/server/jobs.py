@@ -18,6 +18,7 @@ from jupyter_remote.server.checkpoints import resumed
 from jupyter_remote.server.logs import LAST_BYTES, log_reply
 from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import check_job_id, new_job, requests_of
+from jupyter_remote.settings import Settings
 from jupyter_remote.store.base import NewJob
 from jupyter_remote.store.views import view_of
 
@@ -240,15 +241,32 @@ async def cancel(call: Call) -> wire.JobView:
     backend = call.backend
     job = await own_job(call)
     asked: wire.CancelRequest = call.body
+    now = backend.clock.now()
     changed = await backend.commit(
         backend.store.cancel,
         job.id,
         call.caller.owner,
-        backend.clock.now(),
+        now,
         asked.force,
         saves=asked.checkpoint,
+        kill_at=_kill_at(job, asked, now, backend.settings),
     )
     return view(call, changed.job)
+
+
+def _kill_at(
+    job: JobRecord, asked: wire.CancelRequest, now: float, settings: Settings
+) -> float | None:
+    """When it is killed if it goes on. A cell takes its session along, so that it is only killed
+    where that was asked for. A checkpoint has its own time first."""
+    after_s = asked.force_after_s
+    if after_s is None and job.cancel_requested:
+        return job.kill_at
+    if after_s is None:
+        after_s = 0.0 if job.session and job.kind != "session" else settings.force_after_s
+    if not after_s:
+        return None
+    return now + after_s + (settings.checkpoint_s if asked.checkpoint or job.cancel_saves else 0.0)
 
 
 async def result(call: Call) -> wire.Done:

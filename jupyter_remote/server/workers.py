@@ -173,9 +173,11 @@ class Link:
         return agent is not None and agent.draining
 
     def _flags(self, req: int, active: Active, acked_seq: int = 0) -> wire.Answer:
+        how, kill_in_s = active.stop(self._backend.clock.now())
         return wire.Answer(
             req=req,
-            cancel=active.cancel,
+            cancel=how,
+            kill_in_s=kill_in_s,
             drain=self._draining(),
             budget_left_ucredits=self._left(active),
             acked_seq=acked_seq,

@@ -194,18 +194,26 @@ def _last_words(
 
 
 def cancel(
-    session: Session, job: JobId, owner: OwnerId, now: float, force: bool, why: str, saves: bool
+    session: Session,
+    job: JobId,
+    owner: OwnerId,
+    now: float,
+    force: bool,
+    why: str,
+    saves: bool,
+    kill_at: float | None,
 ) -> Changed:
-    """Asked again for a running job it is the same, unless now it is to be killed at once."""
+    """Asked again for a running job it is the same, unless it is to be killed at once, or at
+    another time."""
     stored = load(session, job, owner)
-    softer = stored.job.cancel_forced or not force
-    if stored.job.state is JobState.RUNNING and stored.job.cancel_requested and softer:
-        return Changed(stored.job, [])
-    active = stored.job.state in ACTIVE
-    attempt = attempt_at(session, stored, stored.job.epoch) if active else None
-    return apply(
-        session, stored, lifecycle.cancel(stored.job, attempt, now, force, why, saves), now
-    )
+    known = stored.job
+    step = None
+    if known.state is not JobState.RUNNING or not known.cancel_requested:
+        attempt = attempt_at(session, stored, known.epoch) if known.state in ACTIVE else None
+        step = lifecycle.cancel(known, attempt, now, force, why, saves, kill_at)
+    elif not known.cancel_forced and (force or kill_at != known.kill_at):
+        step = lifecycle.cancel_otherwise(known, now, force, kill_at)
+    return Changed(known, []) if step is None else apply(session, stored, step, now)
 
 
 # --- what time brings ------------------------------------------------------------------------

@@ -270,10 +270,12 @@ class Store(Protocol):
         force: bool = False,
         why: str = "by the user",
         saves: bool = False,
+        kill_at: float | None = None,
     ) -> Changed:
         """Before it started: CANCELLED, free. Running: sets the flag. Terminal: Conflict.
 
-        ``saves``: its worker asks for a checkpoint first.
+        ``saves``: its worker asks for a checkpoint first. ``kill_at``: it is killed then, if it
+        goes on; asked again with another time, that one holds.
         """
         ...
 

@@ -419,21 +419,22 @@ def cancel(
     force: bool,
     why: str = "by the user",
     saves: bool = False,
+    kill_at: float | None = None,
 ) -> Step:
     """Before it started: CANCELLED, free. Running: the flag, for its worker to act on."""
     if job.state in TERMINAL:
         raise Conflict(f"job {job.id} is {job.state.value} already")
     if job.state is JobState.RUNNING:
-        how = " (kill at once)" if force else " (after a checkpoint)" if saves else ""
-        text = f"cancel requested{how}"
+        how = words.how_it_is_stopped(now, force, saves, kill_at)
         return _step(
             job,
             "cancel",
-            text,
+            f"cancel requested{how and f' ({how})'}",
             cancel_requested=True,
-            cancel_requested_at=job.cancel_requested_at or now,
+            cancel_requested_at=now,
             cancel_forced=force,
             cancel_saves=saves and not force,
+            kill_at=now if force else kill_at,
         )
     return _step(
         job,
@@ -446,6 +447,18 @@ def cancel(
         detail="",
         stage=Stage.DONE,
         ended_at=now,
+    )
+
+
+def cancel_otherwise(job: JobRecord, now: float, force: bool, kill_at: float | None) -> Step:
+    """It is being stopped already: now killed at once, or at another time."""
+    return _step(
+        job,
+        "cancel",
+        f"now {words.how_it_is_stopped(now, force, False, kill_at) or 'not killed'}",
+        cancel_forced=force,
+        cancel_saves=job.cancel_saves and not force,
+        kill_at=now if force else kill_at,
     )
 
 
@@ -463,7 +476,8 @@ def cancelled_after_start(
     return _step(
         job,
         event,
-        f"cancelled {by} after start",
+        f"cancelled {by} after start"
+        + (f", {outcome.detail}" if outcome and outcome.detail else ""),
         attempt=_ended(attempt, AttemptState.CANCELLED, now, outcome.signal if outcome else ""),
         reason=Reason.CANCELLED,
         detail=outcome.detail if outcome else "",

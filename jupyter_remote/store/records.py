@@ -47,6 +47,7 @@ MUTABLE = (
     "cancel_requested_at",
     "cancel_forced",
     "cancel_saves",
+    "kill_at",
     "result",
     "error",
     "progress",

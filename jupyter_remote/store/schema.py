@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration; ``migrations/versions`` holds the way there."""
 
 metadata = MetaData(
@@ -119,6 +119,7 @@ job = Table(
     _time("cancel_requested_at"),
     _flag("cancel_forced"),
     _flag("cancel_saves"),
+    _time("kill_at"),
     Column("result", LargeBinary),
     Column("error", LargeBinary),
     Column("progress", LargeBinary),

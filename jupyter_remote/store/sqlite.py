@@ -242,9 +242,10 @@ class SqliteStore(SharingVerbs, MoneyVerbs, FleetVerbs, EnrolmentVerbs):
         force: bool = False,
         why: str = "by the user",
         saves: bool = False,
+        kill_at: float | None = None,
     ) -> Changed:
         with self._write() as session:
-            return attempts.cancel(session, job, owner, now, force, why, saves)
+            return attempts.cancel(session, job, owner, now, force, why, saves, kill_at)
 
     def warn(self, job: JobId, epoch: int, now: float) -> Changed:
         with self._write() as session:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from jupyter_remote import __version__
-from jupyter_remote.model import JobRecord, JobState, MachineType
+from jupyter_remote.model import JobRecord, JobState, MachineType, Status
 from jupyter_remote.money.meter import cost_ucredits, usd_of
 from jupyter_remote.store.base import Totals
 from jupyter_remote.wire import (
@@ -168,6 +168,7 @@ def view_of(
         fuse=job.fuse,
         estimate=_estimates.decode(job.estimate) if job.estimate else None,
         warned_at=job.warned_at,
+        kill_at=job.kill_at if job.status is Status.CANCELLING else None,
         checkpoint_at=checkpoint.at if checkpoint else None,
         checkpoint_bytes=checkpoint.value.size_bytes if checkpoint else 0,
         resumes=job.resumes or "",

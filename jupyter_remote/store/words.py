@@ -35,6 +35,14 @@ def submitted(job: JobRecord, missing: int) -> str:
     return "; ".join(parts)
 
 
+def how_it_is_stopped(now: float, force: bool, saves: bool, kill_at: float | None) -> str:
+    """``after a checkpoint, killed after 40 s``; empty: when its code ends."""
+    if force:
+        return "killed at once"
+    killed = "" if kill_at is None else f"killed after {duration(kill_at - now)}"
+    return ", ".join(filter(None, ("after a checkpoint" if saves else "", killed)))
+
+
 def with_money(text: str, before: JobRecord, after: JobRecord) -> str:
     """What a step charges, and at the end what is given back; silent about what is free."""
     charged = after.cost_ucredits - before.cost_ucredits

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from jupyter_remote.amounts import LONGEST_FORCE_AFTER_S
 from jupyter_remote.model import History
 from jupyter_remote.wire.caching import CacheAsk
 from jupyter_remote.wire.values import FileRef, MissingSegment, NameInfo, Parcel, SourceLink
@@ -257,6 +258,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     fuse: str = ""  # what bounds its cost: "max_cost", or a budget
     estimate: Estimate | None = None
     warned_at: float | None = None  # most of what its fuse allows was spent
+    kill_at: float | None = None  # while it is cancelling: when it is killed; absent: never
     checkpoint_at: float | None = None  # when it saved what `--resume` starts from
     checkpoint_bytes: int = 0
     resumes: str = ""  # id of the job whose checkpoint it was given
@@ -315,8 +317,13 @@ class CommMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
 
 class CancelRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``POST /v1/jobs/{id}/cancel``: its code gets KeyboardInterrupt, and is killed later."""
+
     force: bool = False  # kill at once instead of interrupting first
     checkpoint: bool = False  # ask its code for a checkpoint before it is interrupted
+    force_after_s: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_FORCE_AFTER_S)] | None = (
+        None  # kill after this long; 0: never; absent: as the backend is set
+    )
 
 
 class RepeatRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -209,6 +209,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_o
     ok: bool = True
     code: str = ""  # error code when not ok; "conflict": the epoch is stale, kill and discard
     cancel: Literal["", "checkpoint", "interrupt", "kill"] = ""
+    kill_in_s: float | None = None  # as in Cancel
     drain: bool = False
     budget_left_ucredits: int | None = None
     acked_seq: int = 0
@@ -216,12 +217,13 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_o
 
 
 class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", kw_only=True):
-    """Stop this attempt: ``interrupt`` (SIGINT, 10 s, then kill), ``checkpoint`` (the same, after
-    its code was asked for one) or ``kill``."""
+    """Stop this attempt: ``interrupt`` (SIGINT, then kill), ``checkpoint`` (the same, after its
+    code was asked for one) or ``kill``. Said again with another time, that one holds."""
 
     job: str
     epoch: int
     how: Literal["checkpoint", "interrupt", "kill"] = "interrupt"
+    kill_in_s: float | None = None  # from now; 0: never; absent: as the worker is set
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag="input", kw_only=True):

@@ -267,7 +267,7 @@ class Agent:
         elif isinstance(message, Cancel):
             attempt = self._attempts.get((message.job, message.epoch))
             if attempt is not None:
-                attempt.cancel(message.how)
+                attempt.cancel(message.how, message.kill_in_s)
         elif isinstance(message, Input | Comm):
             attempt = self._attempts.get((message.job, message.epoch))
             if attempt is not None:

@@ -104,12 +104,12 @@ class Attempt:
         return bool(self._saving.asked)
 
     # -- what the agent says
-    def cancel(self, how: str) -> None:
-        """``checkpoint``, ``interrupt`` or ``kill``, from the server."""
+    def cancel(self, how: str, kill_in_s: float | None = None) -> None:
+        """``checkpoint``, ``interrupt`` or ``kill``, from the server: see wire.Cancel."""
         if not self._asked:
             self.abandon()  # it is cancelled over there already: nothing has begun
         else:
-            self._act(self._supervisor.cancel(how, self._clock.monotonic()))
+            self._act(self._supervisor.cancel(how, self._clock.monotonic(), kill_in_s))
 
     def save(self, why: str) -> None:
         """Ask the code for a checkpoint."""
@@ -244,7 +244,7 @@ class Attempt:
         )
         self._budget_left = answer.budget_left_ucredits
         if answer.cancel:
-            self.cancel(answer.cancel)
+            self.cancel(answer.cancel, answer.kill_in_s)
         return True
 
     def _start_answered(self, answer: Answer | None) -> None:
@@ -393,7 +393,7 @@ class Attempt:
         # Whoever answers that its disk is full keeps all leases until there is room again.
         self._supervisor.acknowledged(sent_at)
         if answer.cancel:
-            self.cancel(answer.cancel)
+            self.cancel(answer.cancel, answer.kill_in_s)
 
     def _measure(self, now: float, table: list[Process]) -> None:
         assert self._kernel is not None

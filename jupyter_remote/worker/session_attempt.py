@@ -19,7 +19,7 @@ from jupyter_remote.worker.folding import notice
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Process
 from jupyter_remote.worker.slots import Kernel
-from jupyter_remote.worker.supervise import PREEMPTED, Action, Stop
+from jupyter_remote.worker.supervise import CANCELLED, PREEMPTED, Action, Stop
 from jupyter_remote.worker.verdict import Verdict
 
 CELLS_SHARE = 0.5  # of the time that is left, for cells to come to their end
@@ -170,10 +170,12 @@ class SessionAttempt(Attempt):
         return self._used.busy_s + since_s
 
     def _verdict(self, finished: channel.Finished) -> Verdict:
-        if finished.ok and self._supervisor.stop is not None:  # it ended as it was told to
+        stop = self._supervisor.stop
+        if finished.ok and stop is not None:  # it ended as it was told to
             finished = msgspec.structs.replace(finished, ok=False)
         end = super()._verdict(finished)
-        return msgspec.structs.replace(end, detail=finished.detail or end.detail)
+        detail = finished.detail or ("" if stop is CANCELLED else end.detail)
+        return msgspec.structs.replace(end, detail=detail)
 
     def _in_full(self, end: Verdict) -> Verdict:
         """With what was lost, unless that was wanted."""
@@ -211,6 +213,11 @@ class CellAttempt(Attempt):
         if self._supervisor.stop is GAVE_WAY and end.outcome == GAVE_WAY.outcome:
             return msgspec.structs.replace(end, error=None)  # it was us who interrupted it
         return end
+
+    def _in_full(self, end: Verdict) -> Verdict:
+        if end.reason != Reason.CANCELLED or not self._supervisor.killed:
+            return end
+        return msgspec.structs.replace(end, detail=f"{end.detail}, and its session with it")
 
     async def _from_start_to_end(self) -> None:
         session = self._means.sessions.get(self._assign.spec.session)

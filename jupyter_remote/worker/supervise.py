@@ -35,7 +35,8 @@ class Stop(msgspec.Struct, frozen=True):
     detail: str
 
 
-CANCELLED = Stop("cancelled", Reason.CANCELLED, "cancelled")
+CANCELLED = Stop("cancelled", Reason.CANCELLED, "stopped by KeyboardInterrupt")
+NEVER = float("inf")
 SAVING_S = 60.0  # for packing what code made that came to its end just at its limit
 STOPPED = Stop("died", Reason.LOST, "the worker was told to stop")
 PREEMPTED = Stop("preempted", Reason.NONE, "its machine is taken away")
@@ -63,9 +64,10 @@ class Supervisor:
         self._notice_at: float | None = None  # a limit of time is announced
         self._limit = CANCELLED
         self._memory_bytes: int | None = None
-        self._interrupted = False
+        self._interrupted_at: float | None = None
         self._killed = False
         self._kill_at: float | None = None
+        self._cancelled_until: float | None = None  # a cancel kills then; None: after the grace
         self._every_s = float("inf")  # between checkpoints
         self._due_at = float("inf")
         self._leave_at: float | None = None  # its machine is taken away soon after
@@ -118,11 +120,16 @@ class Supervisor:
         self._due_at = float("inf")
         self._alive_at = float("inf")
 
-    def cancel(self, how: str, now: float) -> Action:
-        """The server says so: ``checkpoint``, ``interrupt`` or ``kill``. Said again it changes
-        nothing; a checkpoint that was asked for is waited for before an interrupt."""
+    def cancel(self, how: str, now: float, kill_in_s: float | None = None) -> Action:
+        """The server says so: ``checkpoint``, ``interrupt`` or ``kill``. Said again it changes no
+        more than when it is killed (``kill_in_s``; 0: never); a checkpoint that was asked for is
+        waited for before an interrupt."""
         if how == "kill":
-            return self.kill(self.stop or CANCELLED)
+            return self._kill_cancelled(now)
+        if kill_in_s is not None:
+            self._cancelled_until = now + kill_in_s if kill_in_s else NEVER
+            if self.stop is CANCELLED and self._kill_at is not None:
+                self._kill_at = self._cancelled_until
         if how == "checkpoint" and self._then is None:
             self._then = CANCELLED
             return self.save(now, "cancel")
@@ -192,7 +199,7 @@ class Supervisor:
         if now - self._alive_at > self._dead_man_s and not self.abandoned:
             return self.abandon()
         if self._kill_at is not None and now >= self._kill_at:
-            return self.kill(self.stop or CANCELLED)
+            return self._kill_cancelled(now)
         if self._leave_at is not None and now >= self._leave_at:
             self._leave_at = None
             over = self._interrupted or self._packing
@@ -215,11 +222,30 @@ class Supervisor:
         self.abandoned = self._killed = True
         return Action.ABANDON
 
+    @property
+    def killed(self) -> bool:
+        return self._killed
+
+    @property
+    def _interrupted(self) -> bool:
+        return self._interrupted_at is not None
+
     def _interrupt(self, stop: Stop, now: float) -> Action:
         if self._interrupted or self._killed:
             return Action.NOTHING
-        self.stop, self._interrupted, self._kill_at = stop, True, now + self.grace_s
+        self.stop, self._interrupted_at = stop, now
+        until = self._cancelled_until if stop is CANCELLED else None
+        self._kill_at = now + self.grace_s if until is None else until
         return Action.INTERRUPT
+
+    def _kill_cancelled(self, now: float) -> Action:
+        """A cancel says how it ended; any other reason to stop it stands as it is."""
+        stop = self.stop or CANCELLED
+        if stop is CANCELLED:
+            since = self._interrupted_at
+            how = "killed" if since is None else f"killed after {duration(now - since)}"
+            stop = msgspec.structs.replace(CANCELLED, detail=how)
+        return self.kill(stop)
 
     def kill(self, stop: Stop) -> Action:
         """At once, for this reason."""

@@ -11,7 +11,7 @@ from jupyter_remote.errors import EnvironmentUnavailable
 from jupyter_remote.model import Reason
 from jupyter_remote.wire import LAST_OUTPUT, RemoteFailure
 from jupyter_remote.worker.channel import Finished
-from jupyter_remote.worker.supervise import PREEMPTED, Stop
+from jupyter_remote.worker.supervise import CANCELLED, PREEMPTED, Stop
 
 ORPHANED = "orphaned"  # how a kernel ended that died with the process that it was forked from
 LAST_WORDS = 600  # characters of output in the account of a death
@@ -73,7 +73,8 @@ def of_death(how: str, stop: Stop | None, out_of_memory: bool, last_output: str)
     words = last_output.strip()[-LAST_WORDS:]
     ending = f"{LAST_OUTPUT}{words}" if words else ""
     if stop is not None:
-        detail = stop.detail + (ending if stop.reason is Reason.OUT_OF_MEMORY else "")
+        detail = _of_cancel(how) if stop is CANCELLED else stop.detail
+        detail += ending if stop.reason is Reason.OUT_OF_MEMORY else ""
         outcome = cast(Outcome, stop.outcome)
         signal = how if outcome in ("died", "failed") else ""
         return Verdict(outcome=outcome, reason=stop.reason, detail=detail, signal=signal)
@@ -87,6 +88,11 @@ def of_death(how: str, stop: Stop | None, out_of_memory: bool, last_output: str)
         )
     detail = f"killed by {how}" if how.startswith("SIG") else f"the process ended itself ({how})"
     return Verdict(outcome="died", reason=Reason.KERNEL_DIED, detail=detail + ending, signal=how)
+
+
+def _of_cancel(how: str) -> str:
+    """It was interrupted, and its process ended before anybody killed it."""
+    return f"KeyboardInterrupt ended its process ({how})" if how else "before its code began"
 
 
 def unprepared(why: str) -> Verdict:

@@ -2,8 +2,17 @@
 declare module "*/notebook/card.js" {
   export interface CardModel {
     get(name: "state"): unknown;
-    send(message: { event: string; job: string; force: boolean }): void;
+    send(message: { event: string; job: string; force: boolean; force_after_s?: number }): void;
   }
+  interface Stoppable {
+    status: string;
+    kind: string;
+    session?: string;
+    kill_at?: number | null;
+  }
+  export function cancel(model: Pick<CardModel, "send">, state: Stoppable & { id: string }, force: boolean): Promise<unknown>;
+  export function deadline(job: Stoppable, now: number): string;
+  export function forceAfter(job: Stoppable, setting: number | undefined): number | undefined;
   export function duration(seconds: number): string;
   export function money(ucredits: number): string;
   export function interval(low: number, expected: number, high: number): string;

@@ -39,12 +39,21 @@ const page: Timer = {
   isHidden: () => document.hidden,
 };
 
+const PANEL = "jupyter-remote:panel";
+
+/** Seconds between Cancel and the kill, as the user has set them; undefined: as the backend is set. */
+function forceAfterOf(registry: ISettingRegistry | null): () => number | undefined {
+  let settings: ISettingRegistry.ISettings | null = null;
+  registry?.load(PANEL).then((loaded) => (settings = loaded), () => undefined);
+  return () => settings?.composite["forceAfter"] as number | undefined;
+}
+
 function whenSeen(action: () => void): void {
   document.addEventListener("visibilitychange", () => !document.hidden && action());
 }
 
 const plugin: JupyterFrontEndPlugin<void> = {
-  id: "jupyter-remote:panel",
+  id: PANEL,
   description: "All jobs of the user, live, and what they cost.",
   autoStart: true,
   optional: [
@@ -72,7 +81,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   ): void => {
     const trans = (translator ?? nullTranslator).load("jupyter_remote");
     const ask = asker(app.serviceManager.serverSettings);
-    const jobs = new Jobs(ask, page);
+    const jobs = new Jobs(ask, page, undefined, forceAfterOf(registry));
     const root = PageConfig.getOption("jupyterRemoteRoot");
     const settings = app.serviceManager.serverSettings;
     const actions = actionsOf({ jobs, ask, settings, root, documents, notebooks, rendermime, trans });
@@ -109,13 +118,16 @@ const cards: JupyterFrontEndPlugin<void> = {
   description: "Cards of jobs in notebooks, live also without a kernel.",
   autoStart: true,
   requires: [IRenderMimeRegistry],
-  activate: (app: JupyterFrontEnd, registry: IRenderMimeRegistry): void => {
+  optional: [ISettingRegistry],
+  activate: (app: JupyterFrontEnd, registry: IRenderMimeRegistry, stored: ISettingRegistry | null): void => {
     const settings = app.serviceManager.serverSettings;
     const ask = asker(settings);
     const live = new Cards(readCards(settings), page);
     whenSeen(() => void live.look());
     Object.assign(globalThis, {
-      jupyterRemoteCancel: (id: string, force: boolean) => ask("POST", `jobs/${id}/cancel`, {}, { force }),
+      jupyterRemoteCancel: (id: string, force: boolean, after?: number) =>
+        ask("POST", `jobs/${id}/cancel`, {}, { force, force_after_s: after }),
+      jupyterRemoteForceAfter: forceAfterOf(stored),
     });
     const createRenderer = (): CardRenderer => new CardRenderer(live);
     registry.addFactory({ safe: true, mimeTypes: [MIME], defaultRank: RANK, createRenderer });

@@ -91,6 +91,29 @@ describe("the jobs of the page", () => {
     expect(jobs.hasOlder).toBe(false);
   });
 
+  it("tells a cancel after which time to kill, but not of a cell in a session", async () => {
+    const bodies: unknown[] = [];
+    const { ask } = backend(() => [job("0", "running"), job("1", "running", { session: "s" })]);
+    const told = (async (method: string, path: string, params: Params, body?: unknown) => {
+      if (path.endsWith("/cancel")) return bodies.push(body), job(path.split("/")[1]!, "cancelling");
+      return ask(method as "GET", path, params);
+    }) as unknown as Ask;
+    const jobs = new Jobs(told, timer(), undefined, () => 30);
+    await jobs.refresh();
+    for (const id of ["0", "1"]) await jobs.cancel(id, false);
+    expect(JSON.stringify(bodies)).toBe('[{"force":false,"force_after_s":30},{"force":false}]');
+  });
+
+  it("count by the clock of the backend", async () => {
+    const { ask } = backend(() => []);
+    let now = 5000;
+    const jobs = new Jobs(ask, timer(), () => now);
+    expect(jobs.backendNow).toBe(5000);
+    await jobs.refresh();
+    now += 3;
+    expect(jobs.backendNow).toBe(SUMMARY.at + 3);
+  });
+
   it("follows a job of an older page that still runs", async () => {
     const all = [job("1"), job("2"), job("3", "running")];
     const { ask } = backend(() => all);

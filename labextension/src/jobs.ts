@@ -3,6 +3,7 @@
 import { ISignal, Signal } from "@lumino/signaling";
 
 import { type Ask, BackendError } from "./asking";
+import { forceAfter } from "./words";
 import type { JobList, JobView, SessionList, SessionView, AccountSummary } from "./wire";
 
 export const FINAL = new Set(["completed", "failed", "cancelled"]);
@@ -70,6 +71,7 @@ export class Jobs {
     private _ask: Ask,
     private _clock: Timer,
     private _now: () => number = () => Date.now() / 1000,
+    private _forceAfter: () => number | undefined = () => undefined,
   ) {}
 
   get changed(): ISignal<this, void> {
@@ -83,6 +85,11 @@ export class Jobs {
 
   get now(): number {
     return this._now();
+  }
+
+  /** By the clock of the backend, which need not be the browser's. */
+  get backendNow(): number {
+    return this.summary ? this.summary.at + this.now - this.readAt : this.now;
   }
 
   /** The panel was opened: the backend is started if it must be, and looked at often. One that is
@@ -118,7 +125,9 @@ export class Jobs {
   }
 
   async cancel(id: string, force: boolean): Promise<void> {
-    const job = await this._ask<JobView>("POST", `jobs/${id}/cancel`, {}, { force });
+    const known = this.job(id);
+    const after = known && forceAfter(known, this._forceAfter());
+    const job = await this._ask<JobView>("POST", `jobs/${id}/cancel`, {}, { force, force_after_s: after });
     this.jobs = this.jobs.map((one) => (one.id === id ? job : one));
     this._changed.emit();
     await this._reading; // it may have been read before the cancel

@@ -17,8 +17,14 @@ describe("lines of the panel", () => {
   it("begin with what changes and what went wrong, as their end may be cut", () => {
     const money = { rate_ucredits_per_h: 1e8, hold_ucredits: 0, cost_ucredits: 1e6, simulated: true };
     const job: JobView = { id: "1", kind: "cell", status: "failed", money, machine: "g5", submitted_at: 0, started_at: 1, ended_at: 3 };
-    const found = figures({ ...job, detail: "out of memory" }, { readAt: 0, now: 9 }, trans);
+    const found = figures({ ...job, detail: "out of memory" }, { readAt: 0, now: 9, backendNow: 9 }, trans);
     expect(found).toEqual(["$0.0100", "2.0 s", "out of memory", "g5 (simulated)"]);
+  });
+
+  it("say of what is stopped when it is killed, and what it costs so far", () => {
+    const money = { rate_ucredits_per_h: 3600e6, hold_ucredits: 1e9, cost_ucredits: 0, simulated: false };
+    const job: JobView = { id: "1", kind: "cell", status: "cancelling", money, machine: "g5", submitted_at: 0, started_at: 1, kill_at: 1007.2 };
+    expect(figures(job, { readAt: 1, now: 11, backendNow: 1000 }, trans)).toEqual(["killed in 8 s", "$0.1000", "10 s", "g5"]);
   });
 
   it("of the status bar count sessions and what waits", () => {

@@ -1,8 +1,8 @@
 // What notebooks have: a button on each cell, a machine of their own, marks on cells that ran remotely.
 
 import type { JupyterFrontEnd } from "@jupyterlab/application";
-import type { ICodeCellModel } from "@jupyterlab/cells";
-import { type INotebookTracker, NotebookActions, type NotebookPanel } from "@jupyterlab/notebook";
+import type { Cell, CodeCell, ICodeCellModel } from "@jupyterlab/cells";
+import { type INotebookTracker, type Notebook, NotebookActions, type NotebookPanel } from "@jupyterlab/notebook";
 import type { TranslationBundle } from "@jupyterlab/translation";
 
 import { Choice, isRemote, LOCAL, machineFor, MAGIC } from "./choice";
@@ -12,6 +12,9 @@ import { type Offers, tooltip } from "./offers";
 import type { PlanReply } from "./wire";
 
 export const RUN = "jupyter-remote:run-cell";
+
+const ASKS = "jp-OutputArea-stdin-item";
+const ANSWERED = "jp-OutputArea-stdin-hiding";
 
 export class Notebooks {
   private _choices = new WeakMap<NotebookPanel, Choice>();
@@ -29,6 +32,7 @@ export class Notebooks {
     _tracker.activeCellChanged.connect(() => this._look());
     NotebookActions.executionScheduled.connect((_, { notebook }) => this._of(notebook)?.begins());
     NotebookActions.executed.connect((_, { notebook, cell }) => {
+      if (isRemote(cell.model.sharedModel.getSource())) this._asksNoMore(notebook, cell);
       const choice = this._of(notebook);
       void choice?.ran(cell.model.sharedModel.getSource()).then(() => this._look(), () => undefined);
     });
@@ -39,6 +43,18 @@ export class Notebooks {
       isEnabled: () => this._isPossible(),
       execute: () => this._run(),
     });
+  }
+
+  /** Of a question whose job was stopped the application keeps the box, and runs nothing before it is
+   * answered. */
+  private _asksNoMore(notebook: Notebook, cell: Cell): void {
+    const outputs = (cell as CodeCell).outputArea?.widgets ?? [];
+    const left = outputs.filter((one) => one.hasClass(ASKS) && !one.hasClass(ANSWERED));
+    if (!left.length) return;
+    for (const one of left) one.dispose();
+    const panel = this._tracker.find(({ content }) => content === notebook);
+    const kernel = panel?.sessionContext.session?.kernel;
+    if (kernel) kernel.hasPendingInput = false;
   }
 
   choice(panel: NotebookPanel): Choice {

@@ -3,7 +3,7 @@
 import type { TranslationBundle } from "@jupyterlab/translation";
 
 import { costNow, elapsed, isFinal, Jobs } from "./jobs";
-import { duration, money, statusWord } from "./words";
+import { deadline, duration, money, statusWord } from "./words";
 import type { Bar, JobView } from "./wire";
 
 const DISARMED_MS = 1500; // after Cancel became Kill: a double click is no order to kill
@@ -37,12 +37,13 @@ export function machineOf(job: JobView, trans: TranslationBundle): string {
 }
 
 /** The end of the line may be cut: what changes, and what went wrong, comes first. */
-export function figures(job: JobView, jobs: Pick<Jobs, "readAt" | "now">, trans: TranslationBundle): string[] {
-  const parts: string[] = [];
+export function figures(job: JobView, jobs: Pick<Jobs, "readAt" | "now" | "backendNow">, trans: TranslationBundle): string[] {
+  const parts = [deadline(job, jobs.backendNow)].filter(Boolean);
   if (job.money.rate_ucredits_per_h) parts.push(money(costNow(job, jobs.readAt, jobs.now)));
   const seconds = elapsed(job, jobs.now);
   if (seconds !== null) parts.push(duration(seconds));
-  const why = isFinal(job) ? job.detail || job.reason : job.detail || job.stage;
+  const stage = job.status === "cancelling" ? "" : job.stage;
+  const why = isFinal(job) ? job.detail || job.reason : job.detail || stage;
   if (why && job.status !== "completed") parts.push(why);
   return [...parts, machineOf(job, trans)];
 }
@@ -61,12 +62,16 @@ export class CancelButton {
     this.node.onclick = (event) => {
       event.stopPropagation();
       const force = this._armedAt > 0;
-      if (force && Date.now() - this._armedAt < DISARMED_MS) return;
+      if (this._isDisarmed) return;
       this._armedAt ||= Date.now();
       cancel(force).catch(() => {
         this._armedAt = 0;
       });
     };
+  }
+
+  private get _isDisarmed(): boolean {
+    return Date.now() - this._armedAt < DISARMED_MS;
   }
 
   draw(job: JobView): void {
@@ -75,6 +80,7 @@ export class CancelButton {
     this.node.hidden = isFinal(job);
     this.node.textContent = label;
     this.node.setAttribute("aria-label", `${label} ${titleOf(job)}`);
+    this.node.setAttribute("aria-disabled", String(this._isDisarmed));
   }
 }
 

@@ -150,6 +150,7 @@ export interface JobView {
   fuse?: string;
   estimate?: Estimate | null;
   warned_at?: number | null;
+  kill_at?: number | null;
   checkpoint_at?: number | null;
   checkpoint_bytes?: number;
   resumes?: string;

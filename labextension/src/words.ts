@@ -2,11 +2,11 @@
 
 import type { TranslationBundle } from "@jupyterlab/translation";
 
-import { duration, interval, money, rate } from "../../jupyter_remote/notebook/card.js";
+import { deadline, duration, forceAfter, interval, money, rate } from "../../jupyter_remote/notebook/card.js";
 import type { AccountSummary } from "./wire";
 
 export const UCREDITS_PER_USD = 1e8;
-export { duration, interval, money, rate };
+export { deadline, duration, forceAfter, interval, money, rate };
 
 export function credits(ucredits: number): string {
   const count = ucredits / 1e6;

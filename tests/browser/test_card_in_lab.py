@@ -141,7 +141,9 @@ def test_a_double_click_on_cancel_lets_the_code_clean_up_and_later_kill_kills(bo
         output = page.start(1)
         expect(output).to_contain_text("started")
         output.get_by_role("button", name="Cancel job tidy").dblclick()
+        expect(output).to_contain_text("cancelled: stopped by KeyboardInterrupt")
         expect(output).to_contain_text("cleaned up")
+        expect(output).to_contain_text("JobCancelled")  # with which the cell ends
         page.wait_idle()
         output = page.start(2)
         expect(output).to_contain_text("started")

@@ -634,6 +634,45 @@ class StoreConformance:
         assert store.job(job).cancel_requested_at == 11.0
         assert [j.cancel_forced for j in store.snapshot().active] == [True]
 
+    def test_a_cancel_says_when_it_kills_and_asked_again_the_later_word_holds(
+        self, store: Store
+    ) -> None:
+        job = running(store)
+        assert store.cancel(job, ADA, 11.0, kill_at=21.0).job.kill_at == 21.0
+        assert store.cancel(job, ADA, 12.0, kill_at=21.0).events == []
+        later = store.cancel(job, ADA, 13.0, kill_at=73.0)
+        assert (later.job.kill_at, types(later)) == (73.0, ["status"])
+        assert store.cancel(job, ADA, 14.0, kill_at=None).job.kill_at is None
+        assert [j.kill_at for j in store.snapshot().active] == [None]
+        forced = store.cancel(job, ADA, 15.0, True, kill_at=None).job
+        assert (forced.cancel_forced, forced.kill_at) == (True, 15.0)
+        assert store.cancel(job, ADA, 16.0, kill_at=99.0).events == []
+        assert [h.text for h in store.history(job)][-4:] == [
+            "cancel requested (killed after 10 s)",
+            "now killed after 1 min 00 s",
+            "now not killed",
+            "now killed at once",
+        ]
+
+    def test_a_checkpoint_that_a_cancel_asked_for_is_still_awaited_at_another_time(
+        self, store: Store
+    ) -> None:
+        job = running(store)
+        store.cancel(job, ADA, 11.0, saves=True, kill_at=51.0)
+        assert store.history(job)[-1].text == (
+            "cancel requested (after a checkpoint, killed after 40 s)"
+        )
+        assert store.cancel(job, ADA, 12.0, kill_at=99.0).job.cancel_saves
+
+    def test_how_a_cancelled_job_ended_is_in_its_history(self, store: Store) -> None:
+        job = running(store)
+        store.cancel(job, ADA, 11.0, kill_at=12.0)
+        end = Outcome(kind="cancelled", detail="killed after 1.0 s")
+        assert store.finish(job, 1, end, 13.0).job.detail == "killed after 1.0 s"
+        assert store.history(job)[-1].text == (
+            "cancelled by the user after start, killed after 1.0 s"
+        )
+
     def test_a_job_that_finished_before_its_cancel_is_completed(self, store: Store) -> None:
         job = running(store)
         store.cancel(job, ADA, 11.0)

@@ -339,7 +339,7 @@ def recorder() -> Recorder:
     return Recorder()
 
 
-def live_card(recorder, cancel=lambda force: None, **how):
+def live_card(recorder, cancel=lambda force, after: None, **how):
     """A card of a job that goes on for long enough."""
     card = Card(recorder.publish, cancel, clock=recorder.clock, **how)
     recorder.now += LIVE_AFTER_S
@@ -454,11 +454,47 @@ def test_what_waits_is_drawn_when_its_time_has_come(recorder):
 
 def test_cancel_over_the_comm_reaches_the_job(recorder):
     asked = []
-    card = live_card(recorder, asked.append)
+    card = live_card(recorder, lambda *how: asked.append(how))
     card.draw(running())
-    card._widget._handle_custom_msg({"event": "cancel", "force": True}, [])
-    assert asked == [True]
+    for how in ({"force": True}, {"force_after_s": 30}, {"force_after_s": "soon"}):
+        card._widget._handle_custom_msg({"event": "cancel", **how}, [])
+    assert asked == [(True, None), (False, 30), (False, None)]
     card.draw(after(status="cancelled"))
+
+
+def test_what_is_stopped_says_when_it_is_killed_and_costs_until_it_ended():
+    money = Money(rate_ucredits_per_h=3600 * 10**6, hold_ucredits=10**8, cost_ucredits=0)
+    state = after(status="cancelling", started_at=100.0, kill_at=130.0, money=money)
+    assert text_of(state, 122.5).startswith(
+        "[cancelling: killed in 8 s] train · local · 22 s · $0.22"
+    )
+    assert "cancelling: killed in 8 s" in html_of(state, 122.5)
+    assert "[cancelling: killing…]" in text_of(state, 130.0)
+    drawn = card_json(state, 122.5)
+    assert (drawn["kill_at"], drawn["ticks"], drawn["texts"]["status"]) == (
+        130.0,
+        True,
+        "cancelling",
+    )
+    never = after(status="cancelling", started_at=100.0)
+    assert "[cancelling: not killed while its code goes on]" in text_of(never, 122.5)
+    ended = after(status="cancelled", detail="killed after 30 s", started_at=100.0, ended_at=130.0)
+    assert text_of(ended, 999.0).startswith("[cancelled: killed after 30 s] train")
+
+
+def test_another_time_of_the_kill_is_published_at_once(recorder):
+    card = live_card(recorder)
+    lines: list[str] = []
+    text = TextCard(lines.append, recorder.clock)
+    for kill_at in (recorder.now + 10, recorder.now + 60, None):
+        state = after(status="cancelling", started_at=0.0, kill_at=kill_at)
+        recorder.now += 0.2
+        card.draw(state)
+        text.draw(state)
+    assert "killed in 10 s" in lines[0]
+    assert "killed in 1 min 00 s" in lines[1]
+    assert "not killed" in lines[2]
+    assert "not killed" in recorder.shown[-1][0]["text/plain"]
 
 
 def test_a_log_gets_a_line_a_status_and_a_bar_every_ten_percent(recorder):

@@ -134,7 +134,7 @@ def test_in_a_terminal_there_is_a_line_a_state_and_ctrl_c_ends_the_cell(tmp_path
     finally:
         terminal.close()
     assert terminal.text.count("[running: executing] endless") == 1
-    assert "[cancelled] endless" in terminal.text
+    assert "[cancelled: stopped by KeyboardInterrupt] endless" in terminal.text
     assert 10 <= terminal.text.count("steps: |") <= 14
     assert "application/" not in terminal.text
 

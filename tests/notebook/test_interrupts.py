@@ -34,7 +34,8 @@ def test_an_interrupt_lets_the_remote_code_clean_up_and_ends_its_cell(kernel):
     assert "cleaned up" in printed(messages)
     assert "KeyboardInterrupt" in "\n".join(raised(messages)["traceback"])
     assert "jupyter_remote" not in "\n".join(raised(messages)["traceback"])
-    assert last_card(messages).startswith("[cancelled]")
+    assert last_card(messages).startswith("[cancelled: stopped by KeyboardInterrupt]")
+    assert printed(kernel.run("print('next')")) == "next\n"
 
 
 def test_a_second_interrupt_kills(kernel):
@@ -47,7 +48,9 @@ def test_a_second_interrupt_kills(kernel):
 
     messages = kernel.run(STUBBORN, seen)
     assert raised(messages)["ename"] == "JobCancelled"
-    assert last_card(messages).startswith("[cancelled]")
+    assert "killed after" in raised(messages)["evalue"]
+    assert last_card(messages).startswith("[cancelled: killed after")
+    assert printed(kernel.run("print('next')")) == "next\n"
 
 
 def test_a_third_interrupt_waits_no_more_and_the_job_goes_on(kernel, tmp_path):
@@ -127,7 +130,85 @@ def test_cancel_over_the_control_channel_works_while_the_cell_waits(kernel):
 
     code = "%%remote_run\nimport time\nprint('started')\ntime.sleep(60)"
     messages = kernel.run(code, once("started", cancel))
-    assert last_card(messages).startswith("[cancelled]")
+    assert last_card(messages).startswith("[cancelled: stopped by KeyboardInterrupt]")
+
+
+def test_a_cancel_that_is_ignored_becomes_a_kill_when_it_said(kernel):
+    cards: list[str] = []
+
+    def cancel() -> None:
+        content = {"job": "last", "force": False, "force_after_s": 0.5}
+        kernel.client.control_channel.send(kernel.client.session.msg(MESSAGE, content))
+
+    def seen(message: Message) -> None:
+        cards.append(str(message["content"].get("data", {}).get("text/plain", "")))
+        stop(message)
+
+    stop = once("started", cancel)
+    messages = kernel.run(STUBBORN, seen)
+    assert any(card.startswith("[cancelling: killed in 1 s]") for card in cards)
+    assert last_card(messages).startswith("[cancelled: killed after 0.")
+    assert "no" in printed(messages)
+    assert printed(kernel.run("print('next')")) == "next\n"
+
+
+@pytest.mark.parametrize("way", ["the stop button", "the control channel"])
+def test_a_stop_ends_the_question_of_a_job_too(kernel, way):
+    code = (
+        "%%remote_run -s asks\nkept = 7\ntry:\n    input('who? ')\n"
+        "except KeyboardInterrupt:\n    print('stopped')\n    raise"
+    )
+    client = kernel.client
+    id = client.execute(code, allow_stdin=True)
+    assert client.get_stdin_msg(timeout=LIMIT_S)["content"]["prompt"] == "who? "
+    if way == "the stop button":
+        kernel.interrupt()
+    else:
+        client.control_channel.send(client.session.msg(MESSAGE, {"job": "last"}))
+    messages = of_cell(kernel, id)
+    assert "stopped" in printed(messages)
+    assert last_card(messages).startswith("[cancelled: stopped by KeyboardInterrupt]")
+    assert printed(kernel.run("%%remote_run -s asks\nprint(kept + 1)")) == "8\n"
+
+
+def test_an_answer_is_given_whatever_came_meanwhile(kernel):
+    code = (
+        "%%remote_run -s asks\nimport threading\nshown = threading.Event()\n"
+        "def aside():\n    print('aside')\n    shown.set()\n"
+        "threading.Timer(0.2, aside).start()\nname = input('who? ')\nshown.wait()\n"
+        "print('hello', name)"
+    )
+    client = kernel.client
+    id = client.execute(code, allow_stdin=True)
+    client.get_stdin_msg(timeout=LIMIT_S)
+    client.input("Ada")
+    assert "hello Ada" in printed(of_cell(kernel, id))
+
+
+def of_cell(kernel: Kernel, id: str) -> list[Message]:
+    messages: list[Message] = []
+    while not messages or messages[-1]["content"].get("execution_state") != "idle":
+        message = kernel.client.get_iopub_msg(timeout=LIMIT_S)
+        if message["parent_header"].get("msg_id") == id:
+            messages.append(message)
+    return messages
+
+
+def test_code_that_takes_its_time_is_left_it_and_can_be_killed_by_command(kernel):
+    kernel.run(STUBBORN.replace("-n job", "-n job --bg"))
+    kernel.run("import time\nwhile 'started' not in job.stdout: time.sleep(0.02)")
+    asked = printed(kernel.run("%remote cancel last --after never"))
+    assert asked.rstrip().endswith("was asked to stop (not killed while its code goes on)")
+    listed = kernel.run("%remote jobs")
+    assert "cancelling: not killed while its code goes on" in str([m["content"] for m in listed])
+    later = printed(kernel.run("%remote cancel last --after 30m"))
+    assert "killed in 30 min 00 s" in later or "killed in 29 min" in later
+    shown = str([m["content"] for m in kernel.run("%remote show last")])
+    assert "cancelling: killed in" in shown
+    kernel.run("%remote cancel last --after 0.2s\njob.wait(20)")
+    assert printed(kernel.run("print(job.status, job.view.detail)")).startswith(
+        "cancelled killed after"
+    )
 
 
 @pytest.mark.parametrize("content", [{}, {"job": 7}, {"job": "ffffffff"}, {"job": None, "x": [1]}])

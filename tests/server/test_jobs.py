@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import uuid
 
+import msgspec
 import pytest
 from blake3 import blake3
 
@@ -125,6 +126,59 @@ def test_a_cancel_reaches_the_worker_at_once(server: Running, worker: Worker) ->
     assert worker.print(assign, 1, "still here").cancel == "kill"
     assert worker.complete(assign, outcome="cancelled", result=None).ok
     assert show(server, id).status == "cancelled"
+
+
+def cancelled(server: Running, id: str, **how: object) -> wire.JobView:
+    asked = msgspec.convert(how, wire.CancelRequest)
+    return server.http.call("POST", f"/v1/jobs/{id}/cancel", asked, wire.JobView)
+
+
+def test_a_cancel_tells_everybody_when_it_kills(server: Running, worker: Worker) -> None:
+    id = submit(server).job.id
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+    now = server.backend.clock.now()
+    view = cancelled(server, id)
+    assert view.kill_at == pytest.approx(now + 10, abs=5)  # as set
+    told = worker.pull(wire.Cancel)
+    assert told.kill_in_s == pytest.approx(10, abs=5)
+    assert cancelled(server, id).kill_at == view.kill_at  # asked again it stays
+    longer = cancelled(server, id, force_after_s=600)
+    assert show(server, id).kill_at == longer.kill_at == pytest.approx(now + 600, abs=5)
+    assert worker.pull(wire.Cancel).kill_in_s == pytest.approx(600, abs=5)
+    assert worker.print(assign, 1, "x").kill_in_s == pytest.approx(600, abs=5)
+    assert cancelled(server, id, force_after_s=0).kill_at is None
+    assert worker.pull(wire.Cancel).kill_in_s == 0
+    assert cancelled(server, id, force_after_s=0.001).kill_at is not None
+    until(lambda: worker.print(assign, 2, "y").cancel == "kill")  # it is over
+    assert worker.complete(assign, outcome="cancelled", detail="killed", result=None).ok
+    shown = show(server, id)
+    assert (shown.status, shown.kill_at, shown.detail) == ("cancelled", None, "killed")
+
+
+def test_a_worker_that_was_away_hears_how_long_is_left(server: Running, worker: Worker) -> None:
+    id = submit(server).job.id
+    worker.start(worker.pull(wire.Assign))
+    worker.close()
+    until(lambda: not server.backend.scheduler.board.agents)
+    cancelled(server, id, force_after_s=600)
+    again = Worker(server, token=worker.token)
+    again.hello(running=[(id, 1)])
+    told = again.pull(wire.Cancel)
+    assert (told.how, told.kill_in_s) == ("interrupt", pytest.approx(600, abs=5))
+    again.close()
+
+
+@pytest.mark.parametrize("after_s", [-1, 86_401, "soon"])
+def test_a_cancel_with_a_senseless_time_is_refused(
+    server: Running, worker: Worker, after_s: object
+) -> None:
+    id = submit(server).job.id
+    worker.start(worker.pull(wire.Assign))
+    path = f"/v1/jobs/{id}/cancel"
+    with pytest.raises(errors.InvalidRequest, match="force_after_s"):
+        server.http.call("POST", path, {"force_after_s": after_s}, wire.JobView)
+    assert show(server, id).status == "running"
 
 
 def test_a_job_cancelled_between_claim_and_start_does_not_start(

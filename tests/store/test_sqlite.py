@@ -87,7 +87,7 @@ NEWER_INDEXES = (
 NEWER = (
     *("session", "notebook", "code_key", "inputs_bytes", "fuse", "priced_on", "resumes"),
     *("cached_from", "saved_ucredits", "estimate", "warned_at", "checkpoint", "receipt"),
-    *("cancel_saves", "gpus", "preemptions", "devices", "cell", "cell_code"),
+    *("cancel_saves", "gpus", "preemptions", "devices", "cell", "cell_code", "kill_at"),
 )
 NEWER_OF_INSTANCES = (
     *("owner", "job", "zone", "spot", "rate_ucredits_per_h", "ready_at", "step", "detail"),

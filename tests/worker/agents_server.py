@@ -122,8 +122,10 @@ class FakeServer:
         await self.send(Assign(job=job, epoch=options.pop("epoch", 1), spec=spec, **options))
         return job
 
-    async def cancel(self, job: str, how: str = "interrupt") -> None:
-        await self.send(Cancel(job=job, epoch=1, how=how))  # type: ignore[arg-type]
+    async def cancel(
+        self, job: str, how: str = "interrupt", kill_in_s: float | None = None
+    ) -> None:
+        await self.send(Cancel(job=job, epoch=1, how=how, kill_in_s=kill_in_s))  # type: ignore[arg-type]
 
     async def drain(self) -> None:
         await self.send(Drain())

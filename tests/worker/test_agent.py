@@ -160,6 +160,7 @@ async def test_a_soft_cancel_lets_the_code_clean_up(server: FakeServer, begin: B
     await server.cancel(job)
     done = await server.end_of(job)
     assert (done.outcome, done.reason) == ("cancelled", "cancelled")
+    assert done.detail == "stopped by KeyboardInterrupt"
     assert server.text(job) == "begun\ncleaned up"
 
 
@@ -171,7 +172,32 @@ async def test_code_that_ignores_an_interrupt_is_killed(server: FakeServer, begi
     await server.cancel(job)
     done = await server.end_of(job)
     assert (done.outcome, done.signal) == ("cancelled", "")
+    assert done.detail.startswith("killed after 0.")
     assert await launcher.handles[0].wait() == "SIGKILL"
+
+
+async def test_a_cancel_says_how_long_code_that_ignores_it_may_go_on(
+    server: FakeServer, begin: Begin
+):
+    await begin(interrupt_grace_s=1000)
+    job = await server.assign(STUBBORN)
+    await server.until(lambda: server.text(job))
+    await server.cancel(job, kill_in_s=0)
+    await server.cancel(job, kill_in_s=0.2)
+    assert (await server.end_of(job)).detail.startswith("killed after 0.")
+
+
+async def test_what_its_own_process_did_with_an_interrupt_is_told(server: FakeServer, begin: Begin):
+    await begin()
+    code = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+    job = await server.assign(f"{code}kernel.print('begun')\ntime.sleep(60)")
+    await server.until(lambda: server.text(job))
+    await server.cancel(job)
+    done = await server.end_of(job)
+    assert (done.outcome, done.detail) == (
+        "cancelled",
+        "KeyboardInterrupt ended its process (SIGINT)",
+    )
 
 
 async def test_a_hard_cancel_waits_for_nothing(server: FakeServer, begin: Begin):
@@ -194,7 +220,8 @@ async def test_a_job_cancelled_before_its_code_began_runs_nothing(server: FakeSe
     await begin()
     server.answers = lambda m: Answer(req=0, cancel="interrupt" if isinstance(m, Start) else "")
     job = await server.assign("kernel.print('ran')")
-    assert (await server.end_of(job)).outcome == "cancelled"
+    done = await server.end_of(job)
+    assert (done.outcome, done.detail) == ("cancelled", "before its code began")
     assert server.text(job) == ""
 
 

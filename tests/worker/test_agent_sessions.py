@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -140,6 +141,20 @@ async def test_a_cell_that_runs_is_interrupted_and_the_session_lives_on(server, 
     await server.cancel(job)
     assert (await server.end_of(job)).outcome == "cancelled"
     assert (await server.end_of(await cell(server, lab, "kept"))).outcome == "succeeded"
+
+
+async def test_a_cell_takes_its_session_along_where_it_is_to_be_killed(server, begin, start):
+    await begin(interrupt_grace_s=0.1)
+    lab = await start()
+    stubborn = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nkept = 1\n"
+    job = await cell(server, lab, f"{stubborn}print('begun')\ntime.sleep(60)")
+    await server.until(lambda: server.text(job))
+    await server.cancel(job, kill_in_s=0)
+    await server.cancel(job, kill_in_s=0.3)
+    done = await server.end_of(job)
+    assert done.outcome == "cancelled"
+    assert re.fullmatch(r"killed after 0\.\d s, and its session with it", done.detail)
+    assert (await server.end_of(lab.job)).reason == "kernel_died"
 
 
 async def test_killing_a_cell_kills_its_session_and_both_are_told(server, begin, start, tmp_path):

@@ -32,6 +32,57 @@ def test_an_interrupt_is_followed_by_a_kill_after_the_grace():
     assert it.stop.reason is Reason.CANCELLED
 
 
+def test_a_cancel_kills_when_it_says_and_asked_again_the_later_word_holds():
+    it = supervisor()
+    assert it.cancel("interrupt", 5.0, 3.0) is Action.INTERRUPT
+    assert it.tick(7.9) is Action.NOTHING
+    assert it.cancel("interrupt", 7.9, 60.0) is Action.NOTHING
+    assert it.cancel("interrupt", 8.0) is Action.NOTHING
+    assert it.tick(67.8) is Action.NOTHING
+    assert it.tick(67.9) is Action.KILL
+    assert it.stop is not None
+    assert it.stop.detail == "killed after 1 min 03 s"
+
+
+def test_a_cancel_may_leave_the_code_all_the_time_it_wants():
+    it = supervisor()
+    assert it.cancel("interrupt", 5.0, 0) is Action.INTERRUPT
+    assert it.tick(800.0) is Action.NOTHING
+    assert it.cancel("interrupt", 800.0, 1.0) is Action.NOTHING
+    assert it.tick(801.0) is Action.KILL
+
+
+def test_the_time_of_a_cancel_is_none_of_a_limits_nor_of_code_that_ended():
+    it = supervisor(timeout_s=1.0)
+    assert it.tick(1.0) is Action.INTERRUPT
+    assert it.cancel("interrupt", 2.0, 0) is Action.NOTHING
+    assert it.tick(11.0) is Action.KILL
+    assert it.stop is not None
+    assert it.stop.reason is Reason.TIME_LIMIT
+    it = supervisor()
+    it.cancel("interrupt", 5.0, 3.0)
+    it.finished()
+    it.cancel("interrupt", 6.0, 1.0)
+    assert it.tick(7.0) is Action.NOTHING
+
+
+def test_the_time_of_a_cancel_with_a_checkpoint_is_from_when_it_was_asked():
+    it = supervisor()
+    assert it.cancel("checkpoint", 5.0, 40.0) is Action.SAVE
+    assert it.saved(8.0) is Action.INTERRUPT
+    assert it.tick(44.9) is Action.NOTHING
+    assert it.tick(45.0) is Action.KILL
+    assert it.stop is not None
+    assert it.stop.detail == "killed after 37 s"
+
+
+def test_a_kill_at_once_says_that_nothing_went_before():
+    it = supervisor()
+    assert it.cancel("kill", 5.0) is Action.KILL
+    assert it.stop is not None
+    assert it.stop.detail == "killed"
+
+
 def test_a_kill_overtakes_an_interrupt_and_the_first_reason_stands():
     it = supervisor(timeout_s=1.0)
     assert it.tick(1.0) is Action.INTERRUPT
