@@ -5,7 +5,7 @@ import type { TranslationBundle } from "@jupyterlab/translation";
 import { Graphs } from "../../jupyter_remote/notebook/card.js";
 import type { Ask } from "./asking";
 import type { CardState } from "./cards";
-import { isFinal } from "./jobs";
+import { isFinal, type Jobs } from "./jobs";
 import { type Cancel, CancelButton, figures, make, titleOf } from "./row";
 import { duration, money, statusWord } from "./words";
 import type { History, HistoryReply, JobView, Receipt } from "./wire";
@@ -95,15 +95,14 @@ export class Detail {
   }
 
   /** Raises what hinders the backend from telling the rest. */
-  async draw(job: JobView | undefined): Promise<void> {
+  async draw(job: JobView | undefined, jobs: Jobs): Promise<void> {
     this.node.hidden = !job;
     if (!job) this._job = this._drawn = "";
     else {
       if (this._job !== job.id) this._begin(job);
       this._cancel?.draw(job);
-      const now = Date.now() / 1000;
       this._now.dataset["status"] = job.status;
-      this._now.textContent = [statusWord(job.status, this._trans), ...figures(job, { readAt: now, now }, this._trans)].join(" · ");
+      this._now.textContent = [statusWord(job.status, this._trans), ...figures(job, jobs, this._trans)].join(" · ");
       this._drawButtons(job);
       await Promise.all([this._drawTold(job), this._drawGraphs(job)]);
     }

@@ -244,7 +244,7 @@ export class JobsPanel {
   private async _drawDetail(): Promise<void> {
     if (this._told !== this._chosen) this.onChosen((this._told = this._chosen));
     try {
-      await this._detail.draw(this._jobs.job(this._chosen));
+      await this._detail.draw(this._jobs.job(this._chosen), this._jobs);
     } catch (error) {
       this._fail((error as Error).message);
     }
