@@ -293,9 +293,9 @@ def test_widgets_of_a_session_are_disconnected_when_it_is_stopped(page: Page) ->
 
 
 def test_widgets_of_a_session_that_dies_are_disconnected(page: Page) -> None:
-    page.run(SLIDER.replace("-s live", "-s mortal"))
+    page.run(SLIDER.replace("-s live", "-s dying"))
     slider = page.of("IntSliderModel")
-    page.run("%%remote_run -s mortal\nimport os; os._exit(3)")
+    page.run("%%remote_run -s dying\nimport os; os._exit(3)")
     page.until(lambda: page.states[slider]["disabled"])
 
 
