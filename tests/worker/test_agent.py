@@ -277,12 +277,18 @@ async def test_the_dead_man_stops_what_has_no_server(server: FakeServer, begin: 
     assert job not in server.completes
 
 
-async def test_a_drained_agent_finishes_its_work_and_ends(server: FakeServer, begin: Begin):
+async def test_a_drained_agent_finishes_its_work_and_ends(
+    server: FakeServer, begin: Begin, tmp_path: Path
+):
     await begin()
-    job = await server.assign("import time; kernel.print('x'); time.sleep(0.5)")
+    gate = tmp_path / "gate"
+    waits = f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
+    job = await server.assign(f"import os, time\nkernel.print('x')\n{waits}")
     await server.until(lambda: server.text(job))
     await server.drain()
     refused = await server.assign("pass")
+    await server.until(lambda: any(server.of(Release)))
+    gate.touch()
     assert (await server.end_of(job)).outcome == "succeeded"
     async with asyncio.timeout(5):
         await begin.task  # type: ignore[attr-defined]
