@@ -16,7 +16,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 from jupyter_remote.wire import CARD_TYPE
-from tests.notebook.kernels import LIMIT_S
+from tests.notebook.kernels import LIMIT_S, by_files
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LOAD = "%load_ext jupyter_remote\nimport jupyter_remote as jr"
@@ -34,7 +34,7 @@ def run(
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(c) for c in (LOAD, *cells)]
     )
-    manager = AsyncKernelManager()
+    manager = AsyncKernelManager(**by_files())
     manager.kernel_spec.argv[0] = sys.executable
     resources = {"metadata": {"path": str(folder)}}
     client = NotebookClient(
