@@ -148,11 +148,15 @@ class Handle(Future[Any]):
         return text_of(last, "stdout") + text_of(last, "stderr")
 
     def accepted(self, view: JobView) -> None:
-        """The reply to the submit; events may have come before it."""
+        """The reply to the submit; what events that came before it changed since stands."""
         with self._order:
             self.submitted = True
-            if view.cursor >= self._cursor and self._ended is None:
-                self._job = view
+            if self._ended is not None:  # with the whole view
+                return
+            for event in [*self._events, *self._latest.values()]:
+                if not 0 < event.cursor <= view.cursor:
+                    view, _ = describe.moved(view, event)
+            self._job = view
 
     def stopping(self, view: JobView) -> None:
         """The reply to a cancel; an event says the same soon."""

@@ -116,10 +116,12 @@ class Card:
             return 0.0 if news else self._published_at + STATIC_PERIOD_S - now
         return 0.0 if urgent else self._drawn_at + PERIOD_S - now
 
-    def _update_widget(self, state: CardState, now: float) -> None:
+    def _live(self, state: CardState, now: float) -> dict[str, Any]:
         drawn = card_json(state, now)
-        if self._front == "page":
-            drawn["host"] = self._id
+        return drawn | {"host": self._id} if self._front == "page" else drawn
+
+    def _update_widget(self, state: CardState, now: float) -> None:
+        drawn = self._live(state, now)
         if self._widget is None:
             self._widget = widget_class()(state=drawn)
             self._widget.on_msg(self._message)
@@ -139,6 +141,9 @@ class Card:
         self._publish(data, kept, transient={"display_id": self._id}, update=update)
         self._published_at, self._status = now, _news_of(state)
         if state.final and self._widget is not None:
+            # A page takes in an update once it has loaded the widget, and only then the close;
+            # one that is closed while it is being loaded is an error in the console.
+            self._widget.state = self._live(state, now)
             self._widget.close()
             self._widget = None
 

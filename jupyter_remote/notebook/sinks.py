@@ -13,6 +13,7 @@ import msgspec
 from jupyter_remote.client.origin import NO_CELL, Cell
 from jupyter_remote.errors import as_coloured
 from jupyter_remote.notebook.pace import DIRECT, SERVER, Pace, Rate
+from jupyter_remote.notebook.updates import Updates
 from jupyter_remote.wire import cell_code_of
 
 if TYPE_CHECKING:
@@ -56,12 +57,19 @@ class KernelSink:
     """Sends on the local kernel's IOPub as if the cell of ``parent`` had sent it.
 
     Works from any thread, while that cell runs and after it. ``execution_count`` is that cell's.
+    ``updates``: where nobody looks between cells.
     """
 
     def __init__(
-        self, kernel: Any, parent: dict[str, Any], execution_count: int, pace: Pace | None = None
+        self,
+        kernel: Any,
+        parent: dict[str, Any],
+        execution_count: int,
+        pace: Pace | None = None,
+        updates: Updates | None = None,
     ) -> None:
         self.pace = pace or Pace()
+        self._updates = updates
         self._kernel = kernel
         self._parent = parent
         self._execution_count = execution_count
@@ -91,11 +99,18 @@ class KernelSink:
         transient: Bundle | None = None,
         update: bool = False,
     ) -> None:
-        content = {"data": data, "metadata": metadata, "transient": transient or {}}
-        if update:  # finds its place by its id; nbclient reads only what the present cell sends
-            self._send("update_display_data", content, parent_of(self._kernel))
-        else:
+        transient = transient or {}
+        content = {"data": data, "metadata": metadata, "transient": transient}
+        if not update:
             self._send("display_data", content)
+        elif self._updates is None:
+            self._update(content)
+        else:
+            self._updates.send(transient.get("display_id", ""), lambda: self._update(content))
+
+    def _update(self, content: dict[str, Any]) -> None:
+        """Finds its place by its id; nbclient reads only what the present cell sends."""
+        self._send("update_display_data", content, parent_of(self._kernel))
 
     def result(self, data: Bundle, metadata: Bundle) -> None:
         count = self._execution_count
@@ -200,7 +215,8 @@ def sink_for(shell: Any, *, blocking: bool) -> Sink:
         return LocalSink(shell)
     sys.stdout.flush()  # what local code printed comes first
     sys.stderr.flush()
-    return KernelSink(kernel, parent_of(kernel), cell_number(shell), pace_of(kernel))
+    updates = None if has_person(kernel) else _updates(shell)
+    return KernelSink(kernel, parent_of(kernel), cell_number(shell), pace_of(kernel), updates)
 
 
 def pace_of(kernel: Any) -> Pace:
@@ -212,6 +228,12 @@ def pace_of(kernel: Any) -> Pace:
 def _pace(rate: Rate) -> Pace:
     """One for all that this kernel sends."""
     return Pace(rate)
+
+
+@functools.cache
+def _updates(shell: Any) -> Updates:
+    """One for all cells of this kernel."""
+    return Updates(shell.events)
 
 
 def parent_of(kernel: Any) -> dict[str, Any]:

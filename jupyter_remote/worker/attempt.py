@@ -138,7 +138,7 @@ class Attempt:
         """Kill, discard, tell nobody: the attempt does not stand any more."""
         self._supervisor.abandon()
         self._saving.drop()
-        self.freed = True
+        self.freed, self._running = True, False
         if self._kernel is not None:
             self._kernel.kill()
         self.task.cancel()
@@ -259,11 +259,12 @@ class Attempt:
         self._sample_at = self._clock.monotonic() + FIRST_SAMPLE_S
         self._listen_to(kernel)
         kernel.ended.add_done_callback(self._ended)
-        await kernel.send(msgspec.structs.replace(run, budget_left_ucredits=self._budget_left))
-        self._make_next_ready()
         try:
+            await kernel.send(msgspec.structs.replace(run, budget_left_ucredits=self._budget_left))
+            self._make_next_ready()
             return await self._over
         finally:
+            self._running = False
             kernel.ended.remove_done_callback(self._ended)
 
     def _listen_to(self, kernel: Kernel) -> None:
@@ -424,7 +425,6 @@ class Attempt:
 
     # -- the end
     async def _conclude(self, how: channel.Finished | str) -> None:
-        self._running = False
         self._supervisor.finished()
         if self._saving.busy:
             self._outbox.set_stage(Stage.SAVING_RESULT)

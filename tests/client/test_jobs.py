@@ -10,11 +10,14 @@ import signal
 import threading
 import time
 
+import msgspec
 import pytest
 
 from jupyter_remote import errors
 from jupyter_remote.client.api import Client
+from jupyter_remote.client.handle import provisional
 from jupyter_remote.client.jobs import Job
+from jupyter_remote.wire import Event, raw
 
 from .fake_backend import FakeBackend
 
@@ -49,6 +52,20 @@ def test_a_small_result_needs_no_request_but_the_submit(
     backend.requests.clear()
     client.submit(double, 2).result(10)
     assert [path for _, path, _ in backend.requests] == ["/v1/jobs"]
+
+
+def test_events_that_come_before_the_reply_to_the_submit_lose_nothing_of_it() -> None:
+    waiting = provisional("a" * 36, "session", "", "local", "private")
+    job = Job(None, waiting, own=True)  # type: ignore[arg-type]
+    reply = msgspec.structs.replace(waiting, session="lab", client="c", stage="queued", cursor=1)
+    runs, bar = {"status": "running", "attempt": 1}, {"id": "b", "n": 3, "state": "open"}
+    for cursor, type, data in [(1, "status", {"status": "queued", "stage": "old"}),
+                               (2, "status", runs), (0, "progress", bar)]:  # fmt: skip
+        job.feed(Event(job=job.id, type=type, data=raw(data), cursor=cursor))
+    job.accepted(reply)
+    view = job.view
+    assert (view.session, view.client, view.status, view.attempt) == ("lab", "c", "running", 1)
+    assert [bar.n for bar in view.progress] == [3]
 
 
 @pytest.mark.parametrize(("limit", "count"), [(5, 5), (8, 8), (50, 9), (None, 9)])

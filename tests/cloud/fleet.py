@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 class Fleet:
     """``boot_s`` and ``ending_s`` are how long an instance is pending and shutting down;
-    ``visible_after_s`` passes before it is described at all."""
+    ``visible_after_s`` passes before it is described at all (``math.inf``: until it is shown)."""
 
     def __init__(self, backend: Any, make: Make, folder: Path, witness: Witness) -> None:
         self.boot_s = 0.1
@@ -43,6 +44,7 @@ class Fleet:
         self._instances: dict[str, Any] = {}
         self._hidden: dict[str, float] = {}  # until when, monotonic
         self._timers: set[threading.Timer] = set()
+        self._held: list[Callable[[], None]] | None = None  # what is due, while time stands still
         self._lock = threading.RLock()
         self._closed = False
 
@@ -97,10 +99,28 @@ class Fleet:
         return self.machines[id].console()
 
     # -- what the world does
-    def hide(self, id: str, seconds: float) -> None:
-        """The API denies it for so long, though it is there."""
+    def hide(self, id: str) -> None:
+        """The API denies it until it is shown, though it is there."""
         with self._lock:
-            self._hidden[id] = time.monotonic() + seconds
+            self._hidden[id] = math.inf
+
+    def show(self, id: str) -> None:
+        """The API knows it."""
+        with self._lock:
+            self._hidden.pop(id, None)
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Nothing goes on by itself in here: no boot, no end; what was due comes afterwards."""
+        with self._lock:
+            self._held = []
+        try:
+            yield
+        finally:
+            with self._lock:
+                due, self._held = self._held, None
+            for then in due:
+                self._later(0, then)
 
     def recommend_rebalance(self, id: str) -> None:
         self.machines[id].metadata.rebalance_at = datetime.now(UTC)
@@ -176,6 +196,9 @@ class Fleet:
             with self._lock:
                 self._timers.discard(timer)
                 if self._closed:
+                    return
+                if self._held is not None:
+                    self._held.append(then)
                     return
             then()
 

@@ -41,7 +41,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         started = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, host, 0), self._loop
+            asyncio.start_server(self._accept, host, 0), self._loop
         )
         self._server = started.result(10)
         self.host, self.port = host, self._server.sockets[0].getsockname()[1]
@@ -75,18 +75,20 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _serve(self, inward: asyncio.StreamReader, outward: asyncio.StreamWriter) -> None:
+    def _accept(self, inward: asyncio.StreamReader, outward: asyncio.StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
+        task = self._loop.create_task(self._serve(inward, outward))
         self._serving.add(task)  # asyncio itself holds it by a weak reference only
         task.add_done_callback(self._serving.discard)
+        # also where it is cancelled before it has begun
+        task.add_done_callback(lambda _: outward.transport.abort())
+
+    async def _serve(self, inward: asyncio.StreamReader, outward: asyncio.StreamWriter) -> None:
         peer: int = outward.get_extra_info("peername")[1]
         try:
             await self._passable(peer)
             reader, writer = await asyncio.open_connection("127.0.0.1", self.backend_port)
-        except (OSError, asyncio.CancelledError):
-            outward.transport.abort()
+        except OSError:
             return
         link = _Link()
         try:
@@ -96,8 +98,7 @@ class Proxy:
         except* (OSError, _Broken):
             pass
         finally:
-            for end in (writer, outward):
-                end.transport.abort()
+            writer.transport.abort()
 
     async def _up(
         self, inward: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: int, link: _Link

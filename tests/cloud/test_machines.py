@@ -52,13 +52,14 @@ def test_user_data_is_run_and_its_output_is_the_console(each: Simulator) -> None
 def test_an_instance_is_pending_then_running_then_shutting_down_then_terminated(
     each: Simulator,
 ) -> None:
-    each.fleet.boot_s = each.fleet.ending_s = 0.5
-    id = launch(each)
-    assert state(each, id) == "pending"
+    with each.fleet.standing_still():
+        id = launch(each)
+        assert state(each, id) == "pending"
     until(lambda: state(each, id) == "running")
-    each.client("ec2").terminate_instances(InstanceIds=[id])
-    assert state(each, id) == "shutting-down"
-    assert each.alive() == [id]
+    with each.fleet.standing_still():
+        each.client("ec2").terminate_instances(InstanceIds=[id])
+        assert state(each, id) == "shutting-down"
+        assert each.alive() == [id]
     until(lambda: state(each, id) == "terminated")
     assert each.alive() == []
     each.client("ec2").terminate_instances(InstanceIds=[id])  # again is fine, and changes nothing
@@ -116,10 +117,11 @@ def test_metadata_needs_a_token_and_tells_of_notice_and_recommendation(each: Sim
     assert "zone: us-east-1b" in console
     assert "life: spot" in console
     assert "instance-type" in console
-    each.fleet.interrupt(id, notice_s=2.0)
-    assert '"action": "terminate"' in says(each, id, "notice: ")
-    each.fleet.recommend_rebalance(id)
-    says(each, id, "rebalance: {")
+    with each.fleet.standing_still():
+        each.fleet.interrupt(id, notice_s=0.5)
+        assert '"action": "terminate"' in says(each, id, "notice: ")
+        each.fleet.recommend_rebalance(id)
+        says(each, id, "rebalance: {")
     until(lambda: state(each, id) == "terminated")
     assert described(each, id)["StateReason"]["Code"] == "Server.SpotInstanceTermination"
 

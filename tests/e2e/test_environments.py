@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy
 import pytest
-from jupyter_client.manager import start_new_kernel
 
 import jupyter_remote as jr
 from jupyter_remote import errors
 from jupyter_remote.client import locking
 from tests.e2e.bare import Elsewhere, elsewhere, pip_settings
-from tests.notebook.kernels import Kernel, printed, raised
+from tests.notebook.kernels import Kernel, printed, raised, started
 from tests.packages import index_of, install, wheel
 
 
@@ -267,7 +266,7 @@ def notebook(
         place.start()
         monkeypatch.setenv("JUPYTER_REMOTE_URL", place.url)
         monkeypatch.setenv("JUPYTER_REMOTE_TOKEN", place.token)
-        manager, client = start_new_kernel(cwd=str(folder))
+        manager, client = started(cwd=str(folder))
         kernel = Kernel(manager, client)
         kernel.run("%load_ext jupyter_remote")
         yield kernel, place

@@ -92,14 +92,17 @@ def waited_s(job: jr.Job) -> float:
 
 def test_a_session_says_what_it_cost_to_wait(client: jr.Client) -> None:
     session = client.session("lab", machine="p5.48xlarge.od")
+    session.restored()  # it takes calls
+    began = time.monotonic()
     session.apply_sync(time.sleep, 0.7)
+    took_s = time.monotonic() - began
     until(lambda: waited_s(session.job) > 1.5)
     session.stop()
     assert session.job.wait(20)
     view = session.job.view
     assert view.metrics is not None
     assert view.metrics.busy_s is not None
-    assert 0.7 <= view.metrics.busy_s < 1.4
+    assert 0.7 <= view.metrics.busy_s <= took_s
     last = texts(session.job)[-1]
     amounts = r"charged (\S+) credits.*; of that (\S+) credits? for calls.*, (\S+) credits? for"
     parts = re.search(amounts, last)

@@ -3,14 +3,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from jupyter_client.manager import start_new_kernel
 
-from tests.notebook.kernels import Kernel
+from tests.notebook.kernels import Kernel, started
 
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    manager, client = start_new_kernel()
+    manager, client = started()
     kernel = Kernel(manager, client)
     kernel.run("%load_ext jupyter_remote\n%remote status")
     yield kernel

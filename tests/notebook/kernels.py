@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,21 @@ from jupyter_client.manager import KernelManager
 
 Message = dict[str, Any]
 LIMIT_S = 40.0
+
+
+def by_files() -> dict[str, str]:
+    """How a manager reaches its kernel: a port that is free may be another's when it is taken."""
+    return {"transport": "ipc", "ip": f"{os.environ['JUPYTER_RUNTIME_DIR']}/{uuid.uuid4().hex[:8]}"}
+
+
+def started(**how: Any) -> tuple[KernelManager, BlockingKernelClient]:
+    """A kernel that answers, and its client."""
+    manager = KernelManager(**by_files())
+    manager.start_kernel(**how)
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    return manager, client
 
 
 class Kernel:

@@ -409,6 +409,19 @@ def test_where_each_output_stands_alone_the_card_is_a_widget_of_its_own(recorder
     assert set(ended) == {CARD_TYPE, "text/html", "text/plain"}
 
 
+def test_a_widget_is_told_of_the_end_before_it_is_closed(recorder, monkeypatch):
+    card = live_card(recorder)
+    card.draw(running())
+    said = []
+    comm = card._widget.comm
+    monkeypatch.setattr(comm, "send", lambda data, **_: said.append(data["state"]["state"]))
+    monkeypatch.setattr(comm, "close", lambda *_, **__: said.append("closed"))
+    card.draw(after(status="completed"))
+    told, closed = said
+    assert told["status"] == "completed"
+    assert closed == "closed"
+
+
 def test_where_nobody_looks_there_is_no_widget(recorder):
     card = Card(recorder.publish, lambda force: None, front="still", clock=recorder.clock)
     card.draw(running(Bar(id="a", n=1, total=2)))

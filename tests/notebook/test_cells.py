@@ -6,30 +6,42 @@ import ast
 import asyncio
 import re
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 from jupyter_remote.wire import CARD_TYPE
+from tests.notebook.kernels import LIMIT_S, by_files
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LOAD = "%load_ext jupyter_remote\nimport jupyter_remote as jr"
 
 
-def run(folder: Path, *cells: str) -> list[nbformat.NotebookNode]:
-    """The executed cells after the one that loads the extension."""
+def run(
+    folder: Path,
+    *cells: str,
+    before: Callable[[AsyncKernelManager, int], Awaitable[None]] | None = None,
+) -> list[nbformat.NotebookNode]:
+    """The executed cells after the one that loads the extension.
+
+    ``before`` is called with the number of each cell, that one is 0, before it is run.
+    """
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(c) for c in (LOAD, *cells)]
     )
-    manager = AsyncKernelManager()
+    manager = AsyncKernelManager(**by_files())
     manager.kernel_spec.argv[0] = sys.executable
     resources = {"metadata": {"path": str(folder)}}
     client = NotebookClient(
         notebook, km=manager, timeout=60, resources=resources, allow_errors=True
     )
+    if before is not None:
+        client.on_cell_start = lambda cell, cell_index: before(manager, cell_index)
     asyncio.run(client.async_execute(cleanup_kc=True))
     return notebook.cells[1:]
 
@@ -140,6 +152,35 @@ def test_a_job_in_the_background_comes_home_between_cells(tmp_path):
     (card,) = cards(cells[0])
     assert "completed" in card["text/plain"]
     assert WIDGET not in card
+
+
+def test_what_a_job_shows_between_two_cells_is_in_the_saved_notebook(tmp_path):
+    gate, listeners = tmp_path / "gate", []
+
+    async def before(manager: AsyncKernelManager, cell: int) -> None:
+        if cell == 1:
+            listeners.append(listener := AsyncKernelClient())
+            listener.load_connection_info(manager.get_connection_info())
+            listener.start_channels()
+            await listener.wait_for_ready()
+        elif cell == 2:  # the last cell is over, this one has not begun
+            gate.touch()
+            shown = ""
+            while "said" not in shown or "completed" not in shown:
+                message = await listeners[0].get_iopub_msg(timeout=LIMIT_S)
+                shown += str(message["content"].get("data"))
+            listeners[0].stop_channels()
+
+    cells = run(
+        tmp_path,
+        "%%remote_run --bg\nimport os, time\n"
+        f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)\nprint('said')",
+        "print('next')",
+        before=before,
+    )
+    assert "said" in [o.data["text/plain"] for o in cells[0].outputs]
+    (card,) = cards(cells[0])
+    assert "completed" in card["text/plain"]
 
 
 def test_what_a_job_in_the_background_shows_is_in_the_saved_notebook(tmp_path):

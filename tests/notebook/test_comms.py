@@ -10,9 +10,8 @@ from typing import Any
 import nbclient
 import nbformat
 import pytest
-from jupyter_client.manager import start_new_kernel
 
-from tests.notebook.kernels import LIMIT_S, Kernel, Message, printed
+from tests.notebook.kernels import LIMIT_S, Kernel, Message, printed, started
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -95,7 +94,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def own_kernel() -> Iterator[Kernel]:
-    manager, client = start_new_kernel()
+    manager, client = started()
     kernel = Kernel(manager, client)
     kernel.run("%load_ext jupyter_remote\n%remote status")
     yield kernel
@@ -293,9 +292,9 @@ def test_widgets_of_a_session_are_disconnected_when_it_is_stopped(page: Page) ->
 
 
 def test_widgets_of_a_session_that_dies_are_disconnected(page: Page) -> None:
-    page.run(SLIDER.replace("-s live", "-s mortal"))
+    page.run(SLIDER.replace("-s live", "-s dying"))
     slider = page.of("IntSliderModel")
-    page.run("%%remote_run -s mortal\nimport os; os._exit(3)")
+    page.run("%%remote_run -s dying\nimport os; os._exit(3)")
     page.until(lambda: page.states[slider]["disabled"])
 
 
@@ -365,7 +364,7 @@ def test_a_message_that_comes_while_a_cell_runs_is_served_after_it(
 def test_attach_after_a_restart_of_the_kernel_brings_widgets_back(page: Page) -> None:
     page.run(SLIDER)
     served(page, page.change(page.of("IntSliderModel"), value=12))
-    manager, client = start_new_kernel()
+    manager, client = started()
     try:
         other = Page(Kernel(manager, client))
         other.run("%load_ext jupyter_remote\n%remote attach last")

@@ -6,7 +6,6 @@ import signal
 import time
 
 import pytest
-from jupyter_client.manager import start_new_kernel
 
 from jupyter_remote.notebook.control import MESSAGE
 from tests.notebook.kernels import (
@@ -17,6 +16,7 @@ from tests.notebook.kernels import (
     once,
     printed,
     raised,
+    started,
 )
 
 STUBBORN = (
@@ -85,7 +85,7 @@ def test_a_third_interrupt_waits_no_more_and_the_job_goes_on(kernel, tmp_path):
 
 
 def test_a_killed_kernels_job_is_found_continued_and_comes_home(tmp_path):
-    manager, client = start_new_kernel()
+    manager, client = started()
     doomed = Kernel(manager, client)
     try:
         doomed.run("%load_ext jupyter_remote")
@@ -100,7 +100,7 @@ def test_a_killed_kernels_job_is_found_continued_and_comes_home(tmp_path):
         client.stop_channels()
         manager.shutdown_kernel(now=True)
         manager.cleanup_resources()
-    manager, client = start_new_kernel()
+    manager, client = started()
     later = Kernel(manager, client)
     try:
         later.run("%load_ext jupyter_remote")

@@ -47,7 +47,7 @@ def test_what_is_there_already_is_known_without_sending_or_running_anything(tmp_
         "x[:] = 1.0",
         "%%remote_run --plan\ny = x.max()",
         "ran",
-        "%%remote_run --plan -s lab\ny = x.max()",
+        "%%remote_run --plan -s unopened\ny = x.max()",
         "%remote sessions",
     )
     size = "45.8 MB"
@@ -59,7 +59,7 @@ def test_what_is_there_already_is_known_without_sending_or_running_anything(tmp_
     assert f"x: ndarray, {size}, to be sent" in plan_of(cells[5])
     assert value(cells[6]) == "False"
     assert f"{size}" in plan_of(cells[7])
-    assert "lab" not in (value(cells[8]) or "")  # a plan starts no session
+    assert "unopened" not in (value(cells[8]) or "")  # a plan starts no session
 
 
 def test_limits_are_compared_with_what_the_job_is_expected_to_cost(tmp_path):

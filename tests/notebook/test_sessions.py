@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 
-from jupyter_client.manager import start_new_kernel
-
-from tests.notebook.kernels import LIMIT_S, Kernel, Message, once, printed, raised
+from tests.notebook.kernels import LIMIT_S, Kernel, Message, once, printed, raised, started
 
 
 def value(messages: list[Message]) -> str:
@@ -95,7 +93,7 @@ def test_an_interrupt_stops_the_cell_and_leaves_the_namespace(kernel):
 
 def test_another_kernel_finds_the_session_by_its_name(kernel):
     kernel.run("%%remote_run -s shared\ncommon = 42")
-    manager, client = start_new_kernel()
+    manager, client = started()
     try:
         other = Kernel(manager, client)
         other.run("%load_ext jupyter_remote")

@@ -29,8 +29,9 @@ from tests.e2e.waiting import until
 
 QUICK = {
     "JUPYTER_REMOTE_HEARTBEAT_S": "0.5",
-    "JUPYTER_REMOTE_LEASE_S": "6",
-    "JUPYTER_REMOTE_DEAD_MAN_S": "3",
+    # for longer than a server takes to start again and a worker rests before it dials once more
+    "JUPYTER_REMOTE_LEASE_S": "12",
+    "JUPYTER_REMOTE_DEAD_MAN_S": "10",
     "JUPYTER_REMOTE_SLOTS": "4",
 }
 

@@ -16,11 +16,13 @@ from jupyter_remote.wire import (
     Complete,
     FileRef,
     Parcel,
+    Ping,
     Release,
     Segment,
     Start,
     WorkerMessage,
 )
+from jupyter_remote.worker.means import Means
 from tests.worker.agents_kernel import Begin, FakeLauncher
 from tests.worker.agents_server import FakeServer, connection_file
 
@@ -90,6 +92,24 @@ async def test_a_stale_attempt_is_killed_and_discarded(server: FakeServer, begin
     server.answers = None
     await server.end_of(await server.assign("pass"))  # the slot is free again
     assert job not in server.completes
+
+
+async def test_an_agent_goes_on_while_the_folder_of_a_lost_attempt_is_slow_to_go(
+    server: FakeServer, begin: Begin, monkeypatch: pytest.MonkeyPatch
+):
+    gone = asyncio.Event()
+    monkeypatch.setattr(Means, "done_with", lambda *_: gone.wait())
+    launcher = FakeLauncher()
+    await begin(launcher=launcher)
+    job = await server.assign(f"kernel.print('x')\n{WAIT}")
+    await server.until(lambda: server.text(job))
+    server.answers = lambda m: Answer(req=0, ok=not isinstance(m, Beat), code="conflict")
+    assert await launcher.handles[0].wait() == "SIGKILL"
+    server.answers = None
+    before = len(list(server.of(Ping)))
+    await server.until(lambda: len(list(server.of(Ping))) > before + 2)
+    gone.set()
+    assert (await server.end_of(await server.assign("pass"))).outcome == "succeeded"
 
 
 async def test_every_event_arrives_once_over_cut_connections(server: FakeServer, begin: Begin):
@@ -304,12 +324,18 @@ async def test_the_dead_man_stops_what_has_no_server(server: FakeServer, begin: 
     assert job not in server.completes
 
 
-async def test_a_drained_agent_finishes_its_work_and_ends(server: FakeServer, begin: Begin):
+async def test_a_drained_agent_finishes_its_work_and_ends(
+    server: FakeServer, begin: Begin, tmp_path: Path
+):
     await begin()
-    job = await server.assign("import time; kernel.print('x'); time.sleep(0.5)")
+    gate = tmp_path / "gate"
+    waits = f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
+    job = await server.assign(f"import os, time\nkernel.print('x')\n{waits}")
     await server.until(lambda: server.text(job))
     await server.drain()
     refused = await server.assign("pass")
+    await server.until(lambda: any(server.of(Release)))
+    gate.touch()
     assert (await server.end_of(job)).outcome == "succeeded"
     async with asyncio.timeout(5):
         await begin.task  # type: ignore[attr-defined]

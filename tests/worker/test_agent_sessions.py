@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from jupyter_remote import calls
+from jupyter_remote.clock import FakeClock
 from jupyter_remote.wire import Answer, Beat, Complete, Listening, Release, Start, WorkerMessage
 from jupyter_remote.worker.agent import Agent, Config
 from tests.e2e.waiting import gone
-from tests.worker.agents_server import FakeServer
+from tests.worker.agents_server import LIMIT_S, FakeServer
 from tests.worker.sessions import Caller, Playing
 
 Begin = Callable[..., Awaitable[Agent]]
@@ -34,8 +35,9 @@ async def begin(server: FakeServer, tmp_path: Path) -> AsyncIterator[Begin]:
 
     async def begin(**options: Any) -> Agent:
         options = {"slots": 2, "interrupt_grace_s": 5.0, **options}
+        clock = options.pop("clock", None)
         config = Config(url=server.url, token="t", home=str(tmp_path / "agent"), **options)
-        agent = Agent(config)
+        agent = Agent(config, clock)
         tasks.append(asyncio.create_task(agent.run()))
         await server.until(lambda: server.hellos)
         return agent
@@ -331,6 +333,21 @@ async def test_a_cell_whose_lease_is_lost_is_interrupted_and_the_session_lives_o
     server.answers = refuse
     assert (await server.end_of(await cell(server, lab, "kept"))).outcome == "succeeded"
     assert job not in server.completes
+
+
+async def test_an_agent_outlives_the_leases_of_its_cells(server, begin, start):
+    clock = FakeClock()
+    agent = await begin(clock=clock)
+    lab = await start()
+    job = await cell(server, lab, WAIT.format("/never"))
+    await server.until(lambda: server.text(job))
+    server.answers = lambda m: None if isinstance(m, Beat) else Answer(req=0)
+    clock.advance(server.dead_man_s + 1)
+    async with asyncio.timeout(LIMIT_S):
+        while agent._attempts:
+            await asyncio.sleep(0.01)
+    server.answers = None
+    assert (await server.end_of(await server.assign("print('next')"))).outcome == "succeeded"
 
 
 async def test_sessions_take_no_slot(server, begin, start):

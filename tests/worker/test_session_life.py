@@ -99,6 +99,7 @@ def later(gate, text):
         open(gate + '.said', 'w').close()
     threading.Thread(target=work).start()
 def watch(gate):
+    open(gate + '.watched', 'w').close()
     while not os.path.exists(gate + '.said'): time.sleep(0.005)
     print('mine')
 async def later_task(gate, text):
@@ -108,6 +109,7 @@ async def later_task(gate, text):
         open(gate + '.said', 'w').close()
     globals()['task'] = asyncio.create_task(work())
 async def watch_task(gate):
+    open(gate + '.watched', 'w').close()
     while not os.path.exists(gate + '.said'): await asyncio.sleep(0.005)
     print('mine')
 """
@@ -122,6 +124,7 @@ async def test_what_is_said_later_goes_to_no_other_client(session: Playing, kind
         path = session.folder / gate
         await ada.value(later, str(path), f"said {gate}")
         watching = await caller.begin(watch, str(path))
+        await exists(session, f"{gate}.watched")  # what is said before is of nobody's call
         path.touch()
         await caller.reply(watching)
     assert bob.text == "mine\n"  # what ada's thread said meanwhile is for the agent
