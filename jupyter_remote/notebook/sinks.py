@@ -18,7 +18,6 @@ from jupyter_remote.wire import cell_code_of
 if TYPE_CHECKING:
     from jupyter_remote.notebook.card import Front
 
-WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 ENVELOPE_BYTES = 600  # of a message beside its text
 
 Bundle = dict[str, Any]
