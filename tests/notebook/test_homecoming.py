@@ -42,7 +42,7 @@ PROGRAMS = {
     "too late to clear": "clear_output(wait=True)\n"
     "display({'text/plain': 'x' * 21_000_000}, raw=True); print('there')",
 }
-AGAIN = "import jupyter_remote as jr\nprint('attempt', jr.job.attempt)\nif jr.job.attempt < 2:\n    1 / 0"
+AGAIN = "import jupyter_remote as jr\nprint(jr.job.attempt)\nif jr.job.attempt < 2:\n    1 / 0"
 WITH_OPTIONS = {
     "tried again": f"%%remote_run --retries 1\n{AGAIN}",
     "in a session": "%%remote_run -s homecoming\nprint(1)\n2",
