@@ -148,9 +148,10 @@ def _notebook_of(data: bytes, path: str) -> Any:
         cells = notebook.get("cells")
     except Exception:  # whatever JSON it may be
         notebook = cells = None
-    if notebook is not None and notebook.get("nbformat") != FORMAT:
+    version = notebook.get("nbformat") if notebook is not None else None
+    if isinstance(version, int) and version != FORMAT:
         raise UsageError(
-            f"{path!r} is a notebook of format {notebook.get('nbformat')}",
+            f"{path!r} is a notebook of format {version}",
             hint="open it in Jupyter and save it: that makes it one of format 4",
         )
     if not isinstance(cells, list) or not all(map(_is_cell, cells)):
