@@ -33,7 +33,7 @@ NotebookCell = Mapping[str, Any]  # as a notebook file has it, texts as one stri
 
 VERSION = 1  # of what a card says in JSON
 CUT = "[it showed more than is kept for a cell: %remote logs has all of its text]\n"
-UNSAVED_S = 5.0  # a file that was saved this soon after a submit may not have its card yet
+UNSAVED_S = 5.0  # within which the card of a job that was sent is in its cell
 
 
 class Home(NamedTuple):
@@ -144,11 +144,14 @@ class Cells:
         """Cells that show nothing of their latest job, since the file was saved before it ran."""
         latest: dict[int, JobView] = {}
         for job in sorted(jobs, key=lambda job: job.submitted_at):
-            is_late = job.submitted_at > saved_at - UNSAVED_S
-            has_cell = job.batch is None and job.kind != "session"
-            if is_late and has_cell and (n := self.of(job)) is not None:
+            n = self.of(job) if job.batch is None and job.kind != "session" else None
+            if n is not None and job.submitted_at > self._saved_at(n, saved_at):
                 latest[n] = job
         return {n: job for n, job in latest.items() if not self._shows(n, job)}
+
+    def _saved_at(self, n: int, saved_at: float) -> float:
+        """A cell that ran when the file was saved has no number; its card may not have come yet."""
+        return saved_at - UNSAVED_S if self._cells[n].get("execution_count") is None else saved_at
 
     def _shows(self, n: int, job: JobView) -> bool:
         """This job, or one that was sent after it."""

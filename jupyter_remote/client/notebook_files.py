@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -175,12 +176,10 @@ def _trust_again(before: bytes, notebook: Any) -> None:
     from nbformat.sign import NotebookNotary
 
     notary = NotebookNotary()  # type: ignore[no-untyped-call]
-    try:
+    with contextlib.suppress(OSError), contextlib.closing(notary.store):  # of the secret's file
         old = nbformat.reader.reads(before.decode())  # type: ignore[no-untyped-call]
         if notary.check_signature(old):  # type: ignore[no-untyped-call]
             notary.sign(notebook)  # type: ignore[no-untyped-call]
-    finally:
-        notary.store.close()
 
 
 # --- bringing up to date -------------------------------------------------------------------------

@@ -95,12 +95,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "train.ipynb"
 
 
-def save(path: Path, *cells: tuple[str, list[dict[str, Any]]], minor: int = 5) -> None:
-    """``cells``: their text and outputs; their ids are c0, c1, …"""
+def save(
+    path: Path, *cells: tuple[str, list[dict[str, Any]]], minor: int = 5, runs: bool = False
+) -> None:
+    """``cells``: their text and outputs; their ids are c0, c1, …; ``runs``: they run just now."""
     made = []
     for n, (code, outputs) in enumerate(cells):
         cell = nbformat.v4.new_code_cell(code, outputs=nbformat.from_dict(outputs), id=f"c{n}")
-        cell.execution_count = n + 1
+        cell.execution_count = None if runs else n + 1
         made.append(cell)
     notebook = nbformat.v4.new_notebook(cells=made)
     notebook.nbformat_minor = minor
@@ -293,6 +295,15 @@ def test_a_file_that_was_saved_before_the_submit_gets_card_and_output(backend, p
     sync(path, backend, NOW)
     assert outputs(path) == [text("a\n")]
     assert not sync(path, backend, NOW).is_changed
+
+
+def test_a_file_that_was_saved_before_the_card_came_gets_card_and_output(backend, path):
+    backend.job(text("a\n"), submitted_at=SAVED_AT - 1, notebook=str(path))
+    save(path, (CODE, []))
+    assert not sync(path, backend, NOW).is_changed
+    save(path, (CODE, []), runs=True)
+    sync(path, backend, NOW)
+    assert outputs(path) == [text("a\n")]
 
 
 def test_what_was_cleared_before_the_file_was_saved_stays_cleared(backend, path):
