@@ -175,11 +175,12 @@ def _trust_again(before: bytes, notebook: Any) -> None:
     import nbformat.reader
     from nbformat.sign import NotebookNotary
 
-    notary = NotebookNotary()  # type: ignore[no-untyped-call]
-    with contextlib.suppress(OSError), contextlib.closing(notary.store):  # of the secret's file
-        old = nbformat.reader.reads(before.decode())  # type: ignore[no-untyped-call]
-        if notary.check_signature(old):  # type: ignore[no-untyped-call]
-            notary.sign(notebook)  # type: ignore[no-untyped-call]
+    with contextlib.suppress(OSError):  # of the file of its secret
+        notary = NotebookNotary()  # type: ignore[no-untyped-call]
+        with contextlib.closing(notary.store):
+            old = nbformat.reader.reads(before.decode())  # type: ignore[no-untyped-call]
+            if notary.check_signature(old):  # type: ignore[no-untyped-call]
+                notary.sign(notebook)  # type: ignore[no-untyped-call]
 
 
 # --- bringing up to date -------------------------------------------------------------------------
