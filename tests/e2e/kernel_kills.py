@@ -246,6 +246,7 @@ class Killed:
         """The job ended: no gap, no repeat, and nothing more to bring home."""
         self.sync(client)
         assert not self.sync(client).is_changed
+        nbformat.validate(nbformat.read(self.notebook, as_version=nbformat.NO_CONVERT))
         if not self.transcript.exists():
             return  # it was killed before its job began
         expected = Expected(self.transcript)

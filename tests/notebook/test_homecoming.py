@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import nbformat
 import pytest
 
 import jupyter_remote as jr
@@ -87,3 +88,5 @@ def test_the_backend_tells_what_the_relay_showed(client, shown, name):
     expected = [home.card, *still(home.outputs, cell.execution_count)]
     assert len(home.outputs) >= (name != "cleared at the end")
     assert plain(cell.outputs) == plain(expected)
+    made = nbformat.v4.new_code_cell(outputs=nbformat.from_dict(expected))
+    nbformat.validate(nbformat.v4.new_notebook(cells=[made]))
