@@ -38,7 +38,6 @@ PROGRAMS = {
     "metadata": "display({'text/plain': 'x'}, raw=True, metadata={'text/plain': {'k': 1}})",
     "its process dies": "import os\nprint('x', flush=True)\nos._exit(3)",
     "too much": "for n in range(60_000):\n    print(n)",
-    "too many displays": "for n in range(2500):\n    display(n)",
     "too large": "display({'text/plain': 'x' * 21_000_000}, raw=True); print('there')",
     "too late to clear": "clear_output(wait=True)\n"
     "display({'text/plain': 'x' * 21_000_000}, raw=True); print('there')",
