@@ -192,7 +192,8 @@ def test_outputs_are_those_of_a_cell() -> None:
         {
             "output_type": "stream",
             "name": "stderr",
-            "text": "[1000 B, 7 lines left out here]\n[3 displays were left out, too many at a time: "
-            "show fewer, or keep them in a variable]\n",
+            "text": "[1000 B, 7 lines left out here]\n"
+            "[3 displays were left out, too many at a time: show fewer, or keep them in a "
+            "variable]\n",
         },
     ]
