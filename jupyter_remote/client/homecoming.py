@@ -85,8 +85,6 @@ class Card(NamedTuple):
     at: int  # among its outputs
     job: str
     status: str
-    cell: str  # that the job comes from, by its id
-    cell_code: str
     submitted_at: float
     relaying: bool  # it ended, and not all of its output may be there
 
@@ -111,10 +109,10 @@ def cards_of(cell: NotebookCell) -> list[Card | NewerCard]:
         if told.get("v") != VERSION:
             found.append(NewerCard(at))
         elif isinstance(job := told.get("id"), str):
-            status, own, code = (str(told.get(n) or "") for n in ("status", "cell", "cell_code"))
             sent_at = told.get("submitted_at")
             sent_at = sent_at if isinstance(sent_at, (int, float)) else 0.0
-            found.append(Card(at, job, status, own, code, sent_at, bool(told.get("relaying"))))
+            status, relaying = str(told.get("status")), bool(told.get("relaying"))
+            found.append(Card(at, job, status, sent_at, relaying))
     return found
 
 

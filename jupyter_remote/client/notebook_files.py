@@ -256,12 +256,13 @@ class _Bringing:
                 )
             elif not card.is_final and card.job not in seen:
                 seen.add(card.job)
-                yield self._update(cell, card.job, self._cells.is_own(n, card.cell, card.cell_code))
+                yield self._update(n, cell, card.job)
 
-    def _update(self, cell: Any, id: str, is_own: bool) -> Brought:
+    def _update(self, n: int, cell: Any, id: str) -> Brought:
         asked = self._ask(id) if ONE_ID.fullmatch(id) else NotFound(id)
         if isinstance(asked, JupyterRemoteError):
             return _trouble(cell, id, asked)
+        is_own = self._cells.is_own(n, asked.job.cell, asked.job.cell_code)
         before = cell["outputs"]
         after = placed(cell, asked.job, asked.home, is_own=is_own)
         if not _is_as_before(before, after.outputs, asked.home.card):
