@@ -94,6 +94,7 @@ class Fold:
 
     def __init__(self) -> None:
         self.size_bytes = 0  # about
+        self.cleared = False  # once, or more often
         self._outputs: list[Output] = []
         self._clear_next = False
         self._left_out = LeftOut()
@@ -150,6 +151,7 @@ class Fold:
             self._clear_next = True
         else:
             self._outputs, self._clear_next, self.size_bytes = [], False, 0
+            self.cleared = True
 
     def _add(self, output: Output) -> None:
         _append(self._outputs, output)

@@ -41,6 +41,7 @@ class Home(NamedTuple):
 
     card: Output
     outputs: list[Output]
+    cleared: bool = False  # what stood in the cell before is gone
 
 
 def home_of(told: JobOutputs, now: float) -> Home:
@@ -53,7 +54,7 @@ def home_of(told: JobOutputs, now: float) -> Home:
         shown.append({"output_type": "stream", "name": "stderr", "text": CUT})
     if (error := _error_of(told)) is not None:
         shown.append(error)
-    return Home(card, shown)
+    return Home(card, shown, told.cleared)
 
 
 def card_state(told: JobOutputs) -> CardState:
@@ -177,7 +178,8 @@ def placed(cell: NotebookCell, job: JobView, home: Home, *, is_own: bool) -> Pla
     end = min((card.at for card in cards if card.at > at), default=len(outputs))
     there, shown = outputs[at + 1 : end], still(home.outputs, cell.get("execution_count"))
     is_last = end == len(outputs)
-    if is_own and is_last and (job.kind == "cell" or is_beginning(there, shown, job.id)):
+    is_all_its = job.kind == "cell" or home.cleared or is_beginning(there, shown, job.id)
+    if is_own and is_last and is_all_its:
         return Placed([*outputs[:at], home.card, *shown], True)
     return Placed([*outputs[:at], home.card, *outputs[at + 1 :]], _without_notes(there) == shown)
 

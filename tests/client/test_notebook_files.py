@@ -258,6 +258,14 @@ def test_output_of_local_code_below_a_call_stays(backend, path, there):
     assert f"output of local code, too, so its output is in %remote logs {id[:8]}" in one.text
 
 
+def test_a_call_that_cleared_its_cell_since_is_brought_home(backend, path):
+    id = backend.job(text("round 2\n"), kind="call", code=CALL)
+    backend.jobs[id] = replace(backend.jobs[id], cleared=True)
+    save(path, (CALL, [backend.card(id), text("round 1\n"), display("figure 1")]))
+    sync(path, backend, NOW)
+    assert outputs(path) == [text("round 2\n")]
+
+
 def test_a_call_that_was_left_alone_by_its_kernel_is_brought_home(backend, path):
     id = backend.job(text("a\nb\n"), text("w", "stderr"), kind="call", code=CALL)
     note = text(left_alone(id) + "\n", "stderr")
