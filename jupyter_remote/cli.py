@@ -101,6 +101,8 @@ def _add_jobs(commands: Commands) -> None:
             how.add_argument("--force", action="store_true", help="kill at once")
             how.add_argument("--checkpoint", action="store_true", help="save what is done first")
             one.add_argument("--after", metavar="TIME", help="then kill: 30s, or never")
+    sync = _add(commands, "sync", _lazy("sync"), "bring output that came meanwhile into a notebook")
+    sync.add_argument("file", help="an .ipynb file that is not open, or is read again")
     machines = _add(commands, "machines", _lazy("machines"), "what can be rented, with prices")
     machines.add_argument("--gpu", help="with this GPU")
     machines.add_argument("--spot", action="store_true", help="spot only")

@@ -15,7 +15,6 @@ from jupyter_remote.wire import Bar, Done, Estimate, Event, JobView, Metrics, Re
 FINAL = ("completed", "failed", "cancelled")
 REFUSED = "refused"  # reason of a job that never reached its backend; known here only
 HERE = "here"  # machine of what ran in the notebook's own kernel; no backend knows it
-WAITING = ("", "waiting")  # stages of a queued job; others: its machine is on its way
 MAX_BARS = 12  # shown; closed ones go first
 
 
@@ -58,6 +57,7 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     kill_at: float | None = None  # while it is cancelling; None: never
     checkpoint_at: float | None = None
     checkpoint_bytes: int = 0
+    relaying: bool = False  # it ended, and the last of its output is not below its card yet
     stopping: str = ""  # what a person asked for: "", "interrupting", "killing"
     receipt: Receipt | None = None  # once it ended
 
@@ -68,13 +68,6 @@ class CardState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def final(self) -> bool:
         return self.status in FINAL
-
-    @property
-    def waits_again(self) -> bool:
-        """Did an attempt end, and is it to be tried again? ``detail`` says why and when, and not
-        how far its next machine is."""
-        told = self.stage in WAITING and bool(self.detail)
-        return self.status == "queued" and self.attempt > 0 and told
 
     @property
     def runs(self) -> bool:

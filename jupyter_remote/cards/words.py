@@ -7,6 +7,7 @@ from math import ceil
 from jupyter_remote.amounts import duration, size
 from jupyter_remote.money.meter import range_text, text_of
 from jupyter_remote.money.meter import rate_text as price
+from jupyter_remote.outputs import dropped
 
 __all__ = [
     "count",
@@ -48,12 +49,6 @@ def interval(ucredits: tuple[int, int, int]) -> str:
 def unpriced(kind: str, session: str, machine: str) -> str:
     """What a job costs that has no price of its own: ``free``, or it is its session that costs."""
     return "paid by its session" if kind == "cell" and session and machine != "local" else "free"
-
-
-def dropped(displays: int) -> str:
-    """Of displays that came faster than they can be shown; no log has them."""
-    what = "1 display was" if displays == 1 else f"{displays:,} displays were"
-    return f"{what} left out, too many at a time: show fewer, or keep them in a variable"
 
 
 def deadline(kill_at: float | None, now: float) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -198,6 +199,14 @@ class Client(Running, Repeating, Sharing, Account):
         """The newest jobs that come from this notebook: its path, as its kernel knows it."""
         asked = {"notebook": notebook, "limit": str(limit)}
         return self._context.link.call("GET", "/v1/jobs", reply=JobList, params=asked).jobs
+
+    def jobs_since(self, notebook: str, at: float) -> Iterator[JobView]:
+        """Those of a notebook that were sent after that time, newest first."""
+
+        def page(params: dict[str, object]) -> JobList:
+            return self._context.jobs_page({**params, "notebook": notebook})
+
+        return itertools.takewhile(lambda job: job.submitted_at > at, listing.jobs(page))
 
     def outputs_of(self, id: str) -> JobOutputs:
         """What a job showed so far, as the outputs of a cell. ``id``: the whole of it."""

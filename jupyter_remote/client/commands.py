@@ -192,6 +192,17 @@ def _running(options: Options) -> int:
     return _print(options, reply, lines)
 
 
+def sync(options: Options) -> int:
+    """The backend is started where it is the embedded one: it has what came."""
+    from jupyter_remote.client.api import Client
+    from jupyter_remote.client.notebook_files import sync as bring
+
+    with Client() as client:
+        synced = bring(options.file, client)
+    _print(options, synced, synced.lines)
+    return int(any(one.is_trouble for one in synced.jobs))
+
+
 def machines(options: Options) -> int:
     if options.running:
         return _running(options)

@@ -171,14 +171,14 @@ def is_backend(found: Connection) -> bool:
     return bool(found.mark) and processes.mark_of(found.pid) == found.mark
 
 
-def _when_free(settings: Settings, home: Path) -> Connection | None:
+def _when_free(settings: Settings, home: Path, within_s: float = END_S) -> Connection | None:
     """Wait for a backend that is ending; None: nobody works on the state any more.
 
     Another one, of another process, may start meanwhile.
     """
     from filelock import FileLock, Timeout
 
-    deadline = time.monotonic() + END_S
+    deadline = time.monotonic() + within_s
     while True:
         try:
             with FileLock(home / SERVER_LOCK_NAME, timeout=0):
@@ -236,6 +236,9 @@ def _start(settings: Settings, home: Path) -> Connection:
             _leave(process)
             return found
         if process.poll() is not None:
+            # one that somebody else started, who was killed since, may have been quicker
+            if (found := _when_free(settings, home, START_S)) is not None:
+                return found
             break
         time.sleep(LOOK_S)
     raise _not_started(process, log_file, begin)

@@ -14,6 +14,7 @@ from jupyter_remote import errors
 from jupyter_remote.client import describe
 from jupyter_remote.client.events import Stream
 from jupyter_remote.client.failures import raise_for
+from jupyter_remote.client.origin import NO_CELL, Cell
 from jupyter_remote.model import Status
 from jupyter_remote.outputs import text_of
 from jupyter_remote.wire import Done, Event, EventPage, JobView, Money, ResultsView, raw
@@ -259,8 +260,10 @@ class Handle(Future[Any]):
             after = page.cursor
 
 
-def provisional(id: str, kind: str, description: str, machine: str, visibility: str) -> JobView:
-    """A job before the backend has answered."""
+def provisional(
+    id: str, kind: str, description: str, machine: str, visibility: str, cell: Cell = NO_CELL
+) -> JobView:
+    """A job before the backend has answered: its card may be saved like that."""
     nothing = Money(rate_ucredits_per_h=0, hold_ucredits=0, cost_ucredits=0)
     return JobView(
         id=id,
@@ -270,6 +273,8 @@ def provisional(id: str, kind: str, description: str, machine: str, visibility: 
         description=description,
         machine=machine or "local",
         visibility=visibility,
+        cell=cell.id,
+        cell_code=cell.code,
         money=nothing,
         submitted_at=time.time(),
     )

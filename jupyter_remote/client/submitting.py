@@ -17,7 +17,7 @@ from jupyter_remote.client.files import links_of
 from jupyter_remote.client.handle import EventCallback, provisional
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.options import Options
-from jupyter_remote.client.origin import Origin
+from jupyter_remote.client.origin import Cell, Origin
 from jupyter_remote.client.sharing import opens_where
 from jupyter_remote.model import Stage
 from jupyter_remote.money import budgets
@@ -202,7 +202,8 @@ def repeat(
     """Have the backend run a job that it knows once more; nothing has to be sent for that."""
     machine = request.need.machine if request.need is not None else known.machine
     description = request.description or known.description
-    view = provisional(request.id, known.kind, description, machine, known.visibility)
+    cell = Cell(request.cell, request.cell_code)
+    view = provisional(request.id, known.kind, description, machine, known.visibility, cell)
     job = Job(context, view, namespace=namespace, own=True)
     if on_job is not None:
         on_job(job)
@@ -274,9 +275,9 @@ def _groups(inputs: Iterable[Packed]) -> Iterable[list[Packed]]:
 def _handle(
     context: Context, request: SubmitRequest, id: str, namespace: dict[str, Any] | None
 ) -> Job:
-    view = provisional(
-        id, request.spec.kind, request.description, request.need.machine, request.visibility
-    )
+    kind, machine = request.spec.kind, request.need.machine
+    cell = Cell(request.cell, request.cell_code)
+    view = provisional(id, kind, request.description, machine, request.visibility, cell)
     return Job(context, view, namespace=namespace, own=True)
 
 

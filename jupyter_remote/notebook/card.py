@@ -19,7 +19,7 @@ from jupyter_remote.cards.render import bundle, card_json, status_line
 from jupyter_remote.cards.state import CardState
 from jupyter_remote.client.receipts import metadata
 from jupyter_remote.notebook.control import how_of
-from jupyter_remote.notebook.sinks import WIDGET_TYPE
+from jupyter_remote.wire import WIDGET_TYPE
 
 PERIOD_S = 0.1
 LIVE_AFTER_S = 0.3  # a job that ends sooner needs no widget: a page takes as long to make one
@@ -50,12 +50,17 @@ def widget_class() -> type[Any]:
     return JobCard
 
 
+def display_id_of(job: str) -> str:
+    return f"jupyter-remote-{job}"
+
+
 class Card:
     """Draws states of one job; called from one thread at a time.
 
     Parameters
     ----------
     publish: shows a bundle below the job's cell.
+    job: its id; where each output stands alone a later kernel finds its card by that.
     cancel: called with ``force`` and ``force_after`` when Cancel arrives over the comm.
     busy: called now and then while the card is live: says that the kernel is busy with this cell.
         JupyterLab sets up its side of the first widget by requests whose end it takes for the
@@ -69,6 +74,7 @@ class Card:
         cancel: Callable[[bool, float | None], object],
         *,
         front: Front = "page",
+        job: str = "",
         busy: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -79,6 +85,7 @@ class Card:
         self._busy_at = 0.0
         self._clock = clock
         self._id = f"jupyter-remote-{uuid.uuid4().hex}"
+        self._display_id = display_id_of(job) if job and front == "view" else self._id
         self._widget: Any = None
         self._status: tuple[str, float | None] | None = None  # as published: see _news_of
         self._published_at = 0.0  # 0: it is not to be seen
@@ -138,7 +145,7 @@ class Card:
         if live and self._front == "view" and self._widget is not None:
             data |= {WIDGET_TYPE: {"model_id": self._widget.model_id, **_WIDGET_VERSION}}
         kept = metadata(state.receipt) if state.receipt is not None else {}
-        self._publish(data, kept, transient={"display_id": self._id}, update=update)
+        self._publish(data, kept, transient={"display_id": self._display_id}, update=update)
         self._published_at, self._status = now, _news_of(state)
         if state.final and self._widget is not None:
             # A page takes in an update once it has loaded the widget, and only then the close;

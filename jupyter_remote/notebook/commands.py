@@ -41,6 +41,7 @@ MODULES = (
     "commands_sessions",
     "commands_cache",
     "commands_receipts",
+    "commands_sync",
 )
 NAMES = [
     "connect",
@@ -73,10 +74,8 @@ NAMES = [
     "stop",
     "cache",
     "debug",
+    "sync",
 ]
-LATER = {
-    "sync": "nothing to bring home: jobs of this kernel do so themselves, others with attach ID",
-}
 
 
 def commands() -> dict[str, Command]:
@@ -93,8 +92,6 @@ def run(context: Context, line: str) -> Any:
     name, _, rest = line.strip().partition(" ")
     if name in ("", "-h", "--help", "help"):
         raise HelpAsked(overview())
-    if name in LATER:
-        raise UsageError(f"%remote {name}: {LATER[name]}")
     command = commands().get(name)
     if command is None:
         raise no_such("subcommand", name, NAMES)

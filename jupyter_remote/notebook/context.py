@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
     from jupyter_remote.client.jobs import Job
     from jupyter_remote.client.origin import Cell
+    from jupyter_remote.notebook.commands_sync import Seen
     from jupyter_remote.notebook.comms import Comms
     from jupyter_remote.notebook.live import Pump
     from jupyter_remote.settings import Settings
@@ -38,6 +40,8 @@ class Context:
         self.told_moves: set[tuple[str, int]] = set()  # jobs and attempts of those that moved
         self.planned: set[tuple[str, str]] = set()  # functions and machines of plans in short
         self.shipped = Shipped()
+        self.began_at = time.time()
+        self.synced: dict[str, Seen] = {}  # what of other kernels' jobs was shown here
         self._expected: list[tuple[Job, Callable[[], None]]] = []
 
     @property

@@ -26,6 +26,7 @@ from jupyter_remote.notebook.halfway import Halfway, errors
 from jupyter_remote.notebook.interrupts import Interrupts
 from jupyter_remote.notebook.meanwhile import Meanwhile, Queue
 from jupyter_remote.notebook.relay import Relay
+from jupyter_remote.outputs import Waits
 from jupyter_remote.wire import Done, Event
 
 log = logging.getLogger("jupyter_remote")
@@ -65,7 +66,7 @@ class Live:
         self._halfway = Halfway()
         self.done: Done | None = None
         self.question: tuple[str, bool] | None = None  # a prompt, and whether it hides the answer
-        self._noticed = ""  # what the backend said last among the output
+        self._waits = Waits()
         self._draws_at = 0.0  # the card is not drawn before
 
     @property
@@ -105,12 +106,12 @@ class Live:
             self._draws_at = 0.0
             if self.card is not None and not self.card.is_shown:
                 self.card.draw(self.state)
-        before, self.state = self.state, render(self.state, event)
-        if self.state.waits_again and self.state.detail not in (before.detail, self._noticed):
-            self.relay.note(f"[{self.state.detail}]")
+        self.state = render(self.state, event)
+        if event.type in ("status", "notice"):
+            why = self._waits.take(event.type, msgspec.json.decode(event.data))
+            if why:
+                self.relay.note(why)
         self.relay.event(event)
-        if event.type == "notice":
-            self._noticed = msgspec.json.decode(event.data)["text"]
         if event.type == "progress":
             self._halfway.look(self.state, event.at or time.time())
         if event.type == "ask":
@@ -120,11 +121,13 @@ class Live:
             self.done = msgspec.json.decode(event.data, type=Done)
             self._halfway.ended(self.state)
             self._ended(self.done)
+            self._look()
             self.relay.end()
 
     def tick(self) -> float:
         """Shows what waited long enough; seconds until it wants to be called again."""
         self.relay.flush()
+        self._look()
         due = self.relay.due()
         draws = self.card is not None and time.monotonic() >= self._draws_at
         again = self.card.draw(self.state) if self.card is not None and draws else None
@@ -134,6 +137,12 @@ class Live:
         """Shows the card again, after its cell was cleared."""
         if self.card is not None:
             self.card.draw(self.state, force=True)
+
+    def _look(self) -> None:
+        """A card that is saved while the last output is on its way says so."""
+        relaying = self.state.final and not self.is_over
+        if relaying != self.state.relaying:
+            self.state = msgspec.structs.replace(self.state, relaying=relaying)
 
     def stopping(self, text: str) -> None:
         """Says on the card what a person asked for."""

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from jupyter_remote.cards import words
-from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, WIDGET_TYPE, Sink
-from jupyter_remote.wire import BESIDE_WIDGET, Event
+from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, Sink
+from jupyter_remote.outputs import LeftOut
+from jupyter_remote.wire import BESIDE_WIDGET, WIDGET_TYPE, Event
 
 JOIN_S = 0.02
 JOIN_SHORT_S = 0.1  # where the pace is nearly used up
@@ -103,7 +103,7 @@ class Relay:
         self._clear_waits = False
         self._told_of_widgets = False
         self._ended = False
-        self._folded: dict[str, dict[str, Any]] = {}  # the latest count of each stream
+        self._left_out = LeftOut()
 
     @property
     def is_waiting(self) -> bool:
@@ -128,7 +128,8 @@ class Relay:
             case "clear_output":
                 self._clear(wait=False)
             case "folded":
-                self._fold(event.job, data)
+                if text := self._left_out.take(event.job, data):
+                    self.note(text)
             case "notice":
                 self.note(str(data.get("text", "")))
             case _:
@@ -178,13 +179,8 @@ class Relay:
 
     def end(self) -> None:
         """The job ended: says how much was left out. What waits goes on being sent."""
-        displays = self._folded.pop("display_data", None)
-        size = words.size(sum(data["bytes"] for data in self._folded.values()))
-        lines = sum(data["lines"] for data in self._folded.values())
-        if self._folded:
-            self.note(f"[{size}, {lines:,} lines left out here]")
-        if displays is not None:
-            self.note(f"[{words.dropped(displays['displays'])}]")
+        for line in self._left_out.lines():
+            self.note(line)
         if self._comms is not None and not self._comms.last:
             self._waiting.append(Output("comm"))
         self._ended = True
@@ -276,12 +272,6 @@ class Relay:
             return 0.0
         since = max(self._sent_at, self._began_at if first.is_half_a_line else 0.0)
         return max(0.0, since + (JOIN_SHORT_S if short else JOIN_S) - self._clock())
-
-    def _fold(self, job: str, data: dict[str, Any]) -> None:
-        """Said once while it goes on; how much it was is said at the end, and on the card."""
-        if data["name"] != "display_data" and not self._folded.keys() - {"display_data"}:
-            self.note(f"[too much to show all of it here: %remote logs {words.short(job)}]")
-        self._folded[data["name"]] = data
 
     # -- what goes
     def _send(self) -> None:

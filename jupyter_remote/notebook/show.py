@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jupyter_remote.cards import words
 from jupyter_remote.client.failures import raise_for
+from jupyter_remote.client.homecoming import left_alone
 from jupyter_remote.client.jobs import Job
 from jupyter_remote.client.receipts import metadata
 from jupyter_remote.client.tracebacks import lines_of
@@ -82,6 +82,7 @@ class Shown:
                 sink.display,
                 lambda force, after: self.job.cancel(force, force_after=after),
                 front=front,
+                job=self.job.id,
                 busy=sink.busy,
             )
         if kernel_of(self.context.shell) is None and self.context.shell is not None:
@@ -129,8 +130,7 @@ class Shown:
         if done is not None:
             return done
         self.live.stopping("")
-        short = words.short(self.job.id)
-        self.relay.note(f"[no longer waiting for job {short}: %remote attach {short} waits again]")
+        self.relay.note(left_alone(self.job.id))
         self.raises = False
         self.route.to_background(self.live, self.context.arrived)
         raise KeyboardInterrupt

@@ -19,7 +19,7 @@ from jupyter_remote.wire import cell_code_of
 if TYPE_CHECKING:
     from jupyter_remote.notebook.card import Front
 
-WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
+ID_CHARS = 1000  # of a cell; VS Code makes them of the notebook's path
 ENVELOPE_BYTES = 600  # of a message beside its text
 
 Bundle = dict[str, Any]
@@ -250,7 +250,8 @@ def cell_of(shell: Any) -> Cell:
     code = parent.get("content", {}).get("code")
     if not isinstance(code, str):
         return NO_CELL
-    return Cell(str(parent.get("metadata", {}).get("cellId") or ""), cell_code_of(code))
+    id = str(parent.get("metadata", {}).get("cellId") or "")
+    return Cell(id if len(id) <= ID_CHARS else "", cell_code_of(code))
 
 
 def has_person(kernel: Any) -> bool:

@@ -42,6 +42,7 @@ async def outputs(call: Call) -> wire.JobOutputs:
         cursor=cursor,
         outputs=told,
         cut=transcript.cut,
+        cleared=transcript.fold.cleared,
         error=seen(_error.decode(job.error)) if is_over and job.error else None,
         receipt=_receipt.decode(job.receipt) if job.receipt else None,
     )

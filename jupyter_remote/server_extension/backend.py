@@ -159,6 +159,7 @@ class Backend:
             "outputs": None if told.outputs is None else home.outputs,
             "cursor": told.cursor,
             "is_over": told.job.ended_at is not None,
+            "cleared": home.cleared,
         }
 
     def _end_of_log(self, path: str) -> bytes:

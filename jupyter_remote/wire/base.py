@@ -20,6 +20,9 @@ LAST_OUTPUT = "; last output: "  # in the detail of a job whose process died, be
 CARD_TYPE = "application/vnd.jupyter-remote.job+json"
 
 
+WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"  # Jupyter's own: a place for a live widget
+
+
 MOST_BYTES = 1 << 50  # of anything that has a size
 
 

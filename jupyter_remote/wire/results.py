@@ -55,6 +55,7 @@ class JobOutputs(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     cursor: int  # of the last event in it: pass as ``after``
     outputs: list[dict[str, Any]] | None = None  # as a cell has them; None: nothing after that
     cut: bool = False  # it showed more than is here
+    cleared: bool = False  # it cleared what stood in its cell before this
     error: RemoteFailure | None = None  # that it ended with
     receipt: Receipt | None = None
 

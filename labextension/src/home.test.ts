@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { broughtHome, codeOf, type Home, isMissing, isOwn, isWhole, lastCard, type Output } from "./home";
+import { broughtHome, type Cell, codeOf, type Home, isMissing, isWhole, lastCard, type Output, ownOf } from "./home";
 import { MIME } from "./saved";
 
 const ID = "0e6fd5f0-7e4c-4c0e-9f51-b0e0f3a1c9d2";
@@ -57,11 +57,28 @@ test("only the last card of a cell counts, and no card of a job without an id", 
 });
 
 test("a cell is its own as long as its text is the same, under its id or in a file without ids", () => {
-  const held = { cell: "c1", code: codeOf("1 + 1") };
-  expect(isOwn(held, "c1", "1 + 1", new Set(["c1", "c2"]))).toBe(true);
-  expect(isOwn(held, "c1", "1 + 2", new Set(["c1"]))).toBe(false);
-  expect(isOwn(held, "c2", "1 + 1", new Set(["c1", "c2"]))).toBe(false);
-  expect(isOwn(held, "c2", "1 + 1", new Set(["c2"]))).toBe(true);
+  const job = { cell: "c1", code: codeOf("1 + 1") };
+  const cells = (...texts: [string, string][]): Cell[] => texts.map(([id, text]) => ({ id, text }));
+  expect(ownOf(job, cells(["c0", "1 + 1"], ["c1", "1 + 1"]))).toBe(1);
+  expect(ownOf(job, cells(["c0", "1 + 1"], ["c1", "1 + 2"]))).toBe(-1);
+  expect(ownOf(job, cells(["x", "2"], ["y", "1 + 1"]))).toBe(1);
+  expect(ownOf(job, cells(["x", "1 + 1"], ["y", "1 + 1"]))).toBe(-1);
+});
+
+test("below a call what its ending kernel said does not count, nor do carriage returns", () => {
+  const call = card("running", "call");
+  const note = `[no longer waiting for job ${ID.slice(0, 8)}: %remote attach ${ID.slice(0, 8)} waits again]\n`;
+  const interrupt = { output_type: "error", ename: "KeyboardInterrupt", evalue: "", traceback: [] };
+  const told = home(text("10 %\r20 %\nend\n"), text("warned\n", "stderr"));
+  expect(brought([call, text("20 %\ne"), text(`warned\n${note}`, "stderr"), interrupt], told)).not.toBeNull();
+  expect(brought([call, text("30 %\n")], told)).toBeNull();
+  expect(brought([call, text("mine\n")], { ...told, cleared: true })).not.toBeNull();
+});
+
+test("a job whose last output was on its way is not over", () => {
+  const late = card("completed");
+  (late["data"] as Record<string, Record<string, unknown>>)[MIME]!["relaying"] = true;
+  expect(lastCard([late])).toMatchObject({ isOver: false });
 });
 
 test("views of widgets that the page has stay, others are their text", () => {

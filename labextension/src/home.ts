@@ -14,6 +14,7 @@ export interface Home {
   outputs: Output[] | null; // null: nothing came after the cursor that was given
   cursor: number;
   is_over: boolean;
+  cleared?: boolean; // what stood in the cell before is gone
 }
 
 /** The last card of a cell. */
@@ -23,7 +24,8 @@ export interface Held {
   isCell: boolean; // the job is a cell, not a call in one
   cell: string;
   code: string;
-  isOver: boolean;
+  submittedAt: number;
+  isOver: boolean; // and all of its output was there
 }
 
 const WIDGET = "application/vnd.jupyter.widget-view+json";
@@ -46,9 +48,10 @@ export function codeOf(text: string): string {
 export function cardOf(output: Output | undefined): Omit<Held, "at"> | null {
   const card = (output?.["data"] as Record<string, unknown> | undefined)?.[MIME];
   if (!isCard(card) || !JOB.test(card.id)) return null;
-  const { kind, cell, cell_code: code } = card as Record<string, unknown>;
-  const isOver = OVER.includes(card.status);
-  return { job: card.id, isCell: kind === "cell", cell: String(cell ?? ""), code: String(code ?? ""), isOver };
+  const { kind, cell = "", cell_code: code = "", submitted_at: at, relaying } = card as Record<string, unknown>;
+  const isOver = OVER.includes(card.status) && relaying !== true;
+  const submittedAt = typeof at === "number" ? at : 0;
+  return { job: card.id, isCell: kind === "cell", cell: String(cell), code: String(code), submittedAt, isOver };
 }
 
 /** Only what stands below the last card of a cell is known to be of one job. */
@@ -60,9 +63,19 @@ export function lastCard(outputs: Output[]): Held | null {
   return null;
 }
 
-/** Is this the cell, as it was when it ran? `ids`: of all cells of its notebook. */
-export function isOwn(card: { cell: string; code: string }, id: string, text: string, ids: Set<string>): boolean {
-  return card.code === codeOf(text) && (card.cell === id || !ids.has(card.cell));
+/** A cell by its id and its text. */
+export interface Cell {
+  id: string;
+  text: string;
+}
+
+/** The cell that sent a job, as it was then; by its text alone where no other has the same, and
+ * none that id. -1: none. */
+export function ownOf(job: { cell: string; code: string }, cells: Cell[]): number {
+  const at = cells.findIndex(({ id }) => id === job.cell);
+  if (at >= 0) return codeOf(cells[at]!.text) === job.code ? at : -1;
+  const same = cells.flatMap(({ text }, i) => (codeOf(text) === job.code ? [i] : []));
+  return same.length === 1 ? same[0]! : -1;
 }
 
 /** Is the job all that this cell does? Else its own code may have printed, too. */
@@ -83,7 +96,7 @@ export function broughtHome(
   const below = shown.slice(held.at + 1);
   const kept = new Set(below.map(widgetOf));
   const brought = withWidgets(home.outputs ?? [], (id) => kept.has(id) || isLive(id));
-  if (!whole && !begins(below, brought)) return null;
+  if (!whole && !home.cleared && !begins(below, brought, held.job)) return null;
   for (const output of brought) if (output.output_type === "execute_result") output["execution_count"] = count;
   return [...shown.slice(0, held.at), home.card, ...brought];
 }
@@ -110,15 +123,51 @@ function withWidgets(outputs: Output[], isLive: (id: string) => boolean): Output
   return brought;
 }
 
-/** Is what stands there the beginning of what the job showed, and nothing else? */
-function begins(there: Output[], all: Output[]): boolean {
-  return there.every((output, i) => {
-    const whole = all[i];
-    if (output.output_type !== whole?.output_type || output["name"] !== whole["name"]) return false;
-    if (output.output_type !== "stream") return true;
-    const [part, text] = [textOf(output), textOf(whole)];
-    return i === there.length - 1 ? text.startsWith(part) : text === part;
-  });
+/** Is this the beginning of what the job showed? Else it is of local code, too. Streams by their
+ * text, whatever their order: a slow relay joins what waits; others by type. */
+function begins(there: Output[], all: Output[], job: string): boolean {
+  const bare = withoutNotes(there, job);
+  const [displays, allDisplays] = [displaysOf(bare), displaysOf(all)];
+  if (displays.some((kind, i) => kind !== allDisplays[i])) return false;
+  return ["stdout", "stderr"].every((name) => textBegins(streamOf(bare, name), streamOf(all, name)));
+}
+
+/** Without what a cell says whose kernel ends: the job goes on. */
+function withoutNotes(there: Output[], job: string): Output[] {
+  const bare = [...there];
+  if (bare[bare.length - 1]?.["ename"] === "KeyboardInterrupt") bare.pop();
+  const last = bare[bare.length - 1];
+  const note = `[no longer waiting for job ${job.slice(0, 8)}: %remote attach ${job.slice(0, 8)} waits again]\n`;
+  if (last?.output_type === "stream" && textOf(last).endsWith(note)) {
+    const text = textOf(last).slice(0, -note.length);
+    bare.splice(-1, 1, ...(text ? [{ ...last, text }] : []));
+  }
+  return bare;
+}
+
+function displaysOf(outputs: Output[]): string[] {
+  const displays = outputs.filter(({ output_type: type }) => type !== "stream");
+  const kinds = ({ data }: Output): string[] => Object.keys((data as object | undefined) ?? {}).filter((kind) => kind !== WIDGET);
+  return displays.map((output) => `${output.output_type} ${kinds(output).sort().join(" ")}`);
+}
+
+function streamOf(outputs: Output[], name: string): string {
+  return outputs.map((output) => (output["name"] === name && output.output_type === "stream" ? textOf(output) : "")).join("");
+}
+
+/** Pages and files keep a line as its carriage returns left it. */
+function textBegins(there: string, whole: string): boolean {
+  if (whole.startsWith(there)) return true;
+  const lines = there.split("\n");
+  const rest = seen(lines.pop()!);
+  const told = whole.split("\n");
+  if (told.length <= lines.length || lines.some((line, i) => seen(line) !== seen(told[i]!))) return false;
+  return told[lines.length]!.split("\r").some((part) => part.startsWith(rest));
+}
+
+/** A line after its carriage returns. */
+function seen(line: string): string {
+  return line.replace(/\r+$/, "").split("\r").reduce((shown, part) => part + shown.slice(part.length), "");
 }
 
 function textOf(output: Output): string {

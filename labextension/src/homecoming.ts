@@ -8,12 +8,13 @@ import type { Kernel } from "@jupyterlab/services";
 import { JSONExt, type ReadonlyPartialJSONObject } from "@lumino/coreutils";
 
 import { BackendError } from "./asking";
-import { broughtHome, cardOf, codeOf, type Held, type Home, isMissing, isOwn, isWhole, lastCard, type Output } from "./home";
+import { broughtHome, cardOf, type Cell, type Held, type Home, isMissing, isWhole, lastCard, ownOf, type Output } from "./home";
 import type { Timer } from "./jobs";
 import type { JobView } from "./wire";
 
 const PERIOD_MS = 1000;
 const AWAY_MS = 5000;
+const UNSAVED_S = 5; // within which the card of a job that was sent is in its cell
 const OURS = /%remote|@(\w+\.)?remote\b|jupyter_remote/; // code that may have sent jobs
 const BYTES_PER_MS = 1000; // what is read again and again is read the slower the more it is
 
@@ -212,12 +213,11 @@ class Book {
     const { model } = this._context;
     const { cell } = stray;
     const shown = outputsOf(cell);
-    const ids = new Set([...model.cells].map(({ id }) => id));
-    const text = cell.sharedModel.getSource();
-    const own = isOwn(held, cell.id, text, ids);
-    const whole = isWhole(held, text);
+    const cells = [...this._cells()];
+    const isOwn = cells[ownOf(cardOf(home.card)!, cells.map(plain))] === cell;
+    const whole = isWhole(held, plain(cell).text);
     const isLive = (id: string): boolean => this._kernel?.hasComm(id) ?? false;
-    const brought = own && home.outputs ? broughtHome(shown, held, home, whole, isLive, cell.executionCount) : null;
+    const brought = isOwn && home.outputs ? broughtHome(shown, held, home, whole, isLive, cell.executionCount) : null;
     const target = brought ?? [...shown];
     target[held.at] = home.is_over ? home.card : shown[held.at]!; // what goes on is drawn by its renderer
     const wasDirty = model.dirty;
@@ -242,26 +242,34 @@ class Book {
     if (!cells.some(({ sharedModel }) => OURS.test(sharedModel.getSource()))) return;
     const savedAt = Date.parse(this._context.contentsModel?.last_modified ?? "") / 1000;
     const jobs = await this._ways.find(this._context.path);
-    for (const cell of cells) {
-      const text = cell.sharedModel.getSource();
-      const job = jobs.find(({ cell: id, batch, kind }) => id === cell.id && !batch && kind !== "session");
-      if (!job || !(job.submitted_at > savedAt) || job.cell_code !== codeOf(text)) continue;
-      if (this._isRelayed(cell) || cardsIn(cell.outputs).has(job.id)) continue;
+    const newest = new Map<ICodeCellModel, JobView>();
+    for (const job of jobs) {
+      const cell = cells[ownOf({ cell: job.cell ?? "", code: job.cell_code ?? "" }, cells.map(plain))];
+      if (cell && !job.batch && job.kind !== "session" && !newest.has(cell)) newest.set(cell, job);
+    }
+    for (const [cell, job] of newest) {
+      const slackS = cell.executionCount === null ? UNSAVED_S : 0; // it ran when it was saved
+      if (!(job.submitted_at > savedAt - slackS) || this._isRelayed(cell) || shows(cell, job)) continue;
       const home = await this._ways.read(job.id, undefined, false);
-      if (!home || this._context.isDisposed || this._isRelayed(cell)) continue;
+      if (!home || this._context.isDisposed || this._isRelayed(cell) || shows(cell, job)) continue;
       const held = { at: 0, ...cardOf(home.card)! };
-      write(cell.outputs, broughtHome([home.card], held, home, true, () => false, cell.executionCount) ?? [home.card]);
+      write(cell.outputs, broughtHome([home.card], held, home, true, () => false, cell.executionCount)!);
     }
   }
+}
+
+function plain(cell: ICodeCellModel): Cell {
+  return { id: cell.id, text: cell.sharedModel.getSource() };
 }
 
 function heldIn(outputs: Outputs): Held | null {
   return lastCard(Array.from({ length: outputs.length }, (_, i) => ({ output_type: "", data: outputs.get(i).data })));
 }
 
-function cardsIn(outputs: Outputs): Set<string> {
-  const all = Array.from({ length: outputs.length }, (_, i) => cardOf({ output_type: "", data: outputs.get(i).data }));
-  return new Set(all.flatMap((card) => (card ? [card.job] : [])));
+/** Is there a card of this job, or of one that was sent after it? */
+function shows(cell: ICodeCellModel, job: JobView): boolean {
+  const cards = Array.from({ length: cell.outputs.length }, (_, i) => cardOf({ output_type: "", data: cell.outputs.get(i).data }));
+  return cards.some((card) => card && (card.job === job.id || card.submittedAt > job.submitted_at));
 }
 
 function outputsOf(cell: ICodeCellModel): Output[] {

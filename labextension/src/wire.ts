@@ -112,6 +112,7 @@ export interface JobOutputs {
   cursor: number;
   outputs?: Record<string, unknown>[] | null;
   cut?: boolean;
+  cleared?: boolean;
   error?: RemoteFailure | null;
   receipt?: Receipt | null;
 }

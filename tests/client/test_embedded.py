@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 
-from jupyter_remote import errors
+from jupyter_remote import connection, errors
+from jupyter_remote.client import embedded
 from jupyter_remote.client.api import Client
 
 pytestmark = pytest.mark.usefixtures("fresh_home")
@@ -66,3 +70,40 @@ def test_large_values_are_mapped_and_errors_are_whole(tmp_path: Path) -> None:
         assert other.job(first.id).receipt["status"] == "completed"
         assert other.job(first.id).history[0].event == "submit"
         assert other.ledger() is not None
+
+
+@pytest.mark.timeout(90)
+def test_a_backend_that_a_killed_starter_left_behind_may_be_quicker(monkeypatch) -> None:
+    others: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    class Late(start):  # type: ignore[type-arg, misc, valid-type]
+        """Begins while another one has just taken the lock; that goes on when this one ended."""
+
+        def __init__(self, *args: object, **how: object) -> None:
+            others.append(start(*args, **how))  # type: ignore[call-overload]
+            while not _is_held(Path(str(how["cwd"])) / embedded.SERVER_LOCK_NAME):
+                time.sleep(0.001)
+            others[0].send_signal(signal.SIGSTOP)
+            super().__init__(*args, **how)
+
+        def poll(self) -> int | None:
+            if (status := super().poll()) is not None:
+                others[0].send_signal(signal.SIGCONT)
+            return status
+
+    where = SimpleNamespace(Popen=Late, DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr(embedded, "subprocess", where)
+    settings = Client().settings
+    found = embedded.ensure(settings)
+    assert found.pid == others[0].pid
+    assert connection.read(connection.path_of(settings)) == found
+    embedded._leave(others[0])
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True

@@ -17,6 +17,7 @@ from jupyter_remote import errors
 from jupyter_remote.client.api import Client
 from jupyter_remote.client.handle import provisional
 from jupyter_remote.client.jobs import Job
+from jupyter_remote.client.origin import Cell
 from jupyter_remote.wire import Event, raw
 
 from .fake_backend import FakeBackend
@@ -282,3 +283,11 @@ def test_a_wrong_option_names_the_nearest(client: Client) -> None:
         with pytest.raises(errors.UsageError, match="max_cost="):
             client.with_options(max_cost=cost)
     assert client.with_options(gpu_idle="10m").options.gpu_idle_s == 600.0
+
+
+def test_a_job_knows_its_cell_before_the_backend_does(client: Client) -> None:
+    seen: list[tuple[str, str]] = []
+    client.cell = lambda: Cell("c1", "0badcafe")
+    call = client.prepare_call(double, (1,), {})
+    client.submit_call(call, lambda job: seen.append((job.view.cell, job.view.cell_code)))
+    assert seen == [("c1", "0badcafe")]

@@ -176,6 +176,7 @@ def test_outputs_are_those_of_a_cell() -> None:
         event("update_display_data", **{**shown, "data": {"text/plain": "2"}}),
         event("folded", name="stdout", bytes=600, lines=4),
         event("folded", name="stdout", bytes=1000, lines=7),
+        event("folded", name="display_data", bytes=0, lines=0, displays=3),
         event("error", ename="E", evalue="v", traceback=["t"]),
     ]
     assert outputs_of(events) == [
@@ -185,7 +186,14 @@ def test_outputs_are_those_of_a_cell() -> None:
         {
             "output_type": "stream",
             "name": "stderr",
-            "text": "… 7 lines (1,000 bytes) of stdout are folded; job.logs() has them\n",
+            "text": "[too much to show all of it here: %remote logs j]\n",
         },
         {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["t"]},
+        {
+            "output_type": "stream",
+            "name": "stderr",
+            "text": "[1000 B, 7 lines left out here]\n"
+            "[3 displays were left out, too many at a time: show fewer, or keep them in a "
+            "variable]\n",
+        },
     ]

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import nbformat
-import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -396,16 +395,6 @@ def test_every_default_is_listed_as_it_can_be_typed_again(tmp_path):
     assert "--compare" not in stream(cells[1])  # the later word on where to run wins
     assert "Did you mean g5.xlarge" in "\n".join(error(cells[2]).traceback)
     assert "there is no option '--resume'" in error(cells[3]).evalue
-
-
-@pytest.mark.parametrize("sub", ["sync"])
-def test_what_comes_later_is_said(tmp_path, sub):
-    from jupyter_remote.errors import UsageError
-    from jupyter_remote.notebook.commands import run as run_command
-    from jupyter_remote.notebook.context import Context
-
-    with pytest.raises(UsageError, match=f"%remote {sub.split()[0]}"):
-        run_command(Context(), sub)
 
 
 def test_jobs_are_listed_shown_and_attached_to(tmp_path):

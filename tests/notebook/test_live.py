@@ -28,10 +28,10 @@ class Drawn:
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        self.seen: list[tuple[str, int]] = []
+        self.seen: list[tuple[str, bool, int]] = []
 
     def draw(self, state, *, force=False):
-        self.seen.append((state.status, len(self.cell.shown)))
+        self.seen.append((state.status, state.relaying, len(self.cell.shown)))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_the_card_says_at_once_that_it_ended_and_the_output_goes_on(live, cell):
         events.put(one)
     assert wait(live, events, threading.Event()).job.status == "completed"
     assert len(cell.shown) == 25
-    assert next(shown for status, shown in live.card.seen if status == "completed") < 15
+    assert next(shown for status, _, shown in live.card.seen if status == "completed") < 15
 
 
 def test_an_interrupt_after_the_end_leaves_the_rest_of_the_output(live, cell):
@@ -107,3 +107,16 @@ def test_a_job_in_the_background_is_over_when_all_of_it_is_shown(live, cell):
         pump.put(live, one)
     assert over.wait(20)
     assert len(cell.shown) == 25
+
+
+def test_a_card_says_whether_the_last_output_is_below_it(live, cell):
+    events = queue.SimpleQueue()
+    for one in flood(25):
+        events.put(one)
+    wait(live, events, threading.Event())
+    ended = [
+        (relaying, shown) for status, relaying, shown in live.card.seen if status == "completed"
+    ]
+    assert ended[0][0]
+    assert ended[-1] == (False, 25)
+    assert all(relaying for relaying, shown in ended if shown < 25)

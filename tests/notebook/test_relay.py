@@ -8,8 +8,8 @@ import pytest
 from jupyter_remote.notebook.collected import CollectedSink
 from jupyter_remote.notebook.pace import SERVER, Pace
 from jupyter_remote.notebook.relay import MAX_TEXT, Relay
-from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, WIDGET_TYPE, KernelSink, LocalSink
-from jupyter_remote.wire import Event, raw
+from jupyter_remote.notebook.sinks import ENVELOPE_BYTES, KernelSink, LocalSink
+from jupyter_remote.wire import WIDGET_TYPE, Event, raw
 
 JOB = "0123abcd-0000-4000-8000-000000000000"
 

@@ -53,6 +53,18 @@ def test_what_was_more_than_a_cell_holds_is_cut_and_it_is_said(server, worker, m
     assert 30 <= len(told.outputs[0]["text"]) <= 120
 
 
+def test_a_job_that_cleared_its_cell_says_so(server, worker):
+    submit(server)
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+    worker.print(assign, 1, "one\n")
+    assert not outputs(server, assign.job).cleared
+    clear = wire.WorkerEvent("clear_output", wire.encode({"wait": False}), 2)
+    worker.ask(wire.Beat, job=assign.job, epoch=assign.epoch, events=[clear])
+    told = outputs(server, assign.job)
+    assert (told.cleared, told.outputs) == (True, [])
+
+
 def test_nobody_elses_job_is_shown(server, worker):
     submit(server)
     job = worker.run().job
