@@ -14,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from jupyter_remote.client.failures import exception_of
 from jupyter_remote.model import MachineType
 from jupyter_remote.notebook import context as contexts
-from jupyter_remote.notebook.commands import LATER, NAMES, commands
+from jupyter_remote.notebook.commands import NAMES, commands
 from jupyter_remote.wire import RemoteFailure
 
 LOADED = """
@@ -131,7 +131,6 @@ def test_completion_of_code_is_as_it_is_everywhere(shell, work):
 
 def test_every_subcommand_explains_itself(shell, capsys):
     assert set(commands()) == set(NAMES)
-    assert not set(NAMES) & set(LATER)
     for name in NAMES:
         shell.run_line_magic("remote", f"{name} -h")
         assert f"%remote {name}" in capsys.readouterr().out
