@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +52,10 @@ def isolate(folder: Path) -> dict[str, str]:
     profile.mkdir(parents=True, exist_ok=True)
     # kernels that a test starts over TCP warn of it in their first output
     (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")
-    return {name: str(folder / name.lower()) for name in FOLDERS}
+    # the paths of a kernel's sockets, which are here, may have 107 characters
+    runtime = tempfile.mkdtemp(prefix="jr-")
+    atexit.register(shutil.rmtree, runtime, ignore_errors=True)
+    return {name: str(folder / name.lower()) for name in FOLDERS} | {"JUPYTER_RUNTIME_DIR": runtime}
 
 
 def stop_backend(env: dict[str, str]) -> None:
@@ -78,12 +83,9 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     env = isolate(tmp_path_factory.mktemp("home"))
     for name in [n for n in os.environ if n.startswith("JUPYTER_REMOTE_")]:
         del os.environ[name]
-    # the paths of a kernel's sockets, which are here, may have 107 characters
-    with tempfile.TemporaryDirectory(prefix="jr-") as runtime:
-        env["JUPYTER_RUNTIME_DIR"] = runtime
-        os.environ.update(env)
-        yield
-        stop_backend(env)
+    os.environ.update(env)
+    yield
+    stop_backend(env)
 
 
 @pytest.fixture

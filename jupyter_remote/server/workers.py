@@ -250,14 +250,14 @@ class Link:
                 update = latest.update(active, [], None)
                 await backend.commit(backend.store.beat, update, now, backend.settings.lease_s)
             del self._latest[key]
+        if message.error is not None and message.error.ename == errors.DigestMismatch.__name__:
+            await self._check_inputs(active.job)  # who hears of its end may send it again at once
         active.leaving = True
         try:
             await backend.commit(backend.store.finish, active.job, active.epoch, outcome, now)
         except errors.JupyterRemoteError:
             active.leaving = False
             raise
-        if message.error is not None and message.error.ename == errors.DigestMismatch.__name__:
-            await self._check_inputs(active.job)
         last = [e.seq for e in message.events if e.seq]
         return wire.Answer(req=message.req, acked_seq=last[-1] if last else 0)
 

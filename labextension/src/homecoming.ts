@@ -148,7 +148,7 @@ class Book {
   private _connection(status: Kernel.ConnectionStatus): void {
     if (status === "connected" && !this._wasConnected) {
       for (const cell of this._cells()) {
-        if (heldIn(cell.outputs)?.isOver === false && this._isRelayed(cell)) this._suspects.add(cell.id);
+        if (heldIn(cell.outputs)?.isOver !== true && this._isRelayed(cell)) this._suspects.add(cell.id);
       }
     }
     this._wasConnected = status === "connected";

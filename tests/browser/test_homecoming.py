@@ -267,8 +267,8 @@ def test_a_connection_that_is_lost_meanwhile_brings_nothing_twice(book, steps):
         opened.start(1)
         for n in (1, 2, 3, 4):
             steps.go(n)
+            until_shown(opened, 1, n)
             opened.page.evaluate(f"() => {lab.CONTEXT}.session.kernel.reconnect().then(() => null)")
-        until_shown(opened, 1)
         opened.wait_idle()
         lab.until(lambda: status_in(opened.page.evaluate(OUTPUTS, 1)) == ["completed"])
         assert below(opened.saved().cells[1].outputs) == expected()
@@ -388,3 +388,18 @@ def test_a_job_that_nobody_knows_is_asked_for_once_and_the_cell_stays(chromium, 
     assert opened.errors == []
     opened.close()
     page.close()
+
+
+def test_what_a_page_missed_while_its_connection_was_lost_is_there_in_the_end(book, steps):
+    with book("missed.ipynb", LOAD, steps.cell()) as opened:
+        page = opened.page
+        opened.run(0)
+        opened.start(1)
+        steps.go(2)
+        until_shown(opened, 1, 2)
+        page.evaluate(f"() => {lab.CONTEXT}.session.kernel.reconnect().then(() => null)")
+        missed = f"() => {lab.WIDGET}.content.widgets[1].model.outputs.remove(2)"
+        page.evaluate(missed)  # as if it had been sent into a connection that was dead
+        steps.go(4)
+        until_shown(opened, 1)
+        assert opened.errors == []

@@ -70,6 +70,10 @@ class Proxy:
 
     async def _end(self) -> None:
         self._server.close()
+        for _ in range(
+            3
+        ):  # a connection that was just taken is closed by its task, once that has begun
+            await asyncio.sleep(0)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()

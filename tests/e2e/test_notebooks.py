@@ -170,7 +170,9 @@ def test_money_has_a_fuse_with_a_checkpoint_from_which_the_next_job_goes_on(mone
 
 def test_money_says_what_a_cancel_cost(money):
     assert "before it started: not charged" in cell_of(money, "waits.cancel()")
-    assert re.search(r"after start: charged 0\.\d+ credits", cell_of(money, "job.wait()"))
+    assert re.search(
+        r"after start, stopped by \w+: charged 0\.\d+ credits", cell_of(money, "job.wait()")
+    )
 
 
 def test_money_takes_a_result_from_the_cache_and_explains_the_miss(money):

@@ -18,7 +18,7 @@ from tests.server.conftest import Running
 
 @pytest.fixture
 def server(tmp_path: Path, fresh_home: Path) -> Iterator[Running]:
-    running = Running(tmp_path, lease_s=1.5, dead_man_s=0.9, heartbeat_s=0.3)
+    running = Running(tmp_path, lease_s=6.0, dead_man_s=4.0, heartbeat_s=0.3)
     yield running
     running.stop()
 

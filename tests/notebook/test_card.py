@@ -413,13 +413,10 @@ def test_a_widget_is_told_of_the_end_before_it_is_closed(recorder, monkeypatch):
     card = live_card(recorder)
     card.draw(running())
     said = []
-    comm = card._widget.comm
-    monkeypatch.setattr(comm, "send", lambda data, **_: said.append(data["state"]["state"]))
-    monkeypatch.setattr(comm, "close", lambda *_, **__: said.append("closed"))
+    card._widget.observe(lambda change: said.append(change.new["status"]), "state")
+    monkeypatch.setattr(card._widget, "close", lambda: said.append("closed"))
     card.draw(after(status="completed"))
-    told, closed = said
-    assert told["status"] == "completed"
-    assert closed == "closed"
+    assert said == ["completed", "closed"]
 
 
 def test_where_nobody_looks_there_is_no_widget(recorder):
