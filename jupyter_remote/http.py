@@ -247,9 +247,9 @@ class Http:
             for _ in response:
                 pass
 
-    def download(self, path: str) -> Iterator[bytes]:
+    def download(self, path: str, params: Params | None = None) -> Iterator[bytes]:
         """``GET`` a body, piece by piece."""
-        with self._send("GET", path, None, {"accept": "*/*"}, b"") as response:
+        with self._send("GET", path, params, {"accept": "*/*"}, b"") as response:
             yield from response
 
     def events(self, path: str, params: Params | None = None) -> Events:

@@ -23,7 +23,7 @@ from jupyter_remote.cards.state import (
     left_s,
     share_of_fuse,
 )
-from jupyter_remote.model import Reason, Status
+from jupyter_remote.model import Reason, Stage, Status
 from jupyter_remote.money.fuse import MOST_IS_SPENT
 from jupyter_remote.wire import CARD_TYPE, LAST_OUTPUT, Bar, Metrics
 
@@ -139,7 +139,7 @@ def status_line(state: CardState, now: float | None = None) -> str:
         detail, _, _ = state.detail.partition(LAST_OUTPUT)  # which is shown below
         why = plain(detail) or _WHY.get(state.reason, "")
         return f"{state.status}: {why}" if why and why != state.status else state.status
-    cancelling = state.status == Status.CANCELLING
+    cancelling = state.status == Status.CANCELLING and state.stage != Stage.SAVING_RESULT
     says = state.stopping or plain(state.detail) or ("" if cancelling else state.stage)
     killed = words.deadline(state.kill_at, now) if cancelling and now is not None else ""
     told = ", ".join(filter(None, (says, killed)))

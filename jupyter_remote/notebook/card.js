@@ -4,6 +4,7 @@
 
 const CANCEL = "jupyter_remote_cancel";
 const FINAL = ["completed", "failed", "cancelled"];
+const SAVING = "saving result"; // its code has ended: it is not killed
 const TICK_MS = 250;
 const ANSWERED_MS = 5000; // after which a Cancel that changed nothing reached nobody
 const DISARMED_MS = 1500; // after Cancel became Kill: a double click is no order to kill
@@ -46,7 +47,7 @@ export function rate(ucreditsPerH) {
 
 // As words.deadline says it: when a job that is to stop is killed. `now` is of the backend's clock.
 export function deadline(job, now) {
-  if (job.status !== "cancelling") return "";
+  if (job.status !== "cancelling" || job.stage === SAVING) return "";
   if (job.kill_at == null) return "not killed while its code goes on";
   const left = Math.ceil(job.kill_at - now);
   if (left <= 0) return "killing…";
@@ -247,6 +248,15 @@ function drawLinks(parent, links) {
   }
 }
 
+// JupyterLab keeps the box of a question that a cell asked, and runs no other cell before it is
+// answered, although the kernel waits for nothing any more. It is hidden: its widget goes by itself.
+function asksNoMore(model, area) {
+  for (const box of area?.querySelectorAll(".jp-OutputArea-stdin-item") ?? []) {
+    box.style.display = "none";
+    if (model.widget_manager?.kernel) model.widget_manager.kernel.hasPendingInput = false;
+  }
+}
+
 // One card of a model: drawn at each change of its state, its clock ticking between.
 export class View {
   constructor(model) {
@@ -285,8 +295,10 @@ export class View {
   }
 
   draw() {
+    const before = this.state;
     this.state = this.model.get("state");
     this.drawnAt = performance.now();
+    this.area = this.parts.card.closest(".jp-OutputArea") ?? this.area; // the last state comes when it has left
     const { card, title, status, bars, graphs, load, left, links } = this.parts;
     const text = this.state.texts;
     card.dataset.status = this.state.status;
@@ -301,6 +313,8 @@ export class View {
     drawLinks(links, text.links);
     if (this.isStopping()) this.ask();
     this.tick();
+    const ends = before && !FINAL.includes(before.status) && FINAL.includes(this.state.status);
+    if (ends && this.state.kind === "cell") asksNoMore(this.model, this.area);
   }
 
   isStopping() {

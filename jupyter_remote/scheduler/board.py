@@ -28,6 +28,7 @@ from jupyter_remote.store.base import NewJob
 
 LOCAL = "local"
 BOOT_S = 90.0  # from an intent to the worker's hello, as long as nothing was measured
+OVERDUE_S = 0.001  # 0 would be never
 WAITS = 50  # how many starts are remembered for estimates
 
 Place = tuple[OwnerId, str, bool, str]
@@ -82,13 +83,14 @@ class Active:
     devices: tuple[int, ...] = ()  # which slots of its machine it has: where gpus is set, its GPUs
 
     def stop(self, now: float) -> tuple[How, float | None]:
-        """What its worker is told of a cancel: how, and in how many seconds it is killed."""
+        """What its worker is told of a cancel: how, and in how many seconds it is killed. Once
+        that is past the worker decides: code that ended is not killed while its result is saved."""
         if self.cancel in ("", "kill"):
             return self.cancel, None
         if self.kill_at is None:
             return self.cancel, 0.0
         left_s = self.kill_at - now
-        return (self.cancel, left_s) if left_s > 0 else ("kill", None)
+        return (self.cancel, left_s) if left_s > 0 else ("interrupt", OVERDUE_S)
 
 
 @dataclass(slots=True)

@@ -74,7 +74,7 @@ async def _end_of(log: AsyncIterator[bytes], most: int) -> bytes:
         return bytes(end)
     del end[:-most]
     del end[: end.find(b"\n", 0, LINE_BYTES) + 1]
-    return f"[{size(whole - len(end))} before this]\n".encode() + bytes(end)
+    return f"[{size(whole - len(end))} before this: %remote logs has all]\n".encode() + bytes(end)
 
 
 async def _printed(backend: Backend, job: JobRecord) -> AsyncIterator[bytes]:

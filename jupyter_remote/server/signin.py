@@ -128,12 +128,10 @@ def address_for_browsers(call: Call) -> str:
 
 def cookie_name(scheme: str, host: str) -> str:
     """Cookies do not know ports: backends of one computer each have a name of their own."""
-    return "__Host-jupyter-remote" if scheme == "https" else f"jupyter-remote-{_port_of(host)}"
-
-
-def _port_of(host: str) -> str:
+    is_safe = scheme == "https"
     port = host.rpartition(":")[2]
-    return port if port.isdigit() else "80"
+    port = port if port.isdigit() else "443" if is_safe else "80"
+    return f"{'__Host-' if is_safe else ''}jupyter-remote-{port}"
 
 
 def cookie(call: Call, token: str, lives_s: float) -> tuple[bytes, bytes]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from jupyter_remote import errors
-from jupyter_remote.amounts import size
 from jupyter_remote.cards.render import card_json
 from jupyter_remote.cards.state import state_of
 from jupyter_remote.client import embedded
@@ -31,7 +30,6 @@ T = TypeVar("T")
 JOBS = "v1/jobs"
 SESSIONS = "v1/sessions"
 LOG_BYTES = 1 << 20  # of the end of a log; all of it is no text for a page
-LINE_BYTES = 4096  # a log is cut at a line, if there is one
 _ID = r"[0-9a-f-]{36}"
 ONE_ID = re.compile(_ID)
 CURSOR = re.compile(r"[0-9]{0,15}")
@@ -99,7 +97,7 @@ class Backend:
         def asked() -> Answer:
             self._link.check()
             if path.endswith("/log"):
-                return Answer(200, self._end_of_log(path), "text/plain; charset=utf-8")
+                return Answer(200, self._log(path), "text/plain; charset=utf-8")
             if path == SESSIONS:
                 return Answer(200, _without_keys(self._call(method, path, SessionList)))
             return Answer(200, bytes(self._call(method, path, msgspec.Raw, content, params)))
@@ -162,8 +160,9 @@ class Backend:
             "cleared": home.cleared,
         }
 
-    def _end_of_log(self, path: str) -> bytes:
-        return self._link.twice(lambda http: _end_of(http.download(f"/{path}")))
+    def _log(self, path: str) -> bytes:
+        end = {"last_bytes": str(LOG_BYTES)}
+        return self._link.twice(lambda http: b"".join(http.download(f"/{path}", end)))
 
     def _call(
         self,
@@ -174,21 +173,6 @@ class Backend:
         params: Mapping[str, str] | None = None,
     ) -> T:
         return self._link.call(method, f"/{path}", body, reply=reply, params=params)
-
-
-def _end_of(log: Iterable[bytes]) -> bytes:
-    """Its last lines, and how much was before them."""
-    end, whole = bytearray(), 0
-    for part in log:
-        end += part
-        whole += len(part)
-        if len(end) > 2 * LOG_BYTES:
-            del end[:-LOG_BYTES]
-    if whole <= LOG_BYTES:
-        return bytes(end)
-    del end[:-LOG_BYTES]
-    del end[: end.find(b"\n", 0, LINE_BYTES) + 1]
-    return f"[{size(whole - len(end))} before this: %remote logs has all]\n".encode() + bytes(end)
 
 
 def _without_keys(found: SessionList) -> bytes:

@@ -47,6 +47,9 @@ SAMPLE_S = 1.0
 AGAIN_S = 0.5  # after an answer that says to try again
 AGAIN_CODES = frozenset({"", "error", "storage_full", "backend_unreachable"})
 
+Kept = tuple[Result | None, Verdict]
+UNSAVED: Kept = (None, verdict.UNSAVED)
+
 log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 
@@ -90,6 +93,7 @@ class Attempt:
         self._interpreter = ""
         self._has_environment = False  # of its own
         self._running = False
+        self._giving: asyncio.Task[Kept] | None = None  # what the code made, to the server
         self._over: asyncio.Future[channel.Finished | str] = asyncio.Future()
         self.task = asyncio.create_task(self._live())
 
@@ -108,8 +112,10 @@ class Attempt:
         """``checkpoint``, ``interrupt`` or ``kill``, from the server: see wire.Cancel."""
         if not self._asked:
             self.abandon()  # it is cancelled over there already: nothing has begun
-        else:
-            self._act(self._supervisor.cancel(how, self._clock.monotonic(), kill_in_s))
+            return
+        if how == "kill" and self._giving is not None:
+            self._giving.cancel()  # it may take for ever: of a server whose disk is full
+        self._act(self._supervisor.cancel(how, self._clock.monotonic(), kill_in_s))
 
     def save(self, why: str) -> None:
         """Ask the code for a checkpoint."""
@@ -437,7 +443,12 @@ class Attempt:
             end = self._verdict(how)
             if stop is None and not how.retire and self._assign.spec.kind == "call":
                 self._put_back_kernel(self._company)
-            result, end = await self._save(how, end)
+            self._giving = asyncio.create_task(self._save(how, end))
+            try:
+                await asyncio.wait({self._giving})
+            finally:
+                self._giving.cancel()
+            result, end = self._giving.result() if not self._giving.cancelled() else UNSAVED
         else:
             oom = oom_kills() > self._oom_kills
             end = verdict.of_death(how, stop, oom, self._spill.last(verdict.LAST_WORDS))
@@ -450,9 +461,7 @@ class Attempt:
     def _verdict(self, finished: channel.Finished) -> Verdict:
         return verdict.of_finished(finished, self._supervisor.stop)
 
-    async def _save(
-        self, finished: channel.Finished, end: Verdict
-    ) -> tuple[Result | None, Verdict]:
+    async def _save(self, finished: channel.Finished, end: Verdict) -> Kept:
         if finished.result is None or end.outcome == PREEMPTED.outcome:
             return None, end
         try:

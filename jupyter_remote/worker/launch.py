@@ -101,9 +101,10 @@ class KernelHandle:
         return self._remains.relieve(now)
 
     def interrupt(self) -> None:
-        """KeyboardInterrupt in user code."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGINT)
+        """KeyboardInterrupt in user code, and in what it started, as Jupyter does it: code that
+        waits for a pool of processes could not end otherwise."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: they are just gone
+            os.killpg(self.pid, signal.SIGINT)
 
     def checkpoint(self, why: str) -> None:
         """Ask user code for one; the answer is ``channel.Saved``."""

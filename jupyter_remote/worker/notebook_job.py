@@ -332,7 +332,7 @@ def _interrupt(manager: AsyncKernelManager) -> Callable[[], None]:
         if pid is None:
             raise KeyboardInterrupt
         with contextlib.suppress(ProcessLookupError):  # it just died, which will be seen
-            os.kill(pid, signal.SIGINT)
+            os.killpg(pid, signal.SIGINT)  # it leads a group of its own
 
     return send
 

@@ -72,6 +72,7 @@ class Supervisor:
         self._due_at = float("inf")
         self._leave_at: float | None = None  # its machine is taken away soon after
         self._packing = False  # user code came to its end
+        self._packs_until = float("-inf")  # where that was because it was interrupted
 
     def started(
         self,
@@ -110,6 +111,8 @@ class Supervisor:
         self._warn_at, self._packing = None, True
         if self._then is None:  # else there is an end to waiting for it
             self._save_until = None
+        if self._interrupted and self.stop is not PREEMPTED:
+            self._packs_until = now + SAVING_S
         if self._limit_at is not None:
             self._limit_at = max(self._limit_at, now + SAVING_S)
 
@@ -198,7 +201,7 @@ class Supervisor:
         """Time has passed."""
         if now - self._alive_at > self._dead_man_s and not self.abandoned:
             return self.abandon()
-        if self._kill_at is not None and now >= self._kill_at:
+        if self._kill_at is not None and now >= max(self._kill_at, self._packs_until):
             return self._kill_cancelled(now)
         if self._leave_at is not None and now >= self._leave_at:
             self._leave_at = None
@@ -242,10 +245,15 @@ class Supervisor:
         """A cancel says how it ended; any other reason to stop it stands as it is."""
         stop = self.stop or CANCELLED
         if stop is CANCELLED:
-            since = self._interrupted_at
-            how = "killed" if since is None else f"killed after {duration(now - since)}"
-            stop = msgspec.structs.replace(CANCELLED, detail=how)
+            stop = msgspec.structs.replace(CANCELLED, detail=self._how_killed(now))
         return self.kill(stop)
+
+    def _how_killed(self, now: float) -> str:
+        if self._interrupted_at is None:
+            return "killed"
+        if self._packs_until > self._interrupted_at:
+            return f"{CANCELLED.detail}, killed while its result was saved"
+        return f"killed after {duration(now - self._interrupted_at)}"
 
     def kill(self, stop: Stop) -> Action:
         """At once, for this reason."""

@@ -95,6 +95,11 @@ def _of_cancel(how: str) -> str:
     return f"KeyboardInterrupt ended its process ({how})" if how else "before its code began"
 
 
+UNSAVED = Verdict(
+    outcome="cancelled", reason=Reason.CANCELLED, detail="killed while its result was saved"
+)
+
+
 def unprepared(why: str) -> Verdict:
     """The user's code could not be run, or what it left could not be kept."""
     return Verdict(outcome="failed", reason=Reason.ENVIRONMENT, detail=why)

@@ -7,6 +7,7 @@ declare module "*/notebook/card.js" {
   interface Stoppable {
     status: string;
     kind: string;
+    stage?: string;
     session?: string;
     kill_at?: number | null;
   }

@@ -38,11 +38,12 @@ export function machineOf(job: JobView, trans: TranslationBundle): string {
 
 /** The end of the line may be cut: what changes, and what went wrong, comes first. */
 export function figures(job: JobView, jobs: Pick<Jobs, "readAt" | "now" | "backendNow">, trans: TranslationBundle): string[] {
-  const parts = [deadline(job, jobs.backendNow)].filter(Boolean);
+  const killed = deadline(job, jobs.backendNow);
+  const parts = killed ? [killed] : [];
   if (job.money.rate_ucredits_per_h) parts.push(money(costNow(job, jobs.readAt, jobs.now)));
   const seconds = elapsed(job, jobs.now);
   if (seconds !== null) parts.push(duration(seconds));
-  const stage = job.status === "cancelling" ? "" : job.stage;
+  const stage = killed ? "" : job.stage; // of before it was to stop
   const why = isFinal(job) ? job.detail || job.reason : job.detail || stage;
   if (why && job.status !== "completed") parts.push(why);
   return [...parts, machineOf(job, trans)];

@@ -21,6 +21,7 @@ describe("the kill after a cancel", () => {
   it("may never come, and is only told of what is being stopped", () => {
     expect(deadline({ ...job, kill_at: null }, 0)).toBe("not killed while its code goes on");
     expect(deadline({ ...job, status: "running" }, 0)).toBe("");
+    expect(deadline({ ...job, stage: "saving result" }, 122.5)).toBe(""); // its code has ended
   });
 
   it("is not set for a cell in a session, which would end with it", () => {

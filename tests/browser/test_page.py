@@ -24,6 +24,7 @@ SMALL = """least => [...document.querySelectorAll("button, a, select, input, sum
   .filter(node => node.offsetParent && node.getBoundingClientRect().height < least)
   .map(node => node.outerHTML)"""
 SIDEWAYS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+BEHIND = "() => document.activeElement.closest('header, .jr-panel-filter, .jr-panel-list')"
 
 Tab = Callable[..., Page]
 
@@ -274,6 +275,37 @@ def test_a_backend_that_is_away_is_told_and_the_page_goes_on(server: Running, ta
     expect(row(page, "the other")).to_be_visible()
 
 
+def test_on_a_phone_what_went_wrong_stands_before_the_job_and_nothing_behind_it_has_focus(
+    server: Running, worker: Worker, tab: Tab
+) -> None:
+    running = goes_on(server, worker, "the one")
+    worker.print(running, 1, "a line\n")
+    page = tab(PHONE)
+    sign_in(server, page)
+    detail = choose(page, "the one")
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        assert page.evaluate(BEHIND) is None
+    detail.get_by_role("button", name="Logs").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("a line")
+    page.context.set_offline(True)
+    expect(dialog).to_contain_text("The backend does not answer")
+    page.context.set_offline(False)
+    expect(dialog).to_contain_text("a line")
+    dialog.get_by_role("button", name="Close").click()
+    page.route("**/cancel", lambda route: route.abort())
+    detail.get_by_role("button", name="Cancel").click()
+    trouble = page.locator(".jr-panel-trouble")
+    expect(trouble).to_contain_text("The backend does not answer")
+    lab.shot(page, "page-phone-not-cancelled")
+    seen = trouble.evaluate(
+        "node => { const { x, y } = node.getBoundingClientRect();"
+        " return node.contains(document.elementFromPoint(x + 5, y + 5)); }"
+    )
+    assert seen
+
+
 def test_a_session_that_ended_shows_nothing_and_says_how_to_sign_in(
     server: Running, tab: Tab
 ) -> None:
@@ -322,6 +354,9 @@ def test_a_link_that_was_used_says_so(server: Running, tab: Tab) -> None:
     second.get_by_role("button", name="Sign in").click()
     expect(second.get_by_role("status")).to_contain_text("This link was used already")
     expect(second.get_by_role("button", name="Sign in")).to_be_hidden()
+    second.goto(link_of(server))  # put into the address of the page that says so
+    second.get_by_role("button", name="Sign in").click()
+    second.wait_for_url(f"{server.url}/jobs")
 
 
 def test_who_may_only_look_has_no_cancel(server: Running, tab: Tab, errors: list[str]) -> None:

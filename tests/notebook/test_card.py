@@ -486,6 +486,8 @@ def test_what_is_stopped_says_when_it_is_killed_and_costs_until_it_ended():
         True,
         "cancelling",
     )
+    ended = after(status="cancelling", stage="saving result", started_at=100.0, kill_at=130.0)
+    assert "[cancelling: saving result]" in text_of(ended, 130.0)
     never = after(status="cancelling", started_at=100.0)
     assert "[cancelling: not killed while its code goes on]" in text_of(never, 122.5)
     ended = after(status="cancelled", detail="killed after 30 s", started_at=100.0, ended_at=130.0)

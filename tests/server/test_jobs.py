@@ -7,6 +7,7 @@ import pytest
 from blake3 import blake3
 
 from jupyter_remote import errors, wire
+from jupyter_remote.scheduler.board import OVERDUE_S
 
 from .conftest import Running, Worker, request, submit, until
 
@@ -150,7 +151,7 @@ def test_a_cancel_tells_everybody_when_it_kills(server: Running, worker: Worker)
     assert cancelled(server, id, force_after_s=0).kill_at is None
     assert worker.pull(wire.Cancel).kill_in_s == 0
     assert cancelled(server, id, force_after_s=0.001).kill_at is not None
-    until(lambda: worker.print(assign, 2, "y").cancel == "kill")  # it is over
+    until(lambda: worker.print(assign, 2, "y").kill_in_s == OVERDUE_S)
     assert worker.complete(assign, outcome="cancelled", detail="killed", result=None).ok
     shown = show(server, id)
     assert (shown.status, shown.kill_at, shown.detail) == ("cancelled", None, "killed")
@@ -166,6 +167,22 @@ def test_a_worker_that_was_away_hears_how_long_is_left(server: Running, worker: 
     again.hello(running=[(id, 1)])
     told = again.pull(wire.Cancel)
     assert (told.how, told.kill_in_s) == ("interrupt", pytest.approx(600, abs=5))
+    again.close()
+
+
+def test_a_worker_that_comes_back_too_late_interrupts_before_it_kills(
+    server: Running, worker: Worker
+) -> None:
+    id = submit(server).job.id
+    worker.start(worker.pull(wire.Assign))
+    worker.close()
+    until(lambda: not server.backend.scheduler.board.agents)
+    kill_at = cancelled(server, id, force_after_s=0.001).kill_at
+    until(lambda: server.backend.clock.now() > (kill_at or 0))
+    again = Worker(server, token=worker.token)
+    again.hello(running=[(id, 1)])
+    told = again.pull(wire.Cancel)
+    assert (told.how, told.kill_in_s) == ("interrupt", OVERDUE_S)
     again.close()
 
 

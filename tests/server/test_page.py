@@ -116,6 +116,12 @@ def test_the_cookie_is_for_this_backend_only_and_no_script_reads_it(browser: Bro
     assert set(attributes) == {"Path=/", "Max-Age=604800", "HttpOnly", "SameSite=Strict"}
 
 
+def test_backends_of_one_host_have_cookies_of_their_own() -> None:
+    hosts = ("a.example", "a.example:8443", "[::1]", "[::1]:8888")
+    names = {signin.cookie_name(scheme, host) for scheme in ("http", "https") for host in hosts}
+    assert len(names) == 6  # two that say no port have the same
+
+
 NAME = "jobs.example"
 
 
@@ -128,7 +134,7 @@ def test_behind_a_proxy_with_tls_link_and_cookie_are_of_its_name_and_for_https_o
     browser = Browser(server)
     own = {"Host": NAME, "Origin": f"https://{NAME}", **OWN}
     assert browser.sign_in(link.url.partition("#")[2], own) == 200
-    assert browser.told["set-cookie"].startswith("__Host-jupyter-remote=jr_p_")
+    assert browser.told["set-cookie"].startswith("__Host-jupyter-remote-443=jr_p_")
     assert browser.told["set-cookie"].endswith("; Secure")
     id = submit(server).job.id
     cancel = ("POST", f"/v1/jobs/{id}/cancel")
@@ -571,7 +577,7 @@ def test_the_card_and_the_end_of_the_log_are_read(server: Running, browser: Brow
     assert browser.ask("GET", f"/v1/jobs/{id}/log")[1] == b"one\ntwo <b>\n"
     assert browser.ask("GET", f"/v1/jobs/{id}/log?last_bytes=12")[1] == b"one\ntwo <b>\n"
     cut = browser.ask("GET", f"/v1/jobs/{id}/log?last_bytes=10")[1]
-    assert cut == b"[4 B before this]\ntwo <b>\n"
+    assert cut == b"[4 B before this: %remote logs has all]\ntwo <b>\n"
     assert browser.ask("GET", f"/v1/jobs/{id}/log?last_bytes=0")[0] == 422
 
 

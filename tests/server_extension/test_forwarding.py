@@ -21,9 +21,9 @@ from tornado.web import HTTPError
 import jupyter_remote as jr
 from jupyter_remote.client import embedded
 from jupyter_remote.client.link import Link
+from jupyter_remote.server.logs import LINE_BYTES
 from jupyter_remote.server_extension import handlers
 from jupyter_remote.server_extension.backend import (
-    LINE_BYTES,
     LOG_BYTES,
     Answer,
     Backend,

@@ -56,6 +56,8 @@ class FakeServer:
         self.gpu_idle_s = 0.0
         self.headers: list[str] = []
         self.stored: dict[str, bytes] = {}  # blobs
+        self.refused = 0  # of them, for its disk
+        self.is_full = False
         self._writers: list[asyncio.StreamWriter] = []
         self._changed = asyncio.Event()
         self._socket: ServerConnection | None = None
@@ -101,6 +103,9 @@ class FakeServer:
             reply = self.stored[digest]
         elif method == "GET":
             status, reply = 404, b'{"title":"","status":404,"code":"not_found"}'
+        elif self.is_full:
+            self.refused += 1
+            status, reply = 507, b'{"title":"","status":507,"code":"storage_full"}'
         elif name := headers.get("x-spool"):
             spooled = Path(self.spool) / name
             self.stored[digest] = spooled.read_bytes()

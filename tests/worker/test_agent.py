@@ -488,6 +488,18 @@ async def test_large_results_are_with_the_server_before_the_end_is_told(
     assert server.stored[done.result.value.segments[0].digest] == b"7" * 3_000_000
 
 
+async def test_a_result_that_nobody_takes_holds_up_no_kill(server: FakeServer, begin: Begin):
+    await begin()
+    server.is_full = True
+    job = await server.assign("kernel.spool(run, b'7' * 3_000_000)")
+    await server.until(lambda: server.refused)
+    await server.cancel(job)
+    await server.cancel(job, "kill")
+    done = await server.end_of(job)
+    assert (done.outcome, done.result) == ("cancelled", None)
+    assert done.detail == "killed while its result was saved"
+
+
 async def test_a_flood_is_bounded_and_its_log_is_whole(
     server: FakeServer, begin: Begin, tmp_path: Path
 ):

@@ -11,7 +11,7 @@ from jupyter_remote.wire import GpuMetrics
 from jupyter_remote.worker.busy import Busy
 from jupyter_remote.worker.gpu_idle import GpuIdle
 from jupyter_remote.worker.metrics import Meter, Process, Use, own_bytes, processes, use_of
-from jupyter_remote.worker.supervise import PREEMPTED, Action, Stop, Supervisor
+from jupyter_remote.worker.supervise import CANCELLED, PREEMPTED, Action, Stop, Supervisor
 
 
 def supervisor(**limits: object) -> Supervisor:
@@ -254,6 +254,39 @@ def test_packing_holds_up_no_cancel_for_ever():
     it.saving(6.0)
     assert it.tick(35.0) is Action.GIVE_UP
     assert it.saved(35.0) is Action.INTERRUPT
+
+
+def test_code_that_ended_at_its_interrupt_is_packed_and_not_said_to_be_killed():
+    it = supervisor()
+    it.cancel("interrupt", 5.0, 3.0)
+    it.saving(6.0)
+    assert it.cancel("interrupt", 8.0, 0.001) is Action.NOTHING  # as its backend counts
+    assert it.tick(65.9) is Action.NOTHING
+    assert it.stop is CANCELLED
+    assert it.tick(66.0) is Action.KILL
+    assert it.stop.detail == "stopped by KeyboardInterrupt, killed while its result was saved"
+
+
+def test_whoever_kills_waits_for_no_packing_nor_does_a_machine_that_is_taken_away():
+    it = supervisor()
+    it.cancel("interrupt", 5.0, 3.0)
+    it.saving(6.0)
+    assert it.cancel("kill", 7.0) is Action.KILL
+    it = supervisor()
+    it.taken_away(100.0, 5.0)
+    assert it.saved(8.0, kept=True) is Action.INTERRUPT
+    it.saving(9.0)
+    assert it.tick(13.0) is Action.KILL
+    assert it.stop is PREEMPTED
+
+
+def test_a_cancel_of_what_is_packed_already_kills_when_it_says():
+    it = supervisor()
+    it.saving(5.0)
+    assert it.cancel("interrupt", 6.0, 3.0) is Action.INTERRUPT
+    assert it.tick(9.0) is Action.KILL
+    assert it.stop is not None
+    assert it.stop.detail == "killed after 3.0 s"
 
 
 def test_the_dead_man_counts_from_when_the_acknowledged_beat_was_sent():

@@ -251,6 +251,23 @@ async def test_an_interrupt_stops_a_notebook_and_keeps_what_was_done(agent: Play
     assert "KeyboardInterrupt" in json.dumps(seen.value().decode())
 
 
+POOL = """
+import time
+from concurrent.futures import ProcessPoolExecutor
+with ProcessPoolExecutor(1) as pool:
+    pool.submit(abs, 1).result()
+    print("go")
+    pool.submit(time.sleep, 600).result()
+"""
+
+
+async def test_an_interrupt_ends_processes_that_a_notebook_waits_for(agent: PlayingAgent) -> None:
+    await run_notebook(agent, POOL, send=True)
+    await agent.until_text("go\n")
+    agent.handle.interrupt()
+    assert (await agent.finish()).done.interrupted
+
+
 async def test_bars_of_a_notebooks_cells_are_data(agent: PlayingAgent) -> None:
     seen = await run_notebook(
         agent,

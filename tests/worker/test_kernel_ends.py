@@ -112,6 +112,24 @@ async def test_code_may_catch_an_interrupt_and_go_on(agent: PlayingAgent) -> Non
     assert seen.value()["x"] == 1
 
 
+POOL = """
+import time
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
+with ProcessPoolExecutor(2, multiprocessing.get_context({method!r})) as pool:
+    list(pool.map(abs, [1, 2]))
+    print("go")
+    list(pool.map(time.sleep, [600, 600]))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+async def test_an_interrupt_ends_processes_that_the_code_waits_for(
+    agent: PlayingAgent, method: str
+) -> None:
+    await interrupted(agent, POOL.format(method=method))
+
+
 @pytest.mark.parametrize(
     ("code", "how"),
     [

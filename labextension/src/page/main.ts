@@ -48,7 +48,8 @@ class Head {
     try {
       await this._ask<PageSession>("DELETE", "page/session");
     } catch (error) {
-      if ((error as BackendError).code !== "not_authenticated") throw error;
+      const { code, message } = error as BackendError;
+      if (code !== "not_authenticated") return void (this._who.textContent = english.__("Not signed out: %1", message));
     }
     this._gone(english.__("You are signed out"));
   }
@@ -77,5 +78,7 @@ function showJobs(body: HTMLElement): void {
 }
 
 if (location.pathname.endsWith("/login")) {
-  offer(ask, takeCode(location, history), () => location.replace("jobs"));
+  const begin = (): void => offer(ask, takeCode(location, history), () => location.replace("jobs"));
+  window.addEventListener("hashchange", begin); // another link, put into the address of this page
+  begin();
 } else showJobs(document.body);
