@@ -284,6 +284,14 @@ def test_a_line_is_the_beginning_as_front_ends_save_it_too(backend, path, there)
     assert outputs(path) == [whole]
 
 
+def test_a_line_that_was_written_over_by_backspaces_is_known_again(backend, path):
+    whole = text("5 %\b\b\b15 %\b\b\b\b\rdone\nend\n")
+    id = backend.job(whole, kind="call", code=CALL)
+    save(path, (CALL, [backend.card(id), text("done\ne")]))
+    sync(path, backend, NOW)
+    assert outputs(path) == [whole]
+
+
 def test_a_slow_relay_may_have_joined_what_both_streams_said(backend, path):
     shown = [text("a"), text("x", "stderr"), text("b"), text("y", "stderr")]
     id = backend.job(*shown, kind="call", code=CALL)
@@ -383,6 +391,24 @@ def test_a_link_stays_a_link(backend, path, tmp_path):
     sync(link, backend, NOW)
     assert link.is_symlink()
     assert outputs(path) == [text("a\n")]
+
+
+def test_jobs_are_found_by_the_path_that_a_link_gives_their_notebook(
+    backend, path, tmp_path, monkeypatch
+):
+    link = tmp_path.parent / f"{tmp_path.name}-link"
+    link.symlink_to(tmp_path)
+    known = str(link / path.name)  # as a server knows it whose folder is the link
+    backend.job(text("a\n"), submitted_at=NOW, notebook=known)
+    for given in (known, path.name):
+        save(path, (CODE, []))
+        monkeypatch.chdir(link)
+        monkeypatch.setenv("PWD", str(link))
+        assert sync(given, backend, NOW).is_changed
+        assert outputs(path) == [text("a\n")]
+    save(path, (CODE, []))
+    monkeypatch.setenv("PWD", str(tmp_path.parent))  # left behind by whoever changed the folder
+    assert not sync(path.name, backend, NOW).is_changed
 
 
 def test_a_trusted_notebook_stays_trusted_and_no_other_becomes_so(backend, path):
