@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { broughtHome, type Cell, codeOf, type Home, isMissing, isWhole, lastCard, type Output, ownOf } from "./home";
+import { broughtHome, type Cell, codeOf, fileOf, type Home, isMissing, isWhole, lastCard, type Output, ownOf } from "./home";
 import { MIME } from "./saved";
 
 const ID = "0e6fd5f0-7e4c-4c0e-9f51-b0e0f3a1c9d2";
@@ -102,4 +102,18 @@ test("what a page missed is seen, what is only our own words is not", () => {
   expect(isMissing(shown, held, home(text("one\n"), figure({ "text/plain": "later" })))).toBe(false);
   expect(isMissing(shown, held, home(text("one\ntwo\n"), figure({})))).toBe(true);
   expect(isMissing(shown, held, home(text("one\n"), figure({}), figure({})))).toBe(true);
+});
+
+test("text that was written over is brought as pages keep it, and one that they keep is the same", () => {
+  const told = home(text("10 %\r20 %\rdone\nab\b\bxy\n\rlast"));
+  const kept = text("done\nxy\nlast");
+  expect(brought([card()], told)!.slice(1)).toEqual([kept]);
+  const shown = [card(), kept];
+  expect(isMissing(shown, lastCard(shown)!, told)).toBe(false);
+  expect(brought([card("running", "call"), kept], told, never, "fit()")).not.toBeNull();
+});
+
+test("a notebook is known by its path, whatever its folder is called", () => {
+  expect(fileOf("sub/a b.ipynb", "/home/ada/C# & F?")).toBe("/home/ada/C# & F?/sub/a b.ipynb");
+  expect(fileOf("a.ipynb", "/")).toBe("/a.ipynb");
 });

@@ -31,6 +31,7 @@ export interface Held {
 const WIDGET = "application/vnd.jupyter.widget-view+json";
 const BESIDE_WIDGET = "beside_widget"; // in metadata: for those who show no widgets
 const OVER = ["completed", "failed", "cancelled"];
+const OVER_IT = /([\r\x08])/; // goes back in its line
 const JOB = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
@@ -61,6 +62,11 @@ export function lastCard(outputs: Output[]): Held | null {
     if (card) return { at, ...card };
   }
   return null;
+}
+
+/** The path by which jobs know a notebook of this server. No address: a folder may be named `C#`. */
+export function fileOf(path: string, root: string): string {
+  return root.endsWith("/") ? root + path : `${root}/${path}`;
 }
 
 /** A cell by its id and its text. */
@@ -98,7 +104,12 @@ export function broughtHome(
   const brought = withWidgets(home.outputs ?? [], (id) => kept.has(id) || isLive(id));
   if (!whole && !home.cleared && !begins(below, brought, held.job)) return null;
   for (const output of brought) if (output.output_type === "execute_result") output["execution_count"] = count;
-  return [...shown.slice(0, held.at), home.card, ...brought];
+  return [...shown.slice(0, held.at), home.card, ...brought.map(asPage)];
+}
+
+/** As pages keep it: what was written over is gone. */
+function asPage(output: Output): Output {
+  return output.output_type === "stream" ? { ...output, text: textOf(output).split("\n").map(seen).join("\n") } : output;
 }
 
 function widgetOf(output: Output): string {
@@ -155,19 +166,25 @@ function streamOf(outputs: Output[], name: string): string {
   return outputs.map((output) => (output["name"] === name && output.output_type === "stream" ? textOf(output) : "")).join("");
 }
 
-/** Pages and files keep a line as its carriage returns left it. */
+/** Pages and files keep a line as what was written over it left it. */
 function textBegins(there: string, whole: string): boolean {
   if (whole.startsWith(there)) return true;
   const lines = there.split("\n");
   const rest = seen(lines.pop()!);
   const told = whole.split("\n");
   if (told.length <= lines.length || lines.some((line, i) => seen(line) !== seen(told[i]!))) return false;
-  return told[lines.length]!.split("\r").some((part) => part.startsWith(rest));
+  return told[lines.length]!.split(OVER_IT).some((part) => part.startsWith(rest));
 }
 
-/** A line after its carriage returns. */
+/** A line after its carriage returns and backspaces. */
 function seen(line: string): string {
-  return line.replace(/\r+$/, "").split("\r").reduce((shown, part) => part + shown.slice(part.length), "");
+  let [shown, at] = ["", 0];
+  for (const part of line.split(OVER_IT)) {
+    if (part === "\r") at = 0;
+    else if (part === "\b") [shown, at] = at ? [shown.slice(0, at - 1) + shown.slice(at), at - 1] : [shown, at];
+    else [shown, at] = [shown.slice(0, at) + part + shown.slice(at + part.length), at + part.length];
+  }
+  return shown;
 }
 
 function textOf(output: Output): string {
@@ -181,7 +198,7 @@ export function isMissing(shown: Output[], held: Held, home: Home): boolean {
   const seen = (outputs: Output[]): string =>
     outputs
       .filter(({ output_type: type, name }) => type !== "error" && name !== "stderr")
-      .map((output) => (output.output_type === "stream" ? textOf(output) : `\0${output.output_type}\0`))
+      .map((output) => (output.output_type === "stream" ? textOf(asPage(output)) : `\0${output.output_type}\0`))
       .join("");
   return seen(shown.slice(held.at + 1)) !== seen(home.outputs ?? []);
 }
