@@ -274,6 +274,64 @@ def test_a_connection_that_is_lost_meanwhile_brings_nothing_twice(book, steps):
         assert below(opened.saved().cells[1].outputs) == expected()
 
 
+def test_cells_that_wait_in_the_kernel_when_the_page_is_loaded_again_show_their_output(
+    book, steps, extended
+):
+    with book("queued.ipynb", LOAD, steps.cell(), "%%remote_run\nprint('next')") as opened:
+        opened.run(0)
+        opened.start(1)
+        until_shown(opened, 1, 0)
+        opened.start(2)
+        opened.saved()
+        again = reopened(opened.page, extended, "queued.ipynb")
+        until_shown(again, 1, 0)
+        steps.go(4)
+        until_shown(again, 1)
+        shows(again.page, 2, ["next\n"])
+        again.wait_idle()
+        lab.until(lambda: status_in(again.page.evaluate(OUTPUTS, 2)) == ["completed"])
+        assert below(again.saved().cells[2].outputs) == ["next\n"]
+
+
+def test_a_cell_that_is_moved_while_no_kernel_relays_it_goes_on(book, steps):
+    with book("moved.ipynb", LOAD, "1", steps.cell()) as opened:
+        opened.run(0)
+        opened.start(2)
+        steps.go(1)
+        until_shown(opened, 2, 1)
+        opened.restart_kernel()
+        steps.go(2)
+        until_shown(opened, 2, 2)
+        opened.page.evaluate(lab.SELECT, 2)
+        opened.command("notebook:move-cell-up")
+        steps.go(4)
+        until_shown(opened, 1)
+
+
+WRITES = """%%remote_run
+import os, sys, time
+print("warning", file=sys.stderr, flush=True)
+while not os.path.exists({gate!r}): time.sleep(0.01)
+from IPython.display import clear_output
+clear_output()
+print("10 %\\r20 %\\r30 %", flush=True)
+print("another", file=sys.stderr, flush=True)
+"""
+
+
+def test_streams_that_a_cell_held_before_are_not_joined_with_what_comes(book, tmp_path):
+    gate = tmp_path / "gate"
+    with book("streams.ipynb", LOAD, WRITES.format(gate=str(gate))) as opened:
+        opened.run(0)
+        opened.start(1)
+        shows(opened.page, 1, ["warning\n"])
+        opened.restart_kernel()
+        opened.wait_idle()
+        gate.touch()
+        shows(opened.page, 1, ["30 %\n", "another\n"])
+        expect(opened.output(1)).not_to_contain_text("20 %")
+
+
 PRINTS = """%%remote_run
 import os, random, time
 chance, n = random.Random(7), 0
