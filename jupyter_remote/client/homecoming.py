@@ -34,6 +34,7 @@ NotebookCell = Mapping[str, Any]  # as a notebook file has it, texts as one stri
 
 VERSION = 1  # of what a card says in JSON
 CUT = "[it showed more than is kept for a cell: %remote logs has all of its text]\n"
+CELL_ID = re.compile("[A-Za-z0-9_-]{1,64}")  # in a file; VS Code tells kernels others
 OVER_IT = re.compile("([\r\b])")  # goes back in its line
 UNSAVED_S = 5.0  # within which the card of a job that was sent is in its cell
 
@@ -135,8 +136,11 @@ class Cells:
         return self._codes[n] == cell_code and self._ids.get(cell, n) == n
 
     def of(self, job: JobView) -> int | None:
-        """The cell that sent it; by its text alone where no other cell has the same."""
-        if (n := self._ids.get(job.cell)) is None:
+        """The cell that sent it; by its text alone where no other cell has the same, and where files
+        or jobs have no ids of cells. Else it was deleted, or is a console's or another notebook's
+        with this kernel."""
+        n = self._ids.get(job.cell)
+        if n is None and not (self._ids and CELL_ID.fullmatch(job.cell)):
             same = [n for n, code in enumerate(self._codes) if code == job.cell_code]
             n = same[0] if len(same) == 1 else None
         return n if n is not None and self._codes[n] == job.cell_code else None

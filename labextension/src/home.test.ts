@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { broughtHome, type Cell, codeOf, fileOf, type Home, isMissing, isWhole, lastCard, type Output, ownOf } from "./home";
+import { broughtHome, type Cell, codeOf, fileOf, type Home, isMissing, isWhole, lastCard, type Output, ownOf, senderOf } from "./home";
 import { MIME } from "./saved";
 
 const ID = "0e6fd5f0-7e4c-4c0e-9f51-b0e0f3a1c9d2";
@@ -63,6 +63,14 @@ test("a cell is its own as long as its text is the same, under its id or in a fi
   expect(ownOf(job, cells(["c0", "1 + 1"], ["c1", "1 + 2"]))).toBe(-1);
   expect(ownOf(job, cells(["x", "2"], ["y", "1 + 1"]))).toBe(1);
   expect(ownOf(job, cells(["x", "1 + 1"], ["y", "1 + 1"]))).toBe(-1);
+});
+
+test("a console, or another notebook with the same kernel, sends for no cell with the same text", () => {
+  const sent = (cell: string, keepsIds = true): number => senderOf({ cell, code: codeOf("1 + 1") }, [{ id: "c1", text: "1 + 1" }], keepsIds);
+  expect(sent("c1")).toBe(0);
+  expect(sent("of-a-console")).toBe(-1);
+  expect(sent("of-a-console", false)).toBe(0);
+  for (const other of ["", "vscode-notebook-cell:/home/ada/a.ipynb#W0sZmlsZQ=="]) expect(sent(other)).toBe(0);
 });
 
 test("below a call what its ending kernel said does not count, nor do carriage returns", () => {

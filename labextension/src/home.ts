@@ -31,6 +31,7 @@ export interface Held {
 const WIDGET = "application/vnd.jupyter.widget-view+json";
 const BESIDE_WIDGET = "beside_widget"; // in metadata: for those who show no widgets
 const OVER = ["completed", "failed", "cancelled"];
+const CELL = /^[A-Za-z0-9_-]{1,64}$/; // ids of cells in a file; VS Code tells kernels others
 const OVER_IT = /([\r\x08])/; // goes back in its line
 const JOB = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -82,6 +83,13 @@ export function ownOf(job: { cell: string; code: string }, cells: Cell[]): numbe
   if (at >= 0) return codeOf(cells[at]!.text) === job.code ? at : -1;
   const same = cells.flatMap(({ text }, i) => (codeOf(text) === job.code ? [i] : []));
   return same.length === 1 ? same[0]! : -1;
+}
+
+/** The cell that sent a job of which it shows nothing. An id that no cell has is of one that was
+ * deleted, of a console, or of another notebook with this kernel. `keepsIds`: the file does. */
+export function senderOf(job: { cell: string; code: string }, cells: Cell[], keepsIds: boolean): number {
+  const isNone = keepsIds && CELL.test(job.cell) && !cells.some(({ id }) => id === job.cell);
+  return isNone ? -1 : ownOf(job, cells);
 }
 
 /** Is the job all that this cell does? Else its own code may have printed, too. */

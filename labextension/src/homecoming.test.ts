@@ -81,7 +81,7 @@ class Open {
     const sessionContext = { session, ...signals } as Record<string, unknown>;
     for (const name of Object.keys(signals)) sessionContext[name] = new Signal<object, unknown>(owner);
     const list = { changed: new Signal<object, void>(owner), [Symbol.iterator]: () => this.cells[Symbol.iterator]() };
-    const model = { cells: list, dirty: false, sharedModel: { awareness: { getStates: () => this.states } } };
+    const model = { cells: list, nbformatMinor: 5, dirty: false, sharedModel: { awareness: { getStates: () => this.states } } };
     const contentsModel = { last_modified: new Date(SAVED_AT * 1000).toISOString(), writable: true };
     this.context = { sessionContext, model, contentsModel, path: "a.ipynb", isDisposed: false, ready: Promise.resolve() };
     const panel = {

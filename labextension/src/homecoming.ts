@@ -8,7 +8,7 @@ import type { Kernel } from "@jupyterlab/services";
 import { JSONExt, type ReadonlyPartialJSONObject } from "@lumino/coreutils";
 
 import { BackendError } from "./asking";
-import { broughtHome, cardOf, type Cell, type Held, type Home, isMissing, isWhole, lastCard, ownOf, type Output } from "./home";
+import { broughtHome, cardOf, type Cell, type Held, type Home, isMissing, isWhole, lastCard, ownOf, type Output, senderOf } from "./home";
 import type { Timer } from "./jobs";
 import { MIME } from "./saved";
 import type { JobView } from "./wire";
@@ -17,6 +17,7 @@ const PERIOD_MS = 1000;
 const AWAY_MS = 5000;
 const UNSAVED_S = 5; // within which the card of a job that was sent is in its cell
 const OURS = /%remote|@(\w+\.)?remote\b|jupyter_remote/; // code that may have sent jobs
+const WITH_IDS = 5; // of format 4: earlier ones keep no ids of cells
 const BYTES_PER_MS = 1000; // what is read again and again is read the slower the more it is
 
 type Context = DocumentRegistry.IContext<INotebookModel>;
@@ -301,8 +302,9 @@ class Book {
     if (!cells.some(({ sharedModel }) => OURS.test(sharedModel.getSource()))) return;
     const jobs = await this._ways.find(this._context.path, start);
     const newest = new Map<ICodeCellModel, JobView>();
+    const keepsIds = this._context.model.nbformatMinor >= WITH_IDS;
     for (const job of jobs) {
-      const cell = cells[ownOf({ cell: job.cell ?? "", code: job.cell_code ?? "" }, cells.map(plain))];
+      const cell = cells[senderOf({ cell: job.cell ?? "", code: job.cell_code ?? "" }, cells.map(plain), keepsIds)];
       if (cell && !job.batch && job.kind !== "session" && !newest.has(cell)) newest.set(cell, job);
     }
     for (const [cell, job] of newest) {

@@ -185,6 +185,25 @@ def test_output_of_a_deleted_cell_goes_nowhere_else(backend, path):
     assert nbformat.read(path, as_version=4).cells[0].outputs == []
 
 
+@pytest.mark.parametrize("cell", ["of-a-console", "8c1f7f0e-1f4b-4f83-9d5e-2b0c0a7b3f10"])
+def test_output_of_a_console_with_this_kernel_is_not_of_a_cell_with_the_same_text(
+    backend, path, cell
+):
+    backend.job(text("a\n"), cell=cell, submitted_at=NOW, notebook=str(path))
+    save(path, (CODE, []))
+    assert not sync(path, backend, NOW).is_changed
+
+
+@pytest.mark.parametrize("cell", ["", "vscode-notebook-cell:/home/ada/train.ipynb#W0sZmlsZQ=="])
+def test_a_cell_that_its_front_end_calls_otherwise_than_the_file_is_known_by_its_text(
+    backend, path, cell
+):
+    backend.job(text("a\n"), cell=cell, submitted_at=NOW, notebook=str(path))
+    save(path, (CODE, []))
+    sync(path, backend, NOW)
+    assert outputs(path) == [text("a\n")]
+
+
 def test_a_copy_of_a_cell_gets_no_output_while_its_original_is_there(backend, path):
     id = backend.job(text("a\nb\n"), cell="c0")
     save(path, (CODE, [backend.card(id)]), (CODE, [backend.card(id), text("a\n")]))
