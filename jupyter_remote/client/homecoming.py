@@ -136,9 +136,9 @@ class Cells:
         return self._codes[n] == cell_code and self._ids.get(cell, n) == n
 
     def of(self, job: JobView) -> int | None:
-        """The cell that sent it; by its text alone where no other cell has the same, and where files
-        or jobs have no ids of cells. Else it was deleted, or is a console's or another notebook's
-        with this kernel."""
+        """The cell that sent it; by its text alone where no other cell has the same, and where
+        files or jobs have no ids of cells. Else it was deleted, or is of a console or of another
+        notebook with this kernel."""
         n = self._ids.get(job.cell)
         if n is None and not (self._ids and CELL_ID.fullmatch(job.cell)):
             same = [n for n, code in enumerate(self._codes) if code == job.cell_code]

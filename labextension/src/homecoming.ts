@@ -5,20 +5,19 @@ import type { CodeCell, ICodeCellModel } from "@jupyterlab/cells";
 import type { DocumentRegistry } from "@jupyterlab/docregistry";
 import type { INotebookModel, INotebookTracker, NotebookPanel } from "@jupyterlab/notebook";
 import type { Kernel } from "@jupyterlab/services";
-import { JSONExt, type ReadonlyPartialJSONObject } from "@lumino/coreutils";
 
 import { BackendError } from "./asking";
 import { broughtHome, cardOf, type Cell, type Held, type Home, isMissing, isWhole, lastCard, ownOf, type Output, senderOf } from "./home";
 import type { Timer } from "./jobs";
 import { MIME } from "./saved";
 import type { JobView } from "./wire";
+import { msToRead, write } from "./write";
 
 const PERIOD_MS = 1000;
 const AWAY_MS = 5000;
 const UNSAVED_S = 5; // within which the card of a job that was sent is in its cell
 const OURS = /%remote|@(\w+\.)?remote\b|jupyter_remote/; // code that may have sent jobs
 const WITH_IDS = 5; // of format 4: earlier ones keep no ids of cells
-const BYTES_PER_MS = 1000; // what is read again and again is read the slower the more it is
 
 type Context = DocumentRegistry.IContext<INotebookModel>;
 type Outputs = ICodeCellModel["outputs"];
@@ -219,7 +218,7 @@ class Book {
       this._started.add(stray.job);
       if (!home) return AWAY_MS;
       await this._place(stray, home);
-      return home.outputs ? JSON.stringify(home.outputs).length / BYTES_PER_MS : PERIOD_MS;
+      return Math.max(PERIOD_MS, msToRead(home));
     } catch (error) {
       if (!(error instanceof BackendError) || error.code !== "not_found") return AWAY_MS;
       this._unknown.add(stray.job); // of another user or another backend, or forgotten
@@ -347,25 +346,4 @@ function outputsOf(cell: ICodeCellModel): Output[] {
 
 function titleIn(card: Output): string {
   return String((card["data"] as Record<string, unknown>)["text/plain"]).split("\n")[0]!;
-}
-
-/** Outputs that are there already stay as they are drawn. */
-function write(outputs: Outputs, target: Output[]): void {
-  const model = outputs as unknown as { clearNext: boolean };
-  const values = target as Parameters<Outputs["set"]>[1][];
-  model.clearNext = false; // whoever wanted that has gone
-  if (outputs.length > values.length) return outputs.fromJSON(values);
-  values.forEach((value, i) => {
-    if (i < outputs.length) {
-      if (!isSame(outputs.get(i).toJSON(), value)) outputs.set(i, value);
-      return;
-    }
-    outputs.clear(true); // it forgets which stream it added to last: that may not be the last output any more
-    model.clearNext = false;
-    outputs.add(value);
-  });
-}
-
-function isSame(one: unknown, other: unknown): boolean {
-  return JSONExt.deepEqual(one as ReadonlyPartialJSONObject, other as ReadonlyPartialJSONObject);
 }

@@ -232,6 +232,25 @@ def test_output_of_a_cell_that_was_edited_goes_to_the_panel_and_never_into_anoth
         assert opened.errors == []
 
 
+def test_output_in_the_panel_grows_below_what_is_there(book, steps):
+    with book("grows.ipynb", LOAD, steps.cell("--bg -d 'grows'")) as opened:
+        page = opened.page
+        opened.run(0)
+        opened.run(1)
+        steps.go(1)
+        until_shown(opened, 1, 1)
+        opened.command("jupyter-remote:show-jobs")
+        panel = page.locator(".jr-panel")
+        panel.locator(".jr-panel-row", has_text="grows").click()
+        panel.get_by_role("button", name="Output").click()
+        shown = page.locator(".jp-Dialog", has_text="Output of “grows”")
+        shown.get_by_text("figure 1").evaluate("figure => (figure.dataset.stays = 'yes')")
+        steps.go(4)
+        expect(shown).to_contain_text("the end")
+        expect(shown.locator("[data-stays]")).to_have_text("figure 1")
+        page.keyboard.press("Escape")
+
+
 def test_output_of_a_call_comes_home_unless_local_code_printed_below_it(book, steps, tmp_path):
     folder = tmp_path / "mixed"
     mixed = Steps(folder)
