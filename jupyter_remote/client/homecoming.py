@@ -6,6 +6,7 @@ nothing stands there twice, however often it is done.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ NotebookCell = Mapping[str, Any]  # as a notebook file has it, texts as one stri
 
 VERSION = 1  # of what a card says in JSON
 CUT = "[it showed more than is kept for a cell: %remote logs has all of its text]\n"
+CELL_ID = re.compile("[A-Za-z0-9_-]{1,64}")  # in a file; VS Code tells kernels others
+OVER_IT = re.compile("([\r\b])")  # goes back in its line
 UNSAVED_S = 5.0  # within which the card of a job that was sent is in its cell
 
 
@@ -133,8 +136,11 @@ class Cells:
         return self._codes[n] == cell_code and self._ids.get(cell, n) == n
 
     def of(self, job: JobView) -> int | None:
-        """The cell that sent it; by its text alone where no other cell has the same."""
-        if (n := self._ids.get(job.cell)) is None:
+        """The cell that sent it; by its text alone where no other cell has the same, and where
+        files or jobs have no ids of cells. Else it was deleted, or is of a console or of another
+        notebook with this kernel."""
+        n = self._ids.get(job.cell)
+        if n is None and not (self._ids and CELL_ID.fullmatch(job.cell)):
             same = [n for n, code in enumerate(self._codes) if code == job.cell_code]
             n = same[0] if len(same) == 1 else None
         return n if n is not None and self._codes[n] == job.cell_code else None
@@ -246,21 +252,26 @@ def _displays(outputs: Sequence[Output]) -> list[tuple[str, set[str]]]:
 
 
 def _begins(there: str, shown: str) -> bool:
-    """Front ends save a line as its carriage returns left it."""
+    """Front ends save a line as what was written over it left it."""
     if shown.startswith(there):
         return True
     *lines, rest = there.split("\n")
     told = shown.split("\n")
     if len(told) <= len(lines) or list(map(_seen, lines)) != [_seen(t) for t in told[: len(lines)]]:
         return False
-    return any(part.startswith(_seen(rest)) for part in told[len(lines)].split("\r"))
+    return any(part.startswith(_seen(rest)) for part in OVER_IT.split(told[len(lines)]))
 
 
 def _seen(line: str) -> str:
-    """A line after its carriage returns."""
-    seen = ""
-    for part in line.rstrip("\r").split("\r"):
-        seen = part + seen[len(part) :]
+    """A line after its carriage returns and backspaces."""
+    seen, at = "", 0
+    for part in OVER_IT.split(line):
+        if part == "\r":
+            at = 0
+        elif part == "\b":
+            seen, at = seen[: max(0, at - 1)] + seen[at:], max(0, at - 1)
+        else:
+            seen, at = seen[:at] + part + seen[at + len(part) :], at + len(part)
     return seen
 
 

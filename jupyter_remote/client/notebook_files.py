@@ -8,7 +8,7 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -84,6 +84,7 @@ class NotebookFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.realpath(path))
+        self.names = {str(self.path), os.path.abspath(path), os.path.normpath(_here() / path)}
         try:
             self._bytes = self.path.read_bytes()
             status = self.path.stat()
@@ -139,6 +140,15 @@ class NotebookFile:
         except BaseException:
             os.unlink(name)
             raise
+
+
+def _here() -> Path:
+    """The current folder as people came to it, who may have followed a link."""
+    told = os.environ.get("PWD", "")
+    with contextlib.suppress(OSError):
+        if os.path.samefile(told, os.curdir):
+            return Path(told)
+    return Path.cwd()
 
 
 def _notebook_of(data: bytes, path: str) -> Any:
@@ -218,8 +228,10 @@ class _Bringing:
             else:
                 yield from self._mend(n, cell)
 
-    def _jobs(self) -> Iterable[JobView]:
-        return self._source.jobs_since(str(self._file.path), self._file.saved_at - UNSAVED_S)
+    def _jobs(self) -> Iterator[JobView]:
+        """By all names that its kernel may know it by."""
+        for name in self._file.names:
+            yield from self._source.jobs_since(name, self._file.saved_at - UNSAVED_S)
 
     def _ask(self, id: str) -> _Asked | JupyterRemoteError:
         if id not in self._known:

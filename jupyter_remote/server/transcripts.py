@@ -11,7 +11,8 @@ from jupyter_remote.store.base import Store
 
 MOST_BYTES = 64 * 1024 * 1024  # of what is seen at a time
 PAGE = 1000
-KEPT = 4  # transcripts: whoever follows a job asks again and again
+KEPT = 200  # transcripts: whoever follows a job asks again and again
+KEPT_BYTES = 4 * MOST_BYTES  # of all
 
 
 class Transcript:
@@ -48,6 +49,10 @@ class Transcripts:
     def of(self, job: JobId) -> Transcript:
         found = self._kept.pop(job, None) or Transcript(job)
         self._kept[job] = found
-        while len(self._kept) > KEPT:
+        while len(self._kept) > KEPT or (len(self._kept) > 1 and self._size_bytes > KEPT_BYTES):
             self._kept.popitem(last=False)
         return found
+
+    @property
+    def _size_bytes(self) -> int:
+        return sum(transcript.fold.size_bytes for transcript in self._kept.values())

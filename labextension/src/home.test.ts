@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { broughtHome, type Cell, codeOf, type Home, isMissing, isWhole, lastCard, type Output, ownOf } from "./home";
+import { broughtHome, type Cell, codeOf, fileOf, type Home, isMissing, isWhole, lastCard, type Output, ownOf, senderOf } from "./home";
 import { MIME } from "./saved";
 
 const ID = "0e6fd5f0-7e4c-4c0e-9f51-b0e0f3a1c9d2";
@@ -65,6 +65,14 @@ test("a cell is its own as long as its text is the same, under its id or in a fi
   expect(ownOf(job, cells(["x", "1 + 1"], ["y", "1 + 1"]))).toBe(-1);
 });
 
+test("a console, or another notebook with the same kernel, sends for no cell with the same text", () => {
+  const sent = (cell: string, keepsIds = true): number => senderOf({ cell, code: codeOf("1 + 1") }, [{ id: "c1", text: "1 + 1" }], keepsIds);
+  expect(sent("c1")).toBe(0);
+  expect(sent("of-a-console")).toBe(-1);
+  expect(sent("of-a-console", false)).toBe(0);
+  for (const other of ["", "vscode-notebook-cell:/home/ada/a.ipynb#W0sZmlsZQ=="]) expect(sent(other)).toBe(0);
+});
+
 test("below a call what its ending kernel said does not count, nor do carriage returns", () => {
   const call = card("running", "call");
   const note = `[no longer waiting for job ${ID.slice(0, 8)}: %remote attach ${ID.slice(0, 8)} waits again]\n`;
@@ -102,4 +110,18 @@ test("what a page missed is seen, what is only our own words is not", () => {
   expect(isMissing(shown, held, home(text("one\n"), figure({ "text/plain": "later" })))).toBe(false);
   expect(isMissing(shown, held, home(text("one\ntwo\n"), figure({})))).toBe(true);
   expect(isMissing(shown, held, home(text("one\n"), figure({}), figure({})))).toBe(true);
+});
+
+test("text that was written over is brought as pages keep it, and one that they keep is the same", () => {
+  const told = home(text("10 %\r20 %\rdone\nab\b\bxy\n\rlast"));
+  const kept = text("done\nxy\nlast");
+  expect(brought([card()], told)!.slice(1)).toEqual([kept]);
+  const shown = [card(), kept];
+  expect(isMissing(shown, lastCard(shown)!, told)).toBe(false);
+  expect(brought([card("running", "call"), kept], told, never, "fit()")).not.toBeNull();
+});
+
+test("a notebook is known by its path, whatever its folder is called", () => {
+  expect(fileOf("sub/a b.ipynb", "/home/ada/C# & F?")).toBe("/home/ada/C# & F?/sub/a b.ipynb");
+  expect(fileOf("a.ipynb", "/")).toBe("/a.ipynb");
 });

@@ -31,6 +31,8 @@ export interface Held {
 const WIDGET = "application/vnd.jupyter.widget-view+json";
 const BESIDE_WIDGET = "beside_widget"; // in metadata: for those who show no widgets
 const OVER = ["completed", "failed", "cancelled"];
+const CELL = /^[A-Za-z0-9_-]{1,64}$/; // ids of cells in a file; VS Code tells kernels others
+const OVER_IT = /([\r\x08])/; // goes back in its line
 const JOB = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
@@ -63,6 +65,11 @@ export function lastCard(outputs: Output[]): Held | null {
   return null;
 }
 
+/** The path by which jobs know a notebook of this server. No address: a folder may be named `C#`. */
+export function fileOf(path: string, root: string): string {
+  return root.endsWith("/") ? root + path : `${root}/${path}`;
+}
+
 /** A cell by its id and its text. */
 export interface Cell {
   id: string;
@@ -76,6 +83,13 @@ export function ownOf(job: { cell: string; code: string }, cells: Cell[]): numbe
   if (at >= 0) return codeOf(cells[at]!.text) === job.code ? at : -1;
   const same = cells.flatMap(({ text }, i) => (codeOf(text) === job.code ? [i] : []));
   return same.length === 1 ? same[0]! : -1;
+}
+
+/** The cell that sent a job of which it shows nothing. An id that no cell has is of one that was
+ * deleted, of a console, or of another notebook with this kernel. `keepsIds`: the file does. */
+export function senderOf(job: { cell: string; code: string }, cells: Cell[], keepsIds: boolean): number {
+  const isNone = keepsIds && CELL.test(job.cell) && !cells.some(({ id }) => id === job.cell);
+  return isNone ? -1 : ownOf(job, cells);
 }
 
 /** Is the job all that this cell does? Else its own code may have printed, too. */
@@ -98,7 +112,12 @@ export function broughtHome(
   const brought = withWidgets(home.outputs ?? [], (id) => kept.has(id) || isLive(id));
   if (!whole && !home.cleared && !begins(below, brought, held.job)) return null;
   for (const output of brought) if (output.output_type === "execute_result") output["execution_count"] = count;
-  return [...shown.slice(0, held.at), home.card, ...brought];
+  return [...shown.slice(0, held.at), home.card, ...brought.map(asPage)];
+}
+
+/** As pages keep it: what was written over is gone. */
+function asPage(output: Output): Output {
+  return output.output_type === "stream" ? { ...output, text: textOf(output).split("\n").map(seen).join("\n") } : output;
 }
 
 function widgetOf(output: Output): string {
@@ -155,19 +174,25 @@ function streamOf(outputs: Output[], name: string): string {
   return outputs.map((output) => (output["name"] === name && output.output_type === "stream" ? textOf(output) : "")).join("");
 }
 
-/** Pages and files keep a line as its carriage returns left it. */
+/** Pages and files keep a line as what was written over it left it. */
 function textBegins(there: string, whole: string): boolean {
   if (whole.startsWith(there)) return true;
   const lines = there.split("\n");
   const rest = seen(lines.pop()!);
   const told = whole.split("\n");
   if (told.length <= lines.length || lines.some((line, i) => seen(line) !== seen(told[i]!))) return false;
-  return told[lines.length]!.split("\r").some((part) => part.startsWith(rest));
+  return told[lines.length]!.split(OVER_IT).some((part) => part.startsWith(rest));
 }
 
-/** A line after its carriage returns. */
+/** A line after its carriage returns and backspaces. */
 function seen(line: string): string {
-  return line.replace(/\r+$/, "").split("\r").reduce((shown, part) => part + shown.slice(part.length), "");
+  let [shown, at] = ["", 0];
+  for (const part of line.split(OVER_IT)) {
+    if (part === "\r") at = 0;
+    else if (part === "\b") [shown, at] = at ? [shown.slice(0, at - 1) + shown.slice(at), at - 1] : [shown, at];
+    else [shown, at] = [shown.slice(0, at) + part + shown.slice(at + part.length), at + part.length];
+  }
+  return shown;
 }
 
 function textOf(output: Output): string {
@@ -181,7 +206,7 @@ export function isMissing(shown: Output[], held: Held, home: Home): boolean {
   const seen = (outputs: Output[]): string =>
     outputs
       .filter(({ output_type: type, name }) => type !== "error" && name !== "stderr")
-      .map((output) => (output.output_type === "stream" ? textOf(output) : `\0${output.output_type}\0`))
+      .map((output) => (output.output_type === "stream" ? textOf(asPage(output)) : `\0${output.output_type}\0`))
       .join("");
   return seen(shown.slice(held.at + 1)) !== seen(home.outputs ?? []);
 }

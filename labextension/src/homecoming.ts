@@ -5,33 +5,39 @@ import type { CodeCell, ICodeCellModel } from "@jupyterlab/cells";
 import type { DocumentRegistry } from "@jupyterlab/docregistry";
 import type { INotebookModel, INotebookTracker, NotebookPanel } from "@jupyterlab/notebook";
 import type { Kernel } from "@jupyterlab/services";
-import { JSONExt, type ReadonlyPartialJSONObject } from "@lumino/coreutils";
 
 import { BackendError } from "./asking";
-import { broughtHome, cardOf, type Cell, type Held, type Home, isMissing, isWhole, lastCard, ownOf, type Output } from "./home";
+import { broughtHome, cardOf, type Cell, type Held, type Home, isMissing, isWhole, lastCard, ownOf, type Output, senderOf } from "./home";
 import type { Timer } from "./jobs";
+import { MIME } from "./saved";
 import type { JobView } from "./wire";
+import { msToRead, write } from "./write";
 
 const PERIOD_MS = 1000;
 const AWAY_MS = 5000;
 const UNSAVED_S = 5; // within which the card of a job that was sent is in its cell
 const OURS = /%remote|@(\w+\.)?remote\b|jupyter_remote/; // code that may have sent jobs
-const BYTES_PER_MS = 1000; // what is read again and again is read the slower the more it is
+const WITH_IDS = 5; // of format 4: earlier ones keep no ids of cells
 
 type Context = DocumentRegistry.IContext<INotebookModel>;
 type Outputs = ICodeCellModel["outputs"];
 type Future = NonNullable<CodeCell["outputArea"]["future"]>;
+
+/** What a document is that pages share (jupyter-collaboration). */
+interface Shared {
+  awareness?: { getStates(): Map<number, { user?: unknown }> } | null;
+}
 
 /** How the rest of the page is reached. */
 export interface Ways {
   /** What a job showed; null: no backend runs. `start`: the embedded one is started then. */
   read(job: string, after: number | undefined, start: boolean): Promise<Home | null>;
   /** The newest jobs of a notebook. `path`: as this server knows it. */
-  find(path: string): Promise<JobView[]>;
+  find(path: string, start: boolean): Promise<JobView[]>;
   /** Is another page connected to this kernel, too? */
   isShared(kernel: string): Promise<boolean>;
-  /** Its cell is another one now: say where its output is. */
-  strayed(job: string, title: string): void;
+  /** Say where its output is. `isEdited`: its cell is another one now; else it shows output of local code, too. */
+  strayed(job: string, title: string, isEdited: boolean): void;
 }
 
 /** A job that no kernel relays here, and the cell that shows it. */
@@ -40,6 +46,7 @@ interface Stray {
   job: string;
   after: number | undefined;
   isSuspect: boolean; // a kernel relayed it, but the connection was lost meanwhile
+  due: number; // when it is read next
 }
 
 export class Homecoming {
@@ -77,6 +84,11 @@ class Book {
   private _started = new Set<string>(); // jobs for which the backend was started
   private _suspects = new Set<string>(); // cells
   private _followed = new WeakSet<ICodeCellModel>();
+  private _held = new WeakMap<ICodeCellModel, Held | null>();
+  private _seen = new Set<string>(); // jobs that a cell showed once: it may have been cleared
+  private _savedAt: number;
+  private _isCaughtUp = false; // with what an earlier page sent to the kernel
+  private _catching: number | null = null;
   private _wasConnected = true;
   private _isDue = false;
   private _timer: number | null = null;
@@ -89,11 +101,15 @@ class Book {
     private _clock: Timer,
   ) {
     const { sessionContext: session } = _context;
-    session.statusChanged.connect(() => this.scan());
+    session.statusChanged.connect(() => {
+      this.scan();
+      this._catchUp();
+    });
     session.kernelChanged.connect(() => this.scan());
     session.connectionStatusChanged.connect((_, status) => this._connection(status));
     _context.model.cells.changed.connect(() => this.scan());
-    void this._bringUnsaved().catch(() => undefined); // the cells stay as they were saved
+    this._savedAt = Date.parse(_context.contentsModel?.last_modified ?? "") / 1000;
+    void this._bringUnsaved(true).catch(() => undefined); // the cells stay as they were saved
   }
 
   /** Looks for jobs to bring home, once for all changes at a time. */
@@ -110,23 +126,40 @@ class Book {
     const there = new Set<string>();
     for (const model of this._cells()) {
       there.add(model.id);
-      if (!this._followed.has(model)) model.outputs.changed.connect(() => this.scan());
-      this._followed.add(model);
+      this._follow(model);
       const stray = this._strayIn(model);
+      const known = this._strays.get(model.id);
       if (!stray) this._strays.delete(model.id);
-      else if (this._strays.get(model.id)?.job !== stray.job) this._strays.set(model.id, stray);
+      else if (known?.job !== stray.job || known.cell !== model) this._strays.set(model.id, stray); // a cell that is moved is made anew
     }
     for (const id of this._strays.keys()) if (!there.has(id)) this._strays.delete(id);
     if (this._strays.size) this._wait(0);
   }
 
+  private _follow(cell: ICodeCellModel): void {
+    if (this._followed.has(cell)) return;
+    this._followed.add(cell);
+    cell.outputs.changed.connect(() => {
+      this._held.delete(cell);
+      this.scan();
+    });
+  }
+
+  /** As `heldIn`: of cells whose outputs stay the same it is not looked for again. */
+  private _heldIn(cell: ICodeCellModel): Held | null {
+    let held = this._held.get(cell);
+    if (held === undefined) this._held.set(cell, (held = heldIn(cell.outputs)));
+    return held;
+  }
+
   private _strayIn(cell: ICodeCellModel): Stray | null {
-    const held = heldIn(cell.outputs);
+    const held = this._heldIn(cell);
     const isSuspect = this._suspects.has(cell.id);
+    if (held) this._seen.add(held.job);
     if (!held || (held.isOver && !isSuspect) || this._unknown.has(held.job)) return null;
-    const isAtEnd = isSuspect && (held.isOver || this._kernel?.status === "idle");
+    const isAtEnd = isSuspect && this._kernel?.status === "idle"; // local code below the job has ended, too
     if (this._isRelayed(cell) && !isAtEnd) return null;
-    return { cell, job: held.job, after: undefined, isSuspect };
+    return { cell, job: held.job, after: undefined, isSuspect, due: 0 };
   }
 
   private *_cells(): Generator<ICodeCellModel> {
@@ -163,22 +196,29 @@ class Book {
   private async _look(): Promise<void> {
     this._timer = null;
     this._isReading = true;
-    let wait = PERIOD_MS;
-    for (const stray of this._clock.isHidden?.() ? [] : [...this._strays.values()]) {
-      wait = Math.max(wait, await this._bring(stray));
+    for (const stray of this._clock.isHidden?.() || this._isOpenElsewhere ? [] : [...this._strays.values()]) {
+      if (stray.due > performance.now() || this._context.isDisposed) continue;
+      const wait = await this._bring(stray);
+      stray.due = performance.now() + wait;
     }
     this._isReading = false;
-    if (this._strays.size && !this._context.isDisposed) this._wait(wait);
+    if (this._strays.size && !this._context.isDisposed) this._wait(PERIOD_MS);
   }
 
-  /** Milliseconds until the next look. */
+  /** Has somebody else this very document open? A kernel may put outputs into it there. */
+  private get _isOpenElsewhere(): boolean {
+    const { awareness } = this._context.model.sharedModel as unknown as Shared;
+    return [...(awareness?.getStates().values() ?? [])].filter(({ user }) => user).length > 1;
+  }
+
+  /** Milliseconds until it is read again. */
   private async _bring(stray: Stray): Promise<number> {
     try {
       const home = await this._ways.read(stray.job, stray.after, !this._started.has(stray.job));
       this._started.add(stray.job);
       if (!home) return AWAY_MS;
       await this._place(stray, home);
-      return home.outputs ? JSON.stringify(home.outputs).length / BYTES_PER_MS : PERIOD_MS;
+      return Math.max(PERIOD_MS, msToRead(home));
     } catch (error) {
       if (!(error instanceof BackendError) || error.code !== "not_found") return AWAY_MS;
       this._unknown.add(stray.job); // of another user or another backend, or forgotten
@@ -210,21 +250,29 @@ class Book {
   }
 
   private _write(stray: Stray, held: Held, home: Home, isShared: boolean): void {
-    const { model } = this._context;
     const { cell } = stray;
     const shown = outputsOf(cell);
     const cells = [...this._cells()];
-    const isOwn = cells[ownOf(cardOf(home.card)!, cells.map(plain))] === cell;
+    const own = cells[ownOf(cardOf(home.card)!, cells.map(plain))];
+    const isOwn = own === cell;
     const whole = isWhole(held, plain(cell).text);
     const isLive = (id: string): boolean => this._kernel?.hasComm(id) ?? false;
     const brought = isOwn && home.outputs ? broughtHome(shown, held, home, whole, isLive, cell.executionCount) : null;
     const target = brought ?? [...shown];
     target[held.at] = home.is_over ? home.card : shown[held.at]!; // what goes on is drawn by its renderer
-    const wasDirty = model.dirty;
-    write(cell.outputs, target);
-    if (!wasDirty && (!home.is_over || isShared)) model.dirty = false; // whoever relays it saves it
+    this._put(cell, target, home.is_over && !isShared);
     if (home.outputs) stray.after = home.cursor;
-    if (home.is_over && home.outputs?.length && !brought) this._ways.strayed(stray.job, titleIn(home.card));
+    const isElsewhere = own && !isOwn && heldIn(own.outputs)?.job === stray.job; // this one is a copy
+    if (!home.is_over || !home.outputs?.length || brought || isElsewhere) return;
+    this._ways.strayed(stray.job, titleIn(home.card), !isOwn);
+  }
+
+  /** `isToBeSaved`: no kernel goes on with it, whose page saves it. */
+  private _put(cell: ICodeCellModel, outputs: Output[], isToBeSaved: boolean): void {
+    const { model, contentsModel } = this._context;
+    const isClean = !model.dirty;
+    write(cell.outputs, outputs);
+    if (isClean && (!isToBeSaved || contentsModel?.writable === false)) model.dirty = false;
   }
 
   private get _kernel(): Kernel.IKernelConnection | null {
@@ -236,25 +284,42 @@ class Book {
     return !!kernel && (await this._ways.isShared(kernel.id).catch(() => false));
   }
 
+  /** An earlier page may have sent cells that the kernel comes to now. */
+  private _catchUp(): void {
+    if (this._isCaughtUp || this._catching !== null) return;
+    this._catching = this._clock.setTimeout(() => {
+      this._catching = null;
+      if (this._context.isDisposed) return;
+      this._isCaughtUp = this._kernel?.status === "idle";
+      void this._bringUnsaved(false).catch(() => undefined);
+    }, PERIOD_MS);
+  }
+
   /** Cells that ran after the file was last saved have no card in it. */
-  private async _bringUnsaved(): Promise<void> {
+  private async _bringUnsaved(start: boolean): Promise<void> {
     const cells = [...this._cells()];
     if (!cells.some(({ sharedModel }) => OURS.test(sharedModel.getSource()))) return;
-    const savedAt = Date.parse(this._context.contentsModel?.last_modified ?? "") / 1000;
-    const jobs = await this._ways.find(this._context.path);
+    const jobs = await this._ways.find(this._context.path, start);
     const newest = new Map<ICodeCellModel, JobView>();
+    const keepsIds = this._context.model.nbformatMinor >= WITH_IDS;
     for (const job of jobs) {
-      const cell = cells[ownOf({ cell: job.cell ?? "", code: job.cell_code ?? "" }, cells.map(plain))];
+      const cell = cells[senderOf({ cell: job.cell ?? "", code: job.cell_code ?? "" }, cells.map(plain), keepsIds)];
       if (cell && !job.batch && job.kind !== "session" && !newest.has(cell)) newest.set(cell, job);
     }
     for (const [cell, job] of newest) {
       const slackS = cell.executionCount === null ? UNSAVED_S : 0; // it ran when it was saved
-      if (!(job.submitted_at > savedAt - slackS) || this._isRelayed(cell) || shows(cell, job)) continue;
+      if (!(job.submitted_at > this._savedAt - slackS) || !this._isUnseen(cell, job)) continue;
       const home = await this._ways.read(job.id, undefined, false);
-      if (!home || this._context.isDisposed || this._isRelayed(cell) || shows(cell, job)) continue;
+      const isShared = await this._isShared();
+      if (!home || this._context.isDisposed || !this._isUnseen(cell, job)) continue;
       const held = { at: 0, ...cardOf(home.card)! };
-      write(cell.outputs, broughtHome([home.card], held, home, true, () => false, cell.executionCount)!);
+      const outputs = broughtHome([home.card], held, home, true, () => false, cell.executionCount)!;
+      this._put(cell, outputs, !isShared);
     }
+  }
+
+  private _isUnseen(cell: ICodeCellModel, job: JobView): boolean {
+    return !this._seen.has(job.id) && !this._isOpenElsewhere && !cell.isDisposed && !this._isRelayed(cell) && !shows(cell, job);
   }
 }
 
@@ -266,10 +331,13 @@ function heldIn(outputs: Outputs): Held | null {
   return lastCard(Array.from({ length: outputs.length }, (_, i) => ({ output_type: "", data: outputs.get(i).data })));
 }
 
-/** Is there a card of this job, or of one that was sent after it? */
+/** Is there a card of this job, of one that was sent after it, or of a newer version? */
 function shows(cell: ICodeCellModel, job: JobView): boolean {
-  const cards = Array.from({ length: cell.outputs.length }, (_, i) => cardOf({ output_type: "", data: cell.outputs.get(i).data }));
-  return cards.some((card) => card && (card.job === job.id || card.submittedAt > job.submitted_at));
+  return outputsOf(cell).some((output) => {
+    const card = cardOf(output);
+    if (!card) return MIME in ((output["data"] as object | undefined) ?? {});
+    return card.job === job.id || card.submittedAt > job.submitted_at;
+  });
 }
 
 function outputsOf(cell: ICodeCellModel): Output[] {
@@ -278,19 +346,4 @@ function outputsOf(cell: ICodeCellModel): Output[] {
 
 function titleIn(card: Output): string {
   return String((card["data"] as Record<string, unknown>)["text/plain"]).split("\n")[0]!;
-}
-
-/** Outputs that are there already stay as they are drawn. */
-function write(outputs: Outputs, target: Output[]): void {
-  (outputs as unknown as { clearNext: boolean }).clearNext = false; // whoever wanted that has gone
-  const values = target as Parameters<Outputs["set"]>[1][];
-  if (outputs.length > values.length) return outputs.fromJSON(values);
-  values.forEach((value, i) => {
-    if (i >= outputs.length) outputs.add(value);
-    else if (!isSame(outputs.get(i).toJSON(), value)) outputs.set(i, value);
-  });
-}
-
-function isSame(one: unknown, other: unknown): boolean {
-  return JSONExt.deepEqual(one as ReadonlyPartialJSONObject, other as ReadonlyPartialJSONObject);
 }

@@ -2,7 +2,7 @@
 
 import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
 import { ICommandPalette, IToolbarWidgetRegistry, Notification } from "@jupyterlab/apputils";
-import { PageConfig, URLExt } from "@jupyterlab/coreutils";
+import { PageConfig } from "@jupyterlab/coreutils";
 import { IDocumentManager } from "@jupyterlab/docmanager";
 import { INotebookTracker, type NotebookPanel } from "@jupyterlab/notebook";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
@@ -16,6 +16,7 @@ import { actionsOf } from "./actions";
 import { asker, readCards, readHome } from "./api";
 import { Cards } from "./cards";
 import { Chooser } from "./chooser";
+import { fileOf } from "./home";
 import { Homecoming, type Ways } from "./homecoming";
 import { jobsIcon } from "./icon";
 import { Jobs, type Timer } from "./jobs";
@@ -170,13 +171,15 @@ const homecoming: JupyterFrontEndPlugin<void> = {
     const root = PageConfig.getOption("jupyterRemoteRoot");
     const ways: Ways = {
       read: (job, after, start) => readHome(settings, job, after, start),
-      find: async (path) => {
-        const asked = { notebook: URLExt.join(root, path), limit: 100, start: 1 };
+      find: async (path, start) => {
+        const asked = { notebook: fileOf(path, root), limit: 100, ...(start && { start: 1 }) };
         return (await ask<JobList>("GET", "jobs", asked)).jobs;
       },
       isShared: async (kernel) => ((await KernelAPI.getKernelModel(kernel, settings))?.connections ?? 1) > 1,
-      strayed: (job, title) => {
-        const message = trans.__("Its cell was edited, so that its output is in the panel: %1", title);
+      strayed: (job, title, isEdited) => {
+        const message = isEdited
+          ? trans.__("Its cell was edited, so that its output is in the panel: %1", title)
+          : trans.__("Its cell shows output of local code, too, so that its output is in the panel: %1", title);
         const show = { label: trans.__("Show"), callback: () => void app.commands.execute(OPEN, { job }) };
         Notification.info(message, { actions: app.commands.hasCommand(OPEN) ? [show] : [], autoClose: false });
       },

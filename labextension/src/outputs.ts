@@ -7,10 +7,9 @@ import type { TranslationBundle } from "@jupyterlab/translation";
 import { PanelLayout, Widget } from "@lumino/widgets";
 
 import { broughtHome, cardOf, type Home } from "./home";
+import { msToRead, write } from "./write";
 
 const AGAIN_MS = 1000;
-
-type Values = Parameters<OutputAreaModel["fromJSON"]>[0];
 
 /** Outputs that are read again as long as the job goes on. They may be anything: no script runs. */
 class Outputs extends Widget {
@@ -45,10 +44,14 @@ class Outputs extends Widget {
   private async _draw(): Promise<void> {
     let told = "";
     let goesOn = true;
+    let wait = AGAIN_MS;
     try {
       const home = await this._read(this._after);
       if (this.isDisposed) return;
-      if (home?.outputs) this._show(home);
+      if (home?.outputs) {
+        this._show(home);
+        wait = Math.max(wait, msToRead(home));
+      }
       goesOn = !home?.is_over;
       if (!this._model.length) told = this._trans.__("Nothing yet.");
       if (!goesOn && !this._model.length) told = this._trans.__("It showed nothing.");
@@ -57,14 +60,14 @@ class Outputs extends Widget {
     }
     if (this.isDisposed) return;
     this._status.node.textContent = told;
-    if (goesOn) this._timer = window.setTimeout(() => void this._draw(), AGAIN_MS);
+    if (goesOn) this._timer = window.setTimeout(() => void this._draw(), wait);
   }
 
   private _show(home: Home): void {
     this._after = home.cursor;
     const held = { at: 0, ...cardOf(home.card)! };
     const [, ...outputs] = broughtHome([home.card], held, home, true, () => false, null)!;
-    this._model.fromJSON(outputs as Values);
+    write(this._model, outputs);
   }
 }
 

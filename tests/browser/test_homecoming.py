@@ -232,6 +232,25 @@ def test_output_of_a_cell_that_was_edited_goes_to_the_panel_and_never_into_anoth
         assert opened.errors == []
 
 
+def test_output_in_the_panel_grows_below_what_is_there(book, steps):
+    with book("grows.ipynb", LOAD, steps.cell("--bg -d 'grows'")) as opened:
+        page = opened.page
+        opened.run(0)
+        opened.run(1)
+        steps.go(1)
+        until_shown(opened, 1, 1)
+        opened.command("jupyter-remote:show-jobs")
+        panel = page.locator(".jr-panel")
+        panel.locator(".jr-panel-row", has_text="grows").click()
+        panel.get_by_role("button", name="Output").click()
+        shown = page.locator(".jp-Dialog", has_text="Output of “grows”")
+        shown.get_by_text("figure 1").evaluate("figure => (figure.dataset.stays = 'yes')")
+        steps.go(4)
+        expect(shown).to_contain_text("the end")
+        expect(shown.locator("[data-stays]")).to_have_text("figure 1")
+        page.keyboard.press("Escape")
+
+
 def test_output_of_a_call_comes_home_unless_local_code_printed_below_it(book, steps, tmp_path):
     folder = tmp_path / "mixed"
     mixed = Steps(folder)
@@ -272,6 +291,64 @@ def test_a_connection_that_is_lost_meanwhile_brings_nothing_twice(book, steps):
         opened.wait_idle()
         lab.until(lambda: status_in(opened.page.evaluate(OUTPUTS, 1)) == ["completed"])
         assert below(opened.saved().cells[1].outputs) == expected()
+
+
+def test_cells_that_wait_in_the_kernel_when_the_page_is_loaded_again_show_their_output(
+    book, steps, extended
+):
+    with book("queued.ipynb", LOAD, steps.cell(), "%%remote_run\nprint('next')") as opened:
+        opened.run(0)
+        opened.start(1)
+        until_shown(opened, 1, 0)
+        opened.start(2)
+        opened.saved()
+        again = reopened(opened.page, extended, "queued.ipynb")
+        until_shown(again, 1, 0)
+        steps.go(4)
+        until_shown(again, 1)
+        shows(again.page, 2, ["next\n"])
+        again.wait_idle()
+        lab.until(lambda: status_in(again.page.evaluate(OUTPUTS, 2)) == ["completed"])
+        assert below(again.saved().cells[2].outputs) == ["next\n"]
+
+
+def test_a_cell_that_is_moved_while_no_kernel_relays_it_goes_on(book, steps):
+    with book("moved.ipynb", LOAD, "1", steps.cell()) as opened:
+        opened.run(0)
+        opened.start(2)
+        steps.go(1)
+        until_shown(opened, 2, 1)
+        opened.restart_kernel()
+        steps.go(2)
+        until_shown(opened, 2, 2)
+        opened.page.evaluate(lab.SELECT, 2)
+        opened.command("notebook:move-cell-up")
+        steps.go(4)
+        until_shown(opened, 1)
+
+
+WRITES = """%%remote_run
+import os, sys, time
+print("warning", file=sys.stderr, flush=True)
+while not os.path.exists({gate!r}): time.sleep(0.01)
+from IPython.display import clear_output
+clear_output()
+print("10 %\\r20 %\\r30 %", flush=True)
+print("another", file=sys.stderr, flush=True)
+"""
+
+
+def test_streams_that_a_cell_held_before_are_not_joined_with_what_comes(book, tmp_path):
+    gate = tmp_path / "gate"
+    with book("streams.ipynb", LOAD, WRITES.format(gate=str(gate))) as opened:
+        opened.run(0)
+        opened.start(1)
+        shows(opened.page, 1, ["warning\n"])
+        opened.restart_kernel()
+        opened.wait_idle()
+        gate.touch()
+        shows(opened.page, 1, ["30 %\n", "another\n"])
+        expect(opened.output(1)).not_to_contain_text("20 %")
 
 
 PRINTS = """%%remote_run

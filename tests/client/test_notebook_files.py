@@ -185,6 +185,25 @@ def test_output_of_a_deleted_cell_goes_nowhere_else(backend, path):
     assert nbformat.read(path, as_version=4).cells[0].outputs == []
 
 
+@pytest.mark.parametrize("cell", ["of-a-console", "8c1f7f0e-1f4b-4f83-9d5e-2b0c0a7b3f10"])
+def test_output_of_a_console_with_this_kernel_is_not_of_a_cell_with_the_same_text(
+    backend, path, cell
+):
+    backend.job(text("a\n"), cell=cell, submitted_at=NOW, notebook=str(path))
+    save(path, (CODE, []))
+    assert not sync(path, backend, NOW).is_changed
+
+
+@pytest.mark.parametrize("cell", ["", "vscode-notebook-cell:/home/ada/train.ipynb#W0sZmlsZQ=="])
+def test_a_cell_that_its_front_end_calls_otherwise_than_the_file_is_known_by_its_text(
+    backend, path, cell
+):
+    backend.job(text("a\n"), cell=cell, submitted_at=NOW, notebook=str(path))
+    save(path, (CODE, []))
+    sync(path, backend, NOW)
+    assert outputs(path) == [text("a\n")]
+
+
 def test_a_copy_of_a_cell_gets_no_output_while_its_original_is_there(backend, path):
     id = backend.job(text("a\nb\n"), cell="c0")
     save(path, (CODE, [backend.card(id)]), (CODE, [backend.card(id), text("a\n")]))
@@ -280,6 +299,14 @@ def test_a_line_is_the_beginning_as_front_ends_save_it_too(backend, path, there)
     whole = text("0 %\r50 %\r100 %\ndone\n")
     id = backend.job(whole, kind="call", code=CALL)
     save(path, (CALL, [backend.card(id), *([text(there)] if there else [])]))
+    sync(path, backend, NOW)
+    assert outputs(path) == [whole]
+
+
+def test_a_line_that_was_written_over_by_backspaces_is_known_again(backend, path):
+    whole = text("5 %\b\b\b15 %\b\b\b\b\rdone\nend\n")
+    id = backend.job(whole, kind="call", code=CALL)
+    save(path, (CALL, [backend.card(id), text("done\ne")]))
     sync(path, backend, NOW)
     assert outputs(path) == [whole]
 
@@ -383,6 +410,24 @@ def test_a_link_stays_a_link(backend, path, tmp_path):
     sync(link, backend, NOW)
     assert link.is_symlink()
     assert outputs(path) == [text("a\n")]
+
+
+def test_jobs_are_found_by_the_path_that_a_link_gives_their_notebook(
+    backend, path, tmp_path, monkeypatch
+):
+    link = tmp_path.parent / f"{tmp_path.name}-link"
+    link.symlink_to(tmp_path)
+    known = str(link / path.name)  # as a server knows it whose folder is the link
+    backend.job(text("a\n"), submitted_at=NOW, notebook=known)
+    for given in (known, path.name):
+        save(path, (CODE, []))
+        monkeypatch.chdir(link)
+        monkeypatch.setenv("PWD", str(link))
+        assert sync(given, backend, NOW).is_changed
+        assert outputs(path) == [text("a\n")]
+    save(path, (CODE, []))
+    monkeypatch.setenv("PWD", str(tmp_path.parent))  # left behind by whoever changed the folder
+    assert not sync(path.name, backend, NOW).is_changed
 
 
 def test_a_trusted_notebook_stays_trusted_and_no_other_becomes_so(backend, path):

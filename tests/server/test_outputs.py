@@ -30,7 +30,8 @@ def test_what_a_job_shows_grows_and_is_told_once(server, worker):
     assert told.receipt is None
 
 
-def test_what_jobs_showed_is_told_however_many_are_followed(server, worker):
+def test_what_jobs_showed_is_told_however_many_are_followed(server, worker, monkeypatch):
+    monkeypatch.setattr(transcripts, "KEPT", 2)
     for n in range(transcripts.KEPT + 2):
         submit(server, "1")
         assign = worker.pull(wire.Assign)
@@ -51,6 +52,18 @@ def test_what_was_more_than_a_cell_holds_is_cut_and_it_is_said(server, worker, m
     told = outputs(server, assign.job)
     assert told.cut
     assert 30 <= len(told.outputs[0]["text"]) <= 120
+
+
+def test_of_fifty_jobs_that_are_followed_none_is_read_anew_unless_they_showed_much(monkeypatch):
+    kept = transcripts.Transcripts()
+    jobs = [f"job {n}" for n in range(50)]
+    assert [kept.of(job) for job in jobs] == [kept.of(job) for job in jobs]
+    monkeypatch.setattr(transcripts, "KEPT_BYTES", 100)
+    for job in jobs:
+        kept.of(job).fold.size_bytes = 60
+    latest = kept.of(jobs[-1])
+    assert kept.of(jobs[0]).fold.size_bytes == 0
+    assert kept.of(jobs[-1]) is latest
 
 
 def test_a_job_that_cleared_its_cell_says_so(server, worker):
