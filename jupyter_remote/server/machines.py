@@ -44,17 +44,18 @@ def view_of(backend: Backend, row: InstanceRecord) -> wire.InstanceView:
     machine, agent = board.machines.get(row.id), board.agent_on(row.id)
     idle_since = machine.idle_since if machine is not None else None
     there = row.state is not InstanceState.TERMINATED
+    state = machine.state if machine is not None else row.state  # which is written after it
     return wire.InstanceView(
         id=row.id,
         provider=row.provider,
         machine=row.machine,
-        state=(machine.state if machine is not None else row.state).value,
+        state=state.value,
         provider_id=row.provider_id,
         zone=row.zone,
         spot=row.spot,
         owner=row.owner,
         job=row.job,
-        usd_per_h=usd_of(row.rate_ucredits_per_h) if there else 0.0,
+        usd_per_h=0.0 if state is InstanceState.TERMINATED else usd_of(row.rate_ucredits_per_h),
         created_at=row.created_at,
         ready_at=row.ready_at,
         ended_at=None if there else row.changed_at,

@@ -168,6 +168,12 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
         options["compiler_class"] = Compiler  # ipykernel 6 gives its own, whatever the kernel says
         super().__init__(**options)  # type: ignore[no-untyped-call]
 
+    def run_cell(self, *args: Any, **kwargs: Any) -> Any:
+        """An interrupt that comes before IPython has begun with the code is its result, too."""
+        result = super().run_cell(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.last_execution_result = result
+        return result
+
     async def run_cell_async(self, *args: Any, **kwargs: Any) -> Any:
         """Every cell comes through here, with and without top-level ``await``."""
         self.depth += 1

@@ -57,6 +57,8 @@ def test_a_worker_that_died_before_its_first_call_costs_the_others_nothing(
     client: jr.Client,
 ) -> None:
     view = client.view(2)
-    view._group.engines[0].job.cancel(force=True)
+    job = view._group.engines[0].job
+    job.cancel(force=True)
+    assert job.wait(30)
     balanced = LoadBalancedView(view._group)
     assert list(balanced.map_sync(abs, range(-20, 0))) == list(range(20, 0, -1))

@@ -313,3 +313,22 @@ async def test_an_exception_may_say_how_it_is_shown(
 ) -> None:
     code = f"class E(Exception):\n    def _render_traceback_(self): {body}\nraise E('what')"
     assert plain((await agent.cell(code, {}, outputs=[])).traceback).endswith(shown)
+
+
+INTERRUPTED_EARLY = """
+shell = get_ipython()
+cls, begins = type(shell), type(shell).run_cell_async
+async def interrupted(*args, **kwargs):
+    raise KeyboardInterrupt
+cls.run_cell_async = interrupted
+shell.run_cell('1 + 1')
+cls.run_cell_async = begins
+said = type(shell.last_execution_result.error_in_exec).__name__
+"""
+
+
+async def test_an_interrupt_before_the_code_begins_is_its_end_and_no_success(
+    agent: PlayingAgent,
+) -> None:
+    seen = await agent.cell(INTERRUPTED_EARLY, assigned=["said"])
+    assert seen.value()["said"] == "KeyboardInterrupt"
