@@ -170,8 +170,10 @@ class ZMQInteractiveShell(zmqshell.ZMQInteractiveShell):
 
     def run_cell(self, *args: Any, **kwargs: Any) -> Any:
         """An interrupt that comes before IPython has begun with the code is its result, too."""
+        before = self.last_execution_result
         result = super().run_cell(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self.last_execution_result = result
+        if self.last_execution_result is before:
+            self.last_execution_result = result
         return result
 
     async def run_cell_async(self, *args: Any, **kwargs: Any) -> Any:
