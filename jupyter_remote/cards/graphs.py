@@ -16,6 +16,8 @@ WIDTH, HEIGHT = 72, 18  # of a graph, pixels
 FEW = 15  # steps that fill the width at least: a line that has just begun is short
 LEAST_BYTES_PER_S = 1_000_000.0  # a graph of less is not stretched to its full height
 
+_DISK, _NETWORK = ("read", "written"), ("received", "sent")
+
 Value = Callable[[Metrics], float]
 
 
@@ -51,11 +53,11 @@ def graphs_of(samples: Sequence[Metrics], *, final: bool) -> list[Graph]:
         line("CPU", cpu, lambda m: m.cpu_percent, least=100.0),
         line("memory", memory, lambda m: m.memory_bytes, last.memory_limit_bytes),
     ]
-    if last.disk_total_bytes:
-        text = flows(last, final=final, disk=True)
-        found.append(line("disk", text, _disk_rate, least=LEAST_BYTES_PER_S))
-        text = flows(last, final=final, disk=False)
-        found.append(line("network", text, _network_rate, least=LEAST_BYTES_PER_S))
+    for disk in (True, False):
+        if last.disk_total_bytes and not (final and _stood_still(last, disk=disk)):
+            name, rate = ("disk", _disk_rate) if disk else ("network", _network_rate)
+            text = flows(last, final=final, disk=disk)
+            found.append(line(name, text, rate, least=LEAST_BYTES_PER_S))
     for gpu in last.gpus:
         found += _of_gpu(gpu, samples, final=final)
     return found
@@ -72,11 +74,19 @@ def load_parts(metrics: Metrics, *, final: bool) -> list[str]:
 
 def flows(metrics: Metrics, *, final: bool, disk: bool) -> str:
     """``disk 3 MB/s read, 1 MB/s written``; of the network ``received`` and ``sent``."""
-    names = ("read", "written") if disk else ("received", "sent")
-    prefix = "peak_" if final else ""
-    rates = [int(getattr(metrics, f"{prefix}{name}_bytes_per_s")) for name in names]
+    names = _DISK if disk else _NETWORK
+    rates = _rates(metrics, names, "peak_" if final else "")
     text = ", ".join(f"{size(rate)}/s {name}" for rate, name in zip(rates, names, strict=True))
     return f"{'disk' if disk else 'network'} {text}{' at most' if final else ''}"
+
+
+def _stood_still(metrics: Metrics, *, disk: bool) -> bool:
+    """Did nothing move, from the beginning to the end?"""
+    return not any(_rates(metrics, _DISK if disk else _NETWORK, "peak_"))
+
+
+def _rates(metrics: Metrics, names: Sequence[str], prefix: str) -> list[int]:
+    return [int(getattr(metrics, f"{prefix}{name}_bytes_per_s")) for name in names]
 
 
 def gpu_text(gpu: GpuMetrics, *, final: bool) -> str:

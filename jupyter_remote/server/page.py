@@ -17,9 +17,10 @@ from jupyter_remote.model import TokenRecord
 from jupyter_remote.server import signin
 from jupyter_remote.server.auth import OPEN, allow, hash_of, new_token
 from jupyter_remote.server.jobs import own_job, view
-from jupyter_remote.server.problems import JSON_HEADERS, Reply, json_reply, unexpected
+from jupyter_remote.server.problems import Reply, json_reply, unexpected
 from jupyter_remote.server.result_page import notice_page, page_of
 from jupyter_remote.server.results import (
+    ALONE_HEADERS,
     NOTEBOOK_TYPE,
     PAGE_HEADERS,
     notebook_reply,
@@ -32,20 +33,14 @@ TYPES = {".js": b"text/javascript", ".css": b"text/css", ".svg": b"image/svg+xml
 LABEL = "page of jobs"
 
 SHELL_HEADERS = (
-    (b"content-type", b"text/html; charset=utf-8"),
     (
         b"content-security-policy",
         b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         b"require-trusted-types-for 'script'; trusted-types 'none'",
     ),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-    (b"x-robots-tag", b"noindex"),
-    *JSON_HEADERS[1:],
+    *ALONE_HEADERS,
 )
 _SHELL = """<!DOCTYPE html>
 <html lang="en">

@@ -32,21 +32,25 @@ MOST_EVENTS = 20_000
 PAGE = 1000
 NOTEBOOK_TYPE = "application/x-ipynb+json"
 
-# No script, nothing from elsewhere, and no page around it. Referrers would tell the address.
-PAGE_HEADERS = (
+# What no page of ours may share with others, or tell them. Referrers would tell the address.
+ALONE_HEADERS = (
     (b"content-type", b"text/html; charset=utf-8"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"x-robots-tag", b"noindex"),
+    *JSON_HEADERS[1:],
+)
+# No script, nothing from elsewhere, and no page around it.
+PAGE_HEADERS = (
     (
         b"content-security-policy",
         b"default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
         b"form-action 'none'; frame-ancestors 'none'; sandbox allow-downloads",
     ),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"referrer-policy", b"no-referrer"),
     (b"x-dns-prefetch-control", b"off"),
-    (b"x-frame-options", b"DENY"),
-    (b"x-robots-tag", b"noindex"),
-    *JSON_HEADERS[1:],
+    *ALONE_HEADERS,
 )
 
 _result = msgspec.json.Decoder(wire.Result)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from functools import partial
 
 import nbformat
 import pytest
@@ -12,6 +10,9 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 import jupyter_remote as jr
 from tests.browser import lab
+from tests.browser.extended_fixtures import book, page
+
+__all__ = ["book", "page"]
 
 CELLS = f"{lab.WIDGET}.content.widgets"
 LOAD = "%load_ext jupyter_remote"
@@ -24,18 +25,6 @@ MACHINE = "import jupyter_remote.notebook.context as c; print('on', c.current().
 def _backend() -> None:
     """Prices are the backend's, and a look starts none."""
     jr.Client().info()
-
-
-@pytest.fixture
-def page(chromium, extended) -> Iterator[Page]:
-    page = lab.new_page(chromium)
-    yield page
-    page.close()
-
-
-@pytest.fixture
-def book(page, extended):
-    return partial(lab.book, page, extended)
 
 
 def select(opened: lab.Book, index: int) -> Locator:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -16,22 +15,13 @@ from playwright.sync_api import Locator, Page, Route, expect
 import jupyter_remote as jr
 from jupyter_remote.wire import CARD_TYPE
 from tests.browser import lab
+from tests.browser.extended_fixtures import book, page
+
+__all__ = ["book", "page"]
 
 LOAD = "%load_ext jupyter_remote\nimport jupyter_remote as jr"
 SHOW = "jupyter-remote:show-jobs"
 EVIL = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
-
-
-@pytest.fixture
-def page(chromium, extended) -> Iterator[Page]:
-    page = lab.new_page(chromium)
-    yield page
-    page.close()
-
-
-@pytest.fixture
-def book(page, extended):
-    return partial(lab.book, page, extended)
 
 
 @pytest.fixture

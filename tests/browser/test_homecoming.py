@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import uuid
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,9 @@ from playwright.sync_api import Page, expect
 
 from jupyter_remote.wire import CARD_TYPE
 from tests.browser import lab
+from tests.browser.extended_fixtures import book, page
+
+__all__ = ["book", "page"]
 
 LOAD = "%load_ext jupyter_remote\nimport jupyter_remote as jr"
 DIRTY = f"() => {lab.WIDGET}.context.model.dirty"
@@ -71,6 +72,14 @@ def until_shown(opened: lab.Book, index: int, n: int = 4) -> None:
     shows(opened.page, index, expected(n))
 
 
+def begin(opened: lab.Book, steps: Steps, index: int = 1) -> None:
+    """Starts a cell of these steps, and sees the first."""
+    opened.run(0)
+    opened.start(index)
+    steps.go(1)
+    until_shown(opened, index, 1)
+
+
 def shows(page: Page, index: int, wanted: list[Any]) -> None:
     with contextlib.suppress(TimeoutError):
         lab.until(lambda: below(page.evaluate(OUTPUTS, index)) == wanted)
@@ -82,28 +91,13 @@ def status_in(outputs: list[Any]) -> list[str]:
 
 
 @pytest.fixture
-def page(chromium, extended) -> Iterator[Page]:
-    page = lab.new_page(chromium)
-    yield page
-    page.close()
-
-
-@pytest.fixture
-def book(page, extended):
-    return partial(lab.book, page, extended)
-
-
-@pytest.fixture
 def steps(tmp_path) -> Steps:
     return Steps(tmp_path / "steps")
 
 
 def test_a_kernel_that_is_restarted_misses_nothing(book, steps):
     with book("restarted.ipynb", LOAD, steps.cell(), "'mine'") as opened:
-        opened.run(0)
-        opened.start(1)
-        steps.go(1)
-        until_shown(opened, 1, 1)
+        begin(opened, steps)
         opened.restart_kernel()
         steps.go(2)
         until_shown(opened, 1, 2)
@@ -136,10 +130,7 @@ def reopened(page: Page, server: lab.Server, name: str) -> lab.Book:
 
 def test_a_page_that_is_loaded_again_goes_on_where_it_left_off(book, steps, extended):
     with book("reloaded.ipynb", LOAD, steps.cell()) as opened:
-        opened.run(0)
-        opened.start(1)
-        steps.go(1)
-        until_shown(opened, 1, 1)
+        begin(opened, steps)
         opened.saved()
         steps.go(2)
         again = reopened(opened.page, extended, "reloaded.ipynb")
@@ -157,10 +148,7 @@ def test_a_notebook_that_was_closed_before_it_was_saved_has_its_output_when_it_i
     book, steps, extended
 ):
     with book("unsaved.ipynb", LOAD, steps.cell("-q"), steps.cell()) as opened:
-        opened.run(0)
-        opened.start(2)
-        steps.go(1)
-        until_shown(opened, 2, 1)
+        begin(opened, steps, 2)
         on_disk = nbformat.read(extended.folder / "unsaved.ipynb", as_version=4)
         assert on_disk.cells[2].outputs == []
         opened.page.goto("about:blank")
@@ -314,10 +302,7 @@ def test_cells_that_wait_in_the_kernel_when_the_page_is_loaded_again_show_their_
 
 def test_a_cell_that_is_moved_while_no_kernel_relays_it_goes_on(book, steps):
     with book("moved.ipynb", LOAD, "1", steps.cell()) as opened:
-        opened.run(0)
-        opened.start(2)
-        steps.go(1)
-        until_shown(opened, 2, 1)
+        begin(opened, steps, 2)
         opened.restart_kernel()
         steps.go(2)
         until_shown(opened, 2, 2)
@@ -402,10 +387,7 @@ def test_a_second_page_shows_it_too_and_leaves_the_saving_to_the_first(
     chromium, book, steps, extended
 ):
     with book("two.ipynb", LOAD, steps.cell()) as opened:
-        opened.run(0)
-        opened.start(1)
-        steps.go(1)
-        until_shown(opened, 1, 1)
+        begin(opened, steps)
         opened.saved()
         other = reopened(lab.new_page(chromium), extended, "two.ipynb")
         steps.go(2)
@@ -425,10 +407,7 @@ def test_a_second_page_shows_it_too_and_leaves_the_saving_to_the_first(
 def test_a_notebook_without_trust_gets_its_output_without_its_scripts(book, steps, extended):
     evil = steps.cell() + "\ndisplay(HTML('<b>safe</b><script>window.hurt = 1</script>'))"
     with book("untrusted.ipynb", LOAD, evil) as opened:
-        opened.run(0)
-        opened.start(1)
-        steps.go(1)
-        until_shown(opened, 1, 1)
+        begin(opened, steps)
         saved = opened.saved()
         opened.page.evaluate(f"() => {lab.CONTEXT}.shutdown()")
         opened.page.goto("about:blank")

@@ -64,6 +64,11 @@ def test_without_a_gpu_there_is_nothing_of_one() -> None:
     assert "GPU" not in html_of(state, 5.0)
 
 
+def test_what_never_moved_is_not_told_in_the_end() -> None:
+    lines = [graph.name for graph in graphs.graphs_of(series(2), final=True)]
+    assert lines == ["CPU", "memory", "disk"]  # no byte came or went over the network
+
+
 def test_each_gpu_has_its_use_and_its_memory() -> None:
     state = heard(*series(2, gpus=[GPU, replace(GPU, index=3)]))
     assert names(state)[4:] == ["GPU 1", "GPU 1 memory", "GPU 3", "GPU 3 memory"]

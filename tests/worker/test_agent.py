@@ -82,7 +82,8 @@ async def test_a_job_that_may_not_start_runs_nothing(
     assert not (tmp_path / "ran").exists()
 
 
-async def test_a_stale_attempt_is_killed_and_discarded(server: FakeServer, begin: Begin):
+async def lose(server: FakeServer, begin: Begin) -> str:
+    """An attempt that the server has given to somebody else meanwhile: it is killed. Its job."""
     launcher = FakeLauncher()
     await begin(launcher=launcher)
     job = await server.assign(f"kernel.print('x')\n{WAIT}")
@@ -90,6 +91,11 @@ async def test_a_stale_attempt_is_killed_and_discarded(server: FakeServer, begin
     server.answers = lambda m: Answer(req=0, ok=not isinstance(m, Beat), code="conflict")
     assert await launcher.handles[0].wait() == "SIGKILL"
     server.answers = None
+    return job
+
+
+async def test_a_stale_attempt_is_killed_and_discarded(server: FakeServer, begin: Begin):
+    job = await lose(server, begin)
     await server.end_of(await server.assign("pass"))  # the slot is free again
     assert job not in server.completes
 
@@ -99,13 +105,7 @@ async def test_an_agent_goes_on_while_the_folder_of_a_lost_attempt_is_slow_to_go
 ):
     gone = asyncio.Event()
     monkeypatch.setattr(Means, "done_with", lambda *_: gone.wait())
-    launcher = FakeLauncher()
-    await begin(launcher=launcher)
-    job = await server.assign(f"kernel.print('x')\n{WAIT}")
-    await server.until(lambda: server.text(job))
-    server.answers = lambda m: Answer(req=0, ok=not isinstance(m, Beat), code="conflict")
-    assert await launcher.handles[0].wait() == "SIGKILL"
-    server.answers = None
+    await lose(server, begin)
     before = len(list(server.of(Ping)))
     await server.until(lambda: len(list(server.of(Ping))) > before + 2)
     gone.set()
