@@ -54,7 +54,7 @@ def graphs_of(samples: Sequence[Metrics], *, final: bool) -> list[Graph]:
         line("memory", memory, lambda m: m.memory_bytes, last.memory_limit_bytes),
     ]
     for disk in (True, False):
-        if last.disk_total_bytes and not (final and _stood_still(last, disk=disk)):
+        if last.disk_total_bytes and not _stood_still(last, disk=disk):
             name, rate = ("disk", _disk_rate) if disk else ("network", _network_rate)
             text = flows(last, final=final, disk=disk)
             found.append(line(name, text, rate, least=LEAST_BYTES_PER_S))
@@ -81,7 +81,7 @@ def flows(metrics: Metrics, *, final: bool, disk: bool) -> str:
 
 
 def _stood_still(metrics: Metrics, *, disk: bool) -> bool:
-    """Did nothing move, from the beginning to the end?"""
+    """Has nothing moved so far?"""
     return not any(_rates(metrics, _DISK if disk else _NETWORK, "peak_"))
 
 

@@ -94,18 +94,11 @@ class Batch(Sequence[Job]):
         for job in self._jobs:
             job.add_done_callback(ended.put)
         for _ in self._jobs:
-            while True:
-                try:
-                    with _interruptible():
-                        job = ended.get(timeout=STEP_S)
-                    yield job
-                    break
-                except queue.Empty:
-                    waiting = next((job for job in self._jobs if not job.done()), None)
-                    if waiting is not None:
-                        waiting.wait(0.001)  # raises when the backend is away for long
-                if until is not None and time.monotonic() > until:
-                    raise self._late(timeout)
+            with _interruptible():  # around all that waits: a signal comes at any line of it
+                came = self._next(ended, until)
+            if came is None:
+                raise self._late(timeout)
+            yield came
 
     def cancel(self, force: bool = False, *, force_after: str | float | None = None) -> int:
         """Ask all that have not ended to stop, as a job does; returns how many."""
@@ -133,6 +126,19 @@ class Batch(Sequence[Job]):
         pairs = zip(self._jobs, given, strict=True)
         self._raise([e for job, e in pairs if job.exception() and isinstance(e, Exception)])
         return list(given)
+
+    def _next(self, ended: queue.SimpleQueue[Any], until: float | None) -> Job | None:
+        """One that ended; None when the time is over."""
+        while True:
+            try:
+                job: Job = ended.get(timeout=STEP_S)
+                return job
+            except queue.Empty:
+                waiting = next((job for job in self._jobs if not job.done()), None)
+                if waiting is not None:
+                    waiting.wait(0.001)  # raises when the backend is away for long
+            if until is not None and time.monotonic() > until:
+                return None
 
     def _late(self, timeout: float | None) -> errors.StillRunning:
         done, _, total = self.progress

@@ -222,9 +222,9 @@ class Job(Handle):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it ended, ``timeout`` seconds at most. Returns whether it has."""
-        self._follow()
         until = None if timeout is None else time.monotonic() + timeout
         try:
+            self._follow()
             with self._condition:
                 while not super().done():
                     left = STEP_S if until is None else min(STEP_S, until - time.monotonic())

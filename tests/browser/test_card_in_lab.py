@@ -259,7 +259,7 @@ def test_nothing_moves_when_the_card_becomes_static(book, tmp_path):
         page.run(0)
         page.page.evaluate(HEIGHTS)
         output = page.start(1)
-        expect(output.locator(".jr-card")).to_be_visible()
+        expect(output.locator(".jr-card .jr-graphs")).to_be_visible()  # the last line to come
         (tmp_path / "gate").touch()
         expect(output).to_contain_text("completed")
         page.wait_idle()

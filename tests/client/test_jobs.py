@@ -9,6 +9,7 @@ import pickle
 import signal
 import threading
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -27,6 +28,11 @@ def double(x: int) -> int:
     print("doubling")
     print(x)
     return 2 * x
+
+
+def wait_for(gate: Path) -> None:
+    while not gate.exists():
+        time.sleep(0.01)
 
 
 def fail(x: object) -> None:
@@ -251,6 +257,25 @@ def test_map_keeps_order_and_sends_the_function_once(client: Client, backend: Fa
     assert batch.progress == (25, 0, 25)
     assert {type(job) for job in batch[:3]} == {Job}
     assert sorted(job.result() for job in batch.as_completed(10)) == batch.results()
+    assert len(list(batch.as_completed(timeout=0))) == 25  # those that have ended are not late
+
+
+def test_an_interrupt_between_two_looks_at_a_batch_says_that_its_jobs_go_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    batch = client.map(wait_for, [gate, gate])
+
+    def interrupted(job: Job, timeout: float | None = None) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "wait", interrupted)  # which runs while nothing has ended
+        with pytest.raises(KeyboardInterrupt) as caught:
+            next(batch.as_completed())
+    assert caught.value.__notes__ == ["the jobs go on; cancel() stops them"]
+    gate.touch()
+    assert batch.results(10) == [None, None]
 
 
 def test_several_failures_come_as_a_group(client: Client) -> None:

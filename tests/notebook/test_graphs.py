@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+import pytest
 from msgspec.structs import replace
 
 from jupyter_remote.cards import graphs
@@ -22,6 +23,7 @@ PLAIN = Metrics(
     disk_total_bytes=100,
     read_bytes_per_s=30.0 * MB,
     peak_read_bytes_per_s=40.0 * MB,
+    peak_sent_bytes_per_s=2.0 * MB,
 )
 GPU = GpuMetrics("L4", 80.0, 3 * 1024 * MB, 24 * 1024 * MB, 71.0, 62.0, peak_percent=99.0, index=1)
 
@@ -64,9 +66,10 @@ def test_without_a_gpu_there_is_nothing_of_one() -> None:
     assert "GPU" not in html_of(state, 5.0)
 
 
-def test_what_never_moved_is_not_told_in_the_end() -> None:
-    lines = [graph.name for graph in graphs.graphs_of(series(2), final=True)]
-    assert lines == ["CPU", "memory", "disk"]  # no byte came or went over the network
+@pytest.mark.parametrize("final", [False, True])
+def test_what_has_never_moved_has_no_line_so_that_none_goes_at_the_end(final: bool) -> None:
+    lines = graphs.graphs_of(series(2, peak_sent_bytes_per_s=0.0), final=final)
+    assert [graph.name for graph in lines] == ["CPU", "memory", "disk"]
 
 
 def test_each_gpu_has_its_use_and_its_memory() -> None:
