@@ -204,7 +204,10 @@ class Attempt:
                 self._outbox.set_stage(Stage.SENDING_INPUTS)
             await self._means.transfer.place(file, folder, self._assign.links)
         message = await self._message(folder)
-        self._kernel = await shelf.take(self._company if spec.kind == "call" else None)
+        kernel = await shelf.take(self._company if spec.kind == "call" else None)
+        self._kernel, kernel.gpus = kernel, self._assign.gpus
+        if kernel.owner is None:
+            await self._means.kernels.make_way(kernel.gpus)
         return message
 
     async def _build(self, environment: EnvironmentSpec) -> str:

@@ -196,6 +196,13 @@ class Finished(msgspec.Struct, frozen=True, omit_defaults=True, tag="finished", 
     reason: str = ""  # model.Reason, if not plain user_error: environment
     detail: str = ""
     retire: bool = False  # something of the job is still in the process: threads, child processes
+    holds_gpu: bool = False  # the process has opened one
+
+
+class Rested(msgspec.Struct, frozen=True, tag="rested"):
+    """Kernel → agent: no call has followed at once, and memory of the GPU was freed."""
+
+    holds_gpu: bool  # it could not free what it holds
 
 
 ToKernel = Run | Input | Comm | Stop | Placed
@@ -209,6 +216,7 @@ FromKernel = (
     | Saved
     | Every
     | Finished
+    | Rested
     | Listening
     | Turn
     | Held

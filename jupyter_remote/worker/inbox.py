@@ -58,5 +58,9 @@ class Inbox:
             raise EOFError("the agent is gone")
         self._data += part
 
+    def quiet(self, for_s: float) -> bool:
+        """Does nothing come in that time?"""
+        return not (self.later or self._data or self.waiting(for_s))
+
     def waiting(self, timeout_s: float) -> bool:
         return bool(select.select([self._sock], [], [], timeout_s)[0])

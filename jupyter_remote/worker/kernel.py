@@ -31,6 +31,7 @@ from jupyter_remote.wire import RemoteFailure
 from jupyter_remote.worker import (
     channel,
     failure,
+    gpu_memory,
     hygiene,
     inside,
     progress,
@@ -87,6 +88,7 @@ class KernelProcess:
         )
         self._connect()
         self._session: Session | None = None
+        self._holds_gpu = False
         self._surroundings = hygiene.Surroundings()
         self.checkpoints = Checkpoints(
             self.interrupts, self.writer.tell_agent, lambda: self.namespace, self._show_beside
@@ -111,6 +113,8 @@ class KernelProcess:
         self.writer.send(channel.Ready(pid=self._pid, python=sys.version.split()[0]), urgent=True)
         while True:
             try:
+                if self._holds_gpu and self.inbox.quiet(gpu_memory.IDLE_S):
+                    self._rest()
                 message = self.inbox.read()
             except EOFError:
                 return
@@ -129,9 +133,18 @@ class KernelProcess:
             finished = msgspec.structs.replace(finished, retire=True)
         if run.spec.kind == "call":
             self._surroundings.keep_sources()
+            if gpu_memory.is_open():
+                self._holds_gpu = True
+                retire = finished.retire or not gpu_memory.is_usable()
+                finished = msgspec.structs.replace(finished, holds_gpu=True, retire=retire)
         self.writer.send(finished, urgent=True)
         self.writer.flush()
         self._clean_up()
+
+    def _rest(self) -> None:
+        """Between calls: memory of the GPU is for others."""
+        self._holds_gpu = False  # until the next call there is nothing more to free
+        self.writer.send(channel.Rested(gpu_memory.release()), urgent=True)
 
     def settle(self) -> None:
         """After a job, or a call: all that it has shown is on its way."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from jupyter_remote.errors import JupyterRemoteError
-from jupyter_remote.worker.channel import FromKernel, Text, ToKernel
+from jupyter_remote.worker.channel import Finished, FromKernel, Rested, Text, ToKernel
 
 LINGER_S = 0.5  # for the last words of a process that ended, and for the end of one that hung up
 USED_IDLE_S = 60.0  # a process that has run calls is kept for this long
@@ -62,6 +62,8 @@ class Kernel:
         self.listener: Listener | None = None
         self.owner: str | None = None  # whose calls it has run; None: fresh
         self.idle_since = 0.0
+        self.gpus: Sequence[int] = ()  # of the machine's, that it sees; empty: all
+        self.holds_gpu = False
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._handle = handle
         self._reader = asyncio.create_task(self._read())
@@ -96,7 +98,9 @@ class Kernel:
         try:
             while True:
                 message = await self._handle.receive()
-                if self.listener is not None:
+                if isinstance(message, Finished | Rested):
+                    self.holds_gpu = message.holds_gpu
+                if self.listener is not None and not isinstance(message, Rested):
                     await self.listener(message)
         except (EOFError, OSError):
             pass  # the watcher says how it ended
@@ -181,6 +185,14 @@ class Shelf:
         self._killed.add(task)
         task.add_done_callback(self._killed.discard)
 
+    async def make_way(self, gpus: Sequence[int]) -> None:
+        """See :meth:`Kernels.make_way`."""
+        held = [kernel for kernel in self._used if kernel.holds_gpu and _shared(kernel.gpus, gpus)]
+        for kernel in held:
+            self._used.remove(kernel)
+            self.retire(kernel)
+        await asyncio.gather(*(kernel.gone() for kernel in held))
+
     def tidy(self, now: float) -> None:
         """Retire what has not been used for a while."""
         while self._used and now - self._used[0].idle_since > USED_IDLE_S:
@@ -244,6 +256,11 @@ class Kernels:
         shelf.used_at = now
         return shelf
 
+    async def make_way(self, gpus: Sequence[int]) -> None:
+        """End processes that wait for a call and hold memory of one of these GPUs (none named:
+        of any): one that begins now may want all of it."""
+        await asyncio.gather(*(shelf.make_way(gpus) for shelf in self._shelves.values()))
+
     def tidy(self, now: float) -> None:
         """Called now and then: forget interpreters and processes not used for a while."""
         for shelf in self._shelves.values():
@@ -259,3 +276,7 @@ class Kernels:
     async def close(self) -> None:
         await asyncio.gather(*(shelf.close() for shelf in self._shelves.values()))
         await asyncio.gather(*self._closing)
+
+
+def _shared(some: Sequence[int], others: Sequence[int]) -> bool:
+    return not some or not others or not set(some).isdisjoint(others)

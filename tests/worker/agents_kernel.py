@@ -101,8 +101,8 @@ class Mouth:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
-    def say(self, message: channel.FromKernel) -> None:
-        self._sock.sendall(channel.pack(message))
+    def say(self, *messages: channel.FromKernel) -> None:
+        self._sock.sendall(b"".join(map(channel.pack, messages)))
 
     def print(self, text: str, name: str = "stdout") -> None:
         self.say(channel.Text(name, text))
@@ -151,8 +151,13 @@ class Mouth:
     def saves_nothing(self, problem: str) -> None:
         self.when_asked(lambda why: self.say(channel.Saved(why=why, problem=problem)))
 
+    def rests(self, holds_gpu: bool) -> None:
+        """What it says once a call has ended and none has followed; until then it holds a GPU."""
+        self.rested = channel.Rested(holds_gpu)
+
     spooled: list[channel.Spooled] = []  # noqa: RUF012
     result: bytes | None = None
+    rested: channel.Rested | None = None
 
 
 def _run(mouth: Mouth, run: channel.Run) -> channel.Finished:
@@ -172,6 +177,7 @@ def _run(mouth: Mouth, run: channel.Run) -> channel.Finished:
         interrupted=interrupted,
         spooled=mouth.spooled,
         result=mouth.result,
+        holds_gpu=mouth.rested is not None,
     )
 
 
@@ -187,7 +193,8 @@ def serve(fd: int) -> None:
             return
         message = msgspec.msgpack.decode(channel.receive_exactly(sock, size), type=channel.ToKernel)
         if isinstance(message, channel.Run):
-            mouth.say(_run(mouth, message))
+            finished = _run(mouth, message)
+            mouth.say(finished, *([mouth.rested] if mouth.rested else []))
 
 
 if __name__ == "__main__":

@@ -388,6 +388,32 @@ async def test_calls_share_a_process_only_with_those_of_the_same_gpus(
     assert pids[0] == pids[2] != pids[1]
 
 
+@pytest.mark.parametrize(
+    ("holds", "first", "second", "ends"),
+    [
+        (True, [], [], True),
+        (True, [0], [0, 1], True),
+        (True, [0], [1], False),
+        (False, [], [], False),
+    ],
+)
+async def test_what_holds_a_gpu_gives_way_to_a_job_that_begins_on_it(
+    server: FakeServer, begin: Begin, holds: bool, first: list[int], second: list[int], ends: bool
+):
+    await begin()
+    code = "import os; kernel.print(str(os.getpid()))"
+    jobs = []
+    for kind, gpus, more in (
+        ("call", first, f"; kernel.rests({holds})"),
+        ("cell", second, ""),
+        ("call", first, ""),
+    ):
+        jobs.append(await server.assign(code + more, kind=kind, owner="a", gpus=gpus))
+        await server.end_of(jobs[-1])
+    pids = [server.text(job) for job in jobs]
+    assert (pids[0] != pids[2]) is ends
+
+
 async def test_a_spare_is_ready_before_it_is_asked_for(server: FakeServer, begin: Begin):
     launcher = FakeLauncher()
     await begin(launcher=launcher)
