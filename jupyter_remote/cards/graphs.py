@@ -150,7 +150,7 @@ def _picture(graph: Graph) -> str:
         f'<svg role="img" aria-label="{text}" width="{WIDTH}" height="{HEIGHT}" '
         f'viewBox="0 0 {WIDTH} {HEIGHT}" style="{_BACK}"><polyline points="{line}" fill="none" '
         'stroke="currentColor" stroke-width="1.2"></polyline></svg>'
-        f'<span style="font-size:11px;{_FAINT}">{text}</span></span>'
+        f'<span style="font-size:11px;line-height:1.3;{_FAINT}">{text}</span></span>'
     )
 
 

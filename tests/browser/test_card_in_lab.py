@@ -238,35 +238,54 @@ def test_in_light_and_dark_all_can_be_told_apart(chromium, tmp_path, theme):
     assert min(ratios["cancel"], ratios["status"]) >= 4.5
 
 
-HEIGHTS = """() => {
-  const all = window.heights = [];
-  const look = () => {
-    const panel = document.querySelector(".jp-NotebookPanel:not(.lm-mod-hidden)");
-    const card = panel.querySelector(".jr-card") ?? panel.querySelector(".jupyter-remote-card");
-    if (card) all.push([card.className.slice(0, 7), card.getBoundingClientRect().height]);
-    requestAnimationFrame(look);
-  };
-  requestAnimationFrame(look);
-}"""
+ONE_CARD = """
+import time
+from msgspec.structs import replace
+from jupyter_remote.cards.state import render, state_of
+from jupyter_remote.notebook.card import LIVE_AFTER_S, Card
+from jupyter_remote.wire import Done, Event, JobView, Metrics, Money, raw
+
+now = time.time()
+money = Money(rate_ucredits_per_h=0, hold_ucredits=0, cost_ucredits=0)
+view = JobView(
+    id="0123abcd", kind="cell", status="running", submitted_at=now, started_at=now, money=money
+)
+moved = Metrics(
+    at=now,
+    cpu_percent=50.0,
+    memory_bytes=10**9,
+    peak_memory_bytes=10**9,
+    disk_total_bytes=1,
+    peak_read_bytes_per_s=10.0**7,
+    peak_sent_bytes_per_s=10.0**7,
+)
+state = state_of(view)
+for second in range(3):
+    heard = raw(replace(moved, at=now + second))
+    state = render(state, Event(job=view.id, type="metrics", data=heard, at=now))
+card = Card(get_ipython().display_pub.publish, cancel=print, job=view.id)
+card.draw(state)
+time.sleep(LIVE_AFTER_S)
+card.draw(replace(state, stage="executing"))
+"""
+ITS_END = """
+view = replace(view, status="completed", ended_at=now + 1, metrics=replace(moved, at=now + 2))
+card.draw(render(state, Event(job=view.id, type="done", data=raw(Done(job=view)), at=now + 1)))
+"""
 
 
-def test_nothing_moves_when_the_card_becomes_static(book, tmp_path):
-    cell = (
-        "%%remote_run -d still\nimport os, time\n"
-        f"while not os.path.exists({str(tmp_path / 'gate')!r}): time.sleep(0.02)\nprint('end')"
-    )
-    with book("still.ipynb", LOAD, cell) as page:
+def test_nothing_moves_when_the_card_becomes_static(book):
+    with book("still.ipynb", LOAD, ONE_CARD, ITS_END) as page:
         page.run(0)
-        page.page.evaluate(HEIGHTS)
-        output = page.start(1)
-        expect(output.locator(".jr-card .jr-graphs")).to_be_visible()  # the last line to come
-        (tmp_path / "gate").touch()
-        expect(output).to_contain_text("completed")
-        page.wait_idle()
-        heights = page.page.evaluate("() => window.heights")
-        live = [height for name, height in heights if name == "jr-card"]
-        static = [height for name, height in heights if name != "jr-card"]
-        assert abs(live[-1] - static[-1]) < 2
+        live = page.run(1).locator(".jr-card")
+        expect(live.locator(".jr-graph")).to_have_count(4)
+        height = live.bounding_box()["height"]
+        page.run(2)
+        static = page.output(1).locator(".jupyter-remote-card")
+        expect(static).to_contain_text("completed")
+        expect(static.locator("svg")).to_have_count(4)
+        expect(live).to_have_count(0)
+        assert abs(static.bounding_box()["height"] - height) < 2
 
 
 def test_the_stop_button_ends_the_cell_with_the_remote_interrupt(book):
