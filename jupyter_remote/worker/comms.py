@@ -2,7 +2,8 @@
 
 Code may change a widget ten thousand times a second, and a front end shows a few of them. Changes
 of one widget that follow each other closely become one; the more there were, the longer that takes.
-So what is stored is about its state, and grows slowly however long a job runs.
+So what is stored is about its state, and grows slowly however long a job runs. A value that is null
+again at once was a message to the front end (plotly says what has changed so): it is not merged.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from jupyter_remote.worker.folding import Bucket
 
 WINDOW_S = 0.05  # between two changes of one widget
 CHANGES = (2.0, 200.0)  # of one widget: a second, and at once
+PROMPT = 20  # of those not merged: front ends take what follows an opening for a part of it
 MESSAGES = (50.0, 5000.0)  # of a job that cannot be merged: opened, closed, the widgets' own
 BYTES = (1024.0 * 1024, 4.0 * COMM_BYTES)  # of a job
 MOST_OPEN = 5000
 ON_THE_WAY = 100  # to the kernel
 REPORT_S = 10.0  # between two words on what was left out
+
+NULL = msgspec.Raw(b"null")
 
 Path = tuple[str | int, ...]
 
@@ -68,9 +72,18 @@ class _Changes:
     def waits(self) -> bool:
         return bool(self.state or self.buffers)
 
+    def tells(self, data: _Data) -> bool:
+        """Does this set null what waits with a value, or the other way?"""
+        filled = {n for n, v in self.state.items() if v != NULL} | {p[0] for p in self.buffers}
+        later = {n for n, v in data.state.items() if v != NULL} | {p[0] for p in data.buffer_paths}
+        waiting, changed = filled | self.state.keys(), later | data.state.keys()
+        return any((name in filled) != (name in later) for name in waiting & changed)
+
     def wait_s(self, now: float) -> float:
-        lacking = 1.0 - self.bucket.level(now)
-        return max(self.sent_at + WINDOW_S - now, lacking / CHANGES[0])
+        level = self.bucket.level(now)
+        if level > CHANGES[1] - PROMPT:
+            return 0.0
+        return max(self.sent_at + WINDOW_S - now, (1.0 - level) / CHANGES[0])
 
     def take(self, comm_id: str, now: float) -> Out:
         data = {"method": "update", "state": self.state, "buffer_paths": list(self.buffers)}
@@ -81,7 +94,6 @@ class _Changes:
             buffers=list(self.buffers.values()),
         )
         self.state, self.buffers = {}, {}
-        self.bucket.spend(1.0, now)
         self.sent_at = now
         return out
 
@@ -115,6 +127,8 @@ class Comms:
             self._add(out)
         elif (content := _as_update(out)) is not None:
             changes = self._changes.setdefault(content.comm_id, _Changes())
+            if changes.tells(content.data) and self._may_go(now):
+                self._send(content.comm_id, changes, self._messages, now)
             changes.add(content.data, out)
             self._flush_due(now)
         else:
@@ -152,7 +166,7 @@ class Comms:
         except msgspec.MsgspecError:
             return  # nobody could be told of it
         opens = out.msg_type == "comm_open"
-        if (opens and len(self._open) >= MOST_OPEN) or not self._may_go(out, now):
+        if (opens and len(self._open) >= MOST_OPEN) or not self._may_go(now):
             self._left_out += 1
             self._report(now)
             return
@@ -164,7 +178,7 @@ class Comms:
             self._changes.pop(comm_id, None)
             self._open.discard(comm_id)
 
-    def _may_go(self, out: Out, now: float) -> bool:
+    def _may_go(self, now: float) -> bool:
         return self._messages.level(now) >= 1 and self._bytes.level(now) >= 0
 
     def _pay(self, out: Out, now: float) -> None:
@@ -176,7 +190,7 @@ class Comms:
         for comm_id in list(self._changes) if only is None else [only]:
             changes = self._changes.get(comm_id)
             if changes is not None and changes.waits:
-                self._send(comm_id, changes, now)
+                self._send(comm_id, changes, changes.bucket, now)
 
     def _flush_due(self, now: float) -> None:
         waits = []
@@ -187,12 +201,13 @@ class Comms:
             if wait > 0:
                 waits.append(wait)
             else:
-                self._send(comm_id, changes, now)
+                self._send(comm_id, changes, changes.bucket, now)
         if waits and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(min(waits), self._on_time)
 
-    def _send(self, comm_id: str, changes: _Changes, now: float) -> None:
+    def _send(self, comm_id: str, changes: _Changes, bucket: Bucket, now: float) -> None:
         out = changes.take(comm_id, now)
+        bucket.spend(1.0, now)
         if (bytes_ := _size(out)) > COMM_BYTES:  # each change was below it, all of them are not
             self._note(f"a widget's state of {size(bytes_)} is not shown")
             return

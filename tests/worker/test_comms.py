@@ -17,6 +17,7 @@ from jupyter_remote.worker.comms import (
     MESSAGES,
     MOST_OPEN,
     ON_THE_WAY,
+    PROMPT,
     WINDOW_S,
     Comms,
 )
@@ -36,6 +37,12 @@ class Said:
         paths = [name.split(".") for name in pieces]
         data = {"method": "update", "state": state, "buffer_paths": paths}
         self.say("comm_msg", id, data, list(pieces.values()))
+
+    def busy(self, id: str) -> None:
+        """It has changed so often that all but one of its next changes are merged."""
+        for _ in range(PROMPT - 1):
+            self.change(id, before=True)
+        self.outs.clear()
 
     def say(self, kind: str, id: str, data: Any = None, buffers: list[bytes] | None = None) -> None:
         content = msgspec.json.encode({"comm_id": id, "data": data or {}})
@@ -59,8 +66,19 @@ def play(scenario: Callable[[Said], None]) -> Said:
     return asyncio.run(run())
 
 
+def test_the_changes_of_an_opening_go_one_by_one_and_at_once():
+    def scenario(said: Said) -> None:
+        said.say("comm_open", "a", {"state": {"value": 0}})
+        for value in range(PROMPT):
+            said.change("a", value=value)
+        assert len(said.outs) == 1 + PROMPT
+
+    play(scenario)
+
+
 def test_changes_that_follow_each_other_are_one_and_the_first_goes_at_once():
     def scenario(said: Said) -> None:
+        said.busy("a")
         said.change("a", value=0)
         for value in range(1, 100):
             said.change("a", value=value, other=1)
@@ -70,9 +88,39 @@ def test_changes_that_follow_each_other_are_one_and_the_first_goes_at_once():
     assert play(scenario).states == [{"value": 0}, {"value": 99, "other": 1}]
 
 
+def test_a_value_that_is_null_again_at_once_is_a_message_and_none_is_lost():
+    def scenario(said: Said) -> None:
+        said.busy("a")
+        said.change("a", value=0)
+        for part in ("x", "y", "y"):
+            said.change("a", told=part)
+            said.change("a", told=None)
+        said.change("a", {"told.data": b"1"}, told={})
+        said.change("a", told=None)
+        said.comms.flush()
+
+    said = play(scenario)
+    told = [state["told"] for state in said.states[1:]]
+    assert told == ["x", None, "y", None, "y", None, {}, None]
+    assert [b for out in said.outs for b in out.buffers] == [b"1"]
+
+
+def test_a_flood_of_such_messages_is_merged_too_and_ends_with_the_state():
+    def scenario(said: Said) -> None:
+        for number in range(10 * int(MESSAGES[1])):
+            said.change("a", told=number)
+            said.change("a", told=None)
+        said.comms.flush()
+
+    said = play(scenario)
+    assert len(said.outs) < MESSAGES[1] + CHANGES[1] + 2
+    assert said.states[-1] == {"told": None}
+
+
 def test_what_waits_goes_when_its_time_has_come():
     async def scenario() -> list[Any]:
         said = Said()
+        said.busy("a")
         said.change("a", value=0)
         said.change("a", value=1)
         said.clock.advance(WINDOW_S)
@@ -98,6 +146,7 @@ def test_a_widget_that_changes_for_hours_is_stored_a_few_times_a_second_at_most(
 
 def test_a_buffer_takes_the_place_of_what_was_there_before_and_the_other_way():
     def scenario(said: Said) -> None:
+        said.busy("a")
         said.change("a", x=0)
         said.change("a", {"x": b"1", "y.z": b"2"}, y={})
         said.change("a", {"y": b"3"}, x=4)
@@ -111,6 +160,7 @@ def test_a_buffer_takes_the_place_of_what_was_there_before_and_the_other_way():
 
 def test_messages_of_one_widget_stay_in_order():
     def scenario(said: Said) -> None:
+        said.busy("a")
         said.say("comm_open", "a", {"state": {"value": 0}})
         said.change("a", value=1)
         said.change("a", value=2)
@@ -135,6 +185,7 @@ def test_messages_of_one_widget_stay_in_order():
 
 def test_that_a_message_was_served_is_said_after_what_its_callback_changed():
     def scenario(said: Said) -> None:
+        said.busy("a")
         said.change("a", value=1)
         said.change("a", value=2)
         said.comms.hear(Out(msg_type=COMM_IDLE, content=b'{"id":"m"}'))
