@@ -25,10 +25,8 @@ from jupyter_remote.wire import (
     encode,
 )
 from jupyter_remote.worker import channel, verdict
-from jupyter_remote.worker.comms import Comms
-from jupyter_remote.worker.folding import AS_THEY_ARE, Folding, notice
 from jupyter_remote.worker.gpu_idle import GpuIdle
-from jupyter_remote.worker.holding import Shown
+from jupyter_remote.worker.job_output import JobOutput
 from jupyter_remote.worker.link import Make, OnAnswer
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, use_of
@@ -36,7 +34,6 @@ from jupyter_remote.worker.outbox import Outbox
 from jupyter_remote.worker.preparing import Preparing
 from jupyter_remote.worker.saving import BUDGET, Saving
 from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
-from jupyter_remote.worker.spill import Spill
 from jupyter_remote.worker.supervise import PREEMPTED, STOPPED, Action, Stop, Supervisor
 from jupyter_remote.worker.traffic import Traffic
 from jupyter_remote.worker.transfer import BadInput
@@ -71,15 +68,12 @@ class Attempt:
             checkpoint_s=means.checkpoint_s,
             now=now,
         )
-        self._saving = Saving(self.key, means.transfer, self._send, self._note, self._saved)
         self._outbox = Outbox(means.link, assign.job, assign.epoch, means.clock, self._answered)
         self._outbox.sent_at = now
-        self._folding = Folding(means.bounds)
-        self._comms = Comms(means.clock, self._outbox.add_comm, self._note)
         self._name = f"{assign.job[:8]}-{next(_numbers)}"
+        self._output = JobOutput(self._name, means, self._outbox)
+        self._saving = Saving(self.key, means.transfer, self._send, self._output.note, self._saved)
         self._folder: Path | None = None
-        self._log_is_needed = False
-        self._spill = Spill(means.work / f"{self._name}.log", means.log_bytes)
         self._meter = Meter(assign.memory_bytes)
         self._traffic = Traffic()
         idle_s = assign.spec.gpu_idle_s
@@ -159,8 +153,9 @@ class Attempt:
         if now - self._outbox.sent_at >= self._means.heartbeat_s:
             self._outbox.beat()
         if self._running:
-            self._show(self._folding.tick(now))
-            self._tell(self._supervisor.notice(now))
+            self._output.tick(now)
+            if text := self._supervisor.notice(now):
+                self._output.note(text)
             self._measure(now, table)
 
     # -- its life
@@ -294,15 +289,8 @@ class Attempt:
         if self._over.done():
             return  # a thread that goes on after the end
         now = self._clock.monotonic()
-        if isinstance(message, channel.Text):
-            self._hear_text(message, now)
-        elif isinstance(message, channel.Out):
-            self._hear_out(message, now)
-        elif isinstance(message, channel.Progress):
-            bar = message.bar
-            last = bar.state == "close"
-            key = f"bar {bar.id}"
-            self._outbox.add_latest(key, "progress", encode(bar), at_once=True, last=last)
+        if isinstance(message, channel.Text | channel.Out | channel.Progress):
+            self._output.hear(message, now)
         elif isinstance(message, channel.Stage):
             self._outbox.set_stage(message.stage)
             if message.stage == Stage.SAVING_RESULT:
@@ -319,28 +307,10 @@ class Attempt:
             return
         await self._outbox.room()
 
-    def _hear_text(self, text: channel.Text, now: float) -> None:
-        if not self._spill.write(text.text):
-            self._show([notice(self._spill.problem)])
-        if text.elsewhere:
-            self._log_is_needed = True
-        else:
-            self._show(self._folding.text(text.name, text.text, now))
-
-    def _hear_out(self, out: channel.Out, now: float) -> None:
-        if out.msg_type in AS_THEY_ARE:
-            self._show(self._folding.display(out.msg_type, out.content, now))
-        elif out.msg_type.startswith("comm_"):
-            if out.msg_type == channel.COMM_IDLE:  # what was said before it is shown before it
-                self._show(self._folding.tick(now))
-            self._comms.hear(out)
-
     async def _ask(self, ask: channel.Ask) -> None:
         """Where nobody can answer ``input()`` raises at once: it would wait for ever."""
         if self._assign.spec.stdin:
-            self._show(self._folding.tick(self._clock.monotonic()))
-            data = {"prompt": ask.prompt, "password": ask.password}
-            self._outbox.add("ask", encode(data))
+            self._output.ask(ask, self._clock.monotonic())
         elif self._kernel is not None:
             await self._kernel.send(channel.Input("", refused=True))
 
@@ -352,18 +322,7 @@ class Attempt:
     async def comm(self, message: CommMessage) -> None:
         """What a widget in a front end says. The kernel takes it when it is not busy."""
         if self._kernel is not None and self._running:
-            await self._comms.pass_on(self._kernel.send, message)
-
-    def _show(self, events: list[Shown]) -> None:
-        for event in events:
-            self._outbox.add(event.type, event.data)
-
-    def _tell(self, text: str) -> None:
-        if text:
-            self._note(text)
-
-    def _note(self, text: str) -> None:
-        self._show([notice(text)])
+            await self._output.comms.pass_on(self._kernel.send, message)
 
     # -- watching
     def _act(self, action: Action) -> None:
@@ -405,7 +364,7 @@ class Attempt:
     def _measure(self, now: float, table: list[Process]) -> None:
         assert self._kernel is not None
         for text in self._kernel.relieve(now):
-            self._hear_text(text, now)
+            self._output.hear(text, now)
         use = use_of(self._kernel.pid, table)
         self._meter.saw(use.memory_bytes)
         if self._supervisor.over_memory(use.memory_bytes):
@@ -423,8 +382,8 @@ class Attempt:
     def _heed(self, said: str | Stop | None, now: float) -> None:
         if isinstance(said, Stop):
             self._act(self._supervisor.give_up(said, now))
-        else:
-            self._tell(said or "")
+        elif said:
+            self._output.note(said)
 
     def _busy_s(self) -> float | None:
         return None
@@ -436,8 +395,7 @@ class Attempt:
             self._outbox.set_stage(Stage.SAVING_RESULT)
             preempted = self._supervisor.stop is PREEMPTED
             await self._saving.settled(self._supervisor.grace_s if preempted else None)
-        self._show(self._folding.end(self._clock.monotonic()))
-        self._comms.flush()
+        self._output.end(self._clock.monotonic())
         stop, result = self._supervisor.stop, None
         if isinstance(how, channel.Finished):
             end = self._verdict(how)
@@ -451,8 +409,8 @@ class Attempt:
             result, end = self._giving.result() if not self._giving.cancelled() else UNSAVED
         else:
             oom = oom_kills() > self._oom_kills
-            end = verdict.of_death(how, stop, oom, self._spill.last(verdict.LAST_WORDS))
-        log = None if end.outcome == PREEMPTED.outcome else await self._save_log()
+            end = verdict.of_death(how, stop, oom, self._output.last_words())
+        log = None if end.outcome == PREEMPTED.outcome else await self._output.give_log()
         await self._deliver(self._in_full(end), result, log)
 
     def _in_full(self, end: Verdict) -> Verdict:
@@ -471,16 +429,6 @@ class Attempt:
         except BadInput as error:
             return None, verdict.unprepared(f"the result could not be saved: {error}")
         return msgspec.json.decode(finished.result, type=Result), end
-
-    async def _save_log(self) -> Segment | None:
-        if not (self._folding.folded or self._spill.problem or self._log_is_needed):
-            self._spill.discard()
-            return None
-        try:
-            return await self._means.transfer.give_file(self._spill.close())
-        except (OSError, BadInput) as error:
-            self._show([notice(f"the whole output could not be kept: {error}")])
-            return None
 
     async def _deliver(
         self, end: Verdict, result: Result | None = None, log: Segment | None = None
@@ -552,7 +500,7 @@ class Attempt:
     async def _clean(self) -> None:
         self._outbox.close()
         self._retire_kernel()
-        self._spill.discard()
+        self._output.discard_log()
         if self._has_environment:
             self._means.environments.release(self._interpreter)
         if self._folder is not None:

@@ -15,7 +15,6 @@ from jupyter_remote import calls, wire
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.attempt import Attempt
-from jupyter_remote.worker.folding import notice
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Process
 from jupyter_remote.worker.slots import Kernel
@@ -226,7 +225,7 @@ class CellAttempt(Attempt):
             return
         if session.turn.locked():
             self._outbox.set_stage(Stage.WAITING, at_once=True)
-            self._show([notice(f"waits for its turn: {session.runs or 'another cell'} runs there")])
+            self._output.note(f"waits for its turn: {session.runs or 'another cell'} runs there")
         async with session.turn:
             if (where := await session.where()) is None:
                 await self._deliver(verdict.unprepared("its session is over"))
