@@ -27,7 +27,7 @@ from jupyter_remote.wire import (
 from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.gpu_idle import GpuIdle
 from jupyter_remote.worker.job_output import JobOutput
-from jupyter_remote.worker.link import Make, OnAnswer
+from jupyter_remote.worker.link import refuses
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, use_of
 from jupyter_remote.worker.outbox import Outbox
@@ -41,8 +41,6 @@ from jupyter_remote.worker.verdict import Verdict
 
 FIRST_SAMPLE_S = 0.5  # of figures, after user code began
 SAMPLE_S = 1.0
-AGAIN_S = 0.5  # after an answer that says to try again
-AGAIN_CODES = frozenset({"", "error", "storage_full", "backend_unreachable"})
 
 Kept = tuple[Result | None, Verdict]
 UNSAVED: Kept = (None, verdict.UNSAVED)
@@ -72,7 +70,9 @@ class Attempt:
         self._outbox.sent_at = now
         self._name = f"{assign.job[:8]}-{next(_numbers)}"
         self._output = JobOutput(self._name, means, self._outbox)
-        self._saving = Saving(self.key, means.transfer, self._send, self._output.note, self._saved)
+        self._saving = Saving(
+            self.key, means.transfer, means.link.settle, self._output.note, self._saved
+        )
         self._folder: Path | None = None
         self._meter = Meter(assign.memory_bytes)
         self._traffic = Traffic()
@@ -223,8 +223,8 @@ class Attempt:
         self._asked = True
         job, epoch = self.key
         sent_at = self._clock.monotonic()
-        answer = await self._settle(
-            None, lambda req: Start(req=req, job=job, epoch=epoch), self._start_answered
+        answer = await self._link.settle(
+            lambda req: Start(req=req, job=job, epoch=epoch), self._start_answered
         )
         if not answer.ok:
             return False
@@ -250,7 +250,7 @@ class Attempt:
 
     def _start_answered(self, answer: Answer | None) -> None:
         # At once, because the next message may be an assignment for this slot.
-        self.freed = answer is not None and not answer.ok and answer.code not in AGAIN_CODES
+        self.freed = answer is not None and refuses(answer)
 
     async def _run(self, run: channel.Run) -> channel.Finished | str:
         kernel = self._kernel
@@ -353,7 +353,7 @@ class Attempt:
         self._act(self._supervisor.saved(self._clock.monotonic(), kept))
 
     def _answered(self, answer: Answer, sent_at: float) -> None:
-        if not answer.ok and answer.code not in AGAIN_CODES:
+        if refuses(answer):
             self.abandon()
             return
         # Whoever answers that its disk is full keeps all leases until there is room again.
@@ -459,22 +459,11 @@ class Attempt:
         first = self._link.ask(complete)
         self.freed = True
         self._retire_kernel()
-        answer = await self._settle(await first, complete, lambda _: None)
+        answer = await self._link.settle(complete, first=await first)
         if not answer.ok and answer.code not in ("conflict", "not_found"):
             refused = verdict.unprepared(f"the server did not take the result ({answer.code})")
             if end != refused:
                 await self._deliver(refused)
-
-    async def _send(self, make: Make) -> Answer:
-        return await self._settle(None, make, lambda _: None)
-
-    async def _settle(self, answer: Answer | None, make: Make, at_once: OnAnswer) -> Answer:
-        """Ask until it is granted, or refused for good."""
-        while answer is None or (not answer.ok and answer.code in AGAIN_CODES):
-            if answer is not None:
-                await asyncio.sleep(AGAIN_S)
-            answer = await self._link.answer(make, at_once)
-        return answer
 
     def _shelf(self) -> Shelf:
         return self._means.kernels.shelf(self._interpreter, self._clock.monotonic())
