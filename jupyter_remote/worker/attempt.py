@@ -22,25 +22,20 @@ from jupyter_remote.wire import (
     Result,
     Segment,
     Start,
-    encode,
 )
 from jupyter_remote.worker import channel, verdict
-from jupyter_remote.worker.gpu_idle import GpuIdle
 from jupyter_remote.worker.job_output import JobOutput
 from jupyter_remote.worker.link import refuses
 from jupyter_remote.worker.means import Means
-from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, use_of
+from jupyter_remote.worker.metrics import Process
+from jupyter_remote.worker.monitor import Monitor
 from jupyter_remote.worker.outbox import Outbox
 from jupyter_remote.worker.preparing import Preparing
 from jupyter_remote.worker.saving import BUDGET, Saving
 from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
-from jupyter_remote.worker.supervise import PREEMPTED, STOPPED, Action, Stop, Supervisor
-from jupyter_remote.worker.traffic import Traffic
+from jupyter_remote.worker.supervise import PREEMPTED, STOPPED, Action, Supervisor
 from jupyter_remote.worker.transfer import BadInput
 from jupyter_remote.worker.verdict import Verdict
-
-FIRST_SAMPLE_S = 0.5  # of figures, after user code began
-SAMPLE_S = 1.0
 
 Kept = tuple[Result | None, Verdict]
 UNSAVED: Kept = (None, verdict.UNSAVED)
@@ -74,12 +69,9 @@ class Attempt:
             self.key, means.transfer, means.link.settle, self._output.note, self._saved
         )
         self._folder: Path | None = None
-        self._meter = Meter(assign.memory_bytes)
-        self._traffic = Traffic()
-        idle_s = assign.spec.gpu_idle_s
-        self._gpu_idle = GpuIdle(means.gpu_idle_s if idle_s is None else idle_s)
-        self._sample_at = float("inf")
-        self._oom_kills = 0
+        self._monitor = Monitor(
+            assign, means, self._supervisor, self._outbox, self._output, self._act, self._busy_s
+        )
         self._budget_left: int | None = None
         self._asked = False  # whether user code may run
         self._started_at: float | None = None  # it may
@@ -255,9 +247,8 @@ class Attempt:
     async def _run(self, run: channel.Run) -> channel.Finished | str:
         kernel = self._kernel
         assert kernel is not None
-        self._oom_kills = self._means.oom_kills
         self._running = True
-        self._sample_at = self._clock.monotonic() + FIRST_SAMPLE_S
+        self._monitor.begin()
         self._listen_to(kernel)
         kernel.ended.add_done_callback(self._ended)
         try:
@@ -365,25 +356,7 @@ class Attempt:
         assert self._kernel is not None
         for text in self._kernel.relieve(now):
             self._output.hear(text, now)
-        use = use_of(self._kernel.pid, table)
-        self._meter.saw(use.memory_bytes)
-        if self._supervisor.over_memory(use.memory_bytes):
-            exact = own_bytes(use.pids, fallback=use.memory_bytes)
-            self._act(self._supervisor.memory(exact))
-        if now >= self._sample_at:
-            self._sample_at = now + SAMPLE_S
-            gpus = self._means.gpus.read(self._assign.gpus)
-            counters = self._traffic.look(use.pids, self._folder)
-            at, busy_s = self._clock.now(), self._busy_s()
-            metrics = self._meter.sample(use, at, now, gpus, busy_s, counters)
-            self._heed(self._gpu_idle.saw(gpus, now), now)
-            self._outbox.add_latest("metrics", "metrics", encode(metrics))
-
-    def _heed(self, said: str | Stop | None, now: float) -> None:
-        if isinstance(said, Stop):
-            self._act(self._supervisor.give_up(said, now))
-        elif said:
-            self._output.note(said)
+        self._monitor.look(self._kernel.pid, self._folder, table, now)
 
     def _busy_s(self) -> float | None:
         return None
@@ -408,7 +381,7 @@ class Attempt:
                 self._giving.cancel()
             result, end = self._giving.result() if not self._giving.cancelled() else UNSAVED
         else:
-            oom = oom_kills() > self._oom_kills
+            oom = self._monitor.oom_killed
             end = verdict.of_death(how, stop, oom, self._output.last_words())
         log = None if end.outcome == PREEMPTED.outcome else await self._output.give_log()
         await self._deliver(self._in_full(end), result, log)
@@ -451,7 +424,7 @@ class Attempt:
                 error=end.error,
                 result=result,
                 events=events,
-                metrics=self._meter.final(self._busy_s()),
+                metrics=self._monitor.final(),
                 log=log,
                 ran_s=ran_s,
             )
