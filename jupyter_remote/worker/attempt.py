@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from pathlib import Path
 
 import msgspec
 
@@ -17,7 +16,6 @@ from jupyter_remote.wire import (
     Assign,
     CommMessage,
     Complete,
-    EnvironmentSpec,
     Release,
     Result,
     Segment,
@@ -30,12 +28,12 @@ from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Process
 from jupyter_remote.worker.monitor import Monitor
 from jupyter_remote.worker.outbox import Outbox
-from jupyter_remote.worker.preparing import Preparing
 from jupyter_remote.worker.saving import BUDGET, Saving
-from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
+from jupyter_remote.worker.slots import Kernel, KernelUnavailable
 from jupyter_remote.worker.supervise import PREEMPTED, STOPPED, Action, Supervisor
 from jupyter_remote.worker.transfer import BadInput
 from jupyter_remote.worker.verdict import Verdict
+from jupyter_remote.worker.workspace import Workspace
 
 Kept = tuple[Result | None, Verdict]
 UNSAVED: Kept = (None, verdict.UNSAVED)
@@ -45,9 +43,11 @@ _numbers = itertools.count(1)
 
 
 class Attempt:
-    """Lives in :attr:`task`. The agent calls :meth:`cancel`, :meth:`tick` and so on."""
+    """Takes a job through its life, in :attr:`task`, and ends it early where it is told to."""
 
-    def __init__(self, assign: Assign, means: Means) -> None:
+    def __init__(
+        self, assign: Assign, means: Means, workspace: type[Workspace] = Workspace
+    ) -> None:
         now = means.clock.monotonic()
         self.key = (assign.job, assign.epoch)
         self.freed = False  # the slot is free: the end is on its way to the server
@@ -63,21 +63,18 @@ class Attempt:
         )
         self._outbox = Outbox(means.link, assign.job, assign.epoch, means.clock, self._answered)
         self._outbox.sent_at = now
-        self._name = f"{assign.job[:8]}-{next(_numbers)}"
-        self._output = JobOutput(self._name, means, self._outbox)
+        name = f"{assign.job[:8]}-{next(_numbers)}"
+        self._workspace = workspace(name, assign, means, self._outbox)
+        self._output = JobOutput(name, means, self._outbox)
         self._saving = Saving(
             self.key, means.transfer, means.link.settle, self._output.note, self._saved
         )
-        self._folder: Path | None = None
         self._monitor = Monitor(
             assign, means, self._supervisor, self._outbox, self._output, self._act, self._busy_s
         )
         self._budget_left: int | None = None
         self._asked = False  # whether user code may run
         self._started_at: float | None = None  # it may
-        self._kernel: Kernel | None = None
-        self._interpreter = ""
-        self._has_environment = False  # of its own
         self._running = False
         self._giving: asyncio.Task[Kept] | None = None  # what the code made, to the server
         self._over: asyncio.Future[channel.Finished | str] = asyncio.Future()
@@ -87,11 +84,6 @@ class Attempt:
     def takes_slot(self) -> bool:
         """Of the agent's slots."""
         return not self.freed and not self._assign.aside
-
-    @property
-    def waits(self) -> bool:
-        """For a checkpoint that its kernel was asked for."""
-        return bool(self._saving.asked)
 
     # -- what the agent says
     def cancel(self, how: str, kill_in_s: float | None = None) -> None:
@@ -130,9 +122,8 @@ class Attempt:
         """Kill, discard, tell nobody: the attempt does not stand any more."""
         self._supervisor.abandon()
         self._saving.drop()
-        self.freed, self._running = True, False
-        if self._kernel is not None:
-            self._kernel.kill()
+        running, self._running, self.freed = self._running, False, True
+        self._workspace.abandon(running)
         self.task.cancel()
 
     def resume(self) -> None:
@@ -165,51 +156,15 @@ class Attempt:
             await self._clean()
 
     async def _from_start_to_end(self) -> None:
-        run = await self._prepare()
+        run = await self._workspace.prepare()
         if not await self._may_start():
-            self._put_back_kernel()
+            self._workspace.put_back()
             return
         if self._supervisor.stop is None:
             ended = await self._run(run)
         else:
             ended = ""
         await self._conclude(ended)
-
-    async def _prepare(self) -> channel.Run:
-        spec = self._assign.spec
-        self._interpreter = spec.executable if self._means.here else ""
-        if spec.environment is not None:
-            self._interpreter = await self._build(spec.environment)
-        shelf = self._shelf()
-        shelf.ensure()  # starts meanwhile, if there is none
-        try:
-            folder = self._folder = self._means.folder(self._name)
-        except OSError as error:
-            raise BadInput(f"the job gets no folder: {error.strerror}") from error
-        for file in spec.files:
-            if file.content.data is None or file.source:
-                self._outbox.set_stage(Stage.SENDING_INPUTS)
-            await self._means.transfer.place(file, folder, self._assign.links)
-        message = await self._message(folder)
-        self._kernel = await shelf.take(self._company if spec.kind == "call" else None)
-        return message
-
-    async def _build(self, environment: EnvironmentSpec) -> str:
-        """The interpreter of the job's own environment."""
-        preparing = Preparing(self._outbox, self._clock)
-        base, environments = self._interpreter, self._means.environments
-        try:
-            interpreter = await environments.interpreter(environment, base, preparing.told)
-        finally:
-            preparing.close()
-        self._has_environment = True
-        return interpreter
-
-    async def _message(self, folder: Path) -> channel.Run:
-        """What the kernel will be told, when its inputs are here."""
-        fetching = lambda: self._outbox.set_stage(Stage.SENDING_INPUTS, at_once=True)  # noqa: E731
-        paths = await self._means.transfer.inputs_of(self._assign.spec, fetching)
-        return self._means.message(self._assign, folder, paths)
 
     async def _may_start(self) -> bool:
         self._asked = True
@@ -245,36 +200,26 @@ class Attempt:
         self.freed = answer is not None and refuses(answer)
 
     async def _run(self, run: channel.Run) -> channel.Finished | str:
-        kernel = self._kernel
+        kernel = self._workspace.kernel
         assert kernel is not None
         self._running = True
         self._monitor.begin()
-        self._listen_to(kernel)
+        self._workspace.listen(self._hear)
+        self._begins()
         kernel.ended.add_done_callback(self._ended)
         try:
             await kernel.send(msgspec.structs.replace(run, budget_left_ucredits=self._budget_left))
-            self._make_next_ready()
+            self._workspace.make_next_ready()
             return await self._over
         finally:
             self._running = False
             kernel.ended.remove_done_callback(self._ended)
-
-    def _listen_to(self, kernel: Kernel) -> None:
-        kernel.listener = self._hear
-
-    def _make_next_ready(self) -> None:
-        self._shelf().ensure()
 
     def _ended(self, how: asyncio.Future[str]) -> None:
         if not self._over.done():
             self._over.set_result(how.result())
 
     # -- what the kernel says
-    async def hear(self, message: channel.FromKernel) -> None:
-        """What came while this was what runs in a session."""
-        if not self.task.done():
-            await self._hear(message)
-
     async def _hear(self, message: channel.FromKernel) -> None:
         """Called by the kernel's reader, which waits for this to return."""
         if self._over.done():
@@ -302,18 +247,18 @@ class Attempt:
         """Where nobody can answer ``input()`` raises at once: it would wait for ever."""
         if self._assign.spec.stdin:
             self._output.ask(ask, self._clock.monotonic())
-        elif self._kernel is not None:
-            await self._kernel.send(channel.Input("", refused=True))
+        else:
+            await self.answer("", refused=True)
 
     async def answer(self, text: str, refused: bool) -> None:
         """What somebody typed."""
-        if self._kernel is not None:
-            await self._kernel.send(channel.Input(text, refused))
+        if (kernel := self._workspace.kernel) is not None:
+            await kernel.send(channel.Input(text, refused))
 
     async def comm(self, message: CommMessage) -> None:
         """What a widget in a front end says. The kernel takes it when it is not busy."""
-        if self._kernel is not None and self._running:
-            await self._output.comms.pass_on(self._kernel.send, message)
+        if (kernel := self._workspace.kernel) is not None and self._running:
+            await self._output.comms.pass_on(kernel.send, message)
 
     # -- watching
     def _act(self, action: Action) -> None:
@@ -327,18 +272,19 @@ class Attempt:
             self._saved(False)
         elif action is Action.SAVE:
             self._ask_for_checkpoint(self._supervisor.saves_for)
-        elif self._kernel is not None and self._running:
+        elif (kernel := self._workspace.kernel) is not None and self._running:
             if action is Action.INTERRUPT:
-                self._kernel.interrupt()
+                self._interrupt(kernel)
             elif action is Action.KILL:
-                self._kernel.kill()
+                kernel.kill()
 
     def _ask_for_checkpoint(self, why: str) -> None:
-        if self._kernel is None or not self._running:
+        kernel = self._workspace.kernel
+        if kernel is None or not self._running:
             self._saved(False)  # there is nothing yet
             return
         self._saving.ask(why)
-        self._kernel.checkpoint(why)
+        kernel.checkpoint(why)
 
     def _saved(self, kept: bool) -> None:
         self._act(self._supervisor.saved(self._clock.monotonic(), kept))
@@ -353,13 +299,11 @@ class Attempt:
             self.cancel(answer.cancel, answer.kill_in_s)
 
     def _measure(self, now: float, table: list[Process]) -> None:
-        assert self._kernel is not None
-        for text in self._kernel.relieve(now):
+        kernel = self._workspace.kernel
+        assert kernel is not None
+        for text in kernel.relieve(now):
             self._output.hear(text, now)
-        self._monitor.look(self._kernel.pid, self._folder, table, now)
-
-    def _busy_s(self) -> float | None:
-        return None
+        self._monitor.look(kernel.pid, self._workspace.folder, table, now)
 
     # -- the end
     async def _conclude(self, how: channel.Finished | str) -> None:
@@ -373,7 +317,7 @@ class Attempt:
         if isinstance(how, channel.Finished):
             end = self._verdict(how)
             if stop is None and not how.retire and self._assign.spec.kind == "call":
-                self._put_back_kernel(self._company)
+                self._workspace.put_back(ran=True)
             self._giving = asyncio.create_task(self._save(how, end))
             try:
                 await asyncio.wait({self._giving})
@@ -385,12 +329,6 @@ class Attempt:
             end = verdict.of_death(how, stop, oom, self._output.last_words())
         log = None if end.outcome == PREEMPTED.outcome else await self._output.give_log()
         await self._deliver(self._in_full(end), result, log)
-
-    def _in_full(self, end: Verdict) -> Verdict:
-        return end
-
-    def _verdict(self, finished: channel.Finished) -> Verdict:
-        return verdict.of_finished(finished, self._supervisor.stop)
 
     async def _save(self, finished: channel.Finished, end: Verdict) -> Kept:
         if finished.result is None or end.outcome == PREEMPTED.outcome:
@@ -431,39 +369,31 @@ class Attempt:
 
         first = self._link.ask(complete)
         self.freed = True
-        self._retire_kernel()
+        self._workspace.retire()
         answer = await self._link.settle(complete, first=await first)
         if not answer.ok and answer.code not in ("conflict", "not_found"):
             refused = verdict.unprepared(f"the server did not take the result ({answer.code})")
             if end != refused:
                 await self._deliver(refused)
 
-    def _shelf(self) -> Shelf:
-        return self._means.kernels.shelf(self._interpreter, self._clock.monotonic())
-
-    @property
-    def _company(self) -> str:
-        """Whose calls may follow each other in one process: CUDA chooses its GPUs once."""
-        gpus = "".join(f" {number}" for number in self._assign.gpus)
-        return self._assign.owner + gpus
-
-    def _put_back_kernel(self, owner: str | None = None) -> None:
-        """It has run nothing; or a call to its end, undisturbed: it may run others of ``owner``."""
-        if self._kernel is not None:
-            kernel, self._kernel = self._kernel, None
-            kernel.owner = kernel.owner if owner is None else owner
-            self._shelf().put_back(kernel, self._clock.monotonic())
-
-    def _retire_kernel(self) -> None:
-        if self._kernel is not None:
-            kernel, self._kernel = self._kernel, None
-            self._shelf().retire(kernel)
-
     async def _clean(self) -> None:
         self._outbox.close()
-        self._retire_kernel()
+        self._workspace.retire()
         self._output.discard_log()
-        if self._has_environment:
-            self._means.environments.release(self._interpreter)
-        if self._folder is not None:
-            await asyncio.shield(asyncio.create_task(self._means.done_with(self._folder)))
+        await self._workspace.close()
+
+    # -- what sessions, and cells in them, do in another way
+    def _begins(self) -> None:
+        """What its kernel says is heard, and what to run is said to it next."""
+
+    def _interrupt(self, kernel: Kernel) -> None:
+        kernel.interrupt()
+
+    def _busy_s(self) -> float | None:
+        return None
+
+    def _verdict(self, finished: channel.Finished) -> Verdict:
+        return verdict.of_finished(finished, self._supervisor.stop)
+
+    def _in_full(self, end: Verdict) -> Verdict:
+        return end
