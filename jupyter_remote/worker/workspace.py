@@ -62,7 +62,7 @@ class Workspace:
             self.kernel.listener = listener
 
     def make_next_ready(self) -> None:
-        """There is no kernel to spare for the job after this one, now that this one runs."""
+        """The next job finds a kernel: one is started while this job runs."""
         self._shelf().ensure()
 
     def put_back(self, ran: bool = False) -> None:
