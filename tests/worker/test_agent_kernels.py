@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_remote.worker.agent import Agent, Config
+from jupyter_remote.worker.agent import Agent
+from jupyter_remote.worker.config import Config
 from tests.worker.agents_server import FakeServer
 
 
