@@ -69,15 +69,15 @@ class Executor:
             function = caller.functions[call.function] = self._open(function)
         args, kwargs = self._open(call.plain if call.inputs is None else call.inputs)
         with tensors.gpu(lambda: True):
-            return process.in_shell(lambda: function(*args, **kwargs))
+            return process.runner.in_shell(lambda: function(*args, **kwargs))
 
     def _execute(self, request: calls.Execute) -> calls.Reply:
-        process = self._process
+        process, runner = self._process, self._process.runner
         compiler = process.compiler
         compiler.filename = request.filename
         if request.filename and request.name:
             compiler.names[request.filename] = request.name
-        error = process.run_on_loop(process.execute(str(request.id), request.code))
+        error = runner.run_on_loop(runner.execute(str(request.id), request.code))
         process.writer.settle(error)
         failure = None if error is None else process.failure(error)
         return calls.Reply(request.id, error=failure)

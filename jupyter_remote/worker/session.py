@@ -161,7 +161,7 @@ class Session:
     # --- waiting -----------------------------------------------------------------------------
     def _wait(self, timeout_s: float) -> list[tuple[int, int]]:
         """Until there is something to read; what earlier calls left on the event loop goes on."""
-        loop = self._process.loop
+        loop = self._process.runner.loop
         with self._handlers.in_place():
             if loop is not None and _has_work(loop):
                 self._run_loop(loop, timeout_s)
@@ -169,7 +169,7 @@ class Session:
             return self._poll.poll(timeout_s * 1000)
 
     def _has_tasks(self) -> bool:
-        loop = self._process.loop
+        loop = self._process.runner.loop
         return loop is not None and bool(asyncio.all_tasks(loop))
 
     def _run_loop(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
