@@ -17,12 +17,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from jupyter_remote import __version__, connection
 from jupyter_remote.clock import Clock, SystemClock
 from jupyter_remote.errors import ProtocolMismatch
-from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     Answer,
     Assign,
@@ -41,17 +38,17 @@ from jupyter_remote.wire import (
 )
 from jupyter_remote.worker.alive import Beat
 from jupyter_remote.worker.attempt import Attempt
+from jupyter_remote.worker.config import Config, read_config
 from jupyter_remote.worker.environments import Environments, of_user
 from jupyter_remote.worker.folding import Bounds
 from jupyter_remote.worker.installed import environment
 from jupyter_remote.worker.link import Address, Link
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Gpus, oom_kills, processes
-from jupyter_remote.worker.notices import EVERY_S, Notices
+from jupyter_remote.worker.notices import Notices
 from jupyter_remote.worker.relay import Relay
 from jupyter_remote.worker.session_attempt import CellAttempt, SessionAttempt
 from jupyter_remote.worker.slots import Kernels, Launcher
-from jupyter_remote.worker.spill import GIB
 from jupyter_remote.worker.transfer import Transfer
 from jupyter_remote.worker.users import User, user_called
 
@@ -61,40 +58,8 @@ SHUTDOWN_S = 30.0  # the same on a machine that ends with it
 MARGIN, MARGIN_S = 0.25, 15.0  # of a notice's time, at most: for handing jobs back
 ALONE_LOCAL_S = 60.0  # without a server on its own machine, with no job running: the agent ends
 SILENT_BEATS = 3  # a server that does not answer for this many heartbeats is dialled anew
-DEFAULTS = Settings()
 
 log = logging.getLogger(__name__)
-
-
-class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The agent's configuration file: JSON, mode 0600, for it holds the token."""
-
-    url: str
-    token: str
-    home: str  # folder of the agent's own: jobs' folders, cache
-    environments: str = ""  # folder of those that it builds; empty: below its home
-    instance: str = "local"
-    machine: str = "local"
-    slots: int = 1
-    connection_file: str = ""  # of the embedded backend: has the new address after its restart
-    executable: str = ""  # interpreter of kernels where the job names none
-    once: bool = False  # remove this file when it has been read
-    interrupt_grace_s: float = DEFAULTS.interrupt_grace_s
-    checkpoint_s: float = DEFAULTS.checkpoint_s
-    live_output_bytes: int = DEFAULTS.live_output_bytes
-    live_output_bytes_per_s: int = DEFAULTS.live_output_bytes_per_s
-    log_bytes: int = 2 * GIB  # of the log of one job
-    spot: bool = False  # the machine may be taken away: its notices are looked for
-    notice_every_s: float = EVERY_S
-    user: str = ""  # who runs user code; empty: whoever runs the agent
-    alone_s: float = DEFAULTS.machine_alone_s  # without a server: the agent ends
-    life_s: float = 0.0  # it ends after so long, whatever it does; 0: it does not
-    alive_file: str = ""  # of a machine that ends unless this changes; written while it hears
-
-    @property
-    def own_machine(self) -> bool:
-        """The machine is there for this agent, and ends with it."""
-        return bool(self.alive_file)
 
 
 class Agent:
@@ -390,17 +355,6 @@ def _kernel_launcher(user: User | None, executable: str) -> Launcher:
     from jupyter_remote.worker.launch import KernelLauncher
 
     return KernelLauncher(executable, user=user)
-
-
-def read_config(path: Path) -> Config:
-    """The configuration in a file; the file goes if it is meant to be read once.
-
-    Raises OSError, msgspec.DecodeError.
-    """
-    config = msgspec.json.decode(path.read_bytes(), type=Config)
-    if config.once:
-        path.unlink()
-    return config
 
 
 async def _run(config: Config) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from pathlib import Path
 
 import msgspec
 
@@ -17,35 +16,24 @@ from jupyter_remote.wire import (
     Assign,
     CommMessage,
     Complete,
-    EnvironmentSpec,
     Release,
     Result,
     Segment,
     Start,
-    encode,
 )
 from jupyter_remote.worker import channel, verdict
-from jupyter_remote.worker.comms import Comms
-from jupyter_remote.worker.folding import AS_THEY_ARE, Folding, notice
-from jupyter_remote.worker.gpu_idle import GpuIdle
-from jupyter_remote.worker.holding import Shown
-from jupyter_remote.worker.link import Make, OnAnswer
+from jupyter_remote.worker.job_output import JobOutput
+from jupyter_remote.worker.link import refuses
 from jupyter_remote.worker.means import Means
-from jupyter_remote.worker.metrics import Meter, Process, oom_kills, own_bytes, use_of
+from jupyter_remote.worker.metrics import Process
+from jupyter_remote.worker.monitor import Monitor
 from jupyter_remote.worker.outbox import Outbox
-from jupyter_remote.worker.preparing import Preparing
 from jupyter_remote.worker.saving import BUDGET, Saving
-from jupyter_remote.worker.slots import Kernel, KernelUnavailable, Shelf
-from jupyter_remote.worker.spill import Spill
-from jupyter_remote.worker.supervise import PREEMPTED, STOPPED, Action, Stop, Supervisor
-from jupyter_remote.worker.traffic import Traffic
+from jupyter_remote.worker.slots import Kernel, KernelUnavailable
+from jupyter_remote.worker.supervise import PREEMPTED, STOPPED, Action, Supervisor
 from jupyter_remote.worker.transfer import BadInput
 from jupyter_remote.worker.verdict import Verdict
-
-FIRST_SAMPLE_S = 0.5  # of figures, after user code began
-SAMPLE_S = 1.0
-AGAIN_S = 0.5  # after an answer that says to try again
-AGAIN_CODES = frozenset({"", "error", "storage_full", "backend_unreachable"})
+from jupyter_remote.worker.workspace import Workspace
 
 Kept = tuple[Result | None, Verdict]
 UNSAVED: Kept = (None, verdict.UNSAVED)
@@ -55,9 +43,11 @@ _numbers = itertools.count(1)
 
 
 class Attempt:
-    """Lives in :attr:`task`. The agent calls :meth:`cancel`, :meth:`tick` and so on."""
+    """Takes a job through its life, in :attr:`task`, and ends it early where it is told to."""
 
-    def __init__(self, assign: Assign, means: Means) -> None:
+    def __init__(
+        self, assign: Assign, means: Means, workspace: type[Workspace] = Workspace
+    ) -> None:
         now = means.clock.monotonic()
         self.key = (assign.job, assign.epoch)
         self.freed = False  # the slot is free: the end is on its way to the server
@@ -71,27 +61,20 @@ class Attempt:
             checkpoint_s=means.checkpoint_s,
             now=now,
         )
-        self._saving = Saving(self.key, means.transfer, self._send, self._note, self._saved)
         self._outbox = Outbox(means.link, assign.job, assign.epoch, means.clock, self._answered)
         self._outbox.sent_at = now
-        self._folding = Folding(means.bounds)
-        self._comms = Comms(means.clock, self._outbox.add_comm, self._note)
-        self._name = f"{assign.job[:8]}-{next(_numbers)}"
-        self._folder: Path | None = None
-        self._log_is_needed = False
-        self._spill = Spill(means.work / f"{self._name}.log", means.log_bytes)
-        self._meter = Meter(assign.memory_bytes)
-        self._traffic = Traffic()
-        idle_s = assign.spec.gpu_idle_s
-        self._gpu_idle = GpuIdle(means.gpu_idle_s if idle_s is None else idle_s)
-        self._sample_at = float("inf")
-        self._oom_kills = 0
+        name = f"{assign.job[:8]}-{next(_numbers)}"
+        self._workspace = workspace(name, assign, means, self._outbox)
+        self._output = JobOutput(name, means, self._outbox)
+        self._saving = Saving(
+            self.key, means.transfer, means.link.settle, self._output.note, self._saved
+        )
+        self._monitor = Monitor(
+            assign, means, self._supervisor, self._outbox, self._output, self._act, self._busy_s
+        )
         self._budget_left: int | None = None
         self._asked = False  # whether user code may run
         self._started_at: float | None = None  # it may
-        self._kernel: Kernel | None = None
-        self._interpreter = ""
-        self._has_environment = False  # of its own
         self._running = False
         self._giving: asyncio.Task[Kept] | None = None  # what the code made, to the server
         self._over: asyncio.Future[channel.Finished | str] = asyncio.Future()
@@ -101,11 +84,6 @@ class Attempt:
     def takes_slot(self) -> bool:
         """Of the agent's slots."""
         return not self.freed and not self._assign.aside
-
-    @property
-    def waits(self) -> bool:
-        """For a checkpoint that its kernel was asked for."""
-        return bool(self._saving.asked)
 
     # -- what the agent says
     def cancel(self, how: str, kill_in_s: float | None = None) -> None:
@@ -144,9 +122,8 @@ class Attempt:
         """Kill, discard, tell nobody: the attempt does not stand any more."""
         self._supervisor.abandon()
         self._saving.drop()
-        self.freed, self._running = True, False
-        if self._kernel is not None:
-            self._kernel.kill()
+        running, self._running, self.freed = self._running, False, True
+        self._workspace.abandon(running)
         self.task.cancel()
 
     def resume(self) -> None:
@@ -159,8 +136,9 @@ class Attempt:
         if now - self._outbox.sent_at >= self._means.heartbeat_s:
             self._outbox.beat()
         if self._running:
-            self._show(self._folding.tick(now))
-            self._tell(self._supervisor.notice(now))
+            self._output.tick(now)
+            if text := self._supervisor.notice(now):
+                self._output.note(text)
             self._measure(now, table)
 
     # -- its life
@@ -178,9 +156,9 @@ class Attempt:
             await self._clean()
 
     async def _from_start_to_end(self) -> None:
-        run = await self._prepare()
+        run = await self._workspace.prepare()
         if not await self._may_start():
-            self._put_back_kernel()
+            self._workspace.put_back()
             return
         if self._supervisor.stop is None:
             ended = await self._run(run)
@@ -188,51 +166,12 @@ class Attempt:
             ended = ""
         await self._conclude(ended)
 
-    async def _prepare(self) -> channel.Run:
-        spec = self._assign.spec
-        self._interpreter = spec.executable if self._means.here else ""
-        if spec.environment is not None:
-            self._interpreter = await self._build(spec.environment)
-        shelf = self._shelf()
-        shelf.ensure()  # starts meanwhile, if there is none
-        try:
-            folder = self._folder = self._means.folder(self._name)
-        except OSError as error:
-            raise BadInput(f"the job gets no folder: {error.strerror}") from error
-        for file in spec.files:
-            if file.content.data is None or file.source:
-                self._outbox.set_stage(Stage.SENDING_INPUTS)
-            await self._means.transfer.place(file, folder, self._assign.links)
-        message = await self._message(folder)
-        kernel = await shelf.take(self._company if spec.kind == "call" else None)
-        self._kernel, kernel.gpus = kernel, self._assign.gpus
-        if kernel.owner is None:
-            await self._means.kernels.make_way(kernel.gpus)
-        return message
-
-    async def _build(self, environment: EnvironmentSpec) -> str:
-        """The interpreter of the job's own environment."""
-        preparing = Preparing(self._outbox, self._clock)
-        base, environments = self._interpreter, self._means.environments
-        try:
-            interpreter = await environments.interpreter(environment, base, preparing.told)
-        finally:
-            preparing.close()
-        self._has_environment = True
-        return interpreter
-
-    async def _message(self, folder: Path) -> channel.Run:
-        """What the kernel will be told, when its inputs are here."""
-        fetching = lambda: self._outbox.set_stage(Stage.SENDING_INPUTS, at_once=True)  # noqa: E731
-        paths = await self._means.transfer.inputs_of(self._assign.spec, fetching)
-        return self._means.message(self._assign, folder, paths)
-
     async def _may_start(self) -> bool:
         self._asked = True
         job, epoch = self.key
         sent_at = self._clock.monotonic()
-        answer = await self._settle(
-            None, lambda req: Start(req=req, job=job, epoch=epoch), self._start_answered
+        answer = await self._link.settle(
+            lambda req: Start(req=req, job=job, epoch=epoch), self._start_answered
         )
         if not answer.ok:
             return False
@@ -258,54 +197,36 @@ class Attempt:
 
     def _start_answered(self, answer: Answer | None) -> None:
         # At once, because the next message may be an assignment for this slot.
-        self.freed = answer is not None and not answer.ok and answer.code not in AGAIN_CODES
+        self.freed = answer is not None and refuses(answer)
 
     async def _run(self, run: channel.Run) -> channel.Finished | str:
-        kernel = self._kernel
+        kernel = self._workspace.kernel
         assert kernel is not None
-        self._oom_kills = self._means.oom_kills
         self._running = True
-        self._sample_at = self._clock.monotonic() + FIRST_SAMPLE_S
-        self._listen_to(kernel)
+        self._monitor.begin()
+        self._workspace.listen(self._hear)
+        self._begins()
         kernel.ended.add_done_callback(self._ended)
         try:
             await kernel.send(msgspec.structs.replace(run, budget_left_ucredits=self._budget_left))
-            self._make_next_ready()
+            self._workspace.make_next_ready()
             return await self._over
         finally:
             self._running = False
             kernel.ended.remove_done_callback(self._ended)
-
-    def _listen_to(self, kernel: Kernel) -> None:
-        kernel.listener = self._hear
-
-    def _make_next_ready(self) -> None:
-        self._shelf().ensure()
 
     def _ended(self, how: asyncio.Future[str]) -> None:
         if not self._over.done():
             self._over.set_result(how.result())
 
     # -- what the kernel says
-    async def hear(self, message: channel.FromKernel) -> None:
-        """What came while this was what runs in a session."""
-        if not self.task.done():
-            await self._hear(message)
-
     async def _hear(self, message: channel.FromKernel) -> None:
         """Called by the kernel's reader, which waits for this to return."""
         if self._over.done():
             return  # a thread that goes on after the end
         now = self._clock.monotonic()
-        if isinstance(message, channel.Text):
-            self._hear_text(message, now)
-        elif isinstance(message, channel.Out):
-            self._hear_out(message, now)
-        elif isinstance(message, channel.Progress):
-            bar = message.bar
-            last = bar.state == "close"
-            key = f"bar {bar.id}"
-            self._outbox.add_latest(key, "progress", encode(bar), at_once=True, last=last)
+        if isinstance(message, channel.Text | channel.Out | channel.Progress):
+            self._output.hear(message, now)
         elif isinstance(message, channel.Stage):
             self._outbox.set_stage(message.stage)
             if message.stage == Stage.SAVING_RESULT:
@@ -322,51 +243,22 @@ class Attempt:
             return
         await self._outbox.room()
 
-    def _hear_text(self, text: channel.Text, now: float) -> None:
-        if not self._spill.write(text.text):
-            self._show([notice(self._spill.problem)])
-        if text.elsewhere:
-            self._log_is_needed = True
-        else:
-            self._show(self._folding.text(text.name, text.text, now))
-
-    def _hear_out(self, out: channel.Out, now: float) -> None:
-        if out.msg_type in AS_THEY_ARE:
-            self._show(self._folding.display(out.msg_type, out.content, now))
-        elif out.msg_type.startswith("comm_"):
-            if out.msg_type == channel.COMM_IDLE:  # what was said before it is shown before it
-                self._show(self._folding.tick(now))
-            self._comms.hear(out)
-
     async def _ask(self, ask: channel.Ask) -> None:
         """Where nobody can answer ``input()`` raises at once: it would wait for ever."""
         if self._assign.spec.stdin:
-            self._show(self._folding.tick(self._clock.monotonic()))
-            data = {"prompt": ask.prompt, "password": ask.password}
-            self._outbox.add("ask", encode(data))
-        elif self._kernel is not None:
-            await self._kernel.send(channel.Input("", refused=True))
+            self._output.ask(ask, self._clock.monotonic())
+        else:
+            await self.answer("", refused=True)
 
     async def answer(self, text: str, refused: bool) -> None:
         """What somebody typed."""
-        if self._kernel is not None:
-            await self._kernel.send(channel.Input(text, refused))
+        if (kernel := self._workspace.kernel) is not None:
+            await kernel.send(channel.Input(text, refused))
 
     async def comm(self, message: CommMessage) -> None:
         """What a widget in a front end says. The kernel takes it when it is not busy."""
-        if self._kernel is not None and self._running:
-            await self._comms.pass_on(self._kernel.send, message)
-
-    def _show(self, events: list[Shown]) -> None:
-        for event in events:
-            self._outbox.add(event.type, event.data)
-
-    def _tell(self, text: str) -> None:
-        if text:
-            self._note(text)
-
-    def _note(self, text: str) -> None:
-        self._show([notice(text)])
+        if (kernel := self._workspace.kernel) is not None and self._running:
+            await self._output.comms.pass_on(kernel.send, message)
 
     # -- watching
     def _act(self, action: Action) -> None:
@@ -380,24 +272,25 @@ class Attempt:
             self._saved(False)
         elif action is Action.SAVE:
             self._ask_for_checkpoint(self._supervisor.saves_for)
-        elif self._kernel is not None and self._running:
+        elif (kernel := self._workspace.kernel) is not None and self._running:
             if action is Action.INTERRUPT:
-                self._kernel.interrupt()
+                self._interrupt(kernel)
             elif action is Action.KILL:
-                self._kernel.kill()
+                kernel.kill()
 
     def _ask_for_checkpoint(self, why: str) -> None:
-        if self._kernel is None or not self._running:
+        kernel = self._workspace.kernel
+        if kernel is None or not self._running:
             self._saved(False)  # there is nothing yet
             return
         self._saving.ask(why)
-        self._kernel.checkpoint(why)
+        kernel.checkpoint(why)
 
     def _saved(self, kept: bool) -> None:
         self._act(self._supervisor.saved(self._clock.monotonic(), kept))
 
     def _answered(self, answer: Answer, sent_at: float) -> None:
-        if not answer.ok and answer.code not in AGAIN_CODES:
+        if refuses(answer):
             self.abandon()
             return
         # Whoever answers that its disk is full keeps all leases until there is room again.
@@ -406,31 +299,11 @@ class Attempt:
             self.cancel(answer.cancel, answer.kill_in_s)
 
     def _measure(self, now: float, table: list[Process]) -> None:
-        assert self._kernel is not None
-        for text in self._kernel.relieve(now):
-            self._hear_text(text, now)
-        use = use_of(self._kernel.pid, table)
-        self._meter.saw(use.memory_bytes)
-        if self._supervisor.over_memory(use.memory_bytes):
-            exact = own_bytes(use.pids, fallback=use.memory_bytes)
-            self._act(self._supervisor.memory(exact))
-        if now >= self._sample_at:
-            self._sample_at = now + SAMPLE_S
-            gpus = self._means.gpus.read(self._assign.gpus)
-            counters = self._traffic.look(use.pids, self._folder)
-            at, busy_s = self._clock.now(), self._busy_s()
-            metrics = self._meter.sample(use, at, now, gpus, busy_s, counters)
-            self._heed(self._gpu_idle.saw(gpus, now), now)
-            self._outbox.add_latest("metrics", "metrics", encode(metrics))
-
-    def _heed(self, said: str | Stop | None, now: float) -> None:
-        if isinstance(said, Stop):
-            self._act(self._supervisor.give_up(said, now))
-        else:
-            self._tell(said or "")
-
-    def _busy_s(self) -> float | None:
-        return None
+        kernel = self._workspace.kernel
+        assert kernel is not None
+        for text in kernel.relieve(now):
+            self._output.hear(text, now)
+        self._monitor.look(kernel.pid, self._workspace.folder, table, now)
 
     # -- the end
     async def _conclude(self, how: channel.Finished | str) -> None:
@@ -439,13 +312,12 @@ class Attempt:
             self._outbox.set_stage(Stage.SAVING_RESULT)
             preempted = self._supervisor.stop is PREEMPTED
             await self._saving.settled(self._supervisor.grace_s if preempted else None)
-        self._show(self._folding.end(self._clock.monotonic()))
-        self._comms.flush()
+        self._output.end(self._clock.monotonic())
         stop, result = self._supervisor.stop, None
         if isinstance(how, channel.Finished):
             end = self._verdict(how)
             if stop is None and not how.retire and self._assign.spec.kind == "call":
-                self._put_back_kernel(self._company)
+                self._workspace.put_back(ran=True)
             self._giving = asyncio.create_task(self._save(how, end))
             try:
                 await asyncio.wait({self._giving})
@@ -453,16 +325,10 @@ class Attempt:
                 self._giving.cancel()
             result, end = self._giving.result() if not self._giving.cancelled() else UNSAVED
         else:
-            oom = oom_kills() > self._oom_kills
-            end = verdict.of_death(how, stop, oom, self._spill.last(verdict.LAST_WORDS))
-        log = None if end.outcome == PREEMPTED.outcome else await self._save_log()
+            oom = self._monitor.oom_killed
+            end = verdict.of_death(how, stop, oom, self._output.last_words())
+        log = None if end.outcome == PREEMPTED.outcome else await self._output.give_log()
         await self._deliver(self._in_full(end), result, log)
-
-    def _in_full(self, end: Verdict) -> Verdict:
-        return end
-
-    def _verdict(self, finished: channel.Finished) -> Verdict:
-        return verdict.of_finished(finished, self._supervisor.stop)
 
     async def _save(self, finished: channel.Finished, end: Verdict) -> Kept:
         if finished.result is None or end.outcome == PREEMPTED.outcome:
@@ -474,16 +340,6 @@ class Attempt:
         except BadInput as error:
             return None, verdict.unprepared(f"the result could not be saved: {error}")
         return msgspec.json.decode(finished.result, type=Result), end
-
-    async def _save_log(self) -> Segment | None:
-        if not (self._folding.folded or self._spill.problem or self._log_is_needed):
-            self._spill.discard()
-            return None
-        try:
-            return await self._means.transfer.give_file(self._spill.close())
-        except (OSError, BadInput) as error:
-            self._show([notice(f"the whole output could not be kept: {error}")])
-            return None
 
     async def _deliver(
         self, end: Verdict, result: Result | None = None, log: Segment | None = None
@@ -506,57 +362,38 @@ class Attempt:
                 error=end.error,
                 result=result,
                 events=events,
-                metrics=self._meter.final(self._busy_s()),
+                metrics=self._monitor.final(),
                 log=log,
                 ran_s=ran_s,
             )
 
         first = self._link.ask(complete)
         self.freed = True
-        self._retire_kernel()
-        answer = await self._settle(await first, complete, lambda _: None)
+        self._workspace.retire()
+        answer = await self._link.settle(complete, first=await first)
         if not answer.ok and answer.code not in ("conflict", "not_found"):
             refused = verdict.unprepared(f"the server did not take the result ({answer.code})")
             if end != refused:
                 await self._deliver(refused)
 
-    async def _send(self, make: Make) -> Answer:
-        return await self._settle(None, make, lambda _: None)
-
-    async def _settle(self, answer: Answer | None, make: Make, at_once: OnAnswer) -> Answer:
-        """Ask until it is granted, or refused for good."""
-        while answer is None or (not answer.ok and answer.code in AGAIN_CODES):
-            if answer is not None:
-                await asyncio.sleep(AGAIN_S)
-            answer = await self._link.answer(make, at_once)
-        return answer
-
-    def _shelf(self) -> Shelf:
-        return self._means.kernels.shelf(self._interpreter, self._clock.monotonic())
-
-    @property
-    def _company(self) -> str:
-        """Whose calls may follow each other in one process: CUDA chooses its GPUs once."""
-        gpus = "".join(f" {number}" for number in self._assign.gpus)
-        return self._assign.owner + gpus
-
-    def _put_back_kernel(self, owner: str | None = None) -> None:
-        """It has run nothing; or a call to its end, undisturbed: it may run others of ``owner``."""
-        if self._kernel is not None:
-            kernel, self._kernel = self._kernel, None
-            kernel.owner = kernel.owner if owner is None else owner
-            self._shelf().put_back(kernel, self._clock.monotonic())
-
-    def _retire_kernel(self) -> None:
-        if self._kernel is not None:
-            kernel, self._kernel = self._kernel, None
-            self._shelf().retire(kernel)
-
     async def _clean(self) -> None:
         self._outbox.close()
-        self._retire_kernel()
-        self._spill.discard()
-        if self._has_environment:
-            self._means.environments.release(self._interpreter)
-        if self._folder is not None:
-            await asyncio.shield(asyncio.create_task(self._means.done_with(self._folder)))
+        self._workspace.retire()
+        self._output.discard_log()
+        await self._workspace.close()
+
+    # -- what sessions, and cells in them, do in another way
+    def _begins(self) -> None:
+        """What its kernel says is heard, and what to run is said to it next."""
+
+    def _interrupt(self, kernel: Kernel) -> None:
+        kernel.interrupt()
+
+    def _busy_s(self) -> float | None:
+        return None
+
+    def _verdict(self, finished: channel.Finished) -> Verdict:
+        return verdict.of_finished(finished, self._supervisor.stop)
+
+    def _in_full(self, end: Verdict) -> Verdict:
+        return end

@@ -5,11 +5,9 @@ The main thread reads the socket between jobs and runs user code; see ``outputs`
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import faulthandler
-import inspect
 import os
 import socket
 import sys
@@ -44,7 +42,7 @@ from jupyter_remote.worker.dialogue import Dialogue
 from jupyter_remote.worker.encodable import encoded
 from jupyter_remote.worker.fds import Capture
 from jupyter_remote.worker.inbox import Inbox
-from jupyter_remote.worker.interrupts import Interruptible, Interrupts
+from jupyter_remote.worker.interrupts import Interrupts
 from jupyter_remote.worker.namespace import (
     CellNamespace,
     Home,
@@ -54,12 +52,11 @@ from jupyter_remote.worker.namespace import (
 )
 from jupyter_remote.worker.outputs import Stream, Writer
 from jupyter_remote.worker.process_state import ProcessState, stop_timers, users_threads
+from jupyter_remote.worker.runner import Runner
 from jupyter_remote.worker.tail import Tail
 
 if TYPE_CHECKING:
     from jupyter_remote.worker.session import Session
-
-CANCEL_S = 0.2  # for asyncio tasks that a job left behind
 
 
 class KernelProcess:
@@ -82,10 +79,10 @@ class KernelProcess:
             for fd, name in ((1, "stdout"), (2, "stderr"))
         ]
         self._bars = progress.Hooks(lambda bar: self.writer.send(channel.Progress(bar)))
-        self.loop: asyncio.AbstractEventLoop | None = None
         self.dialogue = Dialogue(
             self.inbox, kernel, self.writer, self.interrupts, self._capture.drain
         )
+        self.runner = Runner(kernel, self.inbox, self.dialogue, self.interrupts)
         self._connect()
         self._session: Session | None = None
         self._holds_gpu = False
@@ -127,7 +124,7 @@ class KernelProcess:
         finished = self._serve_session(run) if run.spec.kind == "session" else self.attempt(run)
         if os.getpid() != self._pid:  # user code forked, and its child came back from the job
             os._exit(0)
-        self._close_loop()
+        self.runner.close_loop()
         self.settle()
         if hygiene.has_children() or users_threads():
             finished = msgspec.structs.replace(finished, retire=True)
@@ -192,18 +189,6 @@ class KernelProcess:
         self._capture.put_back()
         inside.job.end()
         self._surroundings.leave()
-
-    def _close_loop(self) -> None:
-        """Tasks that a job left behind do not go on in the next one."""
-        if self.loop is None or self.loop.is_running():
-            return
-        if tasks := asyncio.all_tasks(self.loop):
-            for task in tasks:
-                task.cancel()
-            self.loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_S))
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
-        self.loop = None
 
     def attempt(self, run: channel.Run) -> channel.Finished:
         """Run a job. Whatever happens in it, the answer says it."""
@@ -296,7 +281,7 @@ class KernelProcess:
         state: ambient.State = {}
         self._stage(Stage.EXECUTING)
         try:
-            error = self.run_on_loop(self._with_ambient(run, state))
+            error = self.runner.run_on_loop(self._with_ambient(run, state))
         except KeyboardInterrupt as interrupt:  # it came between two steps of user code
             error = interrupt
         stop_timers()
@@ -315,25 +300,16 @@ class KernelProcess:
         ambient.apply(run.spec.ambient, importing=True)
         before = ambient.present()
         try:
-            return await self.execute(run.job, run.spec.code)
+            return await self.runner.execute(run.job, run.spec.code)
         finally:
             state.update(ambient.changed(before))
-
-    async def execute(self, id: str, code: str) -> BaseException | None:
-        """Run a cell through ipykernel's own ``execute_request``; its exception, if any."""
-        parent = shell.request(id, code)
-        self._kernel.set_parent([], parent)
-        await self._kernel.execute_request(None, [], parent)
-        result = self._shell.last_execution_result
-        error: BaseException | None = result.error_before_exec or result.error_in_exec
-        return error
 
     def _call(self, run: channel.Run) -> tuple[BaseException | None, Home | None]:
         namespace = shell.fresh_main(self._shell)
         function = open_parcel(run.spec.function, run, namespace)
         args, kwargs = open_parcel(run.spec.inputs, run, namespace) or ((), {})
         context = contextvars.copy_context()  # what it sets there is not for the next call
-        value = self.in_shell(lambda: context.run(function, *args, **kwargs))
+        value = self.runner.in_shell(lambda: context.run(function, *args, **kwargs))
         self._save_result()
         try:
             packed = values.pack(
@@ -355,7 +331,7 @@ class KernelProcess:
         sys.argv[:] = [filename]
         code = compile(run.spec.code, filename, "exec", dont_inherit=True)
         try:
-            self.in_shell(lambda: exec(code, namespace))
+            self.runner.in_shell(lambda: exec(code, namespace))
         except SystemExit as error:
             return (error if error.code else None), None
         return None, None
@@ -375,39 +351,6 @@ class KernelProcess:
         "script": _script,
         "notebook": _notebook,
     }
-
-    def in_shell(self, function: Callable[[], Any]) -> Any:
-        """Call a function as a cell would: figures are shown, ``input`` asks, ``await`` works."""
-        events = self._shell.events
-        with self._shell.builtin_trap, self._kernel.asking():
-            try:
-                value = function()
-                if inspect.iscoroutine(value):
-                    value = self.run_on_loop(self._awaited(value))
-                return value
-            finally:
-                stop_timers()
-                events.trigger("post_execute")
-
-    async def _awaited(self, coroutine: Any) -> Any:
-        what = Interruptible(coroutine)
-        with self.interrupts.waiting(asyncio.get_running_loop(), what):
-            return await what
-
-    # --- while user code runs ----------------------------------------------------------------
-    def run_on_loop(self, coroutine: Any) -> Any:
-        """Run ``coroutine``; comm messages are served whenever it awaits."""
-        if self.loop is None:
-            from tornado.ioloop import IOLoop
-
-            self.loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self.loop)
-            self._kernel.io_loop = IOLoop.current()
-        self.loop.add_reader(self.inbox.fileno(), self.dialogue.read_comms)
-        try:
-            return self.loop.run_until_complete(coroutine)
-        finally:
-            self.loop.remove_reader(self.inbox.fileno())
 
     def _save_result(self) -> None:
         """User code is over."""

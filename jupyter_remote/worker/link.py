@@ -32,6 +32,8 @@ PATH = "/v1/workers/connect"
 FRAME_BYTES = 256 * 1024 * 1024
 OPEN_S = 10.0
 FIRST_PAUSE_S = 0.05
+AGAIN_S = 0.5  # after an answer that says to try again
+AGAIN_CODES = frozenset({"", "error", "storage_full", "backend_unreachable"})
 
 OnAnswer = Callable[[Answer | None], None]
 Make = Callable[[int], WorkerMessage]
@@ -131,6 +133,18 @@ class Link:
         """Ask until there is an answer, over as many connections as it takes."""
         while (answer := await self.ask(make, at_once)) is None:
             await self._up.wait()
+        return answer
+
+    async def settle(
+        self, make: Make, at_once: OnAnswer | None = None, first: Answer | None = None
+    ) -> Answer:
+        """Ask until it is granted, or refused for good. ``first``: it was asked already, and this
+        is the answer."""
+        answer = first
+        while answer is None or not (answer.ok or refuses(answer)):
+            if answer is not None:
+                await asyncio.sleep(AGAIN_S)
+            answer = await self.answer(make, at_once)
         return answer
 
     async def run(self) -> None:
@@ -238,6 +252,11 @@ class Link:
         for on_answer in waiting.values():
             on_answer(None)
         self._peer.lost()
+
+
+def refuses(answer: Answer) -> bool:
+    """For good: asked again the answer would be the same."""
+    return not answer.ok and answer.code not in AGAIN_CODES
 
 
 async def _proven(address: Address) -> dict[str, Any]:

@@ -7,34 +7,25 @@ their interrupts and their globals are those of a cell.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import select
 import signal
-import sys
 import time
 import traceback
 from collections import deque
-from importlib.util import cache_from_source
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jupyter_remote import calls, remotely, values
-from jupyter_remote.calls import INLINE_BYTES
-from jupyter_remote.errors import CaptureError, EngineError
-from jupyter_remote.pickling import tensors
-from jupyter_remote.values import Globals
-from jupyter_remote.wire import Parcel
+from jupyter_remote import calls, remotely
+from jupyter_remote.errors import EngineError
 from jupyter_remote.worker import channel, inside
 from jupyter_remote.worker.belongings import Brought, Held
-from jupyter_remote.worker.beside import Beside
 from jupyter_remote.worker.busy import Busy
 from jupyter_remote.worker.callers import Caller, Now, Request, Turn
 from jupyter_remote.worker.checkpoints import opener
 from jupyter_remote.worker.dialogue import nobody_answers
+from jupyter_remote.worker.executor import Executor
 from jupyter_remote.worker.handlers import UsersHandlers
-from jupyter_remote.worker.hygiene import forget_modules_below, modules_below
 from jupyter_remote.worker.idle import Idle
 from jupyter_remote.worker.namespace import open_parcel
 from jupyter_remote.worker.reception import STOP, Reception
@@ -65,8 +56,8 @@ class Session:
         self._due: tuple[Caller, int] | None = None  # whose call was begun and not answered yet
         self._trouble: BaseException | None = None  # that was raised between calls
         self._handlers = UsersHandlers()
-        self._beside = Beside(process, run, self._now)
         self._brought = Brought(self._namespace)
+        self._executor = Executor(process, run, self._now, self._brought)
         self._held = Held(self._namespace, process.hidden, self._brought)
         self._busy = Busy(lambda *told: process.writer.send(channel.Used(*told)))
         self._idle = Idle(run.spec.idle_timeout_s, self._has_tasks)
@@ -170,7 +161,7 @@ class Session:
     # --- waiting -----------------------------------------------------------------------------
     def _wait(self, timeout_s: float) -> list[tuple[int, int]]:
         """Until there is something to read; what earlier calls left on the event loop goes on."""
-        loop = self._process.loop
+        loop = self._process.runner.loop
         with self._handlers.in_place():
             if loop is not None and _has_work(loop):
                 self._run_loop(loop, timeout_s)
@@ -178,7 +169,7 @@ class Session:
             return self._poll.poll(timeout_s * 1000)
 
     def _has_tasks(self) -> bool:
-        loop = self._process.loop
+        loop = self._process.runner.loop
         return loop is not None and bool(asyncio.all_tasks(loop))
 
     def _run_loop(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
@@ -327,7 +318,7 @@ class Session:
         process.dialogue.instead = _nobody
         try:
             with process.interrupts.allowed():
-                reply = self._attempt(caller, request, turn)
+                reply = self._executor.attempt(caller, request, turn)
         except KeyboardInterrupt as error:  # between two steps of user code
             reply = calls.Reply(request.id, error=process.failure(error))
         self._end(turn)
@@ -341,98 +332,6 @@ class Session:
         process.writer.turn(None)
         caller.reply(_with_times(reply, turn.since_at))
         self._due = None
-
-    def _attempt(self, caller: Caller, request: Request, turn: Turn) -> calls.Reply:
-        try:
-            if isinstance(request, calls.Call):
-                self._keep(caller, request)
-            if turn.stopped:  # asked for before this began; see Reception
-                return calls.Reply(request.id, dropped=True)
-            if isinstance(request, calls.Execute):
-                return self._execute(request)
-            value = self._call(caller, request)
-            return self._answer(request.id, value)
-        except BaseException as error:
-            return calls.Reply(request.id, error=self._process.failure(error))
-
-    def _keep(self, caller: Caller, call: calls.Call) -> None:
-        """What comes with a call is for those behind it, too, which do not bring it again."""
-        for number in call.forget:
-            caller.functions.pop(number, None)
-        if call.code is not None:
-            caller.functions[call.function] = call.code
-        if call.files:
-            self._place(call.files)
-        for filename, text in call.sources.items():
-            name = call.source_names.get(filename, "")
-            self._process.compiler.add_source(filename, text, name)
-
-    def _call(self, caller: Caller, call: calls.Call) -> Any:
-        process = self._process
-        function = caller.functions[call.function]
-        if isinstance(function, Parcel):
-            function = caller.functions[call.function] = self._open(function)
-        args, kwargs = self._open(call.plain if call.inputs is None else call.inputs)
-        with tensors.gpu(lambda: True):
-            return process.in_shell(lambda: function(*args, **kwargs))
-
-    def _execute(self, request: calls.Execute) -> calls.Reply:
-        process = self._process
-        compiler = process.compiler
-        compiler.filename = request.filename
-        if request.filename and request.name:
-            compiler.names[request.filename] = request.name
-        error = process.run_on_loop(process.execute(str(request.id), request.code))
-        process.writer.settle(error)
-        failure = None if error is None else process.failure(error)
-        return calls.Reply(request.id, error=failure)
-
-    def _open(self, packed: Parcel | bytes) -> Any:
-        brought = Globals()
-        if isinstance(packed, bytes):
-            value = values.loads(packed, self._namespace, brought=brought)
-        else:
-            value = values.unpack(
-                packed, self._beside.fetch, namespace=self._namespace, brought=brought
-            )
-        if brought.came:
-            self._brought.take(brought)
-        return value
-
-    def _answer(self, id: int, value: Any) -> calls.Reply:
-        if value is None:
-            return calls.Reply(id)
-        try:
-            packed = values.dumps(value, self._namespace, INLINE_BYTES)
-        except CaptureError as error:
-            raise CaptureError(
-                f"The value cannot come home. {error.message}",
-                hint="Return what can be pickled; or keep it there under a name.",
-            ) from None
-        if isinstance(packed, bytes):
-            return calls.Reply(id, plain=packed)
-        self._beside.give(packed)
-        return calls.Reply(id, value=packed.parcel)
-
-    def _place(self, files: list[tuple[str, bytes]]) -> None:
-        """Local modules of the caller."""
-        folder = Path(self._run.folder)
-        edited = False
-        for name, content in files:
-            path = folder / name
-            if path.exists():
-                if path.read_bytes() == content:
-                    continue
-                edited = True
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            Path(cache_from_source(path)).unlink(missing_ok=True)  # it tells seconds only
-        importlib.invalidate_caches()
-        if edited:
-            self._brought.doubt({m.__name__ for m in modules_below(str(folder))})
-            forget_modules_below(str(folder))
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
 
 
 def _nobody(prompt: str, password: bool) -> NoReturn:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
-import sys
-import tempfile
 from pathlib import Path
 
 import msgspec
 
-from jupyter_remote import calls, wire
+from jupyter_remote import wire
 from jupyter_remote.model import Reason, Stage
 from jupyter_remote.worker import channel, verdict
 from jupyter_remote.worker.attempt import Attempt
-from jupyter_remote.worker.folding import notice
 from jupyter_remote.worker.means import Means
 from jupyter_remote.worker.metrics import Process
 from jupyter_remote.worker.slots import Kernel
-from jupyter_remote.worker.supervise import CANCELLED, PREEMPTED, Action, Stop
+from jupyter_remote.worker.supervise import CANCELLED, PREEMPTED, Stop
 from jupyter_remote.worker.verdict import Verdict
+from jupyter_remote.worker.workspace import CellWorkspace, SessionWorkspace
 
 CELLS_SHARE = 0.5  # of the time that is left, for cells to come to their end
 GAVE_WAY = Stop("failed", Reason.LOST, "the machine of its session was taken away while it ran")
@@ -32,7 +28,7 @@ class SessionAttempt(Attempt):
     def __init__(self, assign: wire.Assign, means: Means) -> None:
         self.runs = ""  # which cell, as tracebacks call it
         self.turn = asyncio.Lock()  # cells run one after the other, in the order they came
-        self._inner: Attempt | None = None
+        self._inner: CellAttempt | None = None
         self._inside: dict[tuple[str, int], CellAttempt] = {}
         self._listening: wire.Listening | None = None
         self._begun = asyncio.Event()  # it takes cells, or never will
@@ -40,28 +36,18 @@ class SessionAttempt(Attempt):
         self._used = channel.Used(0.0, False)
         self._used_at = 0.0  # when that was told
         self._questions: set[asyncio.Task[None]] = set()
-        self._sockets: Path | None = None
         self._gives_way_at: float | None = None  # what runs, because its machine is taken away
         self._saves_again = False  # then
-        super().__init__(assign, means)
+        super().__init__(assign, means, SessionWorkspace)
         means.sessions[assign.job] = self  # cells may come before it has begun
-
-    async def _prepare(self) -> channel.Run:
-        run = await super()._prepare()
-        name = f"jupyter-remote-{self._assign.job}-{self._assign.epoch}"
-        if sys.platform == "linux":
-            address = calls.ABSTRACT + name
-        else:
-            self._sockets = Path(tempfile.mkdtemp(prefix="jr-"))
-            address = str(self._sockets / "s")
-        return channel.with_address(run, address)
 
     async def where(self) -> tuple[Kernel, Path] | None:
         """Its kernel and its folder, while it runs; waits until it has begun."""
         await self._begun.wait()
-        if not self._running or self._kernel is None or self._folder is None:
+        kernel, folder = self._workspace.kernel, self._workspace.folder
+        if not self._running or kernel is None or folder is None:
             return None
-        return self._kernel, self._folder
+        return kernel, folder
 
     @property
     def address(self) -> str:
@@ -106,23 +92,21 @@ class SessionAttempt(Attempt):
             self._gives_way_at = float("inf")
             for cell in list(self._inside.values()):
                 cell.give_way()
-            if not self._inside and self._kernel is not None:
-                self._kernel.interrupt()
+            if not self._inside and (kernel := self._workspace.kernel) is not None:
+                kernel.interrupt()
 
     def resume(self) -> None:
         super().resume()
         if self._listening is not None:
             self._link.tell(self._listening)
 
-    def _listen_to(self, kernel: Kernel) -> None:
-        super()._listen_to(kernel)
+    def _begins(self) -> None:
         self._begun.set()
 
-    def _act(self, action: Action) -> None:
+    def _interrupt(self, kernel: Kernel) -> None:
         """What runs is interrupted; and then, or if nothing does, the session ends."""
-        super()._act(action)
-        if action is Action.INTERRUPT and self._running and self._kernel is not None:
-            self._keep(asyncio.create_task(self._kernel.send(channel.Stop())))
+        super()._interrupt(kernel)
+        self._keep(asyncio.create_task(kernel.send(channel.Stop())))
 
     async def _hear(self, message: channel.FromKernel) -> None:
         if isinstance(message, channel.Turn):
@@ -162,8 +146,8 @@ class SessionAttempt(Attempt):
                     await transfer.give(spooled)
         except Exception as error:  # whatever it is: the kernel waits for an answer
             problem = str(error) or type(error).__name__
-        if self._kernel is not None:
-            await self._kernel.send(channel.Placed(path, problem))
+        if (kernel := self._workspace.kernel) is not None:
+            await kernel.send(channel.Placed(path, problem))
 
     def _busy_s(self) -> float:
         since_s = self._clock.monotonic() - self._used_at if self._used.running else 0.0
@@ -190,14 +174,25 @@ class SessionAttempt(Attempt):
         self._means.sessions.pop(self._assign.job, None)
         self._means.relay.end(self.key)
         await super()._clean()
-        if self._sockets is not None:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(self._sockets)
 
 
 class CellAttempt(Attempt):
     """A cell in the namespace of a session. It waits until those before it are done; when it is
     to stop it is interrupted, and killed, with the session, only when that is asked for."""
+
+    def __init__(self, assign: wire.Assign, means: Means) -> None:
+        super().__init__(assign, means, CellWorkspace)
+        self._supervisor.grace_s = float("inf")  # its session would be killed, too
+
+    @property
+    def waits(self) -> bool:
+        """For a checkpoint that its kernel was asked for."""
+        return bool(self._saving.asked)
+
+    async def hear(self, message: channel.FromKernel) -> None:
+        """What came while this was what runs in its session."""
+        if not self.task.done():
+            await self._hear(message)
 
     def taken_away(self, until: float, grace_s: float) -> None:
         """Its session says when it has to stop. What waits for its turn goes on elsewhere."""
@@ -226,45 +221,15 @@ class CellAttempt(Attempt):
             return
         if session.turn.locked():
             self._outbox.set_stage(Stage.WAITING, at_once=True)
-            self._show([notice(f"waits for its turn: {session.runs or 'another cell'} runs there")])
+            self._output.note(f"waits for its turn: {session.runs or 'another cell'} runs there")
         async with session.turn:
             if (where := await session.where()) is None:
                 await self._deliver(verdict.unprepared("its session is over"))
                 return
-            self._kernel, self._folder = where
+            self._workspace.kernel, self._workspace.folder = where
             session.enter(self, self.key, self._assign.spec.name)
             try:
                 await super()._from_start_to_end()
             finally:
                 session.leave(self.key)
-                self._kernel = self._folder = None
-
-    async def _prepare(self) -> channel.Run:
-        assert self._folder is not None
-        for file in self._assign.spec.files:
-            await self._means.transfer.place(file, self._folder, self._assign.links)
-        self._supervisor.grace_s = float("inf")
-        return await self._message(self._folder)
-
-    def _listen_to(self, kernel: Kernel) -> None:
-        """The session hears, and passes on what is of this cell."""
-
-    def _make_next_ready(self) -> None:
-        pass
-
-    def _put_back_kernel(self, owner: str | None = None) -> None:
-        self._kernel = None
-
-    def _retire_kernel(self) -> None:
-        self._kernel = None
-
-    def abandon(self) -> None:
-        """The session goes on."""
-        kernel, self._kernel = self._kernel, None
-        if kernel is not None and self._running:
-            kernel.interrupt()
-        super().abandon()
-
-    async def _clean(self) -> None:
-        self._folder = None
-        await super()._clean()
+                self._workspace.kernel = self._workspace.folder = None

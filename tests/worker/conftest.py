@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from jupyter_remote.worker.agent import Agent, Config
+from jupyter_remote.worker.agent import Agent
+from jupyter_remote.worker.config import Config
 from jupyter_remote.worker.launch import KernelLauncher
 from tests.worker.agents_kernel import Begin, FakeLauncher
 from tests.worker.agents_server import FakeServer

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_remote.worker.agent import Agent, Config
+from jupyter_remote.worker.agent import Agent
+from jupyter_remote.worker.config import Config
 from tests.worker.agents_server import FakeServer
 
 
@@ -79,7 +80,7 @@ async def test_two_jobs_of_one_owner_see_gpus_of_their_own(server: FakeServer):
         await server.assign(wait, owner="ann", gpus=[0]),
         await server.assign(wait, owner="ann", gpus=[2, 3]),
     ]
-    await server.until(lambda: all(server.text(job) for job in jobs), 30)
+    await server.until(lambda: all(server.text(job).endswith("\n") for job in jobs), 30)
     assert [server.text(job) for job in jobs] == ["0\n", "2,3\n"]
     for job in jobs:
         await server.cancel(job, "kill")

@@ -15,7 +15,8 @@ import pytest
 from jupyter_remote import calls
 from jupyter_remote.clock import FakeClock
 from jupyter_remote.wire import Answer, Beat, Complete, Listening, Release, Start, WorkerMessage
-from jupyter_remote.worker.agent import Agent, Config
+from jupyter_remote.worker.agent import Agent
+from jupyter_remote.worker.config import Config
 from tests.e2e.waiting import gone
 from tests.worker.agents_server import LIMIT_S, FakeServer
 from tests.worker.sessions import Caller, Playing

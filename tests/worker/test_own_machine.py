@@ -18,9 +18,10 @@ from blake3 import blake3
 from jupyter_remote.clock import FakeClock
 from jupyter_remote.wire import Enrolled, FileRef, Notice, Release, Saved, Segment
 from jupyter_remote.worker import enrolled
-from jupyter_remote.worker.agent import SHUTDOWN_S, Config, read_config
+from jupyter_remote.worker.agent import SHUTDOWN_S
 from jupyter_remote.worker.alive import CHARS, Beat
 from jupyter_remote.worker.channel import Spooled
+from jupyter_remote.worker.config import Config, read_config
 from jupyter_remote.worker.transfer import BadInput, Transfer
 from jupyter_remote.worker.users import User, acting, as_user, user_called
 from tests.worker.agents_server import FakeServer
