@@ -12,6 +12,7 @@ from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.worker.channel import Finished, FromKernel, Rested, Text, ToKernel
 
 LINGER_S = 0.5  # for the last words of a process that ended, and for the end of one that hung up
+GONE_S = 10.0  # a driver may hold a process that was killed
 USED_IDLE_S = 60.0  # a process that has run calls is kept for this long
 INTERPRETER_IDLE_S = 600.0  # an interpreter keeps its spare for this long
 
@@ -177,21 +178,24 @@ class Shelf:
         else:
             self._used.append(kernel)
 
-    def retire(self, kernel: Kernel) -> None:
-        """It has run its job."""
+    def retire(self, kernel: Kernel) -> asyncio.Task[None]:
+        """It has run its job. Returns what is done when it is gone."""
         kernel.listener = None
         kernel.kill()
         task = asyncio.create_task(kernel.gone())
         self._killed.add(task)
         task.add_done_callback(self._killed.discard)
+        return task
 
     async def make_way(self, gpus: Sequence[int]) -> None:
         """See :meth:`Kernels.make_way`."""
         held = [kernel for kernel in self._used if kernel.holds_gpu and _shared(kernel.gpus, gpus)]
+        ends = set()
         for kernel in held:
             self._used.remove(kernel)
-            self.retire(kernel)
-        await asyncio.gather(*(kernel.gone() for kernel in held))
+            ends.add(self.retire(kernel))
+        if ends:
+            await asyncio.wait(ends, timeout=GONE_S)
 
     def tidy(self, now: float) -> None:
         """Retire what has not been used for a while."""

@@ -113,11 +113,13 @@ async def test_code_may_catch_an_interrupt_and_go_on(agent: PlayingAgent) -> Non
 
 
 POOL = """
-import time
+import os, time
 from concurrent.futures import ProcessPoolExecutor
 import multiprocessing
 with ProcessPoolExecutor(2, multiprocessing.get_context({method!r})) as pool:
-    list(pool.map(abs, [1, 2]))
+    there = set()  # one that is still being started does not hear of the interrupt
+    while len(there) < 2:
+        there |= {{each.result() for each in [pool.submit(os.getpid) for _ in range(8)]}}
     print("go")
     list(pool.map(time.sleep, [600, 600]))
 """
