@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jupyter_remote.client import submitting
+from jupyter_remote.client import renames, submitting
 from jupyter_remote.client.options import Options
 from jupyter_remote.client.origin import Cell
 from jupyter_remote.client.sessions import Sessions
@@ -52,6 +52,7 @@ class Repeating(Sessions):
             max_cost_ucredits=chosen.max_cost_ucredits,
             description=chosen.description,
             client=self._context.client,
+            notebook=renames.now_of(known.notebook, known.submitted_at, renames.log().all()),
             cell=cell.id,
             cell_code=cell.code,
         )
