@@ -71,7 +71,7 @@ export class Jobs {
     private _ask: Ask,
     private _clock: Timer,
     private _now: () => number = () => Date.now() / 1000,
-    private _forceAfter: () => number | undefined = () => undefined,
+    private _forceAfter: () => number | null | undefined = () => undefined,
   ) {}
 
   get changed(): ISignal<this, void> {
