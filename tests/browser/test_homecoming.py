@@ -220,6 +220,28 @@ def test_output_of_a_cell_that_was_edited_goes_to_the_panel_and_never_into_anoth
         assert opened.errors == []
 
 
+def test_of_many_cells_that_were_edited_one_notification_says_how_many(book, steps):
+    with book("many-edited.ipynb", LOAD, *[steps.cell(f"--bg -d 'job {n}'") for n in range(6)]) as (
+        opened
+    ):
+        page = opened.page
+        for index in range(7):
+            opened.run(index)
+        for index in range(1, 7):
+            lab.until(lambda i=index: status_in(page.evaluate(OUTPUTS, i)))
+            edit(page, index, f"'edited {index}'")
+        opened.restart_kernel()
+        opened.wait_idle()
+        steps.go(4)
+        told = page.locator(".Toastify__toast", has_text="in the panel")
+        expect(told).to_contain_text("6 cells were edited.")
+        expect(told).to_have_count(1)
+        lab.shot(page, "many-edited")
+        told.get_by_role("button", name="Show", exact=True).click()
+        expect(page.locator(".jr-panel")).to_be_visible()
+        assert opened.errors == []
+
+
 def test_output_in_the_panel_grows_below_what_is_there(book, steps):
     with book("grows.ipynb", LOAD, steps.cell("--bg -d 'grows'")) as opened:
         page = opened.page
