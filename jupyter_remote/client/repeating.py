@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_remote.client import renames, submitting
 from jupyter_remote.client.options import Options
-from jupyter_remote.client.origin import Cell
+from jupyter_remote.client.origin import NO_CELL, Cell
 from jupyter_remote.client.sessions import Sessions
 from jupyter_remote.wire import Need, RepeatRequest
 
@@ -43,7 +43,8 @@ class Repeating(Sessions):
         Raises NotFound; Conflict saying what of it is not there any more.
         """
         known = self._context.job(id, self.namespace).view
-        chosen, cell = Options().changed(options), self.cell()
+        chosen = Options().changed(options)
+        cell = NO_CELL if on_job is None else self.cell()
         request = RepeatRequest(
             id=str(uuid.uuid4()),
             resume=resume,

@@ -224,6 +224,7 @@ class Backend:
             "cursor": told.cursor,
             "is_over": told.job.ended_at is not None,
             "cleared": home.cleared,
+            "updated": home.updated,
         }
 
     def _log(self, path: str) -> bytes:
