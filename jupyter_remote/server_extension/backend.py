@@ -134,9 +134,11 @@ class Backend:
         return msgspec.structs.replace(found, jobs=_as_now(found.jobs))
 
     def renamed(self, rename: Rename) -> None:
-        """What is left of a budget goes with its notebook: now, or when the backend runs again."""
-        with self._lock:
-            self._moves.append(rename)
+        """What is left of a budget goes with its notebook, with the next request. Blocks not."""
+        self._moves.append(rename)
+
+    def settle(self) -> None:
+        """The same now, if the backend runs."""
         with contextlib.suppress(errors.JupyterRemoteError):
             self._reach()
 

@@ -4,6 +4,7 @@ route; the backend's token is added behind them."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -133,7 +134,9 @@ def follow_renames(server: Any, backend: Backend, threads: Threads) -> None:
             renames.log().add(rename)
         except OSError as error:
             log.warning("jobs of %s keep that name: %s", old, error)
-        await threads.run(lambda: backend.renamed(rename))
+        backend.renamed(rename)
+        with contextlib.suppress(web.HTTPError):  # too much waits: the next request does it
+            await threads.run(backend.settle)
 
     if server.root_dir:
         contents = server.contents_manager
