@@ -75,6 +75,16 @@ def test_jobs_of_before_and_after_a_rename_are_of_the_notebook_as_it_is_called_n
         assert client.repeat(ids[0]).view.notebook == str(new)
 
 
+@pytest.fixture
+def _no_budgets() -> Iterator[None]:
+    """The backend is that of other tests, too."""
+    yield
+    with jr.Client() as client:
+        for budget in client.budgets():
+            client.set_budget(budget.scope, None, budget.name)
+
+
+@pytest.mark.usefixtures("_no_budgets")
 def test_what_is_left_of_a_budget_goes_with_its_notebook_and_comes_back_with_it(server):
     path, moved = server.folder / "paid.ipynb", server.folder / "moved.ipynb"
     lab.write(path, "1")
