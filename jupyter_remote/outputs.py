@@ -13,6 +13,7 @@ from jupyter_remote.wire import BESIDE_WIDGET, Event
 Output = dict[str, Any]
 
 DISPLAYS = ("display_data", "execute_result")
+UPDATED = "updated"  # in the fold's own ``transient``
 WAITING = ("", "waiting")  # stages of a queued job; others: its machine is on its way
 
 
@@ -135,6 +136,11 @@ class Fold:
         """After all updates and clearings."""
         return [_finished(output) for output in self._told()]
 
+    def updated(self) -> list[int]:
+        """Which of the outputs were changed in their place, and were others before."""
+        told = enumerate(self._outputs)
+        return [n for n, output in told if (output.get("transient") or {}).get(UPDATED)]
+
     def _told(self) -> list[Output]:
         """With how much was left out so far."""
         if not (said := self._left_out.lines()):
@@ -160,6 +166,7 @@ class Fold:
         id = content.get("transient", {}).get("display_id")
         for output in self._outputs:
             if id is not None and output.get("transient", {}).get("display_id") == id:
+                output["transient"][UPDATED] = True
                 output["data"] = content["data"]
                 output["metadata"] = content.get("metadata", {})
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from pathlib import Path
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -12,13 +14,11 @@ def mark_of(pid: int) -> str:
     """What tells a live process from every other that has had or will have its number; "" for one
     that has ended, though its parent may not have noticed."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        fields = _fields(pid)
     except FileNotFoundError:
         return "" if _BOOT.exists() else _mark_elsewhere(pid)
     except OSError:  # it ended while it was read
         return ""
-    # The name of the program stands in parentheses and may hold anything.
-    fields = stat.rpartition(")")[2].split()
     state, started_ticks = fields[0], fields[19]
     if state in "ZX":
         return ""
@@ -26,6 +26,22 @@ def mark_of(pid: int) -> str:
     with contextlib.suppress(OSError):
         boot = _BOOT.read_text().strip()
     return f"{boot}:{started_ticks}"
+
+
+def _fields(pid: int) -> list[str]:
+    """What the kernel says of a process after its name, which may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def began_at() -> float:
+    """When this process began, in seconds since 1970. psutil knows on Linux only the second."""
+    try:
+        started_s = int(_fields(os.getpid())[19]) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        import psutil
+
+        return float(psutil.Process().create_time())
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - started_s)
 
 
 def _mark_elsewhere(pid: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +25,6 @@ from jupyter_remote.client.sharing import Sharing
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     Event,
-    JobList,
     JobOutputs,
     JobSpec,
     JobView,
@@ -197,16 +195,11 @@ class Client(Running, Repeating, Sharing, Account):
 
     def jobs_of(self, notebook: str, limit: int = 100) -> list[JobView]:
         """The newest jobs that come from this notebook: its path, as its kernel knows it."""
-        asked = {"notebook": notebook, "limit": str(limit)}
-        return self._context.link.call("GET", "/v1/jobs", reply=JobList, params=asked).jobs
+        return listing.of_notebook(self._context.jobs_page, notebook, limit)
 
     def jobs_since(self, notebook: str, at: float) -> Iterator[JobView]:
         """Those of a notebook that were sent after that time, newest first."""
-
-        def page(params: dict[str, object]) -> JobList:
-            return self._context.jobs_page({**params, "notebook": notebook})
-
-        return itertools.takewhile(lambda job: job.submitted_at > at, listing.jobs(page))
+        return listing.since(self._context.jobs_page, notebook, at)
 
     def outputs_of(self, id: str) -> JobOutputs:
         """What a job showed so far, as the outputs of a cell. ``id``: the whole of it."""

@@ -86,11 +86,11 @@ class Comparison:
                 return False
         return True
 
-    def cancel(self, force: bool = False) -> None:
-        """Stop all that go on."""
+    def cancel(self, force: bool = False, *, force_after: str | float | None = None) -> None:
+        """Stop all that go on. Arguments as for :meth:`Job.cancel`."""
         for job in self.jobs:
             if not job.done():
-                job.cancel(force=force)
+                job.cancel(force, force_after=force_after)
 
     @property
     def best(self) -> Run | None:

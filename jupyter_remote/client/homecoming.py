@@ -45,6 +45,7 @@ class Home(NamedTuple):
     card: Output
     outputs: list[Output]
     cleared: bool = False  # what stood in the cell before is gone
+    updated: Sequence[int] = ()  # which outputs were others before
 
 
 def home_of(told: JobOutputs, now: float) -> Home:
@@ -57,7 +58,7 @@ def home_of(told: JobOutputs, now: float) -> Home:
         shown.append({"output_type": "stream", "name": "stderr", "text": CUT})
     if (error := _error_of(told)) is not None:
         shown.append(error)
-    return Home(card, shown, told.cleared)
+    return Home(card, shown, told.cleared, told.updated)
 
 
 def card_state(told: JobOutputs) -> CardState:
@@ -184,10 +185,23 @@ def placed(cell: NotebookCell, job: JobView, home: Home, *, is_own: bool) -> Pla
     end = min((card.at for card in cards if card.at > at), default=len(outputs))
     there, shown = outputs[at + 1 : end], still(home.outputs, cell.get("execution_count"))
     is_last = end == len(outputs)
-    is_all_its = is_whole(cell, job) or home.cleared or is_beginning(there, shown, job.id)
+    is_all_its = (
+        is_whole(cell, job)
+        or home.cleared
+        or is_beginning(there, shown, job.id, updated=home.updated)
+    )
     if is_own and is_last and is_all_its:
         return Placed([*outputs[:at], home.card, *shown], True)
-    return Placed([*outputs[:at], home.card, *outputs[at + 1 :]], _without_notes(there) == shown)
+    is_there = not shown or _without_notes(there) == shown
+    return Placed([*outputs[:at], home.card, *outputs[at + 1 :]], is_there)
+
+
+def filled(cell: NotebookCell, home: Home) -> list[Output]:
+    """The outputs of a cell that was saved before its job was there. One that ran by then has no
+    number: what it showed stands above the card. Else that was of an earlier run."""
+    count = cell.get("execution_count")
+    above = list(cell["outputs"]) if count is None else []
+    return [*above, home.card, *still(home.outputs, count)]
 
 
 def is_whole(cell: NotebookCell, job: JobView) -> bool:
@@ -215,14 +229,25 @@ def left_alone(job: str) -> str:
     return f"[no longer waiting for job {job[:8]}: %remote attach {job[:8]} waits again]"
 
 
-def is_beginning(there: Sequence[Output], shown: Sequence[Output], job: str = "") -> bool:
+def is_beginning(
+    there: Sequence[Output],
+    shown: Sequence[Output],
+    job: str = "",
+    *,
+    updated: Sequence[int] = (),
+) -> bool:
     """Is this the beginning of what the job showed? Else it is of local code, too.
 
-    Streams by their text, whatever their order: a slow relay joins what waits; others by type.
+    Streams by their text, whatever their order: a slow relay joins what waits. Displays by what
+    they show; those that the job updated by their types, for they showed something else before.
     """
     there = _without_notes(there, job)
-    displays, all_displays = _displays(there), _displays(shown)
-    return displays == all_displays[: len(displays)] and all(
+    displays, told = _displays(there), _displays(shown)
+    are_its = len(displays) <= len(told) and all(
+        _is_same_display(one, its, is_updated=n in updated)
+        for (_, one), (n, its) in zip(displays, told, strict=False)
+    )
+    return are_its and all(
         _begins(_text(there, name), _text(shown, name)) for name in ("stdout", "stderr")
     )
 
@@ -243,12 +268,27 @@ def _text(outputs: Sequence[Output], name: str) -> str:
     return "".join(o["text"] for o in outputs if o["output_type"] == "stream" and o["name"] == name)
 
 
-def _displays(outputs: Sequence[Output]) -> list[tuple[str, set[str]]]:
-    return [
-        (o["output_type"], set(o.get("data") or ()) - {WIDGET_TYPE})
-        for o in outputs
-        if o["output_type"] != "stream"
-    ]
+def _displays(outputs: Sequence[Output]) -> list[tuple[int, Output]]:
+    return [(n, o) for n, o in enumerate(outputs) if o["output_type"] != "stream"]
+
+
+def _is_same_display(there: Output, told: Output, *, is_updated: bool) -> bool:
+    shown, meant = _seen_of(there), _seen_of(told)
+    same = shown.keys() == meant.keys() if is_updated else shown == meant
+    return bool(same and there["output_type"] == told["output_type"])
+
+
+def _seen_of(display: Output) -> dict[str, Any]:
+    """Files may have a text as its lines."""
+    return {
+        kind: "".join(value) if _is_lines(value) else value
+        for kind, value in (display.get("data") or {}).items()
+        if kind != WIDGET_TYPE
+    }
+
+
+def _is_lines(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
 
 
 def _begins(there: str, shown: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
+from jupyter_remote.client import renames
 from jupyter_remote.errors import UsageError
 from jupyter_remote.model import Status
 from jupyter_remote.wire import JobList, JobView
@@ -30,3 +32,26 @@ def jobs(ask: Ask, status: str | None = None, limit: int | None = None) -> Itera
             return
         before = page.next
         left = None if left is None else left - len(page.jobs)
+
+
+def of_notebook(ask: Ask, notebook: str, limit: int) -> list[JobView]:
+    """The newest jobs that come from a notebook, by whatever name it had when they were sent."""
+    found: list[JobView] = []
+    for name in renames.names_of(notebook, renames.log().all()):
+        if len(found) < limit:
+            page = ask({"notebook": name.path, "limit": limit - len(found)})
+            found += (job for job in page.jobs if name.was_at(job.submitted_at))
+    return found
+
+
+def since(ask: Ask, notebook: str, at: float) -> Iterator[JobView]:
+    """All of those that were sent after that time."""
+    for name in renames.names_of(notebook, renames.log().all()):
+        if name.until < at:
+            return
+        sent = itertools.takewhile(lambda job: job.submitted_at > at, jobs(_named(ask, name.path)))
+        yield from (job for job in sent if name.was_at(job.submitted_at))
+
+
+def _named(ask: Ask, notebook: str) -> Ask:
+    return lambda params: ask({**params, "notebook": notebook})

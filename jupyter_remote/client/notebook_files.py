@@ -23,10 +23,10 @@ from jupyter_remote.client.homecoming import (
     NotebookCell,
     Output,
     cards_of,
+    filled,
     home_of,
     is_same,
     placed,
-    still,
 )
 from jupyter_remote.errors import (
     BackendUnreachable,
@@ -250,8 +250,7 @@ class _Bringing:
         if isinstance(asked, JupyterRemoteError):
             yield _trouble(cell, job.id, asked)
             return
-        outputs = [asked.home.card, *still(asked.home.outputs, cell.get("execution_count"))]
-        self._set(cell, outputs)
+        self._set(cell, filled(cell, asked.home))
         yield _brought(cell, asked.job, whole=True, is_own=True)
 
     def _mend(self, n: int, cell: Any) -> Iterator[Brought]:
@@ -326,5 +325,5 @@ def _brought(cell: NotebookCell, job: JobView, *, whole: bool, is_own: bool) -> 
 def _why(job: JobView, is_own: bool) -> str:
     there = "the cell shows output of local code, too" if is_own else "the cell was edited"
     if not is_own and not job.cell_code:
-        there = "it is not known whether the cell is its own"
+        there = "the cell shows its card alone"
     return f"; {there}, so its output is in %remote logs {short(job.id)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import weakref
@@ -10,10 +11,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from jupyter_remote.client import renames
 from jupyter_remote.client.normalised import key_of_function
+from jupyter_remote.processes import began_at
 from jupyter_remote.wire import CacheAsk
 
-SESSION_NAME = "JPY_SESSION_NAME"  # set by Jupyter Server: the path of the notebook
+SESSION_NAME = "JPY_SESSION_NAME"  # set by Jupyter Server: the notebook's path as the kernel began
 VSCODE_NAME = "__vsc_ipynb_file__"  # a variable that VS Code sets in the notebook
 
 _keys: weakref.WeakKeyDictionary[Callable[..., Any], tuple[object, str]]
@@ -49,9 +52,19 @@ class Question(NamedTuple):
 NOT_ASKED = Question(None, [])
 
 
+def session_name() -> str:
+    """The path by which Jupyter Server knows what this kernel is for, now; empty: it has none."""
+    name = os.environ.get(SESSION_NAME, "")
+    found = renames.log().all() if name else ()
+    return renames.now_of(name, _began_at(), found) if found else name
+
+
+_began_at = functools.cache(began_at)
+
+
 def notebook_name(namespace: dict[str, Any]) -> str:
     """The path of the notebook, or of the script, that runs here; empty: not known."""
-    if name := os.environ.get(SESSION_NAME) or namespace.get(VSCODE_NAME):
+    if name := session_name() or namespace.get(VSCODE_NAME):
         return str(name)
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     is_kernel = "ipykernel" in sys.modules

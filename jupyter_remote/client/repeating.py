@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jupyter_remote.client import submitting
+from jupyter_remote.client import renames, submitting
 from jupyter_remote.client.options import Options
-from jupyter_remote.client.origin import Cell
+from jupyter_remote.client.origin import NO_CELL, Cell
 from jupyter_remote.client.sessions import Sessions
 from jupyter_remote.wire import Need, RepeatRequest
 
@@ -43,7 +43,8 @@ class Repeating(Sessions):
         Raises NotFound; Conflict saying what of it is not there any more.
         """
         known = self._context.job(id, self.namespace).view
-        chosen, cell = Options().changed(options), self.cell()
+        chosen = Options().changed(options)
+        cell = NO_CELL if on_job is None else self.cell()
         request = RepeatRequest(
             id=str(uuid.uuid4()),
             resume=resume,
@@ -52,6 +53,7 @@ class Repeating(Sessions):
             max_cost_ucredits=chosen.max_cost_ucredits,
             description=chosen.description,
             client=self._context.client,
+            notebook=renames.now_of(known.notebook, known.submitted_at, renames.log().all()),
             cell=cell.id,
             cell_code=cell.code,
         )

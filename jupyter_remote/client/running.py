@@ -18,7 +18,7 @@ from jupyter_remote.client.handle import EventCallback
 from jupyter_remote.client.job import Job
 from jupyter_remote.client.machines import Machines
 from jupyter_remote.client.options import Options
-from jupyter_remote.client.origin import Cell, Origin, code_key_of, notebook_name
+from jupyter_remote.client.origin import NO_CELL, Cell, Origin, code_key_of, notebook_name
 from jupyter_remote.client.places import NOTHING, Provided, is_here
 from jupyter_remote.client.plan import Plan, plan_request
 from jupyter_remote.client.questions import Kept, warn_of_map
@@ -74,7 +74,7 @@ class Running(Machines, Kept):
             captured.files,
             on_job=on_job,
             notices=captured.notices,
-            origin=self.origin(call.code_key, call.cache),
+            origin=self.origin(call.code_key, call.cache, is_shown=on_job is not None),
             used=captured.used,
         )
 
@@ -199,9 +199,12 @@ class Running(Machines, Kept):
         where = functools.partial(self._context.places.of, link, need)
         return provision.provided(choice, where, used, spec.files, link.settings)
 
-    def origin(self, code_key: str = "", cache: CacheAsk | None = None) -> Origin:
-        """Where jobs of this client come from."""
-        return Origin(code_key, notebook_name(self.namespace), cache, self.cell())
+    def origin(
+        self, code_key: str = "", cache: CacheAsk | None = None, *, is_shown: bool = True
+    ) -> Origin:
+        """Where jobs of this client come from. ``is_shown``: the cell shows their output."""
+        cell = self.cell() if is_shown else NO_CELL
+        return Origin(code_key, notebook_name(self.namespace), cache, cell)
 
     def plan(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan:
         """What :meth:`submit` with the same arguments would ship and cost. Runs nothing."""

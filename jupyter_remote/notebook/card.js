@@ -3,6 +3,7 @@
 // (answered while a cell blocks) and over the widget's comm. User text is only ever textContent.
 
 const CANCEL = "jupyter_remote_cancel";
+const SETTING = "jupyter_remote_setting";
 const FINAL = ["completed", "failed", "cancelled"];
 const SAVING = "saving result"; // its code has ended: it is not killed
 const TICK_MS = 250;
@@ -81,14 +82,14 @@ function figures(state, ageS) {
   return parts;
 }
 
-function sendControl(model, asked) {
+function sendControl(model, type, content) {
   const kernel = model.widget_manager?.kernel;
   if (!kernel?.sendControlMessage) return Promise.reject(new Error("no control channel"));
   const header = {
-    msg_id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, msg_type: CANCEL,
+    msg_id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, msg_type: type,
     session: kernel.clientId, username: kernel.username ?? "", date: new Date().toISOString(), version: "5.3",
   };
-  const message = { channel: "control", header, parent_header: {}, metadata: {}, content: asked, buffers: [] };
+  const message = { channel: "control", header, parent_header: {}, metadata: {}, content, buffers: [] };
   return kernel.sendControlMessage(message, true, true).done;
 }
 
@@ -97,7 +98,7 @@ function sendControl(model, asked) {
 // kernel anew drops what it sent, and may send it again.
 export async function cancel(model, state, force) {
   const asked = { job: state.id, force, force_after_s: forceAfter(state, globalThis.jupyterRemoteForceAfter?.()) };
-  const control = () => sendControl(model, asked);
+  const control = () => sendControl(model, CANCEL, asked);
   const http = globalThis.jupyterRemoteCancel && (() => globalThis.jupyterRemoteCancel(asked.job, force, asked.force_after_s));
   for (const way of [http, control, control]) {
     try {
@@ -107,6 +108,14 @@ export async function cancel(model, state, force) {
     }
   }
   return model.send({ event: "cancel", ...asked }); // VS Code and others: read when the cell is done
+}
+
+// The notebook's stop button reaches jobs by way of their kernel, which knows no settings of a page.
+// Returns what the kernel was told; `before`: what it was told last.
+export function tellSetting(model, before) {
+  const after = globalThis.jupyterRemoteForceAfter?.();
+  if (after !== before) sendControl(model, SETTING, { force_after_s: after }).catch(() => {}); // no kernel, or an older one
+  return after;
 }
 
 class Bars {
@@ -268,6 +277,7 @@ export class View {
     this.armedAt = 0;
     this.focused = false;
     this.clicks = 0;
+    this.setting = undefined; // that the kernel was told
     this.listen(this.parts.button);
     this.draw();
   }
@@ -311,6 +321,7 @@ export class View {
     load.textContent = text.load;
     left.textContent = text.left;
     drawLinks(links, text.links);
+    this.setting = tellSetting(this.model, this.setting);
     if (this.isStopping()) this.ask();
     this.tick();
     const ends = before && !FINAL.includes(before.status) && FINAL.includes(this.state.status);

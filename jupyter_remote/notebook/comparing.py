@@ -75,7 +75,7 @@ def _run(context: Context, options: RunOptions, prepared: Prepared) -> None:
     if options.name:
         context.shell.user_ns[options.name] = comparison.jobs
     table = Board(context, comparison)
-    wait(comparison, table, context.leaving)
+    wait(context, comparison, table)
     best = comparison.best
     if best is None or best.job is None:
         _raise(context, comparison)
@@ -158,7 +158,7 @@ class Board:
         return " ".join([*(job.status for job in self._comparison.jobs), self._comparison.note])
 
 
-def wait(comparison: Comparison, table: Board, leaving: threading.Event) -> None:
+def wait(context: Context, comparison: Comparison, table: Board) -> None:
     """Shows the table until all ended. The first interrupt cancels all, the second kills them, a
     third waits no more; one that begins the end of this kernel leaves them alone."""
     news = threading.Event()
@@ -174,11 +174,11 @@ def wait(comparison: Comparison, table: Board, leaving: threading.Event) -> None
         while not comparison.done():
             while answered < interrupts.count:
                 answered += 1
-                if leaving.wait(LEAVING_S) or answered > 2:
+                if context.leaving.wait(LEAVING_S) or answered > 2:
                     comparison.note = "no longer waited for: %remote jobs lists them"
                     table.draw(final=True)
                     raise KeyboardInterrupt
-                comparison.note = _stop(comparison, force=answered == 2)
+                comparison.note = _stop(context, comparison, force=answered == 2)
             table.draw()
             news.wait(STEP_S)
             news.clear()
@@ -186,10 +186,10 @@ def wait(comparison: Comparison, table: Board, leaving: threading.Event) -> None
     table.draw(final=True)
 
 
-def _stop(comparison: Comparison, *, force: bool) -> str:
+def _stop(context: Context, comparison: Comparison, *, force: bool) -> str:
     """Asks all to stop; what to say meanwhile."""
     try:
-        comparison.cancel(force=force)
+        comparison.cancel(force, force_after=context.force_after)
     except JupyterRemoteError as error:
         return f"could not ask all to stop: {error.message}"
     return "killing… (again: wait no more)" if force else "interrupting… (again: kill)"

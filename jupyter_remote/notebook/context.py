@@ -32,6 +32,7 @@ class Context:
         self.enabled = True
         self.defaults: dict[str, Any] = {}
         self.leaving = threading.Event()  # the kernel was asked to end
+        self.force_after: float | None = None  # as a page is set; None: as the backend is
         self._client: Client | None = None
         self._pump: Pump | None = None
         self._lock = threading.Lock()

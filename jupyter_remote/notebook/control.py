@@ -1,6 +1,6 @@
-"""The card's Cancel while a cell blocks: an own message on the kernel's control channel.
+"""What cards say while a cell blocks: own messages on the kernel's control channel.
 
-The control thread only puts the request into a queue; another thread asks the backend.
+Cancel is only put into a queue by the control thread; another thread asks the backend.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from jupyter_remote.amounts import LONGEST_FORCE_AFTER_S
 from jupyter_remote.errors import JupyterRemoteError, NotFound
 
+if TYPE_CHECKING:
+    from jupyter_remote.notebook.context import Context
+
 MESSAGE = "jupyter_remote_cancel"
+SETTING = "jupyter_remote_setting"
 SHUTDOWN = "shutdown_request"
 log = logging.getLogger("jupyter_remote")
 
@@ -51,31 +56,44 @@ class Canceller:
 def how_of(content: dict[str, Any]) -> tuple[bool, float | None]:
     """``force`` and ``force_after`` of a card's message; a senseless time counts as none."""
     after = content.get("force_after_s")
-    known = isinstance(after, int | float) and not isinstance(after, bool)
-    return bool(content.get("force", False)), after if known else None
+    is_time = (
+        isinstance(after, int | float)
+        and not isinstance(after, bool)
+        and 0 <= after <= LONGEST_FORCE_AFTER_S
+    )
+    return bool(content.get("force", False)), after if is_time else None
 
 
-def install(kernel: Any, canceller: Canceller, leaving: threading.Event) -> None:
-    """Has the kernel answer :data:`MESSAGE` with ``{"status": "ok"}`` at once, and set ``leaving``
-    when it is asked to end: a restart begins with the same signal as the stop button."""
+def install(kernel: Any, canceller: Canceller, context: Context) -> None:
+    """Has the kernel answer our messages with ``{"status": "ok"}`` at once, and know when it is
+    asked to end: a restart begins with the same signal as the stop button."""
 
-    def handle(stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        content = parent["content"]
-        content = content if isinstance(content, dict) else {}
+    def cancel(content: dict[str, Any]) -> None:
         job = content.get("job")
         if isinstance(job, str) and job:
             canceller.ask(job, *how_of(content))
-        reply = {"status": "ok"}
-        kernel.session.send(stream, f"{MESSAGE}_reply", reply, parent, ident=ident)
+
+    def setting(content: dict[str, Any]) -> None:
+        _, context.force_after = how_of(content)
+
+    def answering(name: str, act: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
+        def handle(stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+            content = parent["content"]
+            act(content if isinstance(content, dict) else {})
+            kernel.session.send(stream, f"{name}_reply", {"status": "ok"}, parent, ident=ident)
+
+        return handle
 
     def leave(stream: Any, ident: Any, parent: dict[str, Any]) -> Any:
-        leaving.set()
+        context.leaving.set()
         return kernel.shutdown_request(stream, ident, parent)
 
-    kernel.control_handlers |= {MESSAGE: handle, SHUTDOWN: leave}
+    ours = {MESSAGE: answering(MESSAGE, cancel), SETTING: answering(SETTING, setting)}
+    kernel.control_handlers |= {**ours, SHUTDOWN: leave}
 
 
 def uninstall(kernel: Any) -> None:
     """Takes the handlers away again."""
-    kernel.control_handlers.pop(MESSAGE, None)
+    for name in (MESSAGE, SETTING):
+        kernel.control_handlers.pop(name, None)
     kernel.control_handlers[SHUTDOWN] = kernel.shutdown_request

@@ -48,7 +48,8 @@ class Drawn(Protocol):
 class Live:
     """The view of one job. ``handle`` and ``tick`` are called from one thread at a time.
 
-    ``ended`` is called with how it ended, before the last of its output is shown.
+    ``ended`` is called with how it ended, before the last of its output is shown; ``force_after``
+    says when a stop becomes a kill, in seconds, or None: as the backend is set.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Live:
         relay: Relay,
         card: Drawn | None,
         ended: Callable[[Done], None] = lambda done: None,
+        force_after: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._ended = ended
+        self._force_after = force_after
         self.job = job
         self.relay = relay
         self.card = card
@@ -144,6 +147,13 @@ class Live:
         if relaying != self.state.relaying:
             self.state = msgspec.structs.replace(self.state, relaying=relaying)
 
+    def cancel(self, force: bool) -> None:
+        """For the stop button. A cell takes its session along when it is killed, so that this is
+        done only by hand."""
+        in_session = self.state.kind == "cell" and self.state.session
+        after = None if in_session else self._force_after()
+        self.job.cancel(force, force_after=after)
+
     def stopping(self, text: str) -> None:
         """Says on the card what a person asked for."""
         self.state = msgspec.structs.replace(self.state, stopping=text)
@@ -220,7 +230,7 @@ def _interrupt(live: Live, count: int) -> bool:
     live.stopping("interrupting… (again: kill)" if count == 1 else "killing… (again: wait no more)")
     live.tick()
     try:
-        live.job.cancel(force=count == 2)
+        live.cancel(force=count == 2)
     except JupyterRemoteError as error:
         live.relay.note(f"[could not ask job {short} to stop: {error}]")
     return True

@@ -70,7 +70,7 @@ def load(ipython: Any) -> None:
     ipython.display_formatter.ipython_display_formatter.for_type_by_name(*JOB, _display_job)
     if getattr(ipython, "kernel", None) is not None:
         canceller = Canceller(lambda *asked: _cancel(*asked))
-        install(ipython.kernel, canceller, context.leaving)
+        install(ipython.kernel, canceller, context)
     context.enabled = True
 
 

@@ -73,7 +73,7 @@ class Shown:
             cleared=(lambda: self.live.redraw()) if isinstance(drawn, Card) else None,
             comms=self._comms() if outputs else None,
         )
-        self.live = Live(job, self.relay, drawn, self._ended)
+        self.live = Live(job, self.relay, drawn, self._ended, lambda: context.force_after)
 
     def _card(self, sink: Sink) -> Drawn | None:
         if isinstance(sink, KernelSink):

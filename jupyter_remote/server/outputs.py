@@ -35,6 +35,7 @@ async def outputs(call: Call) -> wire.JobOutputs:
         await asyncio.to_thread(transcript.read, backend.store)
         cursor = transcript.shown_at
         told = None if call.query.after == cursor else transcript.fold.outputs()
+        updated = transcript.fold.updated()
     [shown] = await views(call, [job])
     is_over = job.state in TERMINAL
     return wire.JobOutputs(
@@ -43,6 +44,7 @@ async def outputs(call: Call) -> wire.JobOutputs:
         outputs=told,
         cut=transcript.cut,
         cleared=transcript.fold.cleared,
+        updated=updated,
         error=seen(_error.decode(job.error)) if is_over and job.error else None,
         receipt=_receipt.decode(job.receipt) if job.receipt else None,
     )

@@ -72,7 +72,7 @@ def request_of(job: JobRecord, asked: wire.RepeatRequest, *, is_shared: bool) ->
         max_cost_ucredits=limits.max_cost_ucredits if cost is None else cost,
         retries=job.retries,
         max_attempts=job.max_attempts,
-        notebook=job.notebook,
+        notebook=asked.notebook or job.notebook,
         cell=asked.cell,
         cell_code=asked.cell_code,
         code_key=job.code_key,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -12,23 +15,30 @@ import msgspec
 from jupyter_remote import errors
 from jupyter_remote.cards.render import card_json
 from jupyter_remote.cards.state import state_of
-from jupyter_remote.client import embedded
+from jupyter_remote.client import embedded, listing, renames
 from jupyter_remote.client.homecoming import home_of
 from jupyter_remote.client.link import Address, Link
+from jupyter_remote.client.renames import Rename
+from jupyter_remote.money.budgets import NOTEBOOK
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     HTTP_STATUS,
     PROTOCOL,
+    BudgetList,
     JobList,
     JobOutputs,
+    JobView,
     Problem,
     SessionList,
     problem_of,
 )
 
 T = TypeVar("T")
+log = logging.getLogger("jupyter_remote")
 JOBS = "v1/jobs"
+ONE_JOB = re.compile(r"v1/jobs/[^/]+(/cancel)?")
 SESSIONS = "v1/sessions"
+BUDGETS = "v1/account/budgets"
 LOG_BYTES = 1 << 20  # of the end of a log; all of it is no text for a page
 _ID = r"[0-9a-f-]{36}"
 ONE_ID = re.compile(_ID)
@@ -87,6 +97,8 @@ class Backend:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._link = Link(settings, ensure=None if settings.url else _running)
+        self._moves: list[Rename] = []  # of which the backend was not told yet
+        self._lock = threading.Lock()
 
     def ask(
         self, method: str, path: str, params: Mapping[str, str], body: bytes, *, start: bool
@@ -95,14 +107,70 @@ class Backend:
         content = body or (b"{}" if method == "POST" else None)
 
         def asked() -> Answer:
-            self._link.check()
+            self._reach()
             if path.endswith("/log"):
                 return Answer(200, self._log(path), "text/plain; charset=utf-8")
             if path == SESSIONS:
                 return Answer(200, _without_keys(self._call(method, path, SessionList)))
+            if path == JOBS:
+                return Answer(200, msgspec.json.encode(self._jobs(params)))
+            if ONE_JOB.fullmatch(path):
+                job = self._call(method, path, JobView, content, params)
+                return Answer(200, msgspec.json.encode(_as_now([job])[0]))
             return Answer(200, bytes(self._call(method, path, msgspec.Raw, content, params)))
 
         return self._told(asked, start=start)
+
+    def _jobs(self, params: Mapping[str, str]) -> JobList:
+        """A page of jobs; of one notebook those of all its names."""
+
+        def page(more: Mapping[str, Any]) -> JobList:
+            return self._call("GET", JOBS, JobList, params={**params, **more})
+
+        notebook, limit = params.get("notebook"), params.get("limit", str(listing.PAGE))
+        if notebook and limit.isdecimal():
+            return JobList(_as_now(listing.of_notebook(page, notebook, int(limit))))
+        found = page({})
+        return msgspec.structs.replace(found, jobs=_as_now(found.jobs))
+
+    def renamed(self, rename: Rename) -> None:
+        """What is left of a budget goes with its notebook, with the next request. Blocks not."""
+        self._moves.append(rename)
+
+    def settle(self) -> None:
+        """The same now, if the backend runs."""
+        with contextlib.suppress(errors.JupyterRemoteError):
+            self._reach()
+
+    def _reach(self) -> None:
+        self._link.check()
+        with self._lock:
+            while self._moves:
+                try:
+                    self._move_budgets(self._moves[0])
+                except errors.BackendUnreachable:
+                    raise
+                except errors.JupyterRemoteError as error:
+                    log.warning("budgets of %s stay there: %s", self._moves[0].old, error)
+                del self._moves[0]
+
+    def _move_budgets(self, rename: Rename) -> None:
+        """What was spent under a name stays with it, in the ledger: the limit is what is left, and
+        what was spent under the new name before."""
+        for one in self._call("GET", BUDGETS, BudgetList).budgets:
+            name = rename.after(one.name) if one.scope == NOTEBOOK else None
+            if name is None:
+                continue
+            counted = self._set_budget(name, one.left_ucredits)
+            self._set_budget(name, one.left_ucredits + counted)
+            self._call("DELETE", BUDGETS, BudgetList, params=_budget(one.name))
+
+    def _set_budget(self, name: str, limit_ucredits: int) -> int:
+        """What counts as spent under that name."""
+        body = msgspec.json.encode({**_budget(name), "limit_ucredits": limit_ucredits})
+        found = self._call("PUT", BUDGETS, BudgetList, body).budgets
+        [one] = (one for one in found if (one.scope, one.name) == (NOTEBOOK, name))
+        return one.spent_ucredits + one.held_ucredits
 
     def _told(self, ask: Callable[[], Answer], *, start: bool) -> Answer:
         """The answer, perhaps of a backend that is started for it."""
@@ -123,7 +191,7 @@ class Backend:
         return _told(lambda: Answer(200, msgspec.json.encode(list(self._cards(ids)))))
 
     def _cards(self, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-        self._link.check()
+        self._reach()
         if ids:
             asked = {"ids": ",".join(ids), "limit": str(len(ids))}
             for job in self._call("GET", JOBS, JobList, params=asked).jobs:
@@ -146,7 +214,7 @@ class Backend:
         return self._told(asked, start=start)
 
     def _outputs(self, id: str, after: str) -> dict[str, Any]:
-        self._link.check()
+        self._reach()
         path = f"{JOBS}/{id}/outputs"
         told = self._call("GET", path, JobOutputs, params={"after": after} if after else None)
         if told.outputs is None and told.job.ended_at is not None:  # what it ended with is new
@@ -158,6 +226,7 @@ class Backend:
             "cursor": told.cursor,
             "is_over": told.job.ended_at is not None,
             "cleared": home.cleared,
+            "updated": home.updated,
         }
 
     def _log(self, path: str) -> bytes:
@@ -173,6 +242,19 @@ class Backend:
         params: Mapping[str, str] | None = None,
     ) -> T:
         return self._link.call(method, f"/{path}", body, reply=reply, params=params)
+
+
+def _budget(notebook: str) -> dict[str, str]:
+    return {"scope": NOTEBOOK, "name": notebook}
+
+
+def _as_now(jobs: Sequence[JobView]) -> list[JobView]:
+    """With the names that their notebooks have now."""
+    found = renames.log().all()
+    return [
+        msgspec.structs.replace(job, notebook=renames.now_of(job.notebook, job.submitted_at, found))
+        for job in jobs
+    ]
 
 
 def _without_keys(found: SessionList) -> bytes:

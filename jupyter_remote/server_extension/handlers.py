@@ -4,9 +4,13 @@ route; the backend's token is added behind them."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
@@ -14,13 +18,16 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from jupyter_remote import settings
+from jupyter_remote.client import renames
 from jupyter_remote.server_extension.backend import CURSOR, ONE_ID, Answer, Backend, is_allowed
 
+T = TypeVar("T")
 THREADS = 8  # requests of all pages at a time
 WAITING = 64  # and those that wait for a thread: of a backend that hangs, pages ask on and on
 BODY_BYTES = 64 * 1024
 CARDS = 100  # of one request: its address is shorter than what proxies take
 OURS = ("token", "start")  # parameters that are not the backend's
+log = logging.getLogger("jupyter_remote")
 
 
 class Threads:
@@ -30,7 +37,7 @@ class Threads:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="jupyter-remote")
         self._begun = 0
 
-    async def run(self, ask: Callable[[], Answer]) -> Answer:
+    async def run(self, ask: Callable[[], T]) -> T:
         """Raises HTTPError 503 when too much waits already."""
         if self._begun >= THREADS + WAITING:
             raise web.HTTPError(503, reason="The backend is slow, and much waits for it")
@@ -109,15 +116,44 @@ class BackendHandler(Handler):
         await self._answer(lambda: self._backend.ask(method, path, params, body, start=start))
 
 
+def follow_renames(server: Any, backend: Backend, threads: Threads) -> None:
+    """Writes down what is renamed through this server, by whichever front end. What a content
+    manager keeps elsewhere than in a folder has no path that kernels know."""
+
+    async def heard(*, data: dict[str, Any], **_about: Any) -> None:
+        if data["action"] != "rename":
+            return
+        old, new = (
+            os.path.join(server.root_dir, *data[name].strip("/").split("/"))
+            for name in ("source_path", "path")
+        )
+        if not (new.endswith(".ipynb") or os.path.isdir(new)):
+            return
+        rename = renames.Rename(time.time(), old, new)
+        try:
+            renames.log().add(rename)
+        except OSError as error:
+            log.warning("jobs of %s keep that name: %s", old, error)
+        backend.renamed(rename)
+        with contextlib.suppress(web.HTTPError):  # too much waits: the next request does it
+            await threads.run(backend.settle)
+
+    if server.root_dir:
+        contents = server.contents_manager
+        contents.event_logger.add_listener(schema_id=contents.event_schema_id, listener=heard)
+
+
 def install(server: Any) -> None:
     """Adds the routes to a running server."""
     backend = Backend(settings.load(server.config, server.root_dir or None))
+    threads = Threads()
+    follow_renames(server, backend, threads)
     # Pages are told a root below the home as ``~/…``, jobs name their notebooks in full.
     server.web_app.settings.setdefault("page_config_data", {})["jupyterRemoteRoot"] = (
         server.root_dir
     )
     base = url_path_join(server.web_app.settings["base_url"], "jupyter-remote")
-    ours = {"backend": backend, "threads": Threads()}
+    ours = {"backend": backend, "threads": threads}
     routes = [
         (url_path_join(base, "(v1/.+)"), BackendHandler, ours),
         (url_path_join(base, "cards"), CardsHandler, ours),

@@ -339,6 +339,7 @@ class RepeatRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     max_cost_ucredits: int | None = None
     description: str = ""
     client: str = ""  # who listens
+    notebook: str = ""  # as it is called now; empty: as then
     cell: str = ""  # that shows the new job
     cell_code: str = ""
 

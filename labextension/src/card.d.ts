@@ -12,8 +12,9 @@ declare module "*/notebook/card.js" {
     kill_at?: number | null;
   }
   export function cancel(model: Pick<CardModel, "send">, state: Stoppable & { id: string }, force: boolean): Promise<unknown>;
+  export function tellSetting(model: Pick<CardModel, "send">, before: number | null | undefined): number | null | undefined;
   export function deadline(job: Stoppable, now: number): string;
-  export function forceAfter(job: Stoppable, setting: number | undefined): number | undefined;
+  export function forceAfter<T>(job: Stoppable, setting: T): T | undefined;
   export function duration(seconds: number): string;
   export function money(ucredits: number): string;
   export function interval(low: number, expected: number, high: number): string;

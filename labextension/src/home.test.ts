@@ -35,13 +35,27 @@ test("what stands below the card of a cell is replaced by all that its job showe
 
 test("below a call only the beginning of what it showed is replaced", () => {
   const call = card("running", "call");
-  const told = home(text("one\ntwo\n"), figure({ "text/plain": "2" }), text("three\n"));
+  const told = { ...home(text("one\ntwo\n"), figure({ "text/plain": "2" }), text("three\n")), updated: [1] };
   for (const there of [[], [text("on")], [text("one\ntwo\n"), figure({ "text/plain": "1" })]]) {
     expect(brought([call, ...there], told)).toEqual([told.card, ...told.outputs!]);
   }
   for (const there of [[text("mine\n")], [text("one\n"), figure({})], [text("one", "stderr")]]) {
     expect(brought([call, ...there], told)).toBeNull();
   }
+});
+
+test("a display of local code is never taken for the job's, though it has the same types", () => {
+  const call = card("running", "call");
+  const png = (value: unknown): Output => figure({ "image/png": value, "text/plain": ["<Figure size", " 640x480>"] });
+  const its = figure({ "image/png": "its", "text/plain": "<Figure size 640x480>" });
+  const told = home(its, text("end\n"), its);
+  expect(brought([call, png("mine")], told)).toBeNull();
+  expect(brought([call, png("its"), png("mine")], told)).toBeNull();
+  expect(brought([call, png("its"), png("its"), png("its")], told)).toBeNull();
+  for (const there of [[png("its")], [png("its"), text("end\n"), png(["i", "ts"])]]) {
+    expect(brought([call, ...there], told)).toEqual([told.card, ...told.outputs!]);
+  }
+  expect(brought([call, figure({ "application/json": { a: 1, b: [2] } })], home(figure({ "application/json": { b: [2], a: 1 } })))).not.toBeNull();
 });
 
 test("a remote line among local code is treated as a call is", () => {

@@ -1,5 +1,7 @@
 // What a job showed while no kernel relayed it, put below its card. Nothing of JupyterLab in here.
 
+import { JSONExt, type ReadonlyPartialJSONValue } from "@lumino/coreutils";
+
 import { isCard, MIME } from "./saved";
 
 /** An output as files of notebooks have it. */
@@ -15,6 +17,7 @@ export interface Home {
   cursor: number;
   is_over: boolean;
   cleared?: boolean; // what stood in the cell before is gone
+  updated?: number[]; // which outputs the job changed in their place: they were others before
 }
 
 /** The last card of a cell. */
@@ -109,8 +112,8 @@ export function broughtHome(
 ): Output[] | null {
   const below = shown.slice(held.at + 1);
   const kept = new Set(below.map(widgetOf));
-  const brought = withWidgets(home.outputs ?? [], (id) => kept.has(id) || isLive(id));
-  if (!whole && !home.cleared && !begins(below, brought, held.job)) return null;
+  const { brought, updated } = withWidgets(home, (id) => kept.has(id) || isLive(id));
+  if (!whole && !home.cleared && !begins(below, brought, held.job, updated)) return null;
   for (const output of brought) if (output.output_type === "execute_result") output["execution_count"] = count;
   return [...shown.slice(0, held.at), home.card, ...brought.map(asPage)];
 }
@@ -126,10 +129,12 @@ function widgetOf(output: Output): string {
 }
 
 /** Views of widgets that a page does not have would be errors there; their texts are not. */
-function withWidgets(outputs: Output[], isLive: (id: string) => boolean): Output[] {
+function withWidgets(home: Home, isLive: (id: string) => boolean): { brought: Output[]; updated: Set<Output> } {
+  const outputs = home.outputs ?? [];
   const hasLive = outputs.some((output) => widgetOf(output) && isLive(widgetOf(output)));
   const brought: Output[] = [];
-  for (const output of outputs) {
+  const updated = new Set<Output>();
+  for (const [at, output] of outputs.entries()) {
     const { [BESIDE_WIDGET]: isBeside, ...metadata } = (output["metadata"] ?? {}) as Record<string, unknown>;
     if (isBeside && hasLive) continue;
     const copy: Output = "metadata" in output ? { ...output, metadata } : { ...output };
@@ -138,16 +143,18 @@ function withWidgets(outputs: Output[], isLive: (id: string) => boolean): Output
       copy["data"] = data;
     }
     brought.push(copy);
+    if (home.updated?.includes(at)) updated.add(copy);
   }
-  return brought;
+  return { brought, updated };
 }
 
 /** Is this the beginning of what the job showed? Else it is of local code, too. Streams by their
- * text, whatever their order: a slow relay joins what waits; others by type. */
-function begins(there: Output[], all: Output[], job: string): boolean {
+ * text, whatever their order: a slow relay joins what waits. Displays by what they show; those that
+ * the job updated by their types, for they showed something else before. */
+function begins(there: Output[], all: Output[], job: string, updated: Set<Output>): boolean {
   const bare = withoutNotes(there, job);
-  const [displays, allDisplays] = [displaysOf(bare), displaysOf(all)];
-  if (displays.some((kind, i) => kind !== allDisplays[i])) return false;
+  const [displays, its] = [displaysOf(bare), displaysOf(all)];
+  if (displays.some((display, i) => !its[i] || !isSameDisplay(display, its[i], updated.has(its[i])))) return false;
   return ["stdout", "stderr"].every((name) => textBegins(streamOf(bare, name), streamOf(all, name)));
 }
 
@@ -164,10 +171,22 @@ function withoutNotes(there: Output[], job: string): Output[] {
   return bare;
 }
 
-function displaysOf(outputs: Output[]): string[] {
-  const displays = outputs.filter(({ output_type: type }) => type !== "stream");
-  const kinds = ({ data }: Output): string[] => Object.keys((data as object | undefined) ?? {}).filter((kind) => kind !== WIDGET);
-  return displays.map((output) => `${output.output_type} ${kinds(output).sort().join(" ")}`);
+function displaysOf(outputs: Output[]): Output[] {
+  return outputs.filter(({ output_type: type }) => type !== "stream");
+}
+
+function isSameDisplay(one: Output, other: Output, isUpdated: boolean): boolean {
+  const [shown, told] = [seenOf(one), seenOf(other)];
+  const what = (seen: Map<string, ReadonlyPartialJSONValue>): ReadonlyPartialJSONValue =>
+    isUpdated ? [...seen.keys()].sort() : Object.fromEntries(seen);
+  return one.output_type === other.output_type && JSONExt.deepEqual(what(shown), what(told));
+}
+
+/** Files may have a text as its lines. */
+function seenOf({ data }: Output): Map<string, ReadonlyPartialJSONValue> {
+  const all = Object.entries((data as Record<string, ReadonlyPartialJSONValue> | undefined) ?? {});
+  const isLines = (value: unknown): value is string[] => Array.isArray(value) && value.every((line) => typeof line === "string");
+  return new Map(all.filter(([kind]) => kind !== WIDGET).map(([kind, value]) => [kind, isLines(value) ? value.join("") : value]));
 }
 
 function streamOf(outputs: Output[], name: string): string {

@@ -54,11 +54,13 @@ interface Cell {
   id: string;
   outputs: Outputs;
   sharedModel: { getSource(): string };
+  stateChanged: Signal<object, { name: string; newValue: unknown }>;
   [name: string]: unknown;
 }
 
-function cellOf(id: string, outputs: Output[], source = SOURCE): Cell {
-  return { id, type: "code", outputs: new Outputs(outputs), sharedModel: { getSource: () => source }, executionCount: 1 };
+function cellOf(id: string, outputs: Output[], source = SOURCE, executionCount: number | null = 1): Cell {
+  const stateChanged = new Signal<object, { name: string; newValue: unknown }>({});
+  return { id, type: "code", outputs: new Outputs(outputs), sharedModel: { getSource: () => source }, executionCount, stateChanged };
 }
 
 /** A notebook that is open in a page. */
@@ -266,4 +268,48 @@ test("the card of a newer version is kept", async () => {
   open.shows(idOf(1), [text("one\n")]);
   await pass(3000);
   expect(open.cells[0]!.outputs.toJSON()).toEqual([newer]);
+});
+
+const CALL = "%remote use\njob = work.submit()\nplot()";
+const figure = (png: string): Output => ({ output_type: "display_data", data: { "image/png": png }, metadata: {} });
+const sent = (n: number, at: number, code = CALL): JobView =>
+  ({ id: idOf(n), cell: "c0", cell_code: codeOf(code), submitted_at: SAVED_AT + at }) as JobView;
+
+test("below the card of a job that is only submitted local output stays, and nothing is said", async () => {
+  const open = new Open([cellOf("c0", [card(idOf(1), "", ""), figure("mine")], CALL)]);
+  const [shown] = open.cells[0]!.outputs.toJSON();
+  (shown!["data"] as Record<string, Record<string, unknown>>)[MIME]!["cell_code"] = "";
+  open.shows(idOf(1), [figure("its")], { status: "completed", cell: "" });
+  const home = open.homes.get(idOf(1))!;
+  (home.card["data"] as Record<string, Record<string, unknown>>)[MIME]!["cell_code"] = "";
+  await pass(3000);
+  expect(open.cells[0]!.outputs.toJSON()).toEqual([home.card, figure("mine")]);
+  expect(open.told).toEqual([]);
+});
+
+test("a cell that ran in this page keeps what it shows of local code", async () => {
+  const open = new Open([cellOf("c0", [], CALL)]);
+  open.kernel.status = "busy";
+  open.emit("statusChanged", "busy");
+  await pass(500);
+  open.cells[0]!.outputs.fromJSON([figure("mine")]);
+  open.cells[0]!.stateChanged.emit({ name: "executionCount", newValue: 2 });
+  open.kernel.status = "idle";
+  open.jobs = [sent(1, 60)];
+  open.shows(idOf(1), [text("one\n")], { status: "completed", code: CALL });
+  open.emit("statusChanged", "idle");
+  await pass(3000);
+  expect(open.cells[0]!.outputs.toJSON()).toEqual([figure("mine")]);
+});
+
+test("what a cell showed before it sent its job stays above, unless it is of an earlier run", async () => {
+  const before = [figure("before"), card(idOf(9), "c0", CALL, "completed"), text("first\n")];
+  for (const [count, above] of [[null, before], [7, []]] as const) {
+    const open = new Open([cellOf("c0", [...before], CALL, count)]);
+    open.jobs = [sent(1, 60)];
+    open.shows(idOf(1), [text("one\n")], { status: "completed", code: CALL });
+    await pass(3000);
+    const { card: own } = open.homes.get(idOf(1))!;
+    expect(open.cells[0]!.outputs.toJSON()).toEqual([...above, own, text("one\n")]);
+  }
 });

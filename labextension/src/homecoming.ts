@@ -86,6 +86,7 @@ class Book {
   private _followed = new WeakSet<ICodeCellModel>();
   private _held = new WeakMap<ICodeCellModel, Held | null>();
   private _seen = new Set<string>(); // jobs that a cell showed once: it may have been cleared
+  private _ran = new WeakSet<ICodeCellModel>(); // here: they show what their kernel had them show
   private _savedAt: number;
   private _isCaughtUp = false; // with what an earlier page sent to the kernel
   private _catching: number | null = null;
@@ -142,6 +143,9 @@ class Book {
     cell.outputs.changed.connect(() => {
       this._held.delete(cell);
       this.scan();
+    });
+    cell.stateChanged.connect((_, { name, newValue }) => {
+      if (name === "executionCount" && newValue !== null) this._ran.add(cell);
     });
   }
 
@@ -263,7 +267,7 @@ class Book {
     this._put(cell, target, home.is_over && !isShared);
     if (home.outputs) stray.after = home.cursor;
     const isElsewhere = own && !isOwn && heldIn(own.outputs)?.job === stray.job; // this one is a copy
-    if (!home.is_over || !home.outputs?.length || brought || isElsewhere) return;
+    if (!home.is_over || !home.outputs?.length || brought || isElsewhere || isAlone(home)) return;
     this._ways.strayed(stray.job, titleIn(home.card), !isOwn);
   }
 
@@ -312,15 +316,22 @@ class Book {
       const home = await this._ways.read(job.id, undefined, false);
       const isShared = await this._isShared();
       if (!home || this._context.isDisposed || !this._isUnseen(cell, job)) continue;
-      const held = { at: 0, ...cardOf(home.card)! };
-      const outputs = broughtHome([home.card], held, home, true, () => false, cell.executionCount)!;
+      const above = cell.executionCount === null ? outputsOf(cell) : []; // else they are of an earlier run
+      const held = { at: above.length, ...cardOf(home.card)! };
+      const outputs = broughtHome([...above, home.card], held, home, true, () => false, cell.executionCount)!;
       this._put(cell, outputs, !isShared);
     }
   }
 
   private _isUnseen(cell: ICodeCellModel, job: JobView): boolean {
-    return !this._seen.has(job.id) && !this._isOpenElsewhere && !cell.isDisposed && !this._isRelayed(cell) && !shows(cell, job);
+    if (this._seen.has(job.id) || this._ran.has(cell) || this._isOpenElsewhere || cell.isDisposed) return false;
+    return !this._isRelayed(cell) && !shows(cell, job);
   }
+}
+
+/** A job that no cell shows: where its handle is displayed, there is its card and no output. */
+function isAlone(home: Home): boolean {
+  return cardOf(home.card)?.code === "";
 }
 
 function plain(cell: ICodeCellModel): Cell {

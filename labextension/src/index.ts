@@ -28,6 +28,7 @@ import { CardRenderer } from "./renderer";
 import { MIME } from "./saved";
 import { Sidebar } from "./sidebar";
 import { StatusItem } from "./status";
+import { Strays } from "./strays";
 import type { JobList } from "./wire";
 
 const RANK = 10; // before HTML
@@ -42,11 +43,17 @@ const page: Timer = {
 
 const PANEL = "jupyter-remote:panel";
 
-/** Seconds between Cancel and the kill, as the user has set them; undefined: as the backend is set. */
-function forceAfterOf(registry: ISettingRegistry | null): () => number | undefined {
+/** Seconds between a stop and the kill, as the user has set them; undefined: as the backend is set;
+ * null: so again, which kernels must be told. */
+function forceAfterOf(registry: ISettingRegistry | null): () => number | null | undefined {
   let settings: ISettingRegistry.ISettings | null = null;
+  let wasSet = false;
   registry?.load(PANEL).then((loaded) => (settings = loaded), () => undefined);
-  return () => settings?.composite["forceAfter"] as number | undefined;
+  return () => {
+    const after = settings?.composite["forceAfter"] as number | undefined;
+    wasSet ||= after !== undefined;
+    return after ?? (wasSet ? null : undefined);
+  };
 }
 
 function whenSeen(action: () => void): void {
@@ -169,6 +176,17 @@ const homecoming: JupyterFrontEndPlugin<void> = {
     const settings = app.serviceManager.serverSettings;
     const ask = asker(settings);
     const root = PageConfig.getOption("jupyterRemoteRoot");
+    const buttons = (job: string | null): Notification.IAction[] => {
+      const show = { label: trans.__("Show"), callback: () => void app.commands.execute(OPEN, job ? { job } : {}) };
+      return app.commands.hasCommand(OPEN) ? [show] : [];
+    };
+    const strays = new Strays(
+      {
+        show: (message, job) => Notification.info(message, { actions: buttons(job), autoClose: false }),
+        update: (id, message, job) => Notification.update({ id, message, actions: buttons(job) }),
+      },
+      trans,
+    );
     const ways: Ways = {
       read: (job, after, start) => readHome(settings, job, after, start),
       find: async (path, start) => {
@@ -176,13 +194,7 @@ const homecoming: JupyterFrontEndPlugin<void> = {
         return (await ask<JobList>("GET", "jobs", asked)).jobs;
       },
       isShared: async (kernel) => ((await KernelAPI.getKernelModel(kernel, settings))?.connections ?? 1) > 1,
-      strayed: (job, title, isEdited) => {
-        const message = isEdited
-          ? trans.__("Its cell was edited, so that its output is in the panel: %1", title)
-          : trans.__("Its cell shows output of local code, too, so that its output is in the panel: %1", title);
-        const show = { label: trans.__("Show"), callback: () => void app.commands.execute(OPEN, { job }) };
-        Notification.info(message, { actions: app.commands.hasCommand(OPEN) ? [show] : [], autoClose: false });
-      },
+      strayed: (job, title, isEdited) => strays.add({ job, title, isEdited }),
     };
     const ours = new Homecoming(tracker, ways, page);
     whenSeen(() => ours.look());

@@ -104,6 +104,19 @@ describe("the jobs of the page", () => {
     expect(JSON.stringify(bodies)).toBe('[{"force":false,"force_after_s":30},{"force":false}]');
   });
 
+  it("runs a job again in its notebook as it is called now", async () => {
+    const bodies: unknown[] = [];
+    const { ask } = backend(() => [job("0", "completed", { notebook: "/work/new.ipynb" })]);
+    const told = (async (method: string, path: string, params: Params, body?: unknown) => {
+      if (path.endsWith("/repeat")) return bodies.push(body), { job: job("1") };
+      return ask(method as "GET", path, params);
+    }) as unknown as Ask;
+    const jobs = new Jobs(told, timer());
+    await jobs.refresh();
+    expect(await jobs.repeat("0", "1")).toBe("1");
+    expect(bodies).toEqual([{ id: "1", notebook: "/work/new.ipynb" }]);
+  });
+
   it("count by the clock of the backend", async () => {
     const { ask } = backend(() => []);
     let now = 5000;

@@ -71,7 +71,7 @@ export class Jobs {
     private _ask: Ask,
     private _clock: Timer,
     private _now: () => number = () => Date.now() / 1000,
-    private _forceAfter: () => number | undefined = () => undefined,
+    private _forceAfter: () => number | null | undefined = () => undefined,
   ) {}
 
   get changed(): ISignal<this, void> {
@@ -136,7 +136,8 @@ export class Jobs {
 
   /** Runs once more what a job ran; the id of the new one. */
   async repeat(id: string, newId: string): Promise<string> {
-    const { job } = await this._ask<{ job: JobView }>("POST", `jobs/${id}/repeat`, {}, { id: newId });
+    const notebook = this.job(id)?.notebook;
+    const { job } = await this._ask<{ job: JobView }>("POST", `jobs/${id}/repeat`, {}, { id: newId, notebook });
     await this._reading;
     await this.refresh();
     return job.id;

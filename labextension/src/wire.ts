@@ -113,6 +113,7 @@ export interface JobOutputs {
   outputs?: Record<string, unknown>[] | null;
   cut?: boolean;
   cleared?: boolean;
+  updated?: number[];
   error?: RemoteFailure | null;
   receipt?: Receipt | null;
 }

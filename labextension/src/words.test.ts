@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 
-import { cancel } from "../../jupyter_remote/notebook/card.js";
+import { cancel, tellSetting } from "../../jupyter_remote/notebook/card.js";
 import { deadline, duration, forceAfter, money, rate } from "./words";
 
 describe("figures", () => {
@@ -64,6 +64,22 @@ describe("the ways of a cancel", () => {
     expect(told).toEqual([{ job: "1", force: true, force_after_s: 30 }]);
     await cancel(model(told, null), state, false);
     expect(told[1]).toEqual({ event: "cancel", job: "1", force: false, force_after_s: 30 });
+  });
+
+  it("have a kernel know the time for its own stop button, when it is set and when it changes", () => {
+    const told: unknown[] = [];
+    const alive = model([], kernel(async (message) => void told.push(message)));
+    expect(tellSetting(alive, undefined)).toBeUndefined();
+    const setting = { now: 30 as number | null };
+    vi.stubGlobal("jupyterRemoteForceAfter", () => setting.now);
+    let before = tellSetting(alive, undefined);
+    before = tellSetting(alive, before);
+    setting.now = null;
+    expect(tellSetting(alive, before)).toBeNull();
+    const sent = told.map((one) => one as { header: { msg_type: string }; content: unknown });
+    expect(sent.map(({ content }) => content)).toEqual([{ force_after_s: 30 }, { force_after_s: null }]);
+    expect(sent[0]!.header.msg_type).toBe("jupyter_remote_setting");
+    expect(tellSetting(model([], null), 30)).toBeNull(); // without a kernel
   });
 
   it("know no time where the extension is absent", async () => {

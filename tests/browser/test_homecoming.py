@@ -220,6 +220,65 @@ def test_output_of_a_cell_that_was_edited_goes_to_the_panel_and_never_into_anoth
         assert opened.errors == []
 
 
+def test_of_many_cells_that_were_edited_one_notification_says_how_many(book, steps):
+    with book("many-edited.ipynb", LOAD, *[steps.cell(f"--bg -d 'job {n}'") for n in range(6)]) as (
+        opened
+    ):
+        page = opened.page
+        for index in range(7):
+            opened.run(index)
+        for index in range(1, 7):
+            lab.until(lambda i=index: status_in(page.evaluate(OUTPUTS, i)))
+            edit(page, index, f"'edited {index}'")
+        opened.restart_kernel()
+        opened.wait_idle()
+        steps.go(4)
+        told = page.locator(".Toastify__toast", has_text="in the panel")
+        expect(told).to_contain_text("6 cells were edited.")
+        expect(told).to_have_count(1)
+        lab.shot(page, "many-edited")
+        told.get_by_role("button", name="Show", exact=True).click()
+        expect(page.locator(".jr-panel")).to_be_visible()
+        assert opened.errors == []
+
+
+LOCAL = "<i>of local code</i>"
+FIGURE = f"from IPython.display import HTML, display\ndisplay(HTML({LOCAL!r}))"
+
+
+def test_a_local_figure_below_a_job_stays_alone_when_the_job_draws_one_of_the_same_types(
+    book, steps, extended
+):
+    """One whose handle is displayed, and one that a line of its cell starts in the background."""
+    draws = (
+        "@jr.remote\ndef draw(folder):\n    import os, time\n"
+        "    from IPython.display import HTML, display\n"
+        "    while not os.path.exists(f'{folder}/1'): time.sleep(0.01)\n"
+        "    display(HTML('<i>of the job</i>'))\n"
+    )
+    folder = repr(str(steps.folder))
+    handle = f"job = draw.submit({folder})\ndisplay(job)\n{FIGURE}"
+    local = f"draw.local({folder})"
+    line = f"get_ipython().run_cell_magic('remote_run', '--bg', {local!r})\n{FIGURE}"
+    with book("local.ipynb", LOAD, draws, handle, line) as opened:
+        page = opened.page
+        for index in range(4):
+            opened.run(index)
+        for index in (2, 3):
+            shows(page, index, [LOCAL])
+        opened.saved()
+        page.evaluate(f"() => {lab.CONTEXT}.shutdown()")
+        again = reopened(page, extended, "local.ipynb")
+        steps.go(1)
+        told = page.locator(".Toastify__toast", has_text="shows output of local code, too")
+        expect(told).to_have_count(1)
+        for index in (2, 3):
+            lab.until(lambda i=index: status_in(page.evaluate(OUTPUTS, i)) == ["completed"])
+            assert below(page.evaluate(OUTPUTS, index)) == [LOCAL]
+        lab.shot(page, "local-figure")
+        assert again.errors == []
+
+
 def test_output_in_the_panel_grows_below_what_is_there(book, steps):
     with book("grows.ipynb", LOAD, steps.cell("--bg -d 'grows'")) as opened:
         page = opened.page

@@ -28,14 +28,16 @@ def test_a_stop_is_soft_then_hard_and_the_kernel_is_as_it_was(chromium, unused, 
     ours = {"panel": {"forceAfter": 8}}
     look = f"JupyterLab {theme.capitalize()}"
     deaf, aside = STUBBORN.format("deaf", ""), STUBBORN.format("aside", "--bg")
+    own = STUBBORN.format("own", "")
     with (
         lab.server(unused, theme=look, ours=ours) as server,
-        lab.book(page, server, "stop.ipynb", LOAD, TIDY, deaf, aside, "kept + 1") as opened,
+        lab.book(page, server, "stop.ipynb", LOAD, TIDY, deaf, aside, "kept + 1", own) as opened,
     ):
         opened.run(0)
         by_the_card(opened, theme)
         with_a_reload(opened, server, theme)
         by_the_panel(opened, theme)
+        by_the_button(opened, theme)
         expect(opened.run(4)).to_contain_text("42")
         opened.wait_idle()
         assert [e for e in opened.errors if not OF_BEFORE.match(e)] == []
@@ -88,6 +90,19 @@ def by_the_panel(opened: lab.Book, theme: str) -> None:
     expect(row).to_contain_text("killed after")
     expect(row).to_contain_text("cancelled")
     expect(page.locator(".jr-panel-history")).to_contain_text("after start, killed after")
+
+
+def by_the_button(opened: lab.Book, theme: str) -> None:
+    """JupyterLab's own: its kernel knows the setting, too."""
+    output = opened.start(5)
+    expect(output).to_contain_text("started")
+    card = output.locator(".jr-card")
+    expect(card.get_by_role("button", name="Cancel job own")).to_be_visible()
+    opened.command("notebook:interrupt-kernel")
+    counts_down(card)
+    lab.shot(opened.page, f"{theme}-stop-button")
+    expect(card).to_contain_text(re.compile(r"cancelled: killed after [89]"))
+    opened.wait_idle()
 
 
 def counts_down(card: Locator) -> None:

@@ -265,16 +265,49 @@ def test_output_of_a_call_replaces_its_own_beginning(backend, path):
     [
         [text("a\nlocal\n")],
         [text("a\n"), display("local")],
+        [display("local", **{"image/png": "its"})],
+        [display("figure", **{"image/png": "its"}), display("figure", **{"image/png": "local"})],
         [text("a\n"), text("local\n", "stderr")],
         [{"output_type": "error", "ename": "E", "evalue": "", "traceback": []}],
     ],
 )
 def test_output_of_local_code_below_a_call_stays(backend, path, there):
-    id = backend.job(text("a\nb\n"), kind="call", code=CALL)
+    its = display("figure", **{"image/png": "its"})
+    id = backend.job(text("a\nb\n"), its, its, kind="call", code=CALL)
     save(path, (CALL, [backend.card(id), *there]))
     [one] = sync(path, backend, NOW).jobs
     assert (outputs(path), status(path)) == (there, "completed")
     assert f"output of local code, too, so its output is in %remote logs {id[:8]}" in one.text
+
+
+def test_a_display_that_the_job_updated_is_known_by_its_types(backend, path):
+    id = backend.job(display("1"), display("at 100 %"), kind="call", code=CALL)
+    backend.jobs[id] = replace(backend.jobs[id], updated=[1])
+    save(path, (CALL, [backend.card(id), display("1"), display("at 50 %")]))
+    sync(path, backend, NOW)
+    assert outputs(path) == [display("1"), display("at 100 %")]
+
+
+def test_below_the_card_of_a_job_that_was_only_submitted_local_output_stays(backend, path):
+    id = backend.job(display("figure"), kind="call", cell="", code="fit.submit(3)")
+    alone = replace(backend.jobs[id].job, cell_code="")
+    backend.jobs[id] = replace(backend.jobs[id], job=alone)
+    save(path, ("fit.submit(3)", [backend.card(id), display("figure"), text("local\n")]))
+    [one] = sync(path, backend, NOW).jobs
+    assert (outputs(path), status(path)) == ([display("figure"), text("local\n")], "completed")
+    assert f"the cell shows its card alone, so its output is in %remote logs {id[:8]}" in one.text
+
+
+def test_what_a_cell_that_still_ran_had_shown_stays_above_its_next_job(backend, path):
+    first = backend.job(text("1\n"), kind="call", code=CALL, submitted_at=SAVED_AT - 60)
+    late = {"kind": "call", "code": CALL, "submitted_at": SAVED_AT + 1, "notebook": str(path)}
+    backend.job(text("2\n"), **late)
+    ended = home_of(backend.jobs[first], SAVED_AT).card
+    save(path, (CALL, [display("local"), ended, text("1\n")]), runs=True)
+    sync(path, backend, NOW)
+    found = nbformat.read(path, as_version=4).cells[0].outputs
+    assert [*found[:1], *found[2:3], *found[4:]] == [display("local"), text("1\n"), text("2\n")]
+    assert not sync(path, backend, NOW).is_changed
 
 
 def test_a_call_that_cleared_its_cell_since_is_brought_home(backend, path):

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 import jupyter_remote as jr
-from jupyter_remote.client.homecoming import cards_of, home_of, still
+from jupyter_remote.client.homecoming import cards_of, home_of, is_beginning, still
 from jupyter_remote.wire import CARD_TYPE
 from tests.notebook.test_cells import run
 
@@ -88,5 +88,22 @@ def test_the_backend_tells_what_the_relay_showed(client, shown, name):
     assert len(home.outputs) >= (name != "cleared at the end")
     begin = cards_of(cell)[0].at  # what stands above is of the kernel: a session that it began
     assert plain(cell.outputs[begin:]) == plain(expected)
+    assert is_beginning(cell.outputs[begin + 1 :], expected[1:], updated=home.updated)
     made = nbformat.v4.new_code_cell(outputs=nbformat.from_dict(expected))
     nbformat.validate(nbformat.v4.new_notebook(cells=[made]))
+
+
+CALLS = """import jupyter_remote as jr
+@jr.remote
+def f():
+    print("shown")
+client = jr.Client()
+submitted = [f.submit(), client.submit(print), client.repeat(f.submit().id)]
+f()
+print([bool(job.view.cell_code) for job in (*submitted, jr.Client().job(client.jobs()[0].id))])"""
+
+
+def test_a_job_that_is_only_submitted_says_no_cell_since_none_shows_its_output(tmp_path):
+    [cell] = run(tmp_path, CALLS)
+    text = "".join(output.get("text", "") for output in cell.outputs)
+    assert text == "shown\n[False, False, False, True]\n"

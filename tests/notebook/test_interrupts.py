@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from jupyter_remote.notebook.control import MESSAGE
+from jupyter_remote.notebook.control import MESSAGE, SETTING
 from tests.notebook.kernels import (
     LIMIT_S,
     Kernel,
@@ -150,6 +150,42 @@ def test_a_cancel_that_is_ignored_becomes_a_kill_when_it_said(kernel):
     assert last_card(messages).startswith("[cancelled: killed after 0.")
     assert "no" in printed(messages)
     assert printed(kernel.run("print('next')")) == "next\n"
+
+
+def tell(kernel: Kernel, after_s: object) -> None:
+    """As a card does in a page with that setting."""
+    content = {"force_after_s": after_s}
+    kernel.client.control_channel.send(kernel.client.session.msg(SETTING, content))
+    assert kernel.client.get_control_msg(timeout=LIMIT_S)["content"] == {"status": "ok"}
+
+
+def test_the_stop_button_kills_when_the_page_is_set_so(kernel):
+    tell(kernel, 0.5)
+    messages = kernel.run(STUBBORN, once("started", kernel.interrupt))
+    assert last_card(messages).startswith("[cancelled: killed after 0.")
+    told = "from jupyter_remote.notebook.context import current\nprint(current().force_after)"
+    for senseless in (-1, 1e9, "soon", True, None):
+        tell(kernel, 0.5)
+        tell(kernel, senseless)
+        assert printed(kernel.run(told)) == "None\n"
+
+
+def test_the_stop_button_kills_no_session_by_time(kernel):
+    tell(kernel, 0.5)
+    cards: list[str] = []
+    stop = once("started", kernel.interrupt)
+
+    def seen(message: Message) -> None:
+        stop(message)
+        card = str(message["content"].get("data", {}).get("text/plain", ""))
+        if card.startswith("[cancelling: "):
+            cards.append(card)
+            if len(cards) == 1:
+                kernel.interrupt()
+
+    kernel.run(STUBBORN.replace("-n job", "-s stubborn"), seen)
+    tell(kernel, None)
+    assert "not killed while its code goes on]" in cards[0]
 
 
 @pytest.mark.parametrize("way", ["the stop button", "the control channel"])

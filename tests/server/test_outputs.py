@@ -78,6 +78,26 @@ def test_a_job_that_cleared_its_cell_says_so(server, worker):
     assert (told.cleared, told.outputs) == (True, [])
 
 
+def test_which_displays_a_job_updated_is_told(server, worker):
+    submit(server)
+    assign = worker.pull(wire.Assign)
+    worker.start(assign)
+
+    def shows(seq: int, type: str, id: str, text: str) -> None:
+        content = {"data": {"text/plain": text}, "metadata": {}, "transient": {"display_id": id}}
+        event = wire.WorkerEvent(type, wire.encode(content), seq)
+        worker.ask(wire.Beat, job=assign.job, epoch=assign.epoch, events=[event])
+
+    shows(1, "display_data", "a", "0 %")
+    shows(2, "display_data", "b", "a figure")
+    assert outputs(server, assign.job).updated == []
+    shows(3, "update_display_data", "a", "100 %")
+    told = outputs(server, assign.job)
+    assert told.updated == [0]
+    assert [output["data"]["text/plain"] for output in told.outputs] == ["100 %", "a figure"]
+    assert all("transient" not in output for output in told.outputs)
+
+
 def test_nobody_elses_job_is_shown(server, worker):
     submit(server)
     job = worker.run().job

@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from jupyter_remote import errors
+from jupyter_remote.client.origin import session_name
 from jupyter_remote.client.views import shown
 from jupyter_remote.client.views.balanced import LoadBalancedView
 from jupyter_remote.client.views.engine import Engine
@@ -113,7 +114,7 @@ class Views:
 
 def about_here() -> str:
     """Who calls, for others who wait for the same session."""
-    name = os.environ.get("JPY_SESSION_NAME") or os.environ.get("JUPYTER_REMOTE_NOTEBOOK") or ""
+    name = session_name() or os.environ.get("JUPYTER_REMOTE_NOTEBOOK") or ""
     return os.path.basename(name) or f"process {os.getpid()}"
 
 
