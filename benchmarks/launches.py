@@ -53,8 +53,9 @@ def storm(folder: Path, launches: int, seed: int) -> bool:
             print(f"{told(*marks[-2:])}, {len(twins)} twins, {len(alive)} alive", flush=True)
         finding = storm.settle()
     print("\n".join(finding.lines()))
-    tenth = max(1, len(marks) // 10)
-    print(f"the first: {told(*marks[: tenth + 1])}\nthe last: {told(*marks[-tenth - 1 :])}")
+    part = max(1, len(marks) // 5)
+    print(f"at the beginning: {told(*marks[: part + 1])}")
+    print(f"at the end: {told(*marks[-part - 1 :])}")
     faults = finding.twins or finding.alive or finding.late or finding.early
     return not faults and set(finding.jobs) == {"succeeded"}
 
