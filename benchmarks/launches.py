@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import random
 import tempfile
 import time
@@ -39,12 +40,12 @@ def told(*marks: tuple[float, int]) -> str:
     return f"{after} launches after {end_s:.0f} s, {rate:.2f} in a second"
 
 
-def storm(folder: Path, launches: int, seed: int) -> bool:
+def storm(folder: Path, launches: int, minutes: float, seed: int) -> bool:
     points = all_points(random.Random(seed))
     with Launches(folder, seed) as storm:
         began = time.monotonic()
         marks = [(0.0, 0)]  # after so many seconds, so many launches
-        while marks[-1][1] < launches:
+        while marks[-1][1] < launches and marks[-1][0] < 60 * minutes:
             storm.lie()
             for point in itertools.islice(points, LIES_EVERY):
                 storm.round(point, AT_ONCE)
@@ -89,6 +90,7 @@ def gone_for_good(folder: Path) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("launches", type=int, nargs="?", default=300)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="launches-"))
@@ -101,7 +103,7 @@ def main() -> None:
     )
     for name in ("storm", "gone"):
         (folder / name).mkdir()
-    good = storm(folder / "storm", options.launches, options.seed)
+    good = storm(folder / "storm", options.launches, options.minutes, options.seed)
     good = gone_for_good(folder / "gone") and good
     raise SystemExit(0 if good else "a promise is broken")
 
