@@ -43,6 +43,7 @@ class Fleet:
         self.moto = threading.RLock()  # moto's EC2 is not made for threads; taken before ours
         self.tags: dict[str, dict[str, str]] = {}  # that instances were launched with
         self.machines: dict[str, Machine] = {}
+        self._there: dict[str, Machine] = {}  # that are not terminated
         self._backend = backend
         self._make = make
         self._folder = folder
@@ -72,6 +73,7 @@ class Fleet:
         machine = self._make(Metadata(instance, user_data), self._folder / id, self._gpus(instance))
         with self._lock:
             self._instances[id], self.machines[id] = instance, machine
+            self._there[id] = machine
             self.tags[id] = {tag["key"]: tag["value"] for tag in instance.get_tags()}
             self._set(instance, "pending")
             self._hidden[id] = time.monotonic() + self.visible_after_s
@@ -103,6 +105,10 @@ class Fleet:
         with self._lock:
             self._hidden = {id: until for id, until in self._hidden.items() if until > now}
             return set(self._hidden)
+
+    def there(self) -> list[Machine]:
+        """Those that are not terminated. Waits for nothing."""
+        return list(self._there.values())
 
     def forget_old(self) -> None:
         """Those that ended long ago are not described any more."""
@@ -205,6 +211,7 @@ class Fleet:
         with self._lock:
             self._set(self._instances[id], "terminated")
             self._ended.append((time.monotonic(), id))
+            del self._there[id]
         self._witness.saw("terminated", id)
         remove(self._folder / id)
 

@@ -136,7 +136,7 @@ class Simulator:
 
     def _is_cut(self, port: int) -> bool:
         """Does a connection with this local port come from a machine without network?"""
-        machines = [m for m in self.machines.values() if isinstance(m, ProcessMachine) and m.cut]
+        machines = [m for m in self.fleet.there() if isinstance(m, ProcessMachine) and m.cut]
         return any(machine.has_connection(port) for machine in machines)
 
     @property

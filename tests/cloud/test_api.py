@@ -175,6 +175,7 @@ def test_what_ended_is_described_for_a_while_and_then_no_more(api, once):
     assert refusal(lambda: once.describe_instances(InstanceIds=[id])).endswith(".NotFound")
     assert refusal(lambda: once.terminate_instances(InstanceIds=[id])).endswith(".NotFound")
     assert api.intents(TAG) == {id: "a", other: "b"}
+    assert [machine.id for machine in api.fleet.there()] == [other]
 
 
 def test_instances_are_found_by_their_tags_among_others(api, once):
