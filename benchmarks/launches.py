@@ -8,14 +8,23 @@ end the server is killed for good while machines run their real user data.
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import random
 import tempfile
 import time
 from pathlib import Path
 
 from tests.cloud.backend import Backend
-from tests.cloud.faults import Fault
-from tests.cloud.launches import ALONE_S, INSTANCE, SETTINGS, Launches, all_points, request_for
+from tests.cloud.launches import (
+    ALONE_S,
+    INSTANCE,
+    SETTINGS,
+    SHOWN_S,
+    Launches,
+    all_points,
+    request_for,
+)
 from tests.cloud.simulator import Simulator, best_mode
 
 AT_ONCE = 6  # launches in a round, through which the server is killed once
@@ -25,35 +34,29 @@ REAL_ALONE_S = 30.0
 REAL_BOOT_S = 90.0
 
 
-def lie(launches: Launches, chance: random.Random) -> None:
-    """The next launches have it harder."""
-    cloud = launches.cloud
-    cloud.fleet.visible_after_s = chance.choice((0.0, 0.5, 3.0))
-    for action in ("RunInstances", "TerminateInstances"):
-        code = chance.choice(("RequestLimitExceeded", "InternalError", ""))
-        cloud.faults.add(Fault(action, code, cut=not code))
-    for id in cloud.alive():
-        if chance.random() < 0.3:
-            cloud.fleet.hide(id, chance.uniform(0.5, 5))
+def told(*marks: tuple[float, int]) -> str:
+    (begin_s, before), (end_s, after) = marks[0], marks[-1]
+    rate = (after - before) / (end_s - begin_s)
+    return f"{after} launches after {end_s:.0f} s, {rate:.2f} in a second"
 
 
-def storm(folder: Path, launches: int, seed: int) -> bool:
-    chance = random.Random(seed)
-    points = all_points(chance)
+def storm(folder: Path, launches: int, minutes: float, seed: int) -> bool:
+    points = all_points(random.Random(seed))
     with Launches(folder, seed) as storm:
-        began, rounds = time.monotonic(), 0
-        while (done := len(storm.cloud.witness.instances())) < launches:
-            if rounds % LIES_EVERY == 0:
-                lie(storm, chance)
-                print(
-                    f"{done} launches, {len(storm.cloud.twins(INSTANCE))} twins, "
-                    f"{len(storm.cloud.alive())} alive after {time.monotonic() - began:.0f} s",
-                    flush=True,
-                )
-            storm.round(next(points), AT_ONCE)
-            rounds += 1
+        began = time.monotonic()
+        marks = [(0.0, 0)]  # after so many seconds, so many launches
+        while marks[-1][1] < launches and marks[-1][0] < 60 * minutes:
+            storm.lie()
+            for point in itertools.islice(points, LIES_EVERY):
+                storm.round(point, AT_ONCE)
+            marks.append((time.monotonic() - began, len(storm.cloud.witness.instances())))
+            twins, alive = storm.cloud.twins(INSTANCE), storm.cloud.alive()
+            print(f"{told(*marks[-2:])}, {len(twins)} twins, {len(alive)} alive", flush=True)
         finding = storm.settle()
     print("\n".join(finding.lines()))
+    part = max(1, len(marks) // 5)
+    print(f"at the beginning: {told(*marks[: part + 1])}")
+    print(f"at the end: {told(*marks[-part - 1 :])}")
     faults = finding.twins or finding.alive or finding.late or finding.early
     return not faults and set(finding.jobs) == {"succeeded"}
 
@@ -87,18 +90,20 @@ def gone_for_good(folder: Path) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("launches", type=int, nargs="?", default=300)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="launches-"))
     print(
         f"state: {folder}\nscaled: machines idle for {SETTINGS['JUPYTER_REMOTE_MACHINE_IDLE_S']} s "
-        f"instead of 300 are ended, they wait {ALONE_S:.0f} s for their server instead of 600; "
+        f"instead of 300 are ended, they wait {ALONE_S:.0f} s for their server instead of 600, "
+        f"EC2 shows those that ended for {SHOWN_S:.0f} s instead of 3600; "
         "the 120 s beyond their need are real",
         flush=True,
     )
     for name in ("storm", "gone"):
         (folder / name).mkdir()
-    good = storm(folder / "storm", options.launches, options.seed)
+    good = storm(folder / "storm", options.launches, options.minutes, options.seed)
     good = gone_for_good(folder / "gone") and good
     raise SystemExit(0 if good else "a promise is broken")
 

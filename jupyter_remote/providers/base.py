@@ -85,7 +85,8 @@ class Provider(Protocol):
         ...
 
     async def terminate(self, id: str) -> None:
-        """Absent is fine. It is terminated when ``describe`` says so."""
+        """Absent is fine. It is terminated when ``describe`` says so, and asked for again as long
+        as that shows it otherwise."""
         ...
 
     async def tidy(self, keep: Sequence[str]) -> None:

@@ -90,6 +90,8 @@ try:
     with open(reply, "wb") as out:
         for piece in iter(lambda: got.read(1 << 20), b""):
             out.write(piece)
+    if got.length:
+        raise EOFError("the reply broke off, %s bytes before its end" % got.length)
     open(headers, "w").write("".join("%s: %s\n" % pair for pair in got.headers.items()))
     print(got.status if hasattr(got, "status") else got.code)
 except Exception as error:

@@ -96,6 +96,8 @@ class Fleet:
             if machine.state is InstanceState.INTENT:
                 machine.unsure = True
                 machine.ends = "the backend ended while it asked for this machine"
+            elif machine.state in ENDING:  # there may be many that never were: one look for all
+                machine.absent_since = row.changed_at
 
     def learn(self, instances: Iterable[InstanceRecord]) -> None:
         """How long boots took, of machines of before."""

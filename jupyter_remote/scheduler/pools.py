@@ -8,8 +8,8 @@ run on one machine. While a pool has trouble to find machines it asks for one at
 
 A machine that nobody needs is kept for ``idle_s``, then it is ended: told so again and again until
 its provider describes it as terminated. What is absent from a description may only not be seen yet;
-it is taken for gone after ``absent_s`` and ``ABSENT_LOOKS`` looks, and if it is listed later, it is
-ended then.
+it is told again when it is to be seen. It is taken for gone after ``absent_s`` and ``ABSENT_LOOKS``
+looks, and if it is listed later, it is ended then.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ def _of_machine(
 ) -> Iterator[Action]:
     """``holds``: it has jobs, or had them when it was last heard of."""
     if machine.state in ENDING or machine.ends:
-        if now >= machine.act_at:
+        unseen = machine.state in ENDING and machine.absent_since is not None
+        if now >= machine.act_at and not unseen:
             yield End(machine.id, machine.ends)
     elif machine.coming:
         yield from _of_coming(now, board, machine, limits)

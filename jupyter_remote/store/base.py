@@ -498,7 +498,8 @@ class Store(Protocol):
         detail: str | None = None,
     ) -> InstanceRecord:
         """The first time that it is READY is kept. One that is being terminated is only ever
-        TERMINATED after that, and one that is TERMINATED stays so: Conflict."""
+        TERMINATED after that, and one that is TERMINATED stays so: Conflict. Its workers are
+        gone then, whatever they said."""
         ...
 
     def instance(self, id: str) -> InstanceRecord | None: ...

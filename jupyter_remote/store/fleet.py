@@ -85,6 +85,8 @@ def move_instance(
         changed_at=now,
     )
     put_instance(session, after)
+    if state is InstanceState.TERMINATED:  # nobody hears their connections close after a crash
+        session.change(sql.WORKERS_GONE, instance_is=id_, seen_at=now)
     return after
 
 
@@ -104,13 +106,18 @@ def instances(
     session: Session, owner: OwnerId | None, job: str, limit: int
 ) -> list[InstanceRecord]:
     """Newest first."""
+    return [instance_of(row) for row in session.adhoc(newest(owner, job, limit))]
+
+
+def newest(owner: OwnerId | None = None, job: str = "", limit: int = 1) -> sa.Select[Any]:
+    """Machines, whatever became of them."""
     table = schema.instance
     query = sa.select(table).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
     if owner is not None:
         query = query.where(table.c.owner == owner)
     if job:
         query = query.where(table.c.job == job)
-    return [instance_of(row) for row in session.adhoc(query)]
+    return query
 
 
 def add_token(session: Session, token: TokenRecord, token_hash: str) -> None:

@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration; ``migrations/versions`` holds the way there."""
 
 metadata = MetaData(
@@ -426,6 +426,7 @@ worker = Table(
     _text("token", server_default=""),  # id of the token that it said hello with: it alone may
 )
 Index("ix_worker_connected", worker.c.id, **_only("connected = 1"))
+Index("ix_worker_token", worker.c.token)
 
 instance = Table(
     "instance",
@@ -448,6 +449,9 @@ instance = Table(
     Column("boot_log", LargeBinary),
 )
 Index("ix_instance_alive", instance.c.id, **_only("state <> 'terminated'"))
+Index("ix_instance_created", instance.c.created_at, instance.c.id)
+Index("ix_instance_owner", instance.c.owner, instance.c.created_at, instance.c.id)
+Index("ix_instance_job", instance.c.job, instance.c.created_at, instance.c.id)
 
 token = Table(
     "token",

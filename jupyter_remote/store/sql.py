@@ -352,6 +352,11 @@ WORKER_GONE = (
     .where(worker.c.id == _p("id_is"))
     .values(connected=_lit(0), seen_at=_p("seen_at"))
 )
+WORKERS_GONE = (
+    update(worker)
+    .where(worker.c.connected == _lit(1), worker.c.instance == _p("instance_is"))
+    .values(connected=_lit(0), seen_at=_p("seen_at"))
+)
 FORGET_FLEET = [
     delete(worker).where(worker.c.connected == _lit(0), worker.c.seen_at < _p("before")),
     delete(instance).where(

@@ -8,11 +8,13 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.cloud import many
 from tests.cloud.imds import Metadata
 from tests.cloud.machines import Gpu, Machine, remove
 from tests.cloud.witness import Witness
@@ -30,19 +32,25 @@ log = logging.getLogger(__name__)
 
 class Fleet:
     """``boot_s`` and ``ending_s`` are how long an instance is pending and shutting down;
-    ``visible_after_s`` passes before it is described at all (``math.inf``: until it is shown)."""
+    ``visible_after_s`` passes before it is described at all (``math.inf``: until it is shown), and
+    once it is terminated ``forgotten_after_s`` until it is described no more."""
 
     def __init__(self, backend: Any, make: Make, folder: Path, witness: Witness) -> None:
         self.boot_s = 0.1
         self.ending_s = 0.1
         self.visible_after_s = 0.0
+        self.forgotten_after_s = 3600.0  # as EC2: about an hour
+        self.moto = threading.RLock()  # moto's EC2 is not made for threads; taken before ours
+        self.tags: dict[str, dict[str, str]] = {}  # that instances were launched with
         self.machines: dict[str, Machine] = {}
+        self._there: dict[str, Machine] = {}  # that are not terminated
         self._backend = backend
         self._make = make
         self._folder = folder
         self._witness = witness
         self._instances: dict[str, Any] = {}
         self._hidden: dict[str, float] = {}  # until when, monotonic
+        self._ended: deque[tuple[float, str]] = deque()  # since when, monotonic
         self._timers: set[threading.Timer] = set()
         self._held: list[Callable[[], None]] | None = None  # what is due, while time stands still
         self._lock = threading.RLock()
@@ -65,6 +73,8 @@ class Fleet:
         machine = self._make(Metadata(instance, user_data), self._folder / id, self._gpus(instance))
         with self._lock:
             self._instances[id], self.machines[id] = instance, machine
+            self._there[id] = machine
+            self.tags[id] = {tag["key"]: tag["value"] for tag in instance.get_tags()}
             self._set(instance, "pending")
             self._hidden[id] = time.monotonic() + self.visible_after_s
         self._witness.saw("launched", id, intent)
@@ -93,16 +103,28 @@ class Fleet:
         """Those that are not described now, whatever they do."""
         now = time.monotonic()
         with self._lock:
-            return {id for id, until in self._hidden.items() if until > now}
+            self._hidden = {id: until for id, until in self._hidden.items() if until > now}
+            return set(self._hidden)
+
+    def there(self) -> list[Machine]:
+        """Those that are not terminated. Waits for nothing."""
+        return list(self._there.values())
+
+    def forget_old(self) -> None:
+        """Those that ended long ago are not described any more."""
+        long_ago = time.monotonic() - self.forgotten_after_s
+        with self.moto, self._lock:
+            while self._ended and self._ended[0][0] <= long_ago:
+                many.forget(self._backend, self._ended.popleft()[1])
 
     def console(self, id: str) -> bytes:
         return self.machines[id].console()
 
     # -- what the world does
-    def hide(self, id: str) -> None:
-        """The API denies it until it is shown, though it is there."""
+    def hide(self, id: str, seconds: float = math.inf) -> None:
+        """The API denies it for so long, or until it is shown, though it is there."""
         with self._lock:
-            self._hidden[id] = math.inf
+            self._hidden[id] = time.monotonic() + seconds
 
     def show(self, id: str) -> None:
         """The API knows it."""
@@ -157,7 +179,7 @@ class Fleet:
             log.exception("the machine %s does not boot", id)
 
     def _ended_itself(self, id: str) -> None:
-        with self._lock:
+        with self.moto, self._lock:
             if self._closed or self._instances[id]._state.name != "running":
                 return
             self._witness.saw("ended itself", id)
@@ -168,7 +190,7 @@ class Fleet:
                 self._witness.saw("stopped", id)
 
     def _take_away(self, id: str, what: Any, reason: tuple[str, str]) -> None:
-        with self._lock:
+        with self.moto, self._lock:
             if self._closed or self._instances[id]._state.name not in ("pending", "running"):
                 return
             self._witness.saw(what, id)
@@ -188,6 +210,8 @@ class Fleet:
         self.machines[id].kill()  # at the latest
         with self._lock:
             self._set(self._instances[id], "terminated")
+            self._ended.append((time.monotonic(), id))
+            del self._there[id]
         self._witness.saw("terminated", id)
         remove(self._folder / id)
 

@@ -7,7 +7,6 @@ import base64
 import io
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -40,7 +39,6 @@ class Front:
         self._faults = faults
         self._prices = prices
         self._launches: dict[str, tuple[dict[str, str], Answer]] = {}  # by ClientToken
-        self._lock = threading.Lock()  # moto's EC2 is not made for threads
         self._own: dict[str, Callable[[Call, dict[str, Any]], Answer]] = {
             "RunInstances": self._run,
             "TerminateInstances": self._terminate,
@@ -69,7 +67,8 @@ class Front:
         fault = self._faults.take(call)
         answer = fault.refusal() if fault else None
         if answer is None:
-            with self._lock:
+            with self._fleet.moto:
+                self._fleet.forget_old()
                 answer = self._own.get(call.action, self._by_moto)(call, environ)
             self._faults.tell("executed", call)
         if fault is not None:

@@ -3,8 +3,9 @@ call, its record, and the end of the machine. Then the witness tells what was le
 ended too early.
 
 Time is scaled: an idle machine is kept for 0.2 s instead of 300 s, one without its server ends
-itself after ``ALONE_S`` instead of 600 s. What a machine may be alive beyond its need is not
-scaled: 120 s. Machines are light ones (:mod:`tests.cloud.light`), so that there can be thousands.
+itself after ``ALONE_S`` instead of 600 s, and EC2 shows one that ended for ``SHOWN_S`` instead of
+an hour. What a machine may be alive beyond its need is not scaled: 120 s. Machines are light ones
+(:mod:`tests.cloud.light`), so that there can be thousands.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from pathlib import Path
 
 from jupyter_remote import errors, wire
 from tests.cloud.backend import Backend
-from tests.cloud.faults import Moment
+from tests.cloud.faults import Fault, Moment
 from tests.cloud.light import LightMachine
 from tests.cloud.simulator import Simulator
 
 INSTANCE = "jupyter-remote:instance"  # tag that names the intent
 BEYOND_NEED_S = 120.0
 ALONE_S = 30.0
+SHOWN_S = 180.0
 ROUND_S = 90.0
 OPEN_STATES = ("queued", "claimed", "running", "retry_wait")
 SETTINGS = {
@@ -108,6 +110,7 @@ class Launches:
         self.chance = random.Random(seed)
         self.finding = Finding()
         self.cloud = Simulator("processes", make=LightMachine)
+        self.cloud.fleet.forgotten_after_s = SHOWN_S
         self.backend = Backend(folder, {**self.cloud.environment(), **SETTINGS})
         self.proxy = self.cloud.proxy(self.backend.port)
         self.backend.environment["JUPYTER_REMOTE_WORKER_URL"] = self.proxy.url
@@ -143,6 +146,17 @@ class Launches:
         self._revive()
         self._until(self._all_ended, ROUND_S)
 
+    def lie(self) -> None:
+        """The next launches have it harder, and some machines are denied for a while."""
+        cloud, chance = self.cloud, self.chance
+        cloud.fleet.visible_after_s = chance.choice((0.0, 0.5, 3.0))
+        for action in ("RunInstances", "TerminateInstances"):
+            code = chance.choice(("RequestLimitExceeded", "InternalError", ""))
+            cloud.faults.add(Fault(action, code, cut=not code))
+        for id in cloud.alive():
+            if chance.random() < 0.3:
+                cloud.fleet.hide(id, chance.uniform(0.5, 5))
+
     def _submit(self, job: wire.SubmitRequest) -> None:
         """Until a server acknowledges it."""
         while True:
@@ -168,9 +182,26 @@ class Launches:
         end = time.monotonic() + limit_s
         while not condition():
             if time.monotonic() > end:
-                told = self.backend.log[-4000:]
-                raise TimeoutError(f"not within {limit_s} s; the server's log ends:\n{told}")
+                raise TimeoutError(f"not within {limit_s} s; {self._state()}")
             time.sleep(0.05)
+
+    def _state(self) -> str:
+        """What waits for what."""
+        open_states = ",".join(f"'{state}'" for state in OPEN_STATES)
+        jobs = f"SELECT id, state, stage, machine FROM job WHERE state IN ({open_states})"
+        machines = (
+            "SELECT id, state, provider_id, machine, job, step, detail FROM instance "
+            "WHERE state <> 'terminated'"
+        )
+        lines = [
+            f"the server {'runs' if self.backend.runs else 'does not run'}; jobs that are open:",
+            *map(str, self.backend.rows(jobs)),
+            "machines in its database:",
+            *map(str, self.backend.rows(machines)),
+            f"machines that are alive: {self.cloud.alive()}",
+            f"the server's log ends:\n{self.backend.log[-4000:]}",
+        ]
+        return "\n".join(lines)
 
     def settle(self) -> Finding:
         """Wait until no machine is alive, or one is too late; then tell."""

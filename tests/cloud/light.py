@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -111,19 +112,25 @@ class LightMachine:
             self._facts.url + path, json.dumps(body).encode(), headers, method="POST"
         )
         while not self._is_over():
-            try:
+            with contextlib.suppress(OSError, HTTPException):  # killed, maybe while it answers
                 if not self._cut.is_set():
-                    with urllib.request.urlopen(request, timeout=ASK_S) as reply:
-                        self._heard_at = time.monotonic()
-                        return bytes(reply.read())
-            except urllib.error.HTTPError as error:
-                with error:
-                    if error.code < 500:
-                        raise _Refused(f"{path}: {error.code} {error.read()!r}") from None
-            except OSError:
-                pass
+                    return self._answer(request)
             time.sleep(TICK_S)
         raise _Refused("over before it was enrolled")
+
+    def _answer(self, request: urllib.request.Request) -> bytes:
+        """Raises _Refused for an answer that is none; OSError, HTTPException where none came."""
+        try:
+            with urllib.request.urlopen(request, timeout=ASK_S) as reply:
+                answer = bytes(reply.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code < 500:
+                    text = f"{request.selector}: {error.code} {error.read()!r}"
+                    raise _Refused(text) from None
+                raise
+        self._heard_at = time.monotonic()
+        return answer
 
     def _dial(self, config: wire.Enrolled) -> None:
         url = self._facts.url.replace("http", "ws", 1) + "/v1/workers/connect"

@@ -26,7 +26,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
-from tests.cloud import namespaces
+from tests.cloud import many, namespaces
 from tests.cloud.calls import Call
 from tests.cloud.faults import Fault, Faults, Moment
 from tests.cloud.fleet import Fleet, Make
@@ -81,6 +81,7 @@ class Simulator:
         moto = DomainDispatcherApplication(create_backend_app)
         _forget_all()
         backend = ec2_backends[ACCOUNT][REGION]
+        many.look_up_tags(backend)
         self.fleet = Fleet(backend, make, folder, self.witness)
         self._exit.callback(self.fleet.close)
         self.front = Front(moto, self.fleet, self.faults, self.prices)
@@ -135,7 +136,7 @@ class Simulator:
 
     def _is_cut(self, port: int) -> bool:
         """Does a connection with this local port come from a machine without network?"""
-        machines = [m for m in self.machines.values() if isinstance(m, ProcessMachine) and m.cut]
+        machines = [m for m in self.fleet.there() if isinstance(m, ProcessMachine) and m.cut]
         return any(machine.has_connection(port) for machine in machines)
 
     @property
@@ -157,15 +158,11 @@ class Simulator:
 
     def intents(self, tag: str) -> dict[str, str]:
         """Of each instance that was ever launched, what this tag says."""
-        return {id: self._tags(id).get(tag, id) for id in self.witness.instances()}
+        return {id: self.fleet.tags[id].get(tag, id) for id in self.witness.instances()}
 
     def twins(self, tag: str) -> dict[str, list[str]]:
         """Values of a tag that several instances were launched with."""
         return twins(self.intents(tag))
-
-    def _tags(self, id: str) -> dict[str, str]:
-        instance = self.machines[id].metadata.instance
-        return {tag["key"]: tag["value"] for tag in instance.get_tags()}
 
 
 @cache

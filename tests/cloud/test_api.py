@@ -158,6 +158,36 @@ def test_an_instance_can_be_denied_though_it_runs(api, once):
     assert set(listed(once)) == {id, other}
 
 
+def test_an_instance_can_be_denied_for_a_while(api, once):
+    id = run(once, api, "a")
+    api.fleet.hide(id, math.inf)
+    assert listed(once) == []
+    api.fleet.hide(id, 0.0)
+    assert listed(once) == [id]
+
+
+def test_what_ended_is_described_for_a_while_and_then_no_more(api, once):
+    id, other = run(once, api, "a"), run(once, api, "b")
+    once.terminate_instances(InstanceIds=[id])
+    until(lambda: state(api, id) == "terminated")
+    api.fleet.forgotten_after_s = 0.0
+    assert listed(once) == [other]
+    assert refusal(lambda: once.describe_instances(InstanceIds=[id])).endswith(".NotFound")
+    assert refusal(lambda: once.terminate_instances(InstanceIds=[id])).endswith(".NotFound")
+    assert api.intents(TAG) == {id: "a", other: "b"}
+    assert [machine.id for machine in api.fleet.there()] == [other]
+
+
+def test_instances_are_found_by_their_tags_among_others(api, once):
+    ids = {token: run(once, api, token) for token in ("one", "once", "two")}
+    for pattern, tokens in (("one", {"one"}), ("on*", {"one", "once"}), ("none", set())):
+        filters = [{"Name": f"tag:{TAG}", "Values": [pattern]}]
+        found = once.describe_instances(Filters=filters)["Reservations"]
+        assert {i["InstanceId"] for r in found for i in r["Instances"]} == {ids[t] for t in tokens}
+    tags = once.describe_tags(Filters=[{"Name": "resource-id", "Values": [ids["two"]]}])["Tags"]
+    assert [(tag["Key"], tag["Value"]) for tag in tags] == [(TAG, "two")]
+
+
 def test_terminate_can_fail_and_ends_nothing_then(api, once):
     id = run(once, api)
     until(lambda: state(api, id) == "running")

@@ -47,6 +47,8 @@ def test_an_ec2_that_denies_and_fails_and_does_not_answer_leaves_no_machine_eith
         cloud.fail("DescribeInstances", "RequestLimitExceeded", times=3)
         points = [p for p in POINTS if p.moment == "executed"]
         launches.run(4, itertools.cycle(points), at_once=2)
+        launches.lie()
+        launches.round(points[0], at_once=2)
         finding = launches.settle()
     assert_clean(finding)
 

@@ -33,17 +33,19 @@ class Witness:
 
     def __init__(self) -> None:
         self.happenings: list[Happening] = []
+        self._first: dict[tuple[What, str], float] = {}
         self._lock = threading.Lock()
 
     def saw(self, what: What, instance: str, intent: str = "") -> None:
         with self._lock:
-            self.happenings.append(Happening(time.time(), what, instance, intent))
+            happening = Happening(time.time(), what, instance, intent)
+            self.happenings.append(happening)
+            self._first.setdefault((what, instance), happening.at)
 
     def when(self, what: What, instance: str) -> float | None:
         """The first time that it was seen."""
         with self._lock:
-            times = (h.at for h in self.happenings if (h.what, h.instance) == (what, instance))
-            return next(times, None)
+            return self._first.get((what, instance))
 
     def instances(self) -> list[str]:
         """All that were ever launched, in order."""

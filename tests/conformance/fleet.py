@@ -17,7 +17,7 @@ from jupyter_remote.model import (
 )
 from jupyter_remote.store.base import Store
 from jupyter_remote.wire import Done
-from tests.conformance.store import ADA, LEASE_S, W1, claimed, new_job
+from tests.conformance.store import ADA, LEASE_S, W1, W2, WORKER, claimed, new_job
 
 BOB = OwnerId("bob")
 
@@ -55,6 +55,21 @@ class FleetConformance:
         store.move_instance("i1", InstanceState.TERMINATED, 4.0)
         with pytest.raises(Conflict):
             store.move_instance("i1", InstanceState.TERMINATING, 5.0)
+
+    def test_workers_of_a_machine_that_ended_are_gone_though_nobody_heard_them_go(
+        self, store: Store
+    ) -> None:
+        for id, worker in (("i1", W1), ("i2", W2)):
+            store.put_instance(machine(id))
+            store.put_worker(
+                msgspec.structs.replace(WORKER, id=worker, instance=id, seen_at=1.0, token="t")
+            )
+        store.move_instance("i1", InstanceState.TERMINATING, 2.0)
+        assert [w.id for w in store.snapshot().workers] == [W1, W2]
+        store.move_instance("i1", InstanceState.TERMINATED, 3.0)
+        assert [w.id for w in store.snapshot().workers] == [W2]
+        store.forget_fleet(4.0)
+        assert (store.token_of_worker(W1), store.token_of_worker(W2)) == ("", "t")
 
     def test_how_far_a_bootstrap_came_is_kept_with_the_end_of_its_log(self, store: Store) -> None:
         store.put_instance(machine("i1"))

@@ -24,6 +24,7 @@ from jupyter_remote.providers.bootstrap import MOST_BYTES, Boot, script
 from jupyter_remote.server.package import Package, Packages, platform_here, python_here
 from jupyter_remote.worker.alive import Beat
 
+from ..cloud.dying import Dying
 from ..scheduler.cloud import FakeCloud
 from ..server.conftest import Running, packages_folder, submit, until
 from .machines import BOOT_S, NAME, PYTHON, Machine, instance, user_data
@@ -301,6 +302,19 @@ def test_the_log_of_a_step_that_failed_is_kept(
     full.boot()
     assert "has no working venv module" in told(server, full)
     assert b"No space left" in (row(server).boot_log or b"")
+
+
+@pytest.mark.parametrize("curl", [True, False])
+def test_a_server_that_dies_while_it_answers_is_asked_again(machine: Boots, curl: bool) -> None:
+    with Dying(200) as dying:
+        patient = machine(script(boot(url=dying.url)))
+        if not curl:
+            patient.program("curl", "exit 127")
+        patient.boot()
+        patient.until_off()
+    told = patient.output.read_text()
+    assert "POST /v1/workers/boot: 000" in told
+    assert "The server refused: POST /v1/workers/boot gave 409." in told
 
 
 def test_without_curl_python_reports(server: Running, machine: Boots, tmp_path: Path) -> None:

@@ -78,7 +78,11 @@ def running(ec2: Any, backend_id: str) -> list[str]:
             {"Name": "instance-state-name", "Values": ["pending", "running"]},
         ]
     )
-    return [i["InstanceId"] for r in found["Reservations"] for i in r["Instances"]]
+    return ids_in(found)
+
+
+def ids_in(answer: Any) -> list[str]:
+    return [i["InstanceId"] for r in answer["Reservations"] for i in r["Instances"]]
 
 
 def stranger(ec2: Any, ami: str, backend_id: str, id: str, token: str = "") -> str:
@@ -357,6 +361,23 @@ async def test_machines_on_later_pages_are_described(provider: Ec2Provider, back
     looks.is_text(page(backend_id, "a", more="more"), page(backend_id, "b"))
     assert [s.provider_id for s in await provider.describe(["a", "b"])] == ["i-a", "i-b"]
     assert looks.asked[1]["NextToken"] == "more"
+
+
+async def test_machines_that_ended_are_not_read_with_those_that_are_there(
+    provider: Ec2Provider,
+):
+    launches = [intent() for _ in range(3)]
+    for one in launches:
+        await provider.launch(one)
+    for one in launches[:2]:
+        await provider.terminate(one.id)
+        await seen(provider, one.id, InstanceState.TERMINATED)
+    read: list[str] = []
+    looks = Answers(provider._clients, "ec2", "DescribeInstances")
+    looks.on("after-call", lambda parsed, **_: read.extend(ids_in(parsed)))
+    [there] = await provider.listed()
+    assert there.id == launches[2].id
+    assert read == [there.provider_id]
 
 
 async def test_a_twin_is_shown_once_alive_and_ended_with_the_other(

@@ -80,6 +80,7 @@ class FakeCloud:
     machines_by_id: dict[str, Virtual] = field(default_factory=dict)
     launches: list[Launch] = field(default_factory=list)  # every call
     terminated: list[str] = field(default_factory=list)  # every call
+    described: list[Sequence[str]] = field(default_factory=list)  # every call
     pause: Callable[[], Any] | None = None  # awaited at the begin and the end of each call
 
     def machines(self) -> list[MachineType]:
@@ -108,6 +109,7 @@ class FakeCloud:
         return self._seen(launch.id)
 
     async def describe(self, ids: Sequence[str]) -> list[Seen]:
+        self.described.append(ids)
         await self._point()
         shown = []
         for id in ids:

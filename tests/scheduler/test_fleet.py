@@ -12,12 +12,21 @@ import pytest
 
 from jupyter_remote import wire
 from jupyter_remote.errors import LaunchRefused, StorageFull
-from jupyter_remote.model import InstanceState, JobState, OwnerId, Reason, Stage, WorkerId
+from jupyter_remote.model import (
+    InstanceRecord,
+    InstanceState,
+    JobState,
+    OwnerId,
+    Reason,
+    Stage,
+    WorkerId,
+)
 from jupyter_remote.providers.base import Launch
 from jupyter_remote.scheduler.board import Agent
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.conformance.provider import ProviderConformance
+from tests.conformance.store import ADA
 
 from .cloud import TYPES, FakeCloud, World, machine_type
 
@@ -560,6 +569,47 @@ async def test_machines_of_before_are_taken_up_again(world: World) -> None:
     await other.after(305)
     assert other.cloud.alive == []
     await other.scheduler.close()
+
+
+def never_launched(world: World, count: int) -> list[str]:
+    """Intents of backends that were killed before they asked for a machine, as they were left."""
+    now, ids = world.clock.now(), [f"fake-{n}" for n in range(count)]
+    for id in ids:
+        world.store.put_instance(
+            InstanceRecord(
+                id=id, provider="fake", machine="g5.xlarge", state=InstanceState.TERMINATING,
+                created_at=now, changed_at=now, owner=ADA,
+            )
+        )  # fmt: skip
+    return ids
+
+
+async def test_machines_that_may_never_have_been_are_looked_for_in_one_call(world: World) -> None:
+    ids = never_launched(world, 30)
+    other = await again(world)
+    await other.after(60)
+    assert {frozenset(call) for call in world.cloud.described} == {frozenset(ids)}
+    assert len(world.cloud.described) <= 14  # one for each look
+    assert world.cloud.terminated == []
+    launch = Launch(id=ids[7], machine="g5.xlarge", server_url="", enrolment_token="", zone="a")
+    await world.cloud.launch(launch)  # its call was on its way all the time
+    await other.after(15)
+    assert world.cloud.alive == []
+    assert world.store.instance(ids[7]).state is InstanceState.TERMINATED
+    await other.scheduler.close()
+
+
+async def test_a_restart_does_not_prolong_the_wait_for_what_is_never_shown(world: World) -> None:
+    ids = never_launched(world, 2)
+    for _ in range(4):
+        await world.after(140)
+        assert {m.id for m in world.machines} in (set(), set(ids))
+        world = await again(world)
+    assert {m.id for m in world.machines} == set(ids)
+    await world.after(140)
+    assert world.machines == []
+    assert {world.store.instance(id).state for id in ids} == {InstanceState.TERMINATED}
+    await world.scheduler.close()
 
 
 async def test_a_worker_that_dials_before_the_backend_has_read_what_there_is_is_known(

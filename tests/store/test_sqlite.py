@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_remote.errors import Conflict, ProtocolMismatch, StorageFull
 from jupyter_remote.model import JobId
-from jupyter_remote.store import audit, migrate, schema, shares, sql, summary
+from jupyter_remote.store import audit, fleet, migrate, schema, shares, sql, summary
 from jupyter_remote.store.base import Outcome
 from jupyter_remote.store.session import connect, text_of
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
@@ -83,6 +83,7 @@ def test_a_new_file_and_a_migrated_one_are_alike(tmp_path: Path) -> None:
 NEWER_INDEXES = (
     *("uq_job_session", "ix_job_code_key", "ix_job_notebook", "ix_job_kind"),
     *("ix_job_queued", "ix_posting_capture"),
+    *("ix_worker_token", "ix_instance_created", "ix_instance_owner", "ix_instance_job"),
 )
 NEWER = (
     *("session", "notebook", "code_key", "inputs_bytes", "fuse", "priced_on", "resumes"),
@@ -223,6 +224,13 @@ def test_claims_and_snapshots_read_small_indexes_only(store: SqliteStore, path: 
         summary.CAPTURED: "COVERING INDEX ix_posting_capture",
         shares.OF_JOB: "uq_share_open",
         shares.PUBLIC: "ix_share_public",
+        sql.WORKERS: "ix_worker_connected",
+        sql.WORKERS_GONE: "ix_worker_connected",
+        sql.WORKER_WITH_TOKEN: "ix_worker_token",
+        sql.INSTANCES: "ix_instance_alive",
+        fleet.newest(): "ix_instance_created",
+        fleet.newest(ADA): "ix_instance_owner",
+        fleet.newest(job="job-1"): "ix_instance_job",
     }
     for statement, index in uses.items():
         text = text_of(statement)

@@ -12,12 +12,15 @@ from jupyter_remote.providers.ec2.launching import BACKEND, INSTANCE
 from jupyter_remote.providers.ec2.refusals import code_of
 
 PER_CALL = 200  # values in one filter, at most
+ALL_ALIVE = {"Name": "instance-state-name", "Values": list(ALIVE)}
+"""Filter: EC2 shows machines that ended for an hour or so, and there may be many"""
 
 
 def of_backend(
     clients: Clients, backend_id: str, ids: Sequence[str] = ()
 ) -> list[tuple[str, Described]]:
-    """Instances of this backend with the ids of their intents; of these ``ids``, where given.
+    """Instances of this backend with the ids of their intents: those with these ``ids``, whatever
+    became of them, or without any all that are alive.
 
     What comes is looked at again, for values of filters may have wildcards.
     """
@@ -25,17 +28,15 @@ def of_backend(
     wanted, each = set(ids), sorted(set(ids))
     parts = [each[at : at + PER_CALL] for at in range(0, len(each), PER_CALL)]
     asked = [[mine, {"Name": f"tag:{INSTANCE}", "Values": part}] for part in parts]
-    found = [i for filters in asked or [[mine]] for i in _described(clients, filters)]
+    asked = asked or [[mine, ALL_ALIVE]]
+    found = [i for filters in asked for i in _described(clients, filters)]
     named = [(our_id(instance, backend_id), instance) for instance in found]
     return [(id, instance) for id, instance in named if id and (not wanted or id in wanted)]
 
 
 def of_all(clients: Clients) -> list[tuple[str, str, Described]]:
     """Instances alive of every backend: its id, that of the intent, what EC2 says."""
-    filters = [
-        {"Name": "tag-key", "Values": [BACKEND]},
-        {"Name": "instance-state-name", "Values": list(ALIVE)},
-    ]
+    filters = [{"Name": "tag-key", "Values": [BACKEND]}, ALL_ALIVE]
     found = [(tags_of(i).get(BACKEND, ""), i) for i in _described(clients, filters)]
     named = [(backend, our_id(instance, backend), instance) for backend, instance in found]
     return [(backend, id, instance) for backend, id, instance in named if id]

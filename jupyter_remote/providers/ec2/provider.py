@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from jupyter_remote.model import InstanceState, MachineType
+from jupyter_remote.model import MachineType
 from jupyter_remote.providers.base import Launch, Seen, is_loopback
 from jupyter_remote.providers.ec2 import images, instances
 from jupyter_remote.providers.ec2.client import Clients
@@ -46,8 +46,7 @@ class Ec2Provider:
 
     async def listed(self) -> list[Seen]:
         found = await asyncio.to_thread(instances.of_backend, self._clients, self._backend_id)
-        seen = [seen_of(instance, id) for id, instance in found]
-        return [s for s in seen if s.state is not InstanceState.TERMINATED]
+        return [seen_of(instance, id) for id, instance in found]
 
     async def terminate(self, id: str) -> None:
         """Ends every machine of this intent."""

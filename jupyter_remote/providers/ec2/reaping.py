@@ -77,8 +77,7 @@ class Reaper:
             found = [(self._backend_id, id, instance) for id, instance in mine]
         else:
             found = []  # no backend on this home had machines elsewhere
-        alive = [row for row in found if row[2]["State"]["Name"] != "terminated"]
-        return sorted((self._left(*row) for row in alive), key=lambda left: left.since)
+        return sorted((self._left(*row) for row in found), key=lambda left: left.since)
 
     def end(self, found: Sequence[Left], wait_s: float = WAIT_S) -> list[Left]:
         """Ask for the end of those that are due, and wait until EC2 says so of each.
