@@ -21,6 +21,7 @@ from jupyter_remote.worker.channel import COMM_IDLE, Comm, Out
 from jupyter_remote.worker.folding import Bucket
 
 WINDOW_S = 0.05  # between two changes of one widget
+LOOK_S = 0.01  # between two looks at all that wait
 CHANGES = (2.0, 200.0)  # of one widget: a second, and at once
 PROMPT = 20  # of those not merged: front ends take what follows an opening for a part of it
 MESSAGES = (50.0, 5000.0)  # of a job that cannot be merged: opened, closed, the widgets' own
@@ -118,6 +119,7 @@ class Comms:
         self._left_out = 0
         self._said_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when it comes, by the loop's clock
 
     def hear(self, out: Out) -> None:
         """A message of a comm, or that one of the front end was served."""
@@ -130,7 +132,7 @@ class Comms:
             if changes.tells(content.data) and self._may_go(now):
                 self._send(content.comm_id, changes, self._messages, now)
             changes.add(content.data, out)
-            self._flush_due(now)
+            self._flush_due(now, content.comm_id)
         else:
             self._send_whole(out, now)
 
@@ -192,9 +194,10 @@ class Comms:
             if changes is not None and changes.waits:
                 self._send(comm_id, changes, changes.bucket, now)
 
-    def _flush_due(self, now: float) -> None:
+    def _flush_due(self, now: float, only: str | None = None) -> None:
         waits = []
-        for comm_id, changes in self._changes.items():
+        for comm_id in self._changes if only is None else [only]:
+            changes = self._changes[comm_id]
             if not changes.waits:
                 continue
             wait = max(changes.wait_s(now), -self._bytes.level(now) / BYTES[0])
@@ -202,8 +205,17 @@ class Comms:
                 waits.append(wait)
             else:
                 self._send(comm_id, changes, changes.bucket, now)
-        if waits and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(min(waits), self._on_time)
+        if waits:
+            self._flush_in(max(min(waits), LOOK_S))
+
+    def _flush_in(self, wait_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + wait_s
+        if self._timer is not None:
+            if self._due <= due:
+                return
+            self._timer.cancel()
+        self._timer, self._due = loop.call_later(wait_s, self._on_time), due
 
     def _send(self, comm_id: str, changes: _Changes, bucket: Bucket, now: float) -> None:
         out = changes.take(comm_id, now)

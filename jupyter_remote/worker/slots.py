@@ -91,6 +91,11 @@ class Kernel:
         """The whole group and its descendants, also when the process itself is gone."""
         self._handle.kill()
 
+    def holds(self, gpus: Sequence[int]) -> bool:
+        """Memory of one of these GPUs of the machine; none named: of any."""
+        shared = not self.gpus or not gpus or not set(self.gpus).isdisjoint(gpus)
+        return self.holds_gpu and shared
+
     async def gone(self) -> None:
         """Return when the process has ended and nobody waits for it any more."""
         await asyncio.gather(self._reader, self._watcher, return_exceptions=True)
@@ -133,7 +138,7 @@ class Shelf:
         self._used: deque[Kernel] = deque()
         self._waiting: deque[asyncio.Future[Kernel]] = deque()
         self._starting: set[asyncio.Task[None]] = set()
-        self._killed: set[asyncio.Task[None]] = set()
+        self._killed: dict[asyncio.Task[None], Kernel] = {}
         self._closed = False
 
     async def take(self, owner: str | None) -> Kernel:
@@ -178,24 +183,23 @@ class Shelf:
         else:
             self._used.append(kernel)
 
-    def retire(self, kernel: Kernel) -> asyncio.Task[None]:
-        """It has run its job. Returns what is done when it is gone."""
+    def retire(self, kernel: Kernel) -> None:
+        """It has run its job."""
         kernel.listener = None
         kernel.kill()
         task = asyncio.create_task(kernel.gone())
-        self._killed.add(task)
-        task.add_done_callback(self._killed.discard)
-        return task
+        self._killed[task] = kernel
+        task.add_done_callback(self._killed.pop)
 
     async def make_way(self, gpus: Sequence[int]) -> None:
         """See :meth:`Kernels.make_way`."""
-        held = [kernel for kernel in self._used if kernel.holds_gpu and _shared(kernel.gpus, gpus)]
-        ends = set()
-        for kernel in held:
+        for kernel in [kernel for kernel in self._used if kernel.holds(gpus)]:
             self._used.remove(kernel)
-            ends.add(self.retire(kernel))
-        if ends:
-            await asyncio.wait(ends, timeout=GONE_S)
+            self.retire(kernel)
+        if ends := [task for task, kernel in self._killed.items() if kernel.holds(gpus)]:
+            _, stuck = await asyncio.wait(ends, timeout=GONE_S)
+            for task in stuck:
+                self._killed[task].holds_gpu = False  # the next job need not wait for it, too
 
     def tidy(self, now: float) -> None:
         """Retire what has not been used for a while."""
@@ -261,8 +265,8 @@ class Kernels:
         return shelf
 
     async def make_way(self, gpus: Sequence[int]) -> None:
-        """End processes that wait for a call and hold memory of one of these GPUs (none named:
-        of any): one that begins now may want all of it."""
+        """End processes that wait for a call and hold memory of these GPUs, of which one that
+        begins now may want all; wait also for those that are ending already."""
         await asyncio.gather(*(shelf.make_way(gpus) for shelf in self._shelves.values()))
 
     def tidy(self, now: float) -> None:
@@ -280,7 +284,3 @@ class Kernels:
     async def close(self) -> None:
         await asyncio.gather(*(shelf.close() for shelf in self._shelves.values()))
         await asyncio.gather(*self._closing)
-
-
-def _shared(some: Sequence[int], others: Sequence[int]) -> bool:
-    return not some or not others or not set(some).isdisjoint(others)

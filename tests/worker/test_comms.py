@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,13 +24,23 @@ from jupyter_remote.worker.comms import (
 )
 
 
+class AskedClock(FakeClock):
+    """Counts how often it is looked at."""
+
+    asked = 0
+
+    def monotonic(self) -> float:
+        self.asked += 1
+        return super().monotonic()
+
+
 class Said:
     """What goes out, at a time that is set."""
 
     def __init__(self) -> None:
         self.outs: list[Out] = []
         self.notes: list[str] = []
-        self.clock = FakeClock()
+        self.clock = AskedClock()
         self.comms = Comms(self.clock, self.outs.append, self.notes.append)
 
     def change(self, id: str, buffers: dict[str, bytes] | None = None, **state: Any) -> None:
@@ -130,6 +141,47 @@ def test_what_waits_goes_when_its_time_has_come():
         return said.states
 
     assert asyncio.run(scenario()) == [{"value": 0}, {"value": 1}]
+
+
+def test_what_waits_for_a_moment_does_not_wait_for_a_widget_that_changes_too_often():
+    async def scenario() -> list[Any]:
+        said = Said()
+        for value in range(int(CHANGES[1]) + 100):  # told at once, it owes for a minute
+            said.change("often", value=value)
+            said.comms.hear(Out(msg_type=COMM_IDLE, content=b'{"id":"m"}'))
+        said.change("often", value=-1)
+        looks = said.clock.asked
+        async with asyncio.timeout(10):
+            while said.clock.asked == looks:  # until it is looked at, for the next time in a minute
+                await asyncio.sleep(0.01)
+        said.busy("a")
+        said.change("a", value=0)
+        said.change("a", value=1)
+        said.clock.advance(WINDOW_S)
+        async with asyncio.timeout(10):
+            while len(said.outs) < 2:
+                await asyncio.sleep(0.01)
+        return said.states
+
+    assert asyncio.run(scenario()) == [{"value": 0}, {"value": 1}]
+
+
+def test_a_change_costs_no_more_where_there_are_many_widgets():
+    def cost_s(widgets: int) -> float:
+        said = Said()
+        for number in range(widgets):
+            said.say("comm_open", str(number))
+            said.change(str(number), value=0)
+        began = time.process_time()
+        for value in range(1000):
+            said.change("0", value=value)
+        return time.process_time() - began
+
+    async def scenario() -> tuple[float, float]:
+        return cost_s(10), cost_s(MOST_OPEN)
+
+    few, many = asyncio.run(scenario())
+    assert many < 10 * few
 
 
 def test_a_widget_that_changes_for_hours_is_stored_a_few_times_a_second_at_most():

@@ -25,8 +25,9 @@ def open_gpu(folder: Path) -> None:
     os.open(folder / "nvidia0", os.O_CREAT)
 
 
-def use_torch(folder: Path, tensors: int, broken: bool = False) -> None:
-    """A stand-in for PyTorch: what was freed stays reserved; ``tensors``: bytes that were not."""
+def use_torch(folder: Path, tensors: int, graphs: int = 0, broken: bool = False) -> None:
+    """A stand-in for PyTorch: what was freed stays reserved; ``tensors``: bytes that were not.
+    ``graphs``: what CUDA graphs keep, which is no tensor's."""
     import sys
     from types import ModuleType, SimpleNamespace
 
@@ -35,7 +36,7 @@ def use_torch(folder: Path, tensors: int, broken: bool = False) -> None:
             raise RuntimeError("CUDA error: device-side assert triggered")
 
     def empty_cache() -> None:
-        cuda.reserved = tensors
+        cuda.reserved = tensors + graphs
         (folder / "freed").touch()
 
     cuda: Any = SimpleNamespace(
@@ -64,12 +65,14 @@ async def test_without_a_gpu_nothing_is_said_of_one(agent: PlayingAgent) -> None
     assert not any(isinstance(m, channel.Rested) for m in agent.now.messages)
 
 
-@pytest.mark.parametrize(("tensors", "holds"), [(GB // 10, False), (5 * GB, True)])
+@pytest.mark.parametrize(
+    ("tensors", "graphs", "holds"), [(GB // 10, 0, False), (5 * GB, 0, True), (0, 5 * GB, True)]
+)
 async def test_what_pytorch_keeps_is_freed_when_no_call_follows(
-    agent: PlayingAgent, tmp_path: Path, tensors: int, holds: bool
+    agent: PlayingAgent, tmp_path: Path, tensors: int, graphs: int, holds: bool
 ) -> None:
     await agent.call(open_gpu, tmp_path)
-    done = (await agent.call(use_torch, tmp_path, tensors)).done
+    done = (await agent.call(use_torch, tmp_path, tensors, graphs)).done
     assert done.holds_gpu
     assert not done.retire
     assert (await rested(agent)).holds_gpu is holds
@@ -99,3 +102,63 @@ async def test_a_process_whose_gpu_has_failed_runs_no_other_call(
 ) -> None:
     await agent.call(open_gpu, tmp_path)
     assert (await agent.call(use_torch, tmp_path, 0, broken=True)).done.retire
+
+
+def use_an_allocator_that_does_not_count(folder: Path, broken: bool) -> None:
+    """As RMM's, which PyTorch may be told to use."""
+    import sys
+
+    def uncounted(device: int) -> int:
+        raise RuntimeError("CUDAPluggableAllocator does not yet support getDeviceStats.")
+
+    use_torch(folder, 0, broken=broken)
+    cuda: Any = sys.modules["torch"].cuda
+    cuda.memory_reserved = cuda.memory_allocated = uncounted
+    cuda.current_device = lambda: 0
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_where_memory_is_not_counted_a_process_runs_other_calls_unless_its_gpu_failed(
+    agent: PlayingAgent, tmp_path: Path, broken: bool
+) -> None:
+    await agent.call(open_gpu, tmp_path)
+    done = (await agent.call(use_an_allocator_that_does_not_count, tmp_path, broken)).done
+    assert done.retire is broken
+    assert (await rested(agent)).holds_gpu
+
+
+def call_something_else_torch() -> int:
+    import sys
+    from types import SimpleNamespace
+
+    sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace())  # type: ignore[assignment]
+    return 5
+
+
+async def test_what_user_code_puts_in_the_place_of_pytorch_costs_no_result(
+    agent: PlayingAgent, tmp_path: Path
+) -> None:
+    await agent.call(open_gpu, tmp_path)
+    call = await agent.call(call_something_else_torch)
+    assert call.value() == 5
+    assert call.done.retire
+    assert (await rested(agent)).holds_gpu
+
+
+def leave_no_descriptors() -> int:
+    import resource
+
+    lowest = os.dup(0)
+    os.close(lowest)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    return 5
+
+
+async def test_a_call_that_leaves_no_descriptors_keeps_its_result(
+    agent: PlayingAgent, tmp_path: Path
+) -> None:
+    await agent.call(open_gpu, tmp_path)
+    call = await agent.call(leave_no_descriptors)
+    assert call.value() == 5
+    assert call.done.holds_gpu
