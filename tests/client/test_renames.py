@@ -102,6 +102,10 @@ def test_a_log_is_read_on_and_lines_that_are_no_renames_are_passed_over(tmp_path
         assert list(log.all()) == HISTORY[:1]
         file.write(b'20,"old":"/w","new":"/work"}\n')
     assert list(log.all()) == HISTORY
+    with (tmp_path / "home" / "renames").open("ab") as file:
+        file.write(b'{"at":30,"old":"/x')  # there was no room for the rest
+    other.add(HISTORY[0])
+    assert list(log.all()) == [*HISTORY, HISTORY[0]]
     (tmp_path / "home" / "renames").unlink()
     assert list(log.all()) == []
     other.add(HISTORY[1])
