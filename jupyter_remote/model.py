@@ -201,6 +201,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     held_ucredits: int = 0  # by jobs that are not over
     left_ucredits: int = 0
     day: str = ""  # scope day: which is meant, "2026-11-26"
+    set_at: float = 0.0  # seconds since 1970
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 
 from jupyter_remote.client import renames
@@ -36,22 +37,21 @@ def jobs(ask: Ask, status: str | None = None, limit: int | None = None) -> Itera
 
 def of_notebook(ask: Ask, notebook: str, limit: int) -> list[JobView]:
     """The newest jobs that come from a notebook, by whatever name it had when they were sent."""
-    found: list[JobView] = []
-    for name in renames.names_of(notebook, renames.log().all()):
-        if len(found) < limit:
-            page = ask({"notebook": name.path, "limit": limit - len(found)})
-            found += (job for job in page.jobs if name.was_at(job.submitted_at))
-    return found
+    return list(itertools.islice(since(ask, notebook, -math.inf, limit), limit))
 
 
-def since(ask: Ask, notebook: str, at: float) -> Iterator[JobView]:
+def since(ask: Ask, notebook: str, at: float, page: int = PAGE) -> Iterator[JobView]:
     """All of those that were sent after that time."""
     for name in renames.names_of(notebook, renames.log().all()):
         if name.until < at:
             return
-        sent = itertools.takewhile(lambda job: job.submitted_at > at, jobs(_named(ask, name.path)))
+        sent = _after(max(at, name.since), jobs(_named(ask, name.path, page)))
         yield from (job for job in sent if name.was_at(job.submitted_at))
 
 
-def _named(ask: Ask, notebook: str) -> Ask:
-    return lambda params: ask({**params, "notebook": notebook})
+def _after(at: float, sent: Iterator[JobView]) -> Iterator[JobView]:
+    return itertools.takewhile(lambda job: job.submitted_at > at, sent)
+
+
+def _named(ask: Ask, notebook: str, page: int) -> Ask:
+    return lambda params: ask({**params, "notebook": notebook, "limit": min(page, PAGE)})

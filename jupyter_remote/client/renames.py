@@ -87,11 +87,13 @@ class Log:
         """Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         line = msgspec.json.encode(rename) + b"\n"
-        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(handle, line)  # at once: another server may add, too
-        finally:
-            os.close(handle)
+        handle = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        with open(handle, "ab+", buffering=0) as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # there was no room for the end of that line
+                    line = b"\n" + line
+            file.write(line)  # at once: another server may add, too
 
     def all(self) -> Sequence[Rename]:
         """What is new is read, no more; nothing of a file that cannot be."""

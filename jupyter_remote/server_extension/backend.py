@@ -97,7 +97,7 @@ class Backend:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._link = Link(settings, ensure=None if settings.url else _running)
-        self._moves: list[Rename] = []  # of which the backend was not told yet
+        self._followed = 0  # renames: budgets have the names of after them
         self._lock = threading.Lock()
 
     def ask(
@@ -124,46 +124,54 @@ class Backend:
     def _jobs(self, params: Mapping[str, str]) -> JobList:
         """A page of jobs; of one notebook those of all its names."""
 
-        def page(more: Mapping[str, Any]) -> JobList:
-            return self._call("GET", JOBS, JobList, params={**params, **more})
-
         notebook, limit = params.get("notebook"), params.get("limit", str(listing.PAGE))
         if notebook and limit.isdecimal():
-            return JobList(_as_now(listing.of_notebook(page, notebook, int(limit))))
-        found = page({})
+            return JobList(_as_now(listing.of_notebook(self._page, notebook, int(limit))))
+        found = self._page(params)
         return msgspec.structs.replace(found, jobs=_as_now(found.jobs))
 
-    def renamed(self, rename: Rename) -> None:
-        """What is left of a budget goes with its notebook, with the next request. Blocks not."""
-        self._moves.append(rename)
-
     def settle(self) -> None:
-        """The same now, if the backend runs."""
+        """Budgets follow now, if the backend runs; else with the next request."""
         with contextlib.suppress(errors.JupyterRemoteError):
             self._reach()
 
     def _reach(self) -> None:
         self._link.check()
+        found = renames.log().all()
         with self._lock:
-            while self._moves:
+            if len(found) != self._followed:
                 try:
-                    self._move_budgets(self._moves[0])
+                    self._move_budgets(found)
                 except errors.BackendUnreachable:
                     raise
                 except errors.JupyterRemoteError as error:
-                    log.warning("budgets of %s stay there: %s", self._moves[0].old, error)
-                del self._moves[0]
+                    log.warning("budgets do not follow what was renamed: %s", error)
+                self._followed = len(found)
 
-    def _move_budgets(self, rename: Rename) -> None:
-        """What was spent under a name stays with it, in the ledger: the limit is what is left, and
-        what was spent under the new name before."""
-        for one in self._call("GET", BUDGETS, BudgetList).budgets:
-            name = rename.after(one.name) if one.scope == NOTEBOOK else None
-            if name is None:
-                continue
+    def _move_budgets(self, found: Sequence[Rename]) -> None:
+        """To the names that their notebooks have now. What was spent under a name stays with it in
+        the ledger: the limit is what is left, and what was spent there before."""
+        budgets = [
+            (one, renames.now_of(one.name, one.set_at, found))
+            for one in self._call("GET", BUDGETS, BudgetList).budgets
+            if one.scope == NOTEBOOK and one.set_at
+        ]
+        moved = [(one, name) for one, name in budgets if name != one.name]
+        for one, name in moved:
             counted = self._set_budget(name, one.left_ucredits)
-            self._set_budget(name, one.left_ucredits + counted)
-            self._call("DELETE", BUDGETS, BudgetList, params=_budget(one.name))
+            others = max(0, counted - self._spent_since(name, found))
+            self._set_budget(name, one.left_ucredits + others)
+        for old in {one.name for one, _ in moved} - {name for _, name in moved}:
+            self._call("DELETE", BUDGETS, BudgetList, params=_budget(old))
+
+    def _spent_since(self, notebook: str, found: Sequence[Rename]) -> int:
+        """By jobs that were sent under its new name before its budget was there."""
+        [now, *_] = renames.names_of(notebook, found)
+        sent = listing.since(self._page, notebook, now.since)
+        return sum(_counts(job) for job in sent)
+
+    def _page(self, params: Mapping[str, object]) -> JobList:
+        return self._call("GET", JOBS, JobList, params=params)
 
     def _set_budget(self, name: str, limit_ucredits: int) -> int:
         """What counts as spent under that name."""
@@ -239,13 +247,17 @@ class Backend:
         path: str,
         reply: type[T],
         body: bytes | None = None,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, object] | None = None,
     ) -> T:
         return self._link.call(method, f"/{path}", body, reply=reply, params=params)
 
 
 def _budget(notebook: str) -> dict[str, str]:
     return {"scope": NOTEBOOK, "name": notebook}
+
+
+def _counts(job: JobView) -> int:
+    return job.money.hold_ucredits if job.ended_at is None else job.money.cost_ucredits
 
 
 def _as_now(jobs: Sequence[JobView]) -> list[JobView]:

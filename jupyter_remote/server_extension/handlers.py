@@ -129,12 +129,11 @@ def follow_renames(server: Any, backend: Backend, threads: Threads) -> None:
         )
         if not (new.endswith(".ipynb") or os.path.isdir(new)):
             return
-        rename = renames.Rename(time.time(), old, new)
         try:
-            renames.log().add(rename)
+            renames.log().add(renames.Rename(time.time(), old, new))
         except OSError as error:
-            log.warning("jobs of %s keep that name: %s", old, error)
-        backend.renamed(rename)
+            log.warning("jobs and the budget of %s keep that name: %s", old, error)
+            return
         with contextlib.suppress(web.HTTPError):  # too much waits: the next request does it
             await threads.run(backend.settle)
 

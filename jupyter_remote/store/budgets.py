@@ -41,7 +41,7 @@ def set_budget(
         day=day,
         set_at=now,
     )
-    return _budget_of((scope, name, limit_ucredits, spent, held, day), now)
+    return _budget_of((scope, name, limit_ucredits, spent, held, day, now), now)
 
 
 def clear_budget(session: Session, owner: OwnerId, scope: str, name: str) -> bool:
@@ -86,7 +86,7 @@ def move(session: Session, job: JobRecord, postings: Sequence[Posting], now: flo
 
 def _budget_of(row: tuple[Any, ...], now: float) -> Budget:
     """As of ``now``. A day that was reached does not come again when the clock goes back."""
-    scope, name, limit, spent, held, day = row
+    scope, name, limit, spent, held, day, set_at = row
     if scope == budgets.DAY and day < (today := budgets.day_of(now)):
         day, spent = today, 0
     return Budget(
@@ -97,4 +97,5 @@ def _budget_of(row: tuple[Any, ...], now: float) -> Budget:
         held_ucredits=held,
         left_ucredits=budgets.left(limit, spent, held),
         day=day,
+        set_at=set_at,
     )

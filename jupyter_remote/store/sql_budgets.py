@@ -15,7 +15,7 @@ _concerned = and_(
 )
 _of_budget = select(
     budget.c.scope, budget.c.name, budget.c.limit_ucredits, budget.c.spent_ucredits,
-    budget.c.held_ucredits, budget.c.day,
+    budget.c.held_ucredits, budget.c.day, budget.c.set_at,
 )  # fmt: skip
 BUDGETS = _of_budget.where(budget.c.owner == _p("owner")).order_by(budget.c.scope, budget.c.name)
 BUDGETS_OF_JOB = _of_budget.where(_concerned).order_by(budget.c.scope)

@@ -26,6 +26,7 @@ import { Offers } from "./offers";
 import { JobsPanel } from "./panel";
 import { CardRenderer } from "./renderer";
 import { MIME } from "./saved";
+import { forceAfterOf, PANEL } from "./settings";
 import { Sidebar } from "./sidebar";
 import { StatusItem } from "./status";
 import { Strays } from "./strays";
@@ -40,21 +41,6 @@ const page: Timer = {
   clearTimeout: (id) => window.clearTimeout(id),
   isHidden: () => document.hidden,
 };
-
-const PANEL = "jupyter-remote:panel";
-
-/** Seconds between a stop and the kill, as the user has set them; undefined: as the backend is set;
- * null: so again, which kernels must be told. */
-function forceAfterOf(registry: ISettingRegistry | null): () => number | null | undefined {
-  let settings: ISettingRegistry.ISettings | null = null;
-  let wasSet = false;
-  registry?.load(PANEL).then((loaded) => (settings = loaded), () => undefined);
-  return () => {
-    const after = settings?.composite["forceAfter"] as number | undefined;
-    wasSet ||= after !== undefined;
-    return after ?? (wasSet ? null : undefined);
-  };
-}
 
 function whenSeen(action: () => void): void {
   document.addEventListener("visibilitychange", () => !document.hidden && action());

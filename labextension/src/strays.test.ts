@@ -55,3 +55,13 @@ test("what was dismissed is not counted again", () => {
   shown.edited(4, 6);
   expect([...shown.notices.values()]).toEqual([[`2 cells were edited; 1 cell shows output of local code, too. ${DO}`, null]]);
 });
+
+test("a job whose notebook is closed and opened again is told once", () => {
+  const shown = new Shown();
+  shown.edited(0, 2);
+  shown.edited(1, 2);
+  expect([...shown.notices.values()]).toEqual([[`2 cells were edited. ${DO}`, null]]);
+  shown.dismiss();
+  shown.edited(1, 2);
+  expect([...shown.notices.values()]).toEqual([["Its cell was edited, so that its output is in the panel: job 1", "1"]]);
+});

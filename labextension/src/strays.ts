@@ -25,7 +25,7 @@ export class Strays {
   ) {}
 
   add(stray: Stray): void {
-    this._told.push(stray);
+    this._told = [...this._told.filter(({ job }) => job !== stray.job), stray];
     if (this._id && this._notices.update(this._id, this._message(), this._job())) return;
     this._told = [stray];
     this._id = this._notices.show(this._message(), this._job());

@@ -25,6 +25,8 @@ def test_jobs_of_before_and_after_a_rename_come_home_and_open_the_notebook_by_it
         steps.go(1)
         until_shown(opened, 1, 1)
         page.evaluate(RENAME, "after.ipynb")
+        opened.restart_kernel()
+        opened.run(0)
         opened.run(2)
         opened.wait_idle()
         page.evaluate(f"() => {lab.CONTEXT}.shutdown()")

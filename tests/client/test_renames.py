@@ -7,10 +7,13 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jupyter_remote.client import listing
 from jupyter_remote.client.renames import Log, Name, Rename, names_of, now_of
+from jupyter_remote.wire import JobList, JobView, Money
 
 HISTORY = [Rename(10, "/w/Untitled.ipynb", "/w/train.ipynb"), Rename(20, "/w", "/work")]
 
@@ -99,7 +102,42 @@ def test_a_log_is_read_on_and_lines_that_are_no_renames_are_passed_over(tmp_path
         assert list(log.all()) == HISTORY[:1]
         file.write(b'20,"old":"/w","new":"/work"}\n')
     assert list(log.all()) == HISTORY
+    with (tmp_path / "home" / "renames").open("ab") as file:
+        file.write(b'{"at":30,"old":"/x')  # there was no room for the rest
+    other.add(HISTORY[0])
+    assert list(log.all()) == [*HISTORY, HISTORY[0]]
     (tmp_path / "home" / "renames").unlink()
     assert list(log.all()) == []
     other.add(HISTORY[1])
     assert list(log.all()) == HISTORY[1:]
+
+
+def job_at(at: float, notebook: str) -> JobView:
+    money = Money(rate_ucredits_per_h=0, hold_ucredits=0, cost_ucredits=0)
+    about = {"kind": "cell", "status": "completed", "money": money}
+    return JobView(id=f"{at:g}", submitted_at=at, notebook=notebook, **about)
+
+
+def test_jobs_are_found_behind_many_of_another_notebook_that_has_the_name_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    log = Log(tmp_path / "renames")
+    log.add(HISTORY[0])
+    monkeypatch.setattr("jupyter_remote.client.renames.log", lambda: log)
+    old, new = HISTORY[0].old, HISTORY[0].new
+    sent = [job_at(at, new if 10 < at < 12 else old) for at in range(40, 0, -1)]
+
+    def ask(params: dict[str, Any]) -> JobList:
+        its = [job for job in sent if job.notebook == params["notebook"]]
+        before = params.get("before")
+        begin = [job.id for job in its].index(before) + 1 if before else 0
+        page = its[begin : begin + params["limit"]]
+        return JobList(page, page[-1].id if len(page) == params["limit"] else "")
+
+    def found(notebook: str, limit: int) -> list[float]:
+        return [job.submitted_at for job in listing.of_notebook(ask, notebook, limit)]
+
+    assert found(new, 5) == [11, 10, 9, 8, 7]
+    assert found(new, 100) == list(range(11, 0, -1))
+    assert found(old, 5) == [40, 39, 38, 37, 36]
+    assert found(old, 100) == list(range(40, 11, -1))

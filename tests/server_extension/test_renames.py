@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,44 @@ def test_what_is_left_of_a_budget_goes_with_its_notebook_and_comes_back_with_it(
         lab.until(lambda: str(moved) not in [b.name for b in client.budgets()])
         [again] = [b for b in client.budgets() if b.name == str(path)]
         assert (again.left_ucredits, again.spent_ucredits) == (whole, spent)
+
+
+def add(*moves: tuple[Path, Path]) -> None:
+    """As a Jupyter server did that has ended since, while the backend was away."""
+    for old, new in moves:
+        renames.log().add(renames.Rename(time.time(), str(old), str(new)))
+
+
+@pytest.mark.usefixtures("_no_budgets")
+def test_a_budget_follows_later_too_and_pays_for_what_its_notebook_ran_before(server):
+    path, moved = server.folder / "early.ipynb", server.folder / "late.ipynb"
+    with jr.Client() as client:
+        client.set_budget("notebook", 5.0, str(path))
+        [whole] = [b.left_ucredits for b in client.budgets()]
+        add((path, moved))
+        with started(moved, "import jupyter_remote as jr") as kernel:
+            kernel.run(PAID)
+        ask(server, "GET", "v1/jobs")
+        [budget] = client.budgets()
+        assert (budget.name, budget.left_ucredits) == (str(moved), whole - budget.spent_ucredits)
+        assert budget.spent_ucredits > 0
+        client.set_budget("notebook", 1.0, str(path))  # of another one
+        add((path.parent / "any.ipynb", path.parent / "other.ipynb"))
+        ask(server, "GET", "v1/jobs")
+        assert {b.name for b in client.budgets()} == {str(path), str(moved)}
+
+
+@pytest.mark.usefixtures("_no_budgets")
+def test_notebooks_that_change_places_change_their_budgets(server):
+    one, other, aside = (server.folder / f"{name}.ipynb" for name in ("one", "other", "aside"))
+    with jr.Client() as client:
+        client.set_budget("notebook", 1.0, str(one))
+        client.set_budget("notebook", 2.0, str(other))
+        before = {b.name: b.left_ucredits for b in client.budgets()}
+        add((one, aside), (other, one), (aside, other))
+        ask(server, "GET", "v1/jobs")
+        after = {b.name: b.left_ucredits for b in client.budgets()}
+        assert after == {str(one): before[str(other)], str(other): before[str(one)]}
 
 
 def test_what_is_no_notebook_is_not_written_down(server):
