@@ -67,6 +67,7 @@ from jupyter_remote.wire.jobs import (
     code_digest_of,
     environment_digest,
 )
+from jupyter_remote.wire.known import make_known
 from jupyter_remote.wire.links import (
     PARTS_AT_ONCE,
     BlobLink,
@@ -166,6 +167,8 @@ from jupyter_remote.wire.workers import (
     WorkerEvent,
     WorkerMessage,
 )
+
+make_known(list(globals().values()))
 
 __all__ = [
     "ABSENT",

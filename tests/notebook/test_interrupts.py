@@ -154,9 +154,12 @@ def test_a_cancel_that_is_ignored_becomes_a_kill_when_it_said(kernel):
 
 def tell(kernel: Kernel, after_s: object) -> None:
     """As a card does in a page with that setting."""
-    content = {"force_after_s": after_s}
-    kernel.client.control_channel.send(kernel.client.session.msg(SETTING, content))
-    assert kernel.client.get_control_msg(timeout=LIMIT_S)["content"] == {"status": "ok"}
+    asked = kernel.client.session.msg(SETTING, {"force_after_s": after_s})
+    kernel.client.control_channel.send(asked)
+    reply = kernel.client.get_control_msg(timeout=LIMIT_S)
+    while reply["parent_header"]["msg_id"] != asked["header"]["msg_id"]:  # of an interrupt
+        reply = kernel.client.get_control_msg(timeout=LIMIT_S)
+    assert reply["content"] == {"status": "ok"}
 
 
 def test_the_stop_button_kills_when_the_page_is_set_so(kernel):
