@@ -106,7 +106,7 @@ describe("the jobs of the page", () => {
 
   it("runs a job again in its notebook as it is called now", async () => {
     const bodies: unknown[] = [];
-    const { ask } = backend(() => [job("0", "completed", { notebook: "/work/new.ipynb" })]);
+    const { ask } = backend(() => [job("0", "completed", { notebook: "/books/new.ipynb" })]);
     const told = (async (method: string, path: string, params: Params, body?: unknown) => {
       if (path.endsWith("/repeat")) return bodies.push(body), { job: job("1") };
       return ask(method as "GET", path, params);
@@ -114,7 +114,7 @@ describe("the jobs of the page", () => {
     const jobs = new Jobs(told, timer());
     await jobs.refresh();
     expect(await jobs.repeat("0", "1")).toBe("1");
-    expect(bodies).toEqual([{ id: "1", notebook: "/work/new.ipynb" }]);
+    expect(bodies).toEqual([{ id: "1", notebook: "/books/new.ipynb" }]);
   });
 
   it("count by the clock of the backend", async () => {

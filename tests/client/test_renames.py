@@ -19,16 +19,16 @@ HISTORY = [Rename(10, "/w/Untitled.ipynb", "/w/train.ipynb"), Rename(20, "/w", "
 
 
 def test_a_path_is_followed_from_when_it_was_said():
-    assert now_of("/w/Untitled.ipynb", 5, HISTORY) == "/work/train.ipynb"
-    assert now_of("/w/Untitled.ipynb", 15, HISTORY) == "/work/Untitled.ipynb"
+    assert now_of("/w/Untitled.ipynb", 5, HISTORY) == "/books/train.ipynb"
+    assert now_of("/w/Untitled.ipynb", 15, HISTORY) == "/books/Untitled.ipynb"
     assert now_of("/w/Untitled.ipynb", 25, HISTORY) == "/w/Untitled.ipynb"
     assert now_of("/wide.ipynb", 5, HISTORY) == "/wide.ipynb"
 
 
 def test_a_notebook_is_known_by_all_its_names_and_only_while_it_had_them():
-    now, with_its_folder, first = names_of("/work/train.ipynb", HISTORY)
+    now, with_its_folder, first = names_of("/books/train.ipynb", HISTORY)
     assert [now.path, with_its_folder.path, first.path] == [
-        *("/work/train.ipynb", "/w/train.ipynb", "/w/Untitled.ipynb")
+        *("/books/train.ipynb", "/w/train.ipynb", "/w/Untitled.ipynb")
     ]
     assert now.was_at(21)
     assert not now.was_at(19)
