@@ -15,7 +15,7 @@ from jupyter_remote.client import listing
 from jupyter_remote.client.renames import Log, Name, Rename, names_of, now_of
 from jupyter_remote.wire import JobList, JobView, Money
 
-HISTORY = [Rename(10, "/w/Untitled.ipynb", "/w/train.ipynb"), Rename(20, "/w", "/work")]
+HISTORY = [Rename(10, "/w/Untitled.ipynb", "/w/train.ipynb"), Rename(20, "/w", "/books")]
 
 
 def test_a_path_is_followed_from_when_it_was_said():
@@ -100,7 +100,7 @@ def test_a_log_is_read_on_and_lines_that_are_no_renames_are_passed_over(tmp_path
         file.write(b'damaged\n{"at":')
         file.flush()
         assert list(log.all()) == HISTORY[:1]
-        file.write(b'20,"old":"/w","new":"/work"}\n')
+        file.write(b'20,"old":"/w","new":"/books"}\n')
     assert list(log.all()) == HISTORY
     with (tmp_path / "home" / "renames").open("ab") as file:
         file.write(b'{"at":30,"old":"/x')  # there was no room for the rest
