@@ -27,6 +27,7 @@ from playwright.sync_api import (
     Page,
     sync_playwright,
 )
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 LIMIT_S = 60.0
 LAB_SETTINGS = {  # no news, no cells out of sight that are not drawn
@@ -240,6 +241,18 @@ def write(path: Path, *cells: str) -> None:
     nbformat.write(notebook, path)
 
 
+def _until_open(page: Page, server: Server, name: str) -> None:
+    """Now and then the first page of a JupyterLab starts without the notebook of its address."""
+    is_open = f"name => {WIDGET}?.context?.path === name"
+    try:
+        page.wait_for_function(is_open, arg=name, timeout=LIMIT_S * 500)
+    except PlaywrightTimeout:
+        if server.app != "lab":
+            raise
+        page.evaluate(OPEN, name)
+        page.wait_for_function(is_open, arg=name)
+
+
 @contextlib.contextmanager
 def book(page: Page, server: Server, name: str, *cells: str) -> Iterator[Book]:
     """A new notebook, open in a page, its kernel idle. A page of JupyterLab is used again."""
@@ -252,7 +265,7 @@ def book(page: Page, server: Server, name: str, *cells: str) -> Iterator[Book]:
         where = f"lab/tree/{name}?reset&" if server.app == "lab" else f"notebooks/{name}?"
         page.goto(f"{server.url}/{where}token={server.token}")
         page.wait_for_function("() => window.jupyterapp?.started")
-    page.wait_for_function(f"name => {WIDGET}?.context?.path === name", arg=name)
+    _until_open(page, server, name)
     opened.wait_idle()
     try:
         yield opened
