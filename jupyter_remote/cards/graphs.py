@@ -53,9 +53,8 @@ def graphs_of(samples: Sequence[Metrics], *, final: bool) -> list[Graph]:
         line("CPU", cpu, lambda m: m.cpu_percent, least=100.0),
         line("memory", memory, lambda m: m.memory_bytes, last.memory_limit_bytes),
     ]
-    for disk in (True, False):
+    for disk, name, rate in ((True, "disk", _disk_rate), (False, "network", _network_rate)):
         if last.disk_total_bytes and not _stood_still(last, disk=disk):
-            name, rate = ("disk", _disk_rate) if disk else ("network", _network_rate)
             text = flows(last, final=final, disk=disk)
             found.append(line(name, text, rate, least=LEAST_BYTES_PER_S))
     for gpu in last.gpus:

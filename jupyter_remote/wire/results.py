@@ -56,9 +56,7 @@ class JobOutputs(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     outputs: list[dict[str, Any]] | None = None  # as a cell has them; None: nothing after that
     cut: bool = False  # it showed more than is here
     cleared: bool = False  # it cleared what stood in its cell before this
-    updated: list[
-        int
-    ] = []  # which of the outputs it changed in their place, and were others before
+    updated: list[int] = []  # of the outputs: those changed in their place, others before
     error: RemoteFailure | None = None  # that it ended with
     receipt: Receipt | None = None
 
