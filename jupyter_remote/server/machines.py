@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from jupyter_remote import errors, wire
@@ -12,6 +13,7 @@ from jupyter_remote.server.enrolment import worker_id
 from jupyter_remote.server.routing import Call, Endpoint
 
 if TYPE_CHECKING:
+    from jupyter_remote.scheduler.machines import Machine
     from jupyter_remote.server.backend import Backend
 
 OVER = (InstanceState.TERMINATING, InstanceState.TERMINATED, InstanceState.ORPHAN)
@@ -38,10 +40,15 @@ async def machine_of(backend: Backend, instance: str, token: str) -> InstanceRec
     return None
 
 
-def view_of(backend: Backend, row: InstanceRecord) -> wire.InstanceView:
-    """A machine as its owner sees it."""
+def view_of(
+    backend: Backend, row: InstanceRecord, known: Mapping[str, Machine]
+) -> wire.InstanceView:
+    """A machine as its owner sees it. ``known``: which the scheduler had before the row was read.
+
+    One that ends is written, then forgotten: of what is forgotten meanwhile the row may be older.
+    """
     board, limits = backend.scheduler.board, backend.settings
-    machine, agent = board.machines.get(row.id), board.agent_on(row.id)
+    machine, agent = board.machines.get(row.id) or known.get(row.id), board.agent_on(row.id)
     idle_since = machine.idle_since if machine is not None else None
     there = row.state is not InstanceState.TERMINATED
     state = machine.state if machine is not None else row.state  # which is written after it
@@ -71,8 +78,9 @@ def view_of(backend: Backend, row: InstanceRecord) -> wire.InstanceView:
 async def instances(call: Call) -> wire.InstanceList:
     backend, caller = call.backend, call.caller
     owner = None if "admin" in caller.scopes else caller.owner
+    known = dict(backend.scheduler.board.machines)
     rows = await backend.read(backend.store.instances, owner, limit=SHOWN)
-    return wire.InstanceList([view_of(backend, row) for row in rows if row.owner])
+    return wire.InstanceList([view_of(backend, row, known) for row in rows if row.owner])
 
 
 async def _own(call: Call) -> InstanceRecord:
@@ -105,9 +113,10 @@ async def boot_log(call: Call) -> wire.BootLog:
 
 
 async def end(call: Call) -> wire.InstanceView:
+    known = dict(call.backend.scheduler.board.machines)
     row = await _own(call)
     call.backend.scheduler.fleet.end(row.id, "its owner ended it")
-    return view_of(call.backend, row)
+    return view_of(call.backend, row, known)
 
 
 READ = allow("read", "submit")

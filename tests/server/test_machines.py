@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from jupyter_remote import errors, wire
 from jupyter_remote.client.machines import left_by_stop
 from jupyter_remote.errors import LaunchRefused
 from jupyter_remote.http import Http
-from jupyter_remote.model import InstanceState, JobState, MachineType
+from jupyter_remote.model import InstanceRecord, InstanceState, JobState, MachineType
 from jupyter_remote.providers.base import Launch
 from jupyter_remote.providers.identity import backend_id
 from jupyter_remote.server import elsewhere
@@ -166,6 +167,26 @@ def test_an_owner_ends_a_machine_and_its_token_with_it(
     with pytest.raises(ConnectionClosed):
         list(iter(worker.receive, None))
     worker.close()
+
+
+def test_a_machine_that_is_gone_by_the_time_it_is_shown_is_not_shown_as_there(
+    server: Running, cloud: FakeCloud, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, scheduler = server.backend.store, server.backend.scheduler
+    read = store.instances
+    cloud.unheard = 10**6
+
+    def late(*args: Any, **options: Any) -> list[InstanceRecord]:
+        rows = read(*args, **options)
+        gone = scheduler.fleet._gone(scheduler.board.machines[launch.id], "a test")
+        asyncio.run_coroutine_threadsafe(gone, scheduler._main.get_loop()).result()
+        return rows
+
+    server.http.call("DELETE", f"/v1/machines/instances/{launch.id}", reply=wire.InstanceView)
+    until(lambda: instances(server)[0].state == "terminating")
+    monkeypatch.setattr(store, "instances", late)
+    [shown] = instances(server)
+    assert (shown.state, shown.usd_per_h) == ("terminated", 0.0)
 
 
 def test_machines_of_others_look_absent(server: Running, launch: Launch) -> None:
