@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,24 @@ from tests.conftest import isolate, stop_backend
 @pytest.fixture(autouse=True)
 def _limits() -> None:
     expect.set_options(timeout=lab.LIMIT_S * 1000)
+
+
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, object]:
+    report = yield
+    item.stash[_failed] = item.stash.get(_failed, False) or report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _jobs_of_a_failed_test_are_ended(request: pytest.FixtureRequest) -> Iterator[None]:
+    """They would keep the slots of the backend from all tests after it."""
+    yield
+    if request.node.stash[_failed]:
+        stop_backend({})
 
 
 # Not for the whole session: while Playwright runs, no other event loop can in this thread.

@@ -40,6 +40,7 @@ KERNEL_IDLE = f"""() => {{
   const kernel = {WIDGET}?.context?.sessionContext?.session?.kernel;
   return kernel?.connectionStatus === "connected" && kernel.status === "idle";
 }}"""
+HAS_KERNEL = f"() => {WIDGET}?.context?.sessionContext?.session?.kernel"
 KERNEL_ANSWERS = f"() => {CONTEXT}.session.kernel.requestKernelInfo().then(() => null)"
 SELECT = f"i => {{ const widget = {WIDGET}; widget.content.activeCellIndex = i; }}"
 OPEN = (
@@ -204,6 +205,7 @@ class Book:
         self.page.wait_for_function(KERNEL_IDLE)
 
     def restart_kernel(self) -> None:
+        self.page.wait_for_function(HAS_KERNEL)  # a page that was just opened may not know it yet
         self.page.evaluate(f"() => {CONTEXT}.session.kernel.restart()")
 
     def saved(self) -> nbformat.NotebookNode:

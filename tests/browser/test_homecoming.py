@@ -530,4 +530,4 @@ def test_what_a_page_missed_while_its_connection_was_lost_is_there_in_the_end(bo
         page.evaluate(missed)  # as if it had been sent into a connection that was dead
         steps.go(4)
         until_shown(opened, 1)
-        assert opened.errors == []
+        assert opened.ours() == []  # of comms that it forgot JupyterLab may complain itself
