@@ -204,6 +204,15 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     set_at: float = 0.0  # seconds since 1970
 
 
+class BudgetRename(msgspec.Struct, frozen=True, kw_only=True):
+    """A notebook that has a budget is called otherwise now."""
+
+    name: str
+    to: str
+    set_at: float  # of the budget that is meant: a later one of that name is another notebook's
+    since: float  # what was sent under the new name from then on is this notebook's; 1970 is 0
+
+
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One job as stored. ``spec``, ``result`` and ``error`` are opaque to the store: bytes."""
 

@@ -75,6 +75,17 @@ async def set_budget(call: Call) -> wire.BudgetList:
     return await _all(call)
 
 
+async def rename_budgets(call: Call) -> wire.BudgetList:
+    request: wire.BudgetRenames = call.body
+    for rename in request.renames:
+        _check(NOTEBOOK, rename.name)
+        _check(NOTEBOOK, rename.to)
+    backend, owner = call.backend, call.caller.owner
+    now = backend.clock.now()
+    done = await backend.commit(backend.store.rename_budgets, owner, request.renames, now)
+    return wire.BudgetList(done)
+
+
 async def clear_budget(call: Call) -> wire.BudgetList:
     query: BudgetQuery = call.query
     _check(query.scope, query.name)
@@ -100,6 +111,15 @@ ENDPOINTS = [
         summary="Limit what your account, each day (UTC) or a notebook may spend",
         policy=allow("submit"),
         body=wire.BudgetRequest,
+        reply=wire.BudgetList,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/account/budgets/rename",
+        handler=rename_budgets,
+        summary="Have what is left of budgets follow notebooks that were renamed",
+        policy=allow("submit"),
+        body=wire.BudgetRenames,
         reply=wire.BudgetList,
     ),
     Endpoint(

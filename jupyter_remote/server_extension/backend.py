@@ -19,12 +19,14 @@ from jupyter_remote.client import embedded, listing, renames
 from jupyter_remote.client.homecoming import home_of
 from jupyter_remote.client.link import Address, Link
 from jupyter_remote.client.renames import Rename
+from jupyter_remote.model import BudgetRename
 from jupyter_remote.money.budgets import NOTEBOOK
 from jupyter_remote.settings import Settings
 from jupyter_remote.wire import (
     HTTP_STATUS,
     PROTOCOL,
     BudgetList,
+    BudgetRenames,
     JobList,
     JobOutputs,
     JobView,
@@ -149,36 +151,20 @@ class Backend:
                 self._followed = len(found)
 
     def _move_budgets(self, found: Sequence[Rename]) -> None:
-        """To the names that their notebooks have now. What was spent under a name stays with it in
-        the ledger: the limit is what is left, and what was spent there before."""
-        budgets = [
-            (one, renames.now_of(one.name, one.set_at, found))
-            for one in self._call("GET", BUDGETS, BudgetList).budgets
-            if one.scope == NOTEBOOK and one.set_at
-        ]
-        moved = [(one, name) for one, name in budgets if name != one.name]
-        for one, name in moved:
-            counted = self._set_budget(name, one.left_ucredits)
-            others = max(0, counted - self._spent_since(name, found))
-            self._set_budget(name, one.left_ucredits + others)
-        for old in {one.name for one, _ in moved} - {name for _, name in moved}:
-            self._call("DELETE", BUDGETS, BudgetList, params=_budget(old))
-
-    def _spent_since(self, notebook: str, found: Sequence[Rename]) -> int:
-        """By jobs that were sent under its new name before its budget was there."""
-        [now, *_] = renames.names_of(notebook, found)
-        sent = listing.since(self._page, notebook, now.since)
-        return sum(_counts(job) for job in sent)
+        """To the names that their notebooks have now."""
+        moved = []
+        for one in self._call("GET", BUDGETS, BudgetList).budgets:
+            [now, *_] = renames.names_of(renames.now_of(one.name, one.set_at, found), found)
+            if one.scope == NOTEBOOK and one.set_at and now.path != one.name:
+                moved.append(
+                    BudgetRename(name=one.name, to=now.path, set_at=one.set_at, since=now.since)
+                )
+        if moved:
+            body = msgspec.json.encode(BudgetRenames(moved))
+            self._call("POST", f"{BUDGETS}/rename", BudgetList, body)
 
     def _page(self, params: Mapping[str, object]) -> JobList:
         return self._call("GET", JOBS, JobList, params=params)
-
-    def _set_budget(self, name: str, limit_ucredits: int) -> int:
-        """What counts as spent under that name."""
-        body = msgspec.json.encode({**_budget(name), "limit_ucredits": limit_ucredits})
-        found = self._call("PUT", BUDGETS, BudgetList, body).budgets
-        [one] = (one for one in found if (one.scope, one.name) == (NOTEBOOK, name))
-        return one.spent_ucredits + one.held_ucredits
 
     def _told(self, ask: Callable[[], Answer], *, start: bool) -> Answer:
         """The answer, perhaps of a backend that is started for it."""
@@ -250,14 +236,6 @@ class Backend:
         params: Mapping[str, object] | None = None,
     ) -> T:
         return self._link.call(method, f"/{path}", body, reply=reply, params=params)
-
-
-def _budget(notebook: str) -> dict[str, str]:
-    return {"scope": NOTEBOOK, "name": notebook}
-
-
-def _counts(job: JobView) -> int:
-    return job.money.hold_ucredits if job.ended_at is None else job.money.cost_ucredits
 
 
 def _as_now(jobs: Sequence[JobView]) -> list[JobView]:

@@ -18,6 +18,7 @@ from jupyter_remote.model import (
     AttemptRecord,
     Balance,
     Budget,
+    BudgetRename,
     Entry,
     History,
     InstanceRecord,
@@ -464,6 +465,13 @@ class Store(Protocol):
 
     def clear_budget(self, owner: OwnerId, scope: str, name: str) -> bool:
         """Was there one?"""
+        ...
+
+    def rename_budgets(
+        self, owner: OwnerId, renames: Sequence[BudgetRename], now: float
+    ) -> list[Budget]:
+        """What is left of budgets of notebooks goes to their new names, in place of what was set
+        there; what is not there as it was seen is passed over. All budgets of the owner."""
         ...
 
     def budgets(self, owner: OwnerId, now: float) -> list[Budget]: ...

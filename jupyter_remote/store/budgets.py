@@ -8,8 +8,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from jupyter_remote.errors import TooLarge
-from jupyter_remote.model import Budget, JobRecord, OwnerId
+from jupyter_remote.model import Budget, BudgetRename, JobRecord, OwnerId
 from jupyter_remote.money import budgets
+from jupyter_remote.money.budgets import NOTEBOOK
+from jupyter_remote.money.meter import MOST_UCREDITS
 from jupyter_remote.store import sql_budgets as sql
 from jupyter_remote.store.base import NewJob
 from jupyter_remote.store.charges import Posting
@@ -47,6 +49,25 @@ def set_budget(
 def clear_budget(session: Session, owner: OwnerId, scope: str, name: str) -> bool:
     """Was there one?"""
     return session.change(sql.CLEAR_BUDGET, owner=owner, scope=scope, name=name) > 0
+
+
+def rename_budgets(
+    session: Session, owner: OwnerId, renames: Sequence[BudgetRename], now: float
+) -> None:
+    """All at once: two notebooks may change places. What was spent under a name stays with it in
+    the ledger, so the new limit is what is left, and what others spent under that name before."""
+    there = {(b.name, b.set_at): b for b in listed(session, owner, now) if b.scope == NOTEBOOK}
+    moved = [(r, there[r.name, r.set_at]) for r in renames if (r.name, r.set_at) in there]
+    for rename, _ in moved:
+        clear_budget(session, owner, NOTEBOOK, rename.name)
+    for rename, was in moved:
+        name, left = rename.to, was.left_ucredits
+        counted = set_budget(session, owner, NOTEBOOK, name, left, now)
+        which = {"held": f"held:{owner}", "notebook": name, "sent_since": rename.since}
+        own = session.value(sql.HELD_BY_SENT, **which)
+        own -= session.value(sql.GIVEN_BACK_BY_SENT, **which)
+        others = counted.spent_ucredits + counted.held_ucredits - own
+        set_budget(session, owner, NOTEBOOK, name, min(left + others, MOST_UCREDITS), now)
 
 
 def listed(session: Session, owner: OwnerId, now: float) -> list[Budget]:

@@ -44,4 +44,12 @@ _sum = select(func.coalesce(func.sum(posting.c.amount_ucredits), lit(0))).where(
 )
 HELD = _sum.where(posting.c.target == _p("held"))
 NOT_HELD_ANY_MORE = _sum.where(posting.c.source == _p("held"))
+_hold = posting.alias()
+_sent_since = posting.c.job.in_(
+    select(_hold.c.job).where(
+        _hold.c.target == _p("held"), _hold.c.kind == lit("hold"), _hold.c.at >= _p("sent_since")
+    )
+)
+HELD_BY_SENT = HELD.where(_sent_since)
+GIVEN_BACK_BY_SENT = NOT_HELD_ANY_MORE.where(posting.c.kind == lit("release"), _sent_since)
 CHARGED = NOT_HELD_ANY_MORE.where(posting.c.kind == lit("capture"), posting.c.at >= _p("since"))

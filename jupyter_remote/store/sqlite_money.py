@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from jupyter_remote.model import Balance, Budget, Entry, OwnerId
+from jupyter_remote.model import Balance, Budget, BudgetRename, Entry, OwnerId
 from jupyter_remote.store import budgets, cache, money
 from jupyter_remote.store.base import Source
 from jupyter_remote.store.session import Session
@@ -59,6 +60,13 @@ class MoneyVerbs:
     def clear_budget(self, owner: OwnerId, scope: str, name: str) -> bool:
         with self._write() as session:
             return budgets.clear_budget(session, owner, scope, name)
+
+    def rename_budgets(
+        self, owner: OwnerId, renames: Sequence[BudgetRename], now: float
+    ) -> list[Budget]:
+        with self._write() as session:
+            budgets.rename_budgets(session, owner, renames, now)
+            return budgets.listed(session, owner, now)
 
     def budgets(self, owner: OwnerId, now: float) -> list[Budget]:
         with self._read() as session:

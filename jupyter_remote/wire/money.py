@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from jupyter_remote.model import Balance, Budget, Entry, MachineType
+from jupyter_remote.model import Balance, Budget, BudgetRename, Entry, MachineType
 from jupyter_remote.wire.jobs import Estimate, Need
 from jupyter_remote.wire.values import MissingSegment, Segment
 
@@ -51,6 +51,12 @@ class BudgetRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     scope: str  # account, day, notebook
     name: str = ""  # of the notebook
     limit_ucredits: int
+
+
+class BudgetRenames(msgspec.Struct, frozen=True):
+    """``POST /v1/account/budgets/rename``: all or none."""
+
+    renames: list[BudgetRename]
 
 
 class BudgetList(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jupyter_remote.errors import BudgetExceeded, TooLarge
-from jupyter_remote.model import Budget, JobState, Limits, Reason
+from jupyter_remote.model import Budget, BudgetRename, JobState, Limits, Reason
 from jupyter_remote.store import budgets as stored
 from jupyter_remote.store.base import NewJob, Outcome, Store
 from tests.conformance.store import ADA, BOB, new_job, running
@@ -166,6 +166,39 @@ class BudgetConformance:
         with pytest.raises(BudgetExceeded):
             store.submit([paid(f"job-{n}") for n in range(3)], 1.0)
         assert only(store).left_ucredits == 10 * CREDIT
+
+    def test_what_is_left_of_a_budget_follows_the_new_name_of_its_notebook(
+        self, store: Store
+    ) -> None:
+        ran(store, paid("of-another", notebook="new"), 1.0, 2.0)
+        was = store.set_budget(ADA, "notebook", "old", 100 * CREDIT, 5.0)
+        ran(store, paid("before", notebook="old"), 10.0, 3.0)
+        store.submit([paid("runs", notebook="old")], 15.0)
+        ran(store, paid("after", notebook="new"), 20.0, 4.0)
+        store.submit([paid("goes-on", notebook="new")], 30.0)
+        store.set_budget(BOB, "notebook", "old", 9 * CREDIT, 5.0)
+        rename = BudgetRename(name="old", to="new", set_at=was.set_at, since=20.0)
+        for _ in range(2):  # a request may be sent again
+            [moved] = store.rename_budgets(ADA, [rename], 40.0)
+            assert (moved.name, moved.left_ucredits) == ("new", (100 - 3 - 8 - 4 - 8) * CREDIT)
+            assert (moved.spent_ucredits, moved.held_ucredits) == (6 * CREDIT, 8 * CREDIT)
+        assert [b.name for b in store.budgets(BOB, 40.0)] == ["old"]
+        assert not store.audit()
+
+    def test_budgets_of_notebooks_that_change_places_change_theirs(self, store: Store) -> None:
+        for name, credits in (("a", 1), ("b", 2)):
+            store.set_budget(ADA, "notebook", name, credits * CREDIT, 5.0)
+        turns = [
+            BudgetRename(name=name, to=to, set_at=5.0, since=6.0)
+            for name, to in (("a", "b"), ("b", "a"))
+        ]
+        found = store.rename_budgets(ADA, turns, 10.0)
+        assert [(b.name, b.left_ucredits) for b in found] == [("a", 2 * CREDIT), ("b", CREDIT)]
+
+    def test_a_budget_that_was_set_since_does_not_follow(self, store: Store) -> None:
+        later = store.set_budget(ADA, "notebook", "old", CREDIT, 7.0)
+        rename = BudgetRename(name="old", to="new", set_at=5.0, since=6.0)
+        assert store.rename_budgets(ADA, [rename], 10.0) == [later]
 
     def test_there_are_not_ever_more_budgets(
         self, store: Store, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_remote import errors, wire
 from jupyter_remote.http import Http
-from jupyter_remote.model import Budget
+from jupyter_remote.model import Budget, BudgetRename
 
 from .conftest import Running, Worker, request, submit, until
 
@@ -51,6 +51,18 @@ def test_a_budget_is_set_shown_and_lifted(server: Running) -> None:
     assert left.budgets == [budget]
     with pytest.raises(errors.NotFound, match="no such budget"):
         server.http.call("DELETE", BUDGETS, reply=wire.BudgetList, params=params)
+
+
+def test_a_budget_follows_a_notebook_that_is_renamed(server: Running) -> None:
+    [budget] = set_budget(server, "notebook", 7, "a.ipynb")
+    rename = BudgetRename(name="a.ipynb", to="b.ipynb", set_at=budget.set_at, since=budget.set_at)
+    for _ in range(2):
+        body = wire.BudgetRenames([rename])
+        reply = server.http.call("POST", f"{BUDGETS}/rename", body, wire.BudgetList)
+        assert [(b.name, b.left_ucredits) for b in reply.budgets] == [("b.ipynb", 7 * CREDIT)]
+    nameless = wire.BudgetRenames([msgspec.structs.replace(rename, to="")])
+    with pytest.raises(errors.InvalidRequest):
+        server.http.call("POST", f"{BUDGETS}/rename", nameless, wire.BudgetList)
 
 
 @pytest.mark.parametrize(
