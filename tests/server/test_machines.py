@@ -182,11 +182,15 @@ def test_a_machine_that_is_gone_by_the_time_it_is_shown_is_not_shown_as_there(
         asyncio.run_coroutine_threadsafe(gone, scheduler._main.get_loop()).result()
         return rows
 
+    worker = dial(server, launch)
+    worker.receive()
+    worker.run()  # no job needs another machine
     server.http.call("DELETE", f"/v1/machines/instances/{launch.id}", reply=wire.InstanceView)
     until(lambda: instances(server)[0].state == "terminating")
     monkeypatch.setattr(store, "instances", late)
     [shown] = instances(server)
     assert (shown.state, shown.usd_per_h) == ("terminated", 0.0)
+    worker.close()
 
 
 def test_machines_of_others_look_absent(server: Running, launch: Launch) -> None:
