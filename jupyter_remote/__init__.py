@@ -6,6 +6,7 @@ Importing this package loads nothing heavy: every public name is resolved when f
 
 from __future__ import annotations
 
+import datetime as _datetime  # noqa: F401  msgspec would take an interrupt in it for done, and crash
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""What threads do at the same time in a process that has just begun."""
+"""What comes at the same time in a process that has just begun: of threads, and an interrupt."""
 
 from __future__ import annotations
 
@@ -33,4 +33,31 @@ def test_threads_that_decode_a_type_for_the_first_time_do_not_crash_the_process(
     done = subprocess.run(
         [sys.executable, "-c", DECODE], capture_output=True, text=True, timeout=60, check=False
     )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+INTERRUPTED = """
+import sys
+
+class Interrupts:
+    left = 1
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "datetime" and self.left:
+            self.left = 0
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupts())
+try:
+    from jupyter_remote import wire
+except KeyboardInterrupt:
+    from jupyter_remote import wire
+import msgspec
+msgspec.json.decode(b"[]", type=list[msgspec.Raw])
+"""
+
+
+def test_an_interrupt_in_the_first_milliseconds_does_not_crash_the_process_later() -> None:
+    run = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
