@@ -64,7 +64,7 @@ def stop_backend(env: dict[str, str]) -> None:
         [sys.executable, "-m", "jupyter_remote", "stop"],
         env={**os.environ, **env},
         capture_output=True,
-        timeout=30,
+        timeout=120,  # after 30 s it kills the backend
         check=False,
     )
 

@@ -283,9 +283,9 @@ export class View {
   }
 
   listen(button) {
-    button.addEventListener("click", () => {
+    button.addEventListener("click", ({ timeStamp }) => {
       this.clicks += 1;
-      this.cancel();
+      this.cancel(timeStamp); // a page that is busy may come to it late
     });
     button.addEventListener("pointerdown", () => this.pressed());
     button.addEventListener("focus", () => { this.focused = true; });
@@ -353,8 +353,8 @@ export class View {
     this.asked = true;
   }
 
-  cancel() {
-    if (performance.now() < this.armedAt) return;
+  cancel(at = performance.now()) {
+    if (at < this.armedAt) return;
     const force = this.asked;
     this.ask();
     this.askedAt = performance.now();

@@ -72,9 +72,9 @@ def test_a_job_is_live_in_the_panel_and_in_the_status_bar_and_its_end_is_told(bo
         expect(train.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "50")
         expect(page.locator(".jr-status-item")).to_contain_text("1 job · $1.006/h")
         gate.touch()
+        expect(page.locator(".Toastify__toast", has_text="train it: completed")).to_be_visible()
         expect(train).to_contain_text("completed")
         expect(train.get_by_role("button")).to_be_hidden()
-        expect(page.locator(".Toastify__toast", has_text="train it: completed")).to_be_visible()
         train.click()
         expect(page.locator(".jr-panel-history")).to_contain_text("held")
         expect(page.locator(".jr-panel-history")).to_contain_text("charged")
@@ -89,7 +89,7 @@ def test_a_job_of_another_process_is_in_the_panel_and_is_cancelled_there(book, g
         there.get_by_role("button", name="Cancel").click()
         expect(there).to_contain_text("cancelled")
     with pytest.raises(jr.JobCancelled):
-        job.result(20)
+        job.result(lab.LIMIT_S)
 
 
 def test_a_job_is_chosen_and_cancelled_by_keys_alone(book, gate):
@@ -109,7 +109,7 @@ def test_a_job_is_chosen_and_cancelled_by_keys_alone(book, gate):
         keyboard.press("Escape")
         expect(detail).to_be_hidden()
     with pytest.raises(jr.JobCancelled):
-        job.result(20)
+        job.result(lab.LIMIT_S)
 
 
 def test_a_cancel_that_fails_is_told_until_something_else_is_asked(book, gate):
@@ -133,7 +133,7 @@ def test_a_cancel_that_fails_is_told_until_something_else_is_asked(book, gate):
         expect(told).to_be_hidden()
         expect(there).to_contain_text("cancelled")
     with pytest.raises(jr.JobCancelled):
-        job.result(20)
+        job.result(lab.LIMIT_S)
 
 
 def refused(answer: dict[str, object], route: Route) -> None:
@@ -145,7 +145,9 @@ def test_sessions_machines_and_a_receipt_are_in_the_panel(book):
     client = jr.Client()
     session = client.session("mine", machine="g5.xlarge.od")
     assert session.apply_sync(sum, [1, 2]) == 3
-    client.with_options(description="receipted", machine="g5.xlarge.od").submit(sum, [1]).result(20)
+    client.with_options(description="receipted", machine="g5.xlarge.od").submit(sum, [1]).result(
+        lab.LIMIT_S
+    )
     with book("all.ipynb", LOAD) as opened:
         shown = panel(opened.page)
         sessions = shown.get_by_role("list", name="Sessions")
@@ -206,7 +208,7 @@ def test_rented_machines_are_in_the_panel_with_what_they_cost_now(book):
 
 def test_the_output_and_values_of_a_job_are_attached_where_the_user_is(book):
     job = jr.Client().with_options(description="to attach").submit(_hello)
-    job.result(20)
+    job.result(lab.LIMIT_S)
     with book("attach.ipynb", "first = 1", "'last'") as opened:
         opened.page.evaluate(lab.SELECT, 0)
         row(opened.page, "to attach").click()
@@ -235,7 +237,7 @@ def test_logs_are_shown_while_they_grow(book, gate):
         dialog(opened.page).get_by_role("button", name="Close").last.click()
         expect(button(opened.page, "Run again")).to_be_visible()
         assert opened.ours() == []
-    job.result(20)
+    job.result(lab.LIMIT_S)
 
 
 def _talk(gate: str) -> None:
@@ -246,9 +248,9 @@ def _talk(gate: str) -> None:
 
 def test_a_job_is_run_again_and_what_costs_is_asked_first(book):
     client = jr.Client()
-    client.with_options(description="again for nothing").submit(sum, [1]).result(20)
+    client.with_options(description="again for nothing").submit(sum, [1]).result(lab.LIMIT_S)
     paid = client.with_options(description="again for money", machine="g5.xlarge.od")
-    paid.submit(sum, [1]).result(20)
+    paid.submit(sum, [1]).result(lab.LIMIT_S)
     with book("again.ipynb", LOAD) as opened:
         page = opened.page
         row(page, "for money").click()
@@ -304,7 +306,7 @@ def test_a_failure_says_why_and_leads_to_its_cell(book):
 def test_filter_and_search_find_jobs_and_the_arrows_go_through_them(book):
     client = jr.Client()
     for name in ("alpha one", "alpha two", "beta"):
-        client.with_options(description=name).submit(sum, [1]).result(20)
+        client.with_options(description=name).submit(sum, [1]).result(lab.LIMIT_S)
     with book("search.ipynb", LOAD) as opened:
         shown = panel(opened.page)
         shown.get_by_role("searchbox").fill("ALPHA")

@@ -49,7 +49,7 @@ def test_a_job_is_stopped_by_the_budget_of_its_day_and_says_so(client: jr.Client
     client.set_budget("day", 0.03)
     job = priced.submit(time.sleep, 60)
     with pytest.raises(errors.BudgetExceeded, match="the budget of the day left") as told:
-        job.result(40)
+        job.result(60)
     assert "%remote budget day" in told.value.hint
     assert job.view.fuse == "budget day"
     told_of = texts(job)
@@ -64,30 +64,32 @@ def test_a_job_is_stopped_by_the_budget_of_its_day_and_says_so(client: jr.Client
         priced.submit(time.sleep, 60)
     client.set_budget("day", None)
     assert client.budgets() == []
-    assert priced.submit(abs, -1).result(40) == 1
+    assert priced.submit(abs, -1).result(60) == 1
 
 
 def test_what_is_left_inside_counts_the_hold_and_what_earlier_tries_cost(
     client: jr.Client, tmp_path: Path
 ) -> None:
     priced = client.with_options(machine="p5.48xlarge.od", timeout=3600, retries=1)
-    left = priced.submit(budget_left).result(40)
+    began = time.monotonic()
+    left = priced.submit(budget_left).result(60)
     assert left is not None
-    assert 54.9 < left <= 55.04
+    assert 55.04 * (1 - (time.monotonic() - began) / 3600) - 0.001 < left <= 55.04
     job = priced.submit(again, str(tmp_path / "once"))
     second = job.result(60)
     cost_usd = next(t for t in texts(job) if "trying again" in t and "charged" in t)
     charged = float(cost_usd.rpartition("charged ")[2].split()[0]) / 100
     assert second is not None
     assert second <= 55.04 - charged
-    assert client.submit(budget_left).result(40) is None
+    assert client.submit(budget_left).result(60) is None
 
 
-def waited_s(job: jr.Job) -> float:
+def waited_more(job: jr.Job) -> bool:
+    """For longer than it worked."""
     view = job.view
     if view.metrics is None or view.metrics.busy_s is None or view.started_at is None:
-        return 0.0
-    return view.metrics.at - view.started_at - view.metrics.busy_s
+        return False
+    return view.metrics.at - view.started_at > 2 * view.metrics.busy_s + 0.5
 
 
 def test_a_session_says_what_it_cost_to_wait(client: jr.Client) -> None:
@@ -96,9 +98,9 @@ def test_a_session_says_what_it_cost_to_wait(client: jr.Client) -> None:
     began = time.monotonic()
     session.apply_sync(time.sleep, 0.7)
     took_s = time.monotonic() - began
-    until(lambda: waited_s(session.job) > 1.5)
+    until(lambda: waited_more(session.job))
     session.stop()
-    assert session.job.wait(20)
+    assert session.job.wait(60)
     view = session.job.view
     assert view.metrics is not None
     assert view.metrics.busy_s is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 
-def until(condition: Callable[[], object], limit_s: float = 30.0) -> None:
+def until(condition: Callable[[], object], limit_s: float = 60.0) -> None:
     """Return when ``condition`` holds; fail when it does not within the limit."""
     end = time.monotonic() + limit_s
     while not condition():
