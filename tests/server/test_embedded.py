@@ -280,6 +280,14 @@ def test_a_hung_backend_is_told_and_not_doubled(
         os.kill(found.pid, signal.SIGCONT)
 
 
+def test_a_backend_that_was_only_slow_is_found(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ensure(settings)
+    monkeypatch.setattr(embedded, "running", lambda _: None)  # it did not answer in time
+    assert ensure(settings) == found
+
+
 def test_another_protocol_is_told_with_the_way_out(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
