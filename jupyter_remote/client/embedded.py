@@ -57,7 +57,8 @@ def ensure(settings: Settings) -> Connection:
                 return _compatible(found)
             _end(found)
         for told in told_of(settings):
-            _refuse_hung(told)
+            if _answers_late(told):
+                return _compatible(told)
         return _compatible(_when_free(settings, home) or _start(settings, home))
 
 
@@ -147,10 +148,13 @@ def _compatible(found: Connection) -> Connection:
     return found
 
 
-def _refuse_hung(found: Connection) -> None:
-    """A process that lives, is a backend and does not answer must not be doubled."""
+def _answers_late(found: Connection) -> bool:
+    """On a computer that stood still, say; False: it has ended. A process that lives, is a backend
+    and does not answer must not be doubled."""
+    if is_backend(found) and is_alive(found):
+        return True
     if _ends_within(found, ANSWER_S):
-        return
+        return False
     raise errors.BackendUnreachable(
         f"The backend (process {found.pid}) runs but does not answer at {found.url}.",
         hint="Run `jupyter remote stop`, which ends it; its queued jobs are kept.",

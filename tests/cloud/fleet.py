@@ -208,11 +208,11 @@ class Fleet:
 
     def _terminated(self, id: str) -> None:
         self.machines[id].kill()  # at the latest
-        with self._lock:
+        with self.moto, self._lock:  # whoever is told so finds it with the witness, too
             self._set(self._instances[id], "terminated")
             self._ended.append((time.monotonic(), id))
             del self._there[id]
-        self._witness.saw("terminated", id)
+            self._witness.saw("terminated", id)
         remove(self._folder / id)
 
     def _later(self, seconds: float, then: Callable[[], None]) -> None:

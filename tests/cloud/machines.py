@@ -29,7 +29,7 @@ from tests.cloud.imds import Metadata, MetadataService
 Gpu = tuple[str, int]  # name, MiB
 BASE_PYTHON = str(getattr(sys, "_base_executable", sys.executable))  # not a virtual environment's
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-END_S = 10.0
+END_S = 60.0
 
 
 class Machine(Protocol):

@@ -165,7 +165,7 @@ class NamespaceMachine(RealMachine):
 
 def run(*command: str, text: str = "") -> None:
     """Raises CalledProcessError."""
-    subprocess.run(command, input=text.encode(), check=True, capture_output=True, timeout=10)
+    subprocess.run(command, input=text.encode(), check=True, capture_output=True, timeout=END_S)
 
 
 def why_not() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PIECE_BYTES = 64 * 1024
+LIMIT_S = 60.0
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Proxy:
         started = asyncio.run_coroutine_threadsafe(
             asyncio.start_server(self._accept, host, 0), self._loop
         )
-        self._server = started.result(10)
+        self._server = started.result(LIMIT_S)
         self.host, self.port = host, self._server.sockets[0].getsockname()[1]
         self.url = f"http://{host}:{self.port}"
 
@@ -63,9 +64,9 @@ class Proxy:
     def close(self) -> None:
         if self._loop.is_closed():
             return
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(LIMIT_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(LIMIT_S)
         self._loop.close()
 
     async def _end(self) -> None:

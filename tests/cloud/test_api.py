@@ -44,7 +44,7 @@ def api() -> Iterator[Simulator]:
 @pytest.fixture
 def once(api: Simulator) -> Iterator[Any]:
     """A client that tries once."""
-    options = {"retries": {"total_max_attempts": 1}, "read_timeout": 5}
+    options = {"retries": {"total_max_attempts": 1}, "read_timeout": 60}
     with closing(api.client("ec2", **options)) as client:
         yield client
 

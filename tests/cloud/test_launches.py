@@ -63,10 +63,10 @@ def test_machines_of_a_server_that_is_gone_for_good_all_end_themselves(
     try:
         for type in ("g5.xlarge", "g6.xlarge"):
             backend.submit(request_for(type))
-        until(lambda: len(cloud.alive()) == 2, 30)
+        until(lambda: len(cloud.alive()) == 2)
         # one as far as it comes, one that only just began
         first = cloud.machines[cloud.alive()[0]]
-        until(lambda: first.console() or first.processes(), 30)
+        until(lambda: first.console() or first.processes())
     finally:
         backend.end()
     killed_at = time.time()

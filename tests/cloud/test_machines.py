@@ -98,7 +98,7 @@ def test_a_machine_that_shuts_itself_down_is_terminated_or_only_stopped(
 def test_a_timer_of_systemd_run_ends_the_machine_unless_it_is_stopped(each: Simulator) -> None:
     stopped = launch(
         each,
-        "#!/bin/bash\nsystemd-run --on-active=2s --unit=end poweroff\n"
+        "#!/bin/bash\nsystemd-run --on-active=1000s --unit=end poweroff\n"
         "systemctl is-active end.timer && systemctl stop end.timer && echo stopped\n",
     )
     ended = launch(each, "#!/bin/bash\nsystemd-run --unit=end --on-active 200ms poweroff\n")
@@ -151,7 +151,7 @@ def test_a_partition_holds_back_both_directions_until_it_is_healed(
         proxy = each.proxy(port)
         script = (
             "#!/bin/bash\nwhile :; do"
-            f" curl -s -m 0.5 {proxy.url}/word >/dev/null && echo reached || echo cut;"
+            f" curl -s -m 3 {proxy.url}/word >/dev/null && echo reached || echo cut;"
             " sleep 0.05; done\n"
         )
         id, other = launch(each, script), launch(each, script)

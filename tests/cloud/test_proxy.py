@@ -22,7 +22,7 @@ def proxy(tmp_path: Path) -> Iterator[Proxy]:
         yield proxy
 
 
-def get(proxy: Proxy, limit_s: float = 10.0) -> bytes:
+def get(proxy: Proxy, limit_s: float = 60.0) -> bytes:
     connection = http.client.HTTPConnection(proxy.host, proxy.port, timeout=limit_s)
     with closing(connection):
         connection.request("GET", "/word")

@@ -10,7 +10,7 @@ import pytest
 from jupyter_remote.model import InstanceState
 from jupyter_remote.providers.base import Launch, Provider, Seen
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 async def seen(provider: Provider, id: str, state: InstanceState) -> Seen:

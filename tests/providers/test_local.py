@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import stat
@@ -85,7 +86,7 @@ async def test_the_token_is_in_a_private_file_only_until_it_is_read(
 ):
     started = await provider.launch(launch)
     config = tmp_path / "workers" / "inst-1.config.json"
-    if config.exists():
+    with contextlib.suppress(FileNotFoundError):  # it was read already
         assert stat.S_IMODE(config.stat().st_mode) == 0o600
     await server.until(lambda: server.hellos)
     assert not config.exists()
@@ -110,7 +111,7 @@ async def test_nothing_of_an_agent_is_left_when_it_was_terminated(
     await server.until(lambda: server.hellos)
     family = psutil.Process(int(started.provider_id)).children(recursive=True)
     await provider.terminate(launch.id)
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
 
 

@@ -33,7 +33,7 @@ from tests.conformance.store import ADA, new_job
 
 GIB = 1024**3
 LEASE_S = 45.0
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 QUIET = 4  # turns of the event loop in which nothing is begun
 
 

@@ -20,13 +20,12 @@ from jupyter_remote.model import TERMINAL, InstanceState, JobId, JobState, Owner
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.conformance.store import new_job
 
-from .cloud import LEASE_S, QUIET, FakeCloud, World
+from .cloud import LEASE_S, LIMIT_S, QUIET, FakeCloud, World
 
 JOBS = ("a", "b", "c")
 OWNERS = (OwnerId("ada"), OwnerId("bob"))
 REST_S = 1800.0  # longer than a boot that failed and the idle time after the next
 MOST = 4
-TURNS = 500  # of the event loop, at most, until nothing is under way
 
 
 class Killed(BaseException):
@@ -82,12 +81,13 @@ class Case:
     async def turn(self) -> None:
         assert self.world is not None
         quiet = 0
-        for _ in range(TURNS):
-            self.world.scheduler.wake()
-            await asyncio.sleep(0)
-            quiet = 0 if self.world.scheduler._tasks else quiet + 1
-            if quiet > QUIET or self.left == 0:
-                return
+        async with asyncio.timeout(LIMIT_S):
+            while quiet <= QUIET:
+                self.world.scheduler.wake()
+                await asyncio.sleep(0)
+                quiet = 0 if self.world.scheduler._tasks else quiet + 1
+                if self.left == 0:
+                    return
 
     async def work(self) -> None:
         world = self.world

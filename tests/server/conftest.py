@@ -25,13 +25,14 @@ from jupyter_remote import connection, wire
 from jupyter_remote.http import Http
 from jupyter_remote.model import OwnerId, TokenRecord
 from jupyter_remote.providers.base import Provider
+from jupyter_remote.server import elsewhere
 from jupyter_remote.server.auth import hash_of, new_token
 from jupyter_remote.server.backend import Backend
 from jupyter_remote.server.package import Packages
 from jupyter_remote.server.serve import Host, Options
 from jupyter_remote.settings import Settings
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 
 
 @functools.cache
@@ -125,7 +126,13 @@ class Worker:
         self.slots = slots
         self.stack = contextlib.ExitStack()
         self.socket: ClientConnection = self.stack.enter_context(
-            connect(url, additional_headers=headers, compression=None, proxy=None)
+            connect(
+                url,
+                additional_headers=headers,
+                compression=None,
+                proxy=None,
+                open_timeout=LIMIT_S,
+            )
         )
         self.numbers = itertools.count(1)
         self.pushed: list[Any] = []
@@ -200,6 +207,13 @@ def request(code: str = "1 + 1", **changes: Any) -> wire.SubmitRequest:
 
 def submit(server: Running, code: str = "1 + 1", **changes: Any) -> wire.Submitted:
     return server.http.call("POST", "/v1/jobs", request(code, **changes), wire.Submitted)
+
+
+@pytest.fixture(autouse=True)
+def _providers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late the thread is that asks them."""
+    monkeypatch.setattr(elsewhere, "HERE_S", LIMIT_S)
+    monkeypatch.setattr(elsewhere, "WAIT_S", LIMIT_S)
 
 
 @pytest.fixture

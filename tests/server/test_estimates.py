@@ -9,10 +9,11 @@ from jupyter_remote import wire
 from jupyter_remote.errors import UsageError
 from jupyter_remote.http import Http
 from jupyter_remote.model import JobId, PastRun
+from jupyter_remote.money.learning import LEAST_S
 from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.server import estimates
 
-from .conftest import Running, Worker, submit
+from .conftest import LIMIT_S, Running, Worker, submit
 from .test_checkpoints import with_checkpoint
 
 A, B = "a" * 64, "b" * 64
@@ -34,7 +35,10 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimates, "QUICK_S", 0.0)
 
 
-def test_what_is_free_and_new_or_quick_has_no_estimate(server: Running, worker: Worker) -> None:
+def test_what_is_free_and_new_or_quick_has_no_estimate(
+    server: Running, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimates, "QUICK_S", LIMIT_S)
     assert ran(server, worker).estimate is None
     assert ran(server, worker).estimate is None
     priced = sent(server, need=wire.Need(machine="g5.xlarge"))
@@ -48,7 +52,10 @@ def test_a_job_is_expected_to_be_as_its_earlier_runs(server: Running, worker: Wo
     estimate = sent(server).estimate
     assert estimate is not None
     assert estimate.run_s is not None
-    assert 0 < estimate.run_s.low <= estimate.run_s.expected <= estimate.run_s.high < 5
+    assert 0 < estimate.run_s.low <= estimate.run_s.expected <= estimate.run_s.high
+    earlier = server.backend.store.past_runs(server.backend.facts.owner, code_key=A)
+    took_s = [max(LEAST_S, run.run_s) for run in earlier]
+    assert 0.99 * min(took_s) < estimate.run_s.expected < 1.01 * max(took_s)
     assert estimate.ucredits == wire.Interval(0, 0, 0)
     assert (estimate.runs, estimate.basis) == (3, "3 earlier runs of this code on local")
 
@@ -108,7 +115,10 @@ def test_a_batch_has_one_estimate(server: Running, worker: Worker) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_submit_reads_its_runs_once(server: Running, worker: Worker) -> None:
+def test_a_submit_reads_its_runs_once(
+    server: Running, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimates, "LEARNED_FOR_S", 1e6)  # little is learned anew at once
     reads: list[str] = []
     verb = server.backend.store.past_runs
 
@@ -167,7 +177,8 @@ def test_a_plan_compares_machines_with_the_chosen_one_first(
     offers = planned(server, need=wire.Need(gpu="A10G")).offers
     assert [o.machine.id for o in offers][:2] == ["g5.xlarge", "g5.xlarge.od"]
     assert {o.machine.gpu for o in offers} == {"A10G"}
-    assert all(o.warm and o.start_s < 5 and o.estimate.ucredits for o in offers)
+    [began_s] = server.backend.scheduler.board.waits
+    assert all(o.warm and o.start_s == began_s and o.estimate.ucredits for o in offers)
     named = planned(server, need=wire.Need(machine="g5.xlarge")).offers
     assert named[0].machine.id == "g5.xlarge"
     assert all(o.machine.gpu for o in named)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -16,7 +17,7 @@ from jupyter_remote.money.catalog import local_machine
 from jupyter_remote.providers.base import Launch, Seen
 from jupyter_remote.scheduler.plan import Limits
 
-from .conftest import Running, Worker, submit, until
+from .conftest import LIMIT_S, Running, Worker, submit, until
 
 
 class FakeProvider:
@@ -44,7 +45,7 @@ class FakeProvider:
 
     async def terminate(self, id: str) -> None:
         self.asked_to_end.append(id)
-        await asyncio.to_thread(self.may_end.wait, 10)
+        await asyncio.to_thread(self.may_end.wait, LIMIT_S)
         self.dead.add(id)
 
     async def tidy(self, keep: Sequence[str]) -> None:
@@ -115,10 +116,9 @@ def test_a_worker_that_is_away_but_alive_is_waited_for(
     first.close()
     board = server.backend.scheduler.board
     instance = board.instances[provider.launched[0].id]
-    seen = instance.looked_at
-    until(
-        lambda: seen < instance.looked_at < float("inf")
-    )  # looked at, found alive, and left alone
+    closed_at = server.backend.clock.now()
+    # looked at, found alive, and left alone
+    until(lambda: closed_at < instance.looked_at < float("inf"))
     again = Worker(server, id="w-1", token=first.token)
     assert again.hello(running=[(id, 1)]).keep == [(id, 1)]
     assert again.complete(assign).ok
@@ -159,33 +159,46 @@ def test_the_token_of_a_worker_that_ended_is_revoked(
         Worker(server, token=first.token)
 
 
-def test_a_worker_that_hangs_is_ended_and_replaced(tmp_path: Path, provider: FakeProvider) -> None:
-    server = Running(tmp_path, provider, lease_s=1.0, dead_man_s=0.5)
+def have_leases_of(server: Running, lease_s: float) -> None:
+    """Workers that say hello from now on."""
+    backend = server.backend
+    assert backend.scheduler.here is not None
+    backend.settings = msgspec.structs.replace(backend.settings, lease_s=lease_s)
+    backend.scheduler._lease_s = backend.scheduler.here._lease_s = lease_s
+
+
+def test_a_worker_that_hangs_is_ended_and_replaced(server: Running, provider: FakeProvider) -> None:
     until(lambda: provider.launched)
-    hung = dial(server, provider.launched[0], "w-1")
+    worker = dial(server, provider.launched[0], "w-1")
     id = submit(server).job.id
-    hung.start(hung.pull(wire.Assign))
-    until(lambda: len(provider.launched) == 2, 20)  # it says nothing for a whole lease
+    worker.start(worker.pull(wire.Assign))
+    hung = Worker(server, id="w-1", token=worker.token)
+    have_leases_of(server, 1.0)
+    hung.hello(running=[(id, 1)])
+    until(lambda: len(provider.launched) >= 2)  # it says nothing for a whole lease
     assert provider.launched[0].id in provider.dead
     reply = server.http.call("GET", f"/v1/jobs/{id}/history", reply=wire.HistoryReply)
     assert [h.event for h in reply.history] == ["submit", "claim", "start", "lose"]
+    worker.close()
     hung.close()
-    server.stop()
 
 
 def test_a_worker_that_takes_long_to_end_is_asked_once(
-    tmp_path: Path, provider: FakeProvider
+    server: Running, provider: FakeProvider
 ) -> None:
-    server = Running(tmp_path, provider, lease_s=0.5, dead_man_s=0.3)
     until(lambda: provider.launched)
-    hung = dial(server, provider.launched[0], "w-1")
+    worker = dial(server, provider.launched[0], "w-1")
     provider.may_end.clear()
-    until(lambda: provider.asked_to_end, 20)
+    hung = Worker(server, id="w-1", token=worker.token)
+    have_leases_of(server, 0.5)
+    hung.hello()
+    until(lambda: provider.asked_to_end)
     board, asked_at = server.backend.scheduler.board, server.backend.clock.now()
     until(lambda: server.backend.clock.now() > asked_at + 3 * Limits().look_every_s)
+    have_leases_of(server, 60.0)  # the next one is not dialled at once
     provider.may_end.set()
     until(lambda: len(provider.launched) == 2)
     assert provider.asked_to_end == [provider.launched[0].id]
     assert board.launch_failures <= 1
+    worker.close()
     hung.close()
-    server.stop()

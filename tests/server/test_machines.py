@@ -25,7 +25,7 @@ from jupyter_remote.server import elsewhere
 from jupyter_remote.settings import Settings
 from tests.scheduler.cloud import TYPES, FakeCloud, machine_type
 
-from .conftest import Running, Worker, request, submit, until
+from .conftest import LIMIT_S, Running, Worker, request, submit, until
 
 G5 = wire.Need(machine="g5.xlarge")
 HALF = wire.Need(machine="g5.12xlarge", gpu="A10G", gpu_count=2)
@@ -239,7 +239,7 @@ class Slow:
         self.rows, self.answers = rows, threading.Event()
 
     def machines(self) -> list[MachineType]:
-        self.answers.wait(10)
+        self.answers.wait(LIMIT_S)
         return self.rows
 
     def __getattr__(self, name: str) -> Any:

@@ -15,7 +15,7 @@ from jupyter_remote import errors, wire
 from jupyter_remote.http import Http
 from jupyter_remote.model import Budget, BudgetRename
 
-from .conftest import Running, Worker, request, submit, until
+from .conftest import LIMIT_S, Running, Worker, request, submit, until
 
 CREDIT = 10**6
 BUDGETS = "/v1/account/budgets"
@@ -255,7 +255,7 @@ def together(count: int, do: Any) -> list[Any]:
 
     def one(number: int) -> Any:
         if number < 20:
-            begin.wait(10)
+            begin.wait(LIMIT_S)
         try:
             return do(number)
         except errors.JupyterRemoteError as error:

@@ -15,7 +15,7 @@ from jupyter_remote.client import embedded
 from jupyter_remote.http import Http
 from jupyter_remote.settings import Settings
 
-from .conftest import request, until
+from .conftest import LIMIT_S, request, until
 
 
 class Bomb:
@@ -47,7 +47,7 @@ def test_a_job_goes_through_the_server_unopened(tmp_path: Path) -> None:
         _round_trip(http, pickle.dumps(Bomb(str(trace))))
         http.call("POST", "/v1/server/shutdown")
         http.close()
-        assert process.wait(30) == 0
+        assert process.wait(LIMIT_S) == 0
     finally:
         process.kill()
         log.close()

@@ -10,7 +10,7 @@ import pytest
 
 from jupyter_remote import wire
 
-from .conftest import Running, Worker, submit, until
+from .conftest import LIMIT_S, Running, Worker, submit, until
 from .test_blobs import path_of
 from .test_tenants import naming, send_job
 
@@ -30,7 +30,7 @@ class Gate:
         put = self._writer._put
 
         def held_back(calls: Sequence[Any]) -> Any:
-            assert self._open.wait(10)
+            assert self._open.wait(LIMIT_S)
             return run_group(calls)
 
         def counted(call: Any) -> None:
@@ -55,7 +55,7 @@ class Gate:
     def open(self) -> None:
         self._open.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(LIMIT_S)
 
 
 def test_inputs_that_come_while_their_job_is_being_claimed_are_seen(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from jupyter_remote import wire
+from jupyter_remote.clock import FakeClock
 from jupyter_remote.http import Http
 from jupyter_remote.multiplex import PIECE_BYTES, WINDOW_BYTES
 
@@ -38,6 +38,7 @@ def dialled(server: Running, id: str, token: str = "") -> Iterator[ClientConnect
     url = server.url.replace("http", "ws") + f"/v1/sessions/{id}/connect"
     headers = {"Authorization": f"Bearer {token or server.token}"}
     options: dict[str, Any] = {"compression": None, "proxy": None, "close_timeout": 1}
+    options["open_timeout"] = LIMIT_S
     with connect(url, additional_headers=headers, **options) as socket:
         yield socket
 
@@ -229,9 +230,15 @@ def test_a_worker_that_goes_away_takes_its_channels_along(
 
 @pytest.mark.parametrize("end", ["revoked", "expired"])
 def test_a_relayed_connection_ends_with_its_token(
-    server: Running, worker: Worker, assign: wire.Assign, end: str
+    server: Running,
+    worker: Worker,
+    assign: wire.Assign,
+    end: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expires_at = time.time() + 0.5 if end == "expired" else None
+    clock = FakeClock()  # it stands still: the token is good until the connection is open
+    monkeypatch.setattr(server.backend.tokens, "_clock", clock)
+    expires_at = clock.now() + 0.5 if end == "expired" else None
     token = server.make_token("submit", label="relayed", expires_at=expires_at)
     with dialled(server, assign.job, token) as client:
         channel = worker.pull(wire.Open).channel
@@ -241,6 +248,7 @@ def test_a_relayed_connection_ends_with_its_token(
             server.http.call("DELETE", f"/v1/tokens/{record.id}", reply=wire.TokenList)
         assert closed(client) == (1008, "the token was revoked or has expired")
     assert worker.pull(wire.Shut).channel == channel
+    clock.advance(1.0)
     with pytest.raises(InvalidStatus):
         dialled(server, assign.job, token).__enter__()
 

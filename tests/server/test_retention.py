@@ -20,7 +20,7 @@ from jupyter_remote.model import JobId
 from jupyter_remote.server.blob_shelf import BlobShelf
 from jupyter_remote.store.sqlite import open_sqlite
 
-from .conftest import Running, Worker, until
+from .conftest import LIMIT_S, Running, Worker, until
 from .test_blobs import digest_of, path_of
 from .test_tenants import naming, send_job
 
@@ -39,7 +39,7 @@ def tidy(server: Running) -> None:
     scheduler = server.backend.scheduler
     assert scheduler._main is not None
     loop = scheduler._main.get_loop()
-    asyncio.run_coroutine_threadsafe(scheduler.tidy(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(scheduler.tidy(), loop).result(LIMIT_S)
 
 
 def file_of(server: Running, content: bytes) -> Path:

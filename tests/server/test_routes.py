@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 
 import msgspec
 import pytest
@@ -12,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from jupyter_remote import errors, wire
+from jupyter_remote.clock import FakeClock
 from jupyter_remote.http import Http
 from jupyter_remote.server.auth import SCOPES, Policy, allow
 from jupyter_remote.server.routing import Endpoint, build
@@ -127,12 +127,16 @@ def test_revoking_a_token_works_at_once(server: Running) -> None:
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired"])
-def test_an_open_stream_ends_with_its_token(server: Running, end: str) -> None:
-    expires_at = time.time() + 0.5 if end == "expired" else None
+def test_an_open_stream_ends_with_its_token(
+    server: Running, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()  # it stands still: the token is good until the stream is open
+    monkeypatch.setattr(server.backend.tokens, "_clock", clock)
+    expires_at = clock.now() + 0.5 if end == "expired" else None
     reader = Http(server.url, server.make_token("read", expires_at=expires_at))
     stream = reader.events("/v1/events", {"client": "me"})
-    until(lambda: server.backend.hub.listeners)
     if end == "revoked":
+        until(lambda: server.backend.hub.listeners)
         tokens = server.http.call("GET", "/v1/tokens", reply=wire.TokenList).tokens
         [record] = [t for t in tokens if t.scopes == ["read"]]
         server.http.call("DELETE", f"/v1/tokens/{record.id}", reply=wire.TokenList)
@@ -153,14 +157,15 @@ def test_a_query_that_makes_no_sense_is_refused(server: Running) -> None:
 def test_a_connection_on_which_nothing_is_asked_is_closed(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jupyter_remote.server.serve.FIRST_REQUEST_S", 0.05)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT_S) as silent:
-        assert silent.recv(1) == b""
+    with monkeypatch.context() as patch:
+        patch.setattr("jupyter_remote.server.serve.FIRST_REQUEST_S", 0.05)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT_S) as silent:
+            assert silent.recv(1) == b""
     assert server.raw("GET", "/health")[0] == 200
 
 
 def test_who_has_no_token_keeps_no_backend_awake(server: Running) -> None:
-    server.backend.used_at = before = -1e9
+    server.backend.used_at = before = server.backend.clock.monotonic() - 1.0
     assert server.raw("GET", "/health")[0] == 200
     assert server.raw("GET", "/v1/jobs", bearer("jr_x"))[0] == 401
     assert server.backend.used_at == before

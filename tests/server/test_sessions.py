@@ -12,7 +12,7 @@ import pytest
 from jupyter_remote import errors, wire
 from jupyter_remote.model import JobId, JobState
 
-from .conftest import Running, Worker, request, submit, until
+from .conftest import LIMIT_S, Running, Worker, request, submit, until
 from .test_retention import tidy
 
 
@@ -121,7 +121,7 @@ def test_a_restarted_worker_connection_says_again_where_it_listens(
     asks.start()
     until(lambda: server.backend.switchboard._waiting)
     worker.send(wire.Listening(assign.job, assign.epoch, "@there", "secret"))
-    asks.join(10)
+    asks.join(LIMIT_S)
     assert (waiting[0].address, waiting[0].key) == ("@there", "secret")
 
 
@@ -132,7 +132,7 @@ def test_whoever_waits_for_a_session_hears_that_it_is_over(server: Running) -> N
     asks.start()
     until(lambda: server.backend.switchboard._waiting)
     server.http.call("POST", f"/v1/jobs/{job.id}/cancel", wire.CancelRequest(), wire.JobView)
-    asks.join(10)
+    asks.join(LIMIT_S)
     assert waiting[0].job.status == "cancelled"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from jupyter_remote import errors, wire
 
-from .conftest import Running, Worker, request, submit, until
+from .conftest import LIMIT_S, Running, Worker, request, submit, until
 
 
 def show(server: Running, id: str) -> wire.JobView:
@@ -232,15 +231,24 @@ def test_a_malformed_bar_is_refused_and_the_worker_goes_on(server: Running, work
     assert worker.complete(assign).ok
 
 
-def test_a_worker_that_is_silent_is_shown_as_that_until_it_speaks(tmp_path: Path) -> None:
-    server = Running(tmp_path, lease_s=3.0)
-    worker = Worker(server)
-    worker.hello()
+def suspects_after(server: Running, seconds: float) -> None:
+    scheduler = server.backend.scheduler
+    scheduler._limits = msgspec.structs.replace(scheduler._limits, suspect_s=seconds)
+    assert scheduler._main is not None
+    scheduler._main.get_loop().call_soon_threadsafe(scheduler.wake)
+
+
+def test_a_worker_that_is_silent_is_shown_as_that_until_it_speaks(
+    server: Running, worker: Worker
+) -> None:
     id = submit(server, client="me").job.id
     assign = worker.pull(wire.Assign)
     worker.start(assign)
     heard: list[str] = []
-    for one in server.http.events("/v1/events", {"client": "me", "after": 0}):
+    events = iter(server.http.events("/v1/events", {"client": "me", "after": 0}))
+    assert next(events).cursor  # from now on nothing is missed
+    suspects_after(server, 1.0)
+    for one in events:
         if one.type != "status" or one.cursor:
             continue
         heard.append(msgspec.json.decode(one.data)["detail"])
@@ -250,10 +258,10 @@ def test_a_worker_that_is_silent_is_shown_as_that_until_it_speaks(tmp_path: Path
         worker.socket.close()  # it dials anew, and has its job still
         worker = Worker(server, token=worker.token)
         assert worker.hello(running=[(id, 1)]).keep == [(id, 1)]
+        suspects_after(server, LIMIT_S)
     assert heard == ["no word of its worker", ""]
     assert worker.complete(assign).ok
     worker.close()
-    server.stop()
 
 
 def test_the_budget_left_is_told_with_every_answer(server: Running, worker: Worker) -> None:
@@ -292,7 +300,7 @@ def test_what_is_asked_before_the_claim_is_written_is_answered_after_it(
     claim = backend.store.claim
 
     def slow_claim(*args: Any) -> Any:
-        assert may_write.wait(10)
+        assert may_write.wait(LIMIT_S)
         return claim(*args)
 
     monkeypatch.setattr(backend.store, "claim", slow_claim)

@@ -15,7 +15,7 @@ from jupyter_remote.model import JobId, WorkerId
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from jupyter_remote.store.writer import Writer
 from tests.conformance.store import ADA, new_job
-from tests.server.conftest import until
+from tests.server.conftest import LIMIT_S, until
 
 
 class Counting:
@@ -28,7 +28,7 @@ class Counting:
         self.gate.set()
 
     def run_group(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-        self.gate.wait(10)
+        self.gate.wait(LIMIT_S)
         self.sizes.append(len(calls))
         return self.store.run_group(calls)
 
@@ -153,8 +153,9 @@ class Threads(Counting):
 
 
 async def test_quick_calls_of_one_turn_share_a_commit_on_the_event_loop(
-    store: SqliteStore,
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("jupyter_remote.store.writer.HERE_BELOW_S", LIMIT_S)
     store.submit([new_job("taken")], 0.0)
     noting = Threads(store)
     writer = Writer(noting, quick={"submit", "claim"})
