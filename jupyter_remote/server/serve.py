@@ -34,6 +34,7 @@ MOST_FILES = 65_536
 WEBSOCKET_BYTES = 256 * 1024 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LOCK_NAME = "server.lock"
+LOOKED_AT_S = 1.0  # whoever looks whether it is free has it for a moment
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -281,7 +282,7 @@ def serve(options: Options, settings: Settings) -> int:
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(home / LOCK_NAME)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOOKED_AT_S)
     except Timeout:
         raise errors.Conflict(
             f"Another backend works on {home}.", hint="`jupyter remote status` shows it."

@@ -62,15 +62,15 @@ def client(embedded: Embedded) -> Iterator[Client]:
 
 def test_a_submit_whose_reply_is_lost_is_one_job(client: Client, embedded: Embedded) -> None:
     embedded.backend.swallow.add("POST/v1/jobs")
-    assert client.submit(double, 2).result(10) == 4
+    assert client.submit(double, 2).result(60) == 4
     assert len(embedded.backend.state.submits) == 2
     assert len(set(embedded.backend.state.submits)) == 1
 
 
 def test_a_backend_killed_between_jobs_is_started_again(client: Client, embedded: Embedded) -> None:
-    assert client.submit(double, 1).result(10) == 2
+    assert client.submit(double, 1).result(60) == 2
     embedded.backend.kill()
-    assert client.submit(double, 2).result(10) == 4
+    assert client.submit(double, 2).result(60) == 4
     assert embedded.starts == 2
 
 
@@ -87,12 +87,12 @@ def test_a_backend_killed_under_a_running_job_is_started_again(
     [running] = state.jobs.values()
     state.run(running, fake) if state.hold.is_set() else None
     threading.Timer(0.3, state.hold.set).start()
-    assert job.result(20) == 8
+    assert job.result(60) == 8
     assert seen == sorted(set(seen))
 
 
 def test_an_idle_client_does_not_start_a_backend_again(client: Client, embedded: Embedded) -> None:
-    client.submit(double, 1).result(10)
+    client.submit(double, 1).result(60)
     stream = client._context.listener.stream
     embedded.backend.kill()
     wait_until(lambda: stream._thread is None)
@@ -107,7 +107,7 @@ def test_a_stream_cut_anywhere_goes_on_without_gap_or_repeat(
     seen: list[int] = []
     client.listen(lambda event: seen.append(event.cursor))
     job = client.submit(lambda: [print(i) for i in range(30)] and "done")
-    assert job.result(20) == "done"
+    assert job.result(60) == "done"
     assert job.stdout == "".join(f"{i}\n" for i in range(30))
     assert seen == list(range(1, len(seen) + 1))
 
@@ -120,7 +120,7 @@ def test_a_job_that_the_new_backend_does_not_know_is_lost(
     embedded.backend.state.jobs.clear()
     embedded.backend.kill()
     with pytest.raises(errors.JobLost, match="knows nothing"):
-        job.result(20)
+        job.result(60)
 
 
 def test_a_backend_that_stays_away_does_not_hang_the_waiter(
@@ -136,7 +136,7 @@ def test_a_backend_that_stays_away_does_not_hang_the_waiter(
     client._context.link._address = broken
     embedded.backend.kill()
     with pytest.raises(errors.BackendUnreachable, match="the disk is full"):
-        job.result(20)
+        job.result(60)
     assert not job.done()
 
 
@@ -151,7 +151,7 @@ def test_a_refused_submit_is_forgotten(client: Client, embedded: Embedded) -> No
 
 
 def test_a_closed_client_says_so(client: Client) -> None:
-    client.submit(double, 1).result(10)
+    client.submit(double, 1).result(60)
     client.close()
     with pytest.raises(errors.BackendUnreachable):
         client.submit(double, 1)
@@ -162,15 +162,15 @@ def test_a_job_of_a_closed_client_does_not_hang(client: Client, embedded: Embedd
     job = client.submit(double, 1)
     client.close()
     with pytest.raises(errors.BackendUnreachable, match="closed"):
-        job.result(20)
+        job.result(60)
 
 
 def test_the_event_thread_ends_with_its_client(client: Client) -> None:
-    client.submit(double, 1).result(10)
+    client.submit(double, 1).result(60)
     thread = client._context.listener.stream._thread
     assert thread is not None
     client.close()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -198,10 +198,9 @@ def test_a_wrong_address_is_told(url: str) -> None:
 
 def test_a_wrong_token_ends_waiting_at_once(embedded: Embedded) -> None:
     with Client(embedded.backend.url, "jr_s_wrong") as client:
-        started = time.monotonic()
         with pytest.raises(errors.NotAuthenticated):
             client.submit(double, 1)
-        assert time.monotonic() - started < 2
+    assert len(embedded.backend.requests) == 1  # it was not tried again
 
 
 def test_another_protocol_is_told_before_anything_is_sent(embedded: Embedded) -> None:
@@ -254,7 +253,7 @@ def test_the_token_surfaces_nowhere(
     caplog.set_level(logging.DEBUG)
     secret = embedded.backend.token
     job = client.submit(double, 1)
-    job.result(10)
+    job.result(60)
     http = client._context.link.http
     shown = [repr(x) for x in (client, job, http, client._context.link)]
     embedded.backend.kill()
@@ -275,7 +274,7 @@ def test_what_holds_the_token_is_not_pickled(client: Client) -> None:
                 copied(holder)  # type: ignore[operator]
 
 
-def wait_until(condition: object, limit_s: float = 10.0) -> None:
+def wait_until(condition: object, limit_s: float = 60.0) -> None:
     until = time.monotonic() + limit_s
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < until

@@ -41,7 +41,7 @@ def fail(x: object) -> None:
 
 def test_a_job_gives_its_value_and_its_output(client: Client) -> None:
     job = client.submit(double, 21)
-    assert job.result(10) == 42
+    assert job.result(60) == 42
     assert job.stdout == "doubling\n21\n"
     assert job.outputs == [{"output_type": "stream", "name": "stdout", "text": "doubling\n21\n"}]
     assert (job.status, job.done(), job.running(), job.cancelled()) == (
@@ -55,9 +55,9 @@ def test_a_job_gives_its_value_and_its_output(client: Client) -> None:
 def test_a_small_result_needs_no_request_but_the_submit(
     client: Client, backend: FakeBackend
 ) -> None:
-    client.submit(double, 1).result(10)
+    client.submit(double, 1).result(60)
     backend.requests.clear()
-    client.submit(double, 2).result(10)
+    client.submit(double, 2).result(60)
     assert [path for _, path, _ in backend.requests] == ["/v1/jobs"]
 
 
@@ -94,7 +94,7 @@ def test_no_jobs_or_a_status_that_there_is_not_cannot_be_asked_for(client: Clien
 def test_a_remote_exception_is_raised_here(client: Client) -> None:
     job = client.submit(fail, 3)
     with pytest.raises(ZeroDivisionError, match="of 3"):
-        job.result(10)
+        job.result(60)
     assert isinstance(job.exception(), errors.RemoteError)
 
 
@@ -104,18 +104,18 @@ def test_result_after_its_time_raises_timeout(client: Client, backend: FakeBacke
     with pytest.raises(TimeoutError):
         job.result(0.05)
     backend.state.hold.set()
-    assert job.result(10) == 2
+    assert job.result(60) == 2
 
 
 def test_waiting_is_interrupted_at_once(client: Client, backend: FakeBackend) -> None:
     backend.state.hold.clear()
     job = client.submit(double, 1)
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
     started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        job.result(20)
-    assert time.monotonic() - started < 10
+    with pytest.raises(KeyboardInterrupt):  # from here on: when it comes is for nobody to say
+        timer.start()
+        job.result(600)
+    assert time.monotonic() - started < 60
     timer.join()
 
 
@@ -124,23 +124,23 @@ def test_cancelled_jobs_raise_what_futures_raise(client: Client, backend: FakeBa
     job = client.submit(double, 1)
     assert job.cancel()
     with pytest.raises(concurrent.futures.CancelledError):
-        job.result(10)
+        job.result(60)
     assert job.cancelled()
     assert job.cancel()  # again is no error
 
 
 def test_cancel_after_the_end_says_so(client: Client) -> None:
     job = client.submit(double, 1)
-    job.result(10)
+    job.result(60)
     assert job.cancel() is False
     assert job.result() == 2
 
 
 def test_concurrent_futures_knows_jobs(client: Client) -> None:
     jobs = [client.submit(double, i) for i in range(5)]
-    done = [job.result() for job in concurrent.futures.as_completed(jobs, 10)]
+    done = [job.result() for job in concurrent.futures.as_completed(jobs, 60)]
     assert sorted(done) == [0, 2, 4, 6, 8]
-    assert concurrent.futures.wait(jobs, 10).not_done == set()
+    assert concurrent.futures.wait(jobs, 60).not_done == set()
 
 
 async def test_a_job_is_awaited(client: Client) -> None:
@@ -158,7 +158,7 @@ async def test_cancelling_the_waiting_task_cancels_the_job(
     job = client.submit(double, 1)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(job, 0.1)
-    assert await asyncio.to_thread(job.wait, 10)
+    assert await asyncio.to_thread(job.wait, 60)
     assert job.cancelled()
 
 
@@ -167,13 +167,13 @@ def test_callbacks_run_when_it_is_done(client: Client) -> None:
     called = threading.Event()
     job = client.submit(double, 1)
     job.add_done_callback(lambda j: (seen.append(j.status), called.set()))  # type: ignore[attr-defined]
-    assert called.wait(10)
+    assert called.wait(60)
     assert seen == ["completed"]
 
 
 def test_on_event_gets_each_event_once_also_late(client: Client) -> None:
     job = client.submit(double, 5)
-    job.result(10)
+    job.result(60)
     early: list[int] = []
     job.on_event(lambda event: early.append(event.cursor))
     assert early == sorted(set(early))
@@ -184,19 +184,19 @@ def test_an_error_in_a_callback_harms_nobody(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     client.listen(lambda event: 1 / 0)  # type: ignore[arg-type, return-value]
-    assert client.submit(double, 1).result(10) == 2
-    assert client.submit(double, 2).result(10) == 4
+    assert client.submit(double, 1).result(60) == 2
+    assert client.submit(double, 2).result(60) == 4
 
 
 def test_any_kernel_finds_a_job_by_its_id(client: Client, backend: FakeBackend) -> None:
     job = client.submit(double, 8)
-    job.result(10)
+    job.result(60)
     with Client(backend.url, backend.token) as other:
         again = other.job(job.id)
         assert again.done()
-        assert again.result(10) == 16
+        assert again.result(60) == 16
         assert again.stdout == "doubling\n8\n"
-        assert other.job(job.id[:8]).result(10) == 16
+        assert other.job(job.id[:8]).result(60) == 16
         assert other.job("last").id == job.id
 
 
@@ -209,7 +209,7 @@ def test_another_kernel_follows_a_running_job(client: Client, backend: FakeBacke
         texts: list[str] = []
         again.on_event(lambda event: texts.append(event.type))
         backend.state.hold.set()
-        assert again.result(10) == 16
+        assert again.result(60) == 16
         assert texts[-1] == "done"
         assert texts.count("stream") == 2
         assert again.stdout == job.stdout
@@ -244,19 +244,19 @@ def test_a_job_is_no_value_to_send(client: Client) -> None:
 
 def test_a_job_in_one_line(client: Client) -> None:
     job = client.with_options(description="my sweep").submit(double, 1)
-    job.result(10)
+    job.result(60)
     assert repr(job) == f"<Job {job.id[:8]} 'my sweep': completed>"
     assert job._repr_mimebundle_()["text/plain"] == repr(job)
 
 
 def test_map_keeps_order_and_sends_the_function_once(client: Client, backend: FakeBackend) -> None:
     batch = client.map(double, range(25))
-    assert batch.results(20) == [2 * i for i in range(25)]
+    assert batch.results(60) == [2 * i for i in range(25)]
     posted = [path for method, path, _ in backend.requests if method == "POST"]
     assert posted == ["/v1/plans", "/v1/batches"]  # the first: where, and what is installed there
     assert batch.progress == (25, 0, 25)
     assert {type(job) for job in batch[:3]} == {Job}
-    assert sorted(job.result() for job in batch.as_completed(10)) == batch.results()
+    assert sorted(job.result() for job in batch.as_completed(60)) == batch.results()
     assert len(list(batch.as_completed(timeout=0))) == 25  # those that have ended are not late
 
 
@@ -275,13 +275,13 @@ def test_an_interrupt_between_two_looks_at_a_batch_says_that_its_jobs_go_on(
             next(batch.as_completed())
     assert caught.value.__notes__ == ["the jobs go on; cancel() stops them"]
     gate.touch()
-    assert batch.results(10) == [None, None]
+    assert batch.results(60) == [None, None]
 
 
 def test_several_failures_come_as_a_group(client: Client) -> None:
     batch = client.map(fail, range(3))
     with pytest.raises(errors.CompositeError, match="3 of 3 jobs failed") as caught:
-        batch.results(10)
+        batch.results(60)
     assert len(caught.value.exceptions) == 3
     assert caught.group_contains(ZeroDivisionError)
     given = batch.results(return_exceptions=True)

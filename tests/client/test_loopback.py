@@ -11,7 +11,7 @@ import pytest
 
 from jupyter_remote.loopback import Loopback
 
-LIMIT_S = 5.0
+LIMIT_S = 60.0
 
 
 class Scripted:

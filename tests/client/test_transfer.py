@@ -29,15 +29,15 @@ def puts(backend: FakeBackend) -> int:
 def test_large_values_travel_in_chunks_and_only_new_ones(
     client: Client, backend: FakeBackend
 ) -> None:
-    assert client.submit(same, bytearray(LARGE)).result(20) == LARGE
+    assert client.submit(same, bytearray(LARGE)).result(60) == LARGE
     first = puts(backend)
     assert first > 5
     backend.requests.clear()
     changed = LARGE[: len(LARGE) // 2] + b"100 bytes" + LARGE[len(LARGE) // 2 :]
-    assert client.submit(same, bytearray(changed)).result(20) == changed
+    assert client.submit(same, bytearray(changed)).result(60) == changed
     assert 0 < puts(backend) < first / 3
     backend.requests.clear()
-    client.submit(same, bytearray(changed)).result(20)
+    client.submit(same, bytearray(changed)).result(60)
     assert puts(backend) == 0
 
 
@@ -47,7 +47,7 @@ def test_the_function_of_a_batch_is_written_once(client: Client, backend: FakeBa
     def use(x: int) -> int:
         return table[x]
 
-    assert client.map(use, range(100)).results(20) == list(table[:100])
+    assert client.map(use, range(100)).results(60) == list(table[:100])
     assert puts(backend) == 1
 
 
@@ -95,12 +95,12 @@ def test_large_files_travel_in_chunks_and_only_new_ones(
     monkeypatch.chdir(tmp_path)
     Path("data.bin").write_bytes(LARGE)
     sending = client.with_options(files=["data.bin"])
-    sending.submit(same, 1).result(20)
+    sending.submit(same, 1).result(60)
     first = puts(backend)
     assert first > 5
     backend.requests.clear()
     Path("data.bin").write_bytes(LARGE[:1000] + b"100 bytes" + LARGE[1000:])
-    sending.submit(same, 1).result(20)
+    sending.submit(same, 1).result(60)
     assert 0 < puts(backend) < first / 3
 
 
@@ -124,14 +124,14 @@ def test_on_one_machine_one_file_is_handed_over(
     client: Client, backend: FakeBackend, tmp_path: Path
 ) -> None:
     backend.spool = str(tmp_path)
-    assert client.submit(same, bytearray(LARGE)).result(20) == LARGE
+    assert client.submit(same, bytearray(LARGE)).result(60) == LARGE
     assert puts(backend) == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_spool_that_cannot_be_reached_is_not_used(client: Client, backend: FakeBackend) -> None:
     backend.spool = "/no/such/folder/of/another/machine"
-    assert client.submit(same, bytearray(LARGE)).result(20) == LARGE
+    assert client.submit(same, bytearray(LARGE)).result(60) == LARGE
 
 
 def test_a_bar_shows_what_is_being_sent(client: Client, backend: FakeBackend) -> None:
@@ -146,14 +146,14 @@ def test_a_bar_shows_what_is_being_sent(client: Client, backend: FakeBackend) ->
 
     inputs = values.pack(((bytearray(3 * LARGE),), {}), chunked=False)
     spec = wire.JobSpec(kind="call", function=values.pack(len).parcel, inputs=inputs.parcel)
-    assert client.submit_spec(spec, [inputs], on_event=note).result(20) == 3 * len(LARGE)
+    assert client.submit_spec(spec, [inputs], on_event=note).result(60) == 3 * len(LARGE)
     assert "sending inputs" in stages
     assert [bar.n for bar in bars] == sorted(bar.n for bar in bars)
 
 
 def test_damaged_bytes_are_not_used(client: Client, backend: FakeBackend) -> None:
     job = client.submit(same, bytearray(LARGE))
-    assert job.wait(20)
+    assert job.wait(60)
     for digest, data in list(backend.state.blobs.items()):
         backend.state.blobs[digest] = b"x" + data[1:]
     with pytest.raises(errors.DigestMismatch):

@@ -23,6 +23,7 @@ from jupyter_remote.client import embedded
 from jupyter_remote.client.api import Client
 from jupyter_remote.client.embedded import ensure, is_alive, is_backend
 from jupyter_remote.http import Http
+from jupyter_remote.server import serve
 from jupyter_remote.settings import Settings
 
 from .conftest import LIMIT_S, request, until
@@ -338,6 +339,35 @@ def test_a_second_backend_on_the_same_state_is_refused(settings: Settings) -> No
     assert second.returncode == 1
     assert "Another backend works on" in second.stderr
     assert is_alive(found)
+
+
+def test_whoever_just_looks_whether_one_works_on_the_state_keeps_none_away(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = connection.home_of(settings)
+    home.mkdir(parents=True)
+    look, ran = FileLock(home / embedded.SERVER_LOCK_NAME), []
+
+    class Late(FileLock):
+        """Is asked for during the look, which then ends."""
+
+        def _acquire(self) -> None:
+            super()._acquire()
+            look.release()
+
+    class Host:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        async def run(self) -> None:
+            ran.append(True)
+
+    monkeypatch.setattr(serve, "FileLock", Late)
+    monkeypatch.setattr(serve, "Host", Host)
+    monkeypatch.setattr(os, "umask", lambda mask: 0)
+    with look:
+        assert serve.serve(serve.Options(), settings) == 0
+    assert ran
 
 
 def test_settings_reach_a_backend_that_is_started(settings: Settings) -> None:

@@ -215,6 +215,7 @@ def test_it_is_awaitable(view, one):
 # --- stopping and finding ---------------------------------------------------------------------
 def test_abort_drops_calls_that_wait_and_leaves_the_one_that_runs(one, gate):
     runs, waits, other, last = one.apply(held, gate.path), *(one.apply(int) for _ in range(3))
+    gate.until_held()
     waits.abort()
     one.abort(other)
     one.client.abort(last.msg_ids)

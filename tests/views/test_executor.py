@@ -386,14 +386,18 @@ def test_a_client_that_closes_leaves_no_call_waiting() -> None:
 def test_calls_are_done_before_the_interpreter_ends(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "import time, jupyter_remote as jr\n"
+        "import os, pathlib, time, jupyter_remote as jr\n"
+        f"gate = {str(tmp_path / 'gate')!r}\n"
         "def later(n):\n"
+        "    while not os.path.exists(gate):\n"
+        "        time.sleep(0.01)\n"
         "    time.sleep(0.2)\n"
         "    print('done', n, flush=True)\n"
         "executor = jr.Client().executor(2)\n"
         "for n in range(4):\n"
         "    executor.submit(later, n)\n"
         "print('end of the script', flush=True)\n"
+        "pathlib.Path(gate).touch()\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True
@@ -477,7 +481,7 @@ def test_results_live_as_long_as_their_futures(shared: SessionExecutor) -> None:
     for found in shared.map(lambda n: {n}, range(5)):
         known = weakref.ref(found)
         del found
-        assert known() is None
+        until(lambda known=known: known() is None)
 
 
 def test_a_call_whose_future_nobody_holds_lets_go_of_its_arguments(

@@ -35,7 +35,7 @@ from jupyter_remote.wire import (
     WorkerMessage,
 )
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 
 
 class FakeServer:

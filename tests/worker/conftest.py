@@ -50,6 +50,12 @@ async def server() -> AsyncIterator[FakeServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent and its server are in one process here: when that stalls, no server is silent."""
+    monkeypatch.setattr("jupyter_remote.worker.agent.SILENT_BEATS", 1000)
+
+
 @pytest.fixture
 async def begin(server: FakeServer, tmp_path: Path) -> AsyncIterator[Begin]:
     """Starts an agent and waits until it has said hello."""
@@ -59,7 +65,7 @@ async def begin(server: FakeServer, tmp_path: Path) -> AsyncIterator[Begin]:
         launcher = options.pop("launcher", None) or FakeLauncher()
         launchers = options.pop("launchers", None) or (lambda executable: launcher)
         clock = options.pop("clock", None)
-        options = {"slots": 1, "interrupt_grace_s": 0.3, **options}
+        options = {"slots": 1, "interrupt_grace_s": 30.0, **options}
         config = Config(url=server.url, token="secret", home=str(tmp_path / "agent"), **options)
         agent = Agent(config, clock, launcher=launchers)
         tasks.append(asyncio.create_task(agent.run()))

@@ -22,10 +22,11 @@ class Metadata:
         self.asked: list[str] = []  # method and path
         self.tokens = 0
         self.url = ""
+        self.now = time.time
 
     def notice(self, in_s: float, action: str = "terminate") -> None:
         """The machine is taken away in about so many seconds."""
-        at = time.gmtime(time.time() + in_s)
+        at = time.gmtime(self.now() + in_s)
         said = {"action": action, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", at)}
         self.documents[ACTION] = json.dumps(said)
 

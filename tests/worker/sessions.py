@@ -120,6 +120,16 @@ class Caller:
         ]
 
 
+def idle_after(limit_s: float) -> str:
+    """Code that has its session end when idle for so long, but not before that was said."""
+    code = (
+        "import gc\nfrom jupyter_remote.worker.idle import Idle\n"
+        "[its] = [one for one in gc.get_objects() if type(one) is Idle]\n"
+        f"its.limit_s = {limit_s}"
+    )
+    return f"exec({code!r}, {{}})"
+
+
 def value_of(reply: calls.Reply, names: dict[str, Any]) -> Any:
     assert reply.error is None, reply.error
     assert not reply.dropped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from jupyter_remote.wire import (
 )
 from jupyter_remote.worker.means import Means
 from tests.worker.agents_kernel import Begin, FakeLauncher
-from tests.worker.agents_server import FakeServer, connection_file
+from tests.worker.agents_server import LIMIT_S, FakeServer, connection_file
 
 WAIT = "import time\ntime.sleep(60)"
 PATIENT = """
@@ -112,21 +113,31 @@ async def test_an_agent_goes_on_while_the_folder_of_a_lost_attempt_is_slow_to_go
     assert (await server.end_of(await server.assign("pass"))).outcome == "succeeded"
 
 
-async def test_every_event_arrives_once_over_cut_connections(server: FakeServer, begin: Begin):
+async def test_every_event_arrives_once_over_cut_connections(
+    server: FakeServer, begin: Begin, tmp_path: Path
+):
     await begin()
-    code = "import time\nfor i in range(60): kernel.print(f'{i}\\n'); time.sleep(0.01)"
-    job = await server.assign(code)
-    for enough in (5, 20, 40):
-        await server.until(lambda enough=enough: len(server.events.get(job, [])) >= enough)
+    gate = tmp_path / "gate"
+    waits = f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
+    code = "import os, time\nfor i in range(60): kernel.print(f'{i}\\n'); time.sleep(0.01)"
+    job = await server.assign(f"{code}\n{waits}")
+    for cuts, enough in enumerate((5, 20, 40), start=1):
+        await server.until(lambda enough=enough: server.text(job).count("\n") >= enough)
         server.cut()
+        await server.until(lambda cuts=cuts: len(server.hellos) > cuts)
+    gate.touch()
     assert (await server.end_of(job)).outcome == "succeeded"
     assert server.text(job) == "".join(f"{i}\n" for i in range(60))
     assert server.hellos[1].running == [(job, 1)]
 
 
-async def test_a_beat_whose_answer_was_lost_is_sent_again(server: FakeServer, begin: Begin):
+async def test_a_beat_whose_answer_was_lost_is_sent_again(
+    server: FakeServer, begin: Begin, tmp_path: Path
+):
     await begin()
     lost: list[Beat] = []
+    gate = tmp_path / "gate"
+    waits = f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
 
     def swallow(message: WorkerMessage) -> Answer | None:
         if isinstance(message, Beat) and message.events and not lost:
@@ -137,9 +148,10 @@ async def test_a_beat_whose_answer_was_lost_is_sent_again(server: FakeServer, be
         return Answer(req=0)
 
     server.answers = swallow
-    job = await server.assign("import time\nkernel.print('a')\ntime.sleep(0.3)\nkernel.print('b')")
+    job = await server.assign(f"import os, time\nkernel.print('a')\n{waits}\nkernel.print('b')")
+    await server.until(lambda: lost)
+    gate.touch()
     await server.end_of(job)
-    assert lost
     assert server.text(job) == "ab"
 
 
@@ -186,13 +198,13 @@ async def test_a_soft_cancel_lets_the_code_clean_up(server: FakeServer, begin: B
 
 async def test_code_that_ignores_an_interrupt_is_killed(server: FakeServer, begin: Begin):
     launcher = FakeLauncher()
-    await begin(launcher=launcher)
+    await begin(launcher=launcher, interrupt_grace_s=0.3)
     job = await server.assign(STUBBORN)
     await server.until(lambda: server.text(job))
     await server.cancel(job)
     done = await server.end_of(job)
     assert (done.outcome, done.signal) == ("cancelled", "")
-    assert done.detail.startswith("killed after 0.")
+    assert re.match(r"killed after \d+", done.detail)
     assert await launcher.handles[0].wait() == "SIGKILL"
 
 
@@ -204,7 +216,7 @@ async def test_a_cancel_says_how_long_code_that_ignores_it_may_go_on(
     await server.until(lambda: server.text(job))
     await server.cancel(job, kill_in_s=0)
     await server.cancel(job, kill_in_s=0.2)
-    assert (await server.end_of(job)).detail.startswith("killed after 0.")
+    assert re.match(r"killed after \d+", (await server.end_of(job)).detail)
 
 
 async def test_what_its_own_process_did_with_an_interrupt_is_told(server: FakeServer, begin: Begin):
@@ -256,7 +268,7 @@ async def test_what_finished_before_the_cancel_stands(server: FakeServer, begin:
 
 
 async def test_a_time_limit_interrupts_then_kills(server: FakeServer, begin: Begin):
-    await begin()
+    await begin(interrupt_grace_s=0.3)
     job = await server.assign(STUBBORN, limits_timeout_s=0.3)
     done = await server.end_of(job)
     assert (done.outcome, done.reason) == ("expired", "time_limit")
@@ -314,12 +326,12 @@ async def test_a_dead_kernel_is_noticed_though_a_child_holds_its_socket(
 
 
 async def test_the_dead_man_stops_what_has_no_server(server: FakeServer, begin: Begin):
-    launcher = FakeLauncher()
-    server.dead_man_s = 0.6
-    await begin(launcher=launcher)
+    clock, launcher = FakeClock(), FakeLauncher()
+    await begin(launcher=launcher, clock=clock)
     job = await server.assign(f"kernel.print('x')\n{WAIT}")
     await server.until(lambda: server.text(job))
     server.answers = lambda m: None
+    clock.advance(server.dead_man_s + 1)
     assert await launcher.handles[0].wait() == "SIGKILL"
     assert job not in server.completes
 
@@ -337,7 +349,7 @@ async def test_a_drained_agent_finishes_its_work_and_ends(
     await server.until(lambda: any(server.of(Release)))
     gate.touch()
     assert (await server.end_of(job)).outcome == "succeeded"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_S):
         await begin.task  # type: ignore[attr-defined]
     assert [m.job for m in server.of(Release)] == [refused]
 
@@ -349,7 +361,7 @@ async def test_an_agent_told_to_stop_hands_its_jobs_back(server: FakeServer, beg
     agent.stop()
     done = await server.end_of(job)
     assert (done.outcome, done.reason) == ("died", "lost")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_S):
         await begin.task  # type: ignore[attr-defined]
 
 
@@ -536,7 +548,7 @@ for i in range(2000):
 kernel.print("the last line\\n")
 """
     job = await server.assign(code)
-    done = await server.end_of(job, 60)
+    done = await server.end_of(job)
     whole = "".join(f"{i:08} " * 1000 + "\n" for i in range(2000)) + "the last line\n"
     assert done.log is not None
     assert server.stored[done.log.digest].decode() == whole
@@ -556,9 +568,10 @@ async def test_output_without_a_flood_makes_no_log(server: FakeServer, begin: Be
 async def test_figures_come_while_a_job_runs(server: FakeServer, begin: Begin):
     await begin()
     job = await server.assign("while True: pass")
-    metrics = await server.until(lambda: server.data(job, "metrics")[1:])
+    metrics = await server.until(
+        lambda: [m for m in server.data(job, "metrics") if 5 < m["cpu_percent"] < 150]
+    )
     assert metrics[0]["memory_bytes"] > 1_000_000
-    assert 5 < metrics[0]["cpu_percent"] < 150
 
 
 async def test_a_quiet_job_keeps_its_lease(server: FakeServer, begin: Begin):
@@ -590,7 +603,7 @@ async def test_an_agent_whose_server_is_gone_for_good_ends(
     await begin(connection_file=str(file), clock=clock)
     file.unlink()
     await server.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_S):
         while not begin.task.done():  # type: ignore[attr-defined]
             clock.advance(10)
             await asyncio.sleep(0.05)
@@ -610,7 +623,7 @@ for i in range(20):
     job = await server.assign(code)
     await server.until(lambda: any(server.of(Beat)))
     size = -1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_S):
         while said.stat().st_size != size if said.exists() else True:
             size = said.stat().st_size if said.exists() else -1
             await asyncio.sleep(0.3)

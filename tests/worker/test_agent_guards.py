@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ async def test_a_job_that_uses_no_gpu_is_told_and_then_stopped(server: FakeServe
     assert (done.outcome, done.reason) == ("expired", "gpu_idle")
     assert done.detail.startswith("no GPU was used for ")
     (told,) = notices(server, job)
-    assert re.match(r"no GPU was used for \d\.\d s: the job is stopped in 0\.5 s", told)
+    assert re.match(r"no GPU was used for [\d.]+ s: the job is stopped in 0\.5 s", told)
 
 
 async def test_a_job_that_uses_its_gpu_is_left_alone(server: FakeServer, begin: Begin):
@@ -50,9 +51,15 @@ async def test_a_job_that_uses_its_gpu_is_left_alone(server: FakeServer, begin: 
     assert notices(server, job) == []
 
 
-async def test_without_a_gpu_it_is_told_that_nothing_is_watched(server: FakeServer, begin: Begin):
+async def test_without_a_gpu_it_is_told_that_nothing_is_watched(
+    server: FakeServer, begin: Begin, tmp_path: Path
+):
     with_gpus(await begin(), Gpus(None))
-    job = await server.assign("import time\ntime.sleep(1.8)", gpu_idle_s=0.5)
+    gate = tmp_path / "gate"
+    waits = f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
+    job = await server.assign(f"import os, time\n{waits}\ntime.sleep(1.8)", gpu_idle_s=0.5)
+    await server.until(lambda: notices(server, job))
+    gate.touch()
     assert (await server.end_of(job)).outcome == "succeeded"
     assert notices(server, job) == ["no GPU can be seen here: --gpu-idle has no effect"]
 

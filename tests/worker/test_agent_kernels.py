@@ -29,7 +29,7 @@ async def server(tmp_path: Path) -> AsyncIterator[FakeServer]:
 
 async def test_a_cell_runs_in_a_real_kernel(server: FakeServer):
     job = await server.assign("print('hello')\nfrom IPython.display import HTML\nHTML('<b>x</b>')")
-    done = await server.end_of(job, 30)
+    done = await server.end_of(job)
     assert (done.outcome, done.error) == ("succeeded", None)
     assert server.text(job) == "hello\n"
     assert server.data(job, "execute_result")[0]["data"]["text/html"] == "<b>x</b>"
@@ -37,17 +37,17 @@ async def test_a_cell_runs_in_a_real_kernel(server: FakeServer):
 
 async def test_a_segfault_is_named_and_the_next_job_runs(server: FakeServer):
     job = await server.assign("print('so far')\nimport ctypes\nctypes.string_at(0)")
-    done = await server.end_of(job, 30)
+    done = await server.end_of(job)
     assert (done.outcome, done.signal, done.reason) == ("died", "SIGSEGV", "kernel_died")
     assert done.detail.startswith("killed by SIGSEGV; last output: so far")
     assert server.text(job).startswith("so far\n")
-    assert (await server.end_of(await server.assign("1 + 1"), 30)).outcome == "succeeded"
+    assert (await server.end_of(await server.assign("1 + 1"))).outcome == "succeeded"
 
 
 async def test_an_interrupt_is_a_keyboard_interrupt_in_the_cell(server: FakeServer):
     code = "import time\ntry: print('x'); time.sleep(60)\nfinally: print('cleaned up')"
     job = await server.assign(code)
-    await server.until(lambda: server.text(job), 30)
+    await server.until(lambda: server.text(job))
     await server.cancel(job)
     done = await server.end_of(job)
     assert done.outcome == "cancelled"
@@ -57,7 +57,7 @@ async def test_an_interrupt_is_a_keyboard_interrupt_in_the_cell(server: FakeServ
 async def test_a_flood_of_prints_is_whole_in_the_log(server: FakeServer):
     code = "for i in range(300_000): print(f'{i:060}')"
     job = await server.assign(code)
-    done = await server.end_of(job, 60)
+    done = await server.end_of(job)
     assert done.log is not None
     log = server.stored[done.log.digest].decode()
     assert log == "".join(f"{i:060}\n" for i in range(300_000))
@@ -67,7 +67,7 @@ async def test_a_flood_of_prints_is_whole_in_the_log(server: FakeServer):
 
 async def test_memory_above_its_limit_is_named(server: FakeServer):
     code = "print('taking'); x = bytearray(800_000_000)\nimport time; time.sleep(60)"
-    done = await server.end_of(await server.assign(code, memory_bytes=400_000_000), 30)
+    done = await server.end_of(await server.assign(code, memory_bytes=400_000_000))
     assert (done.outcome, done.reason) == ("failed", "out_of_memory")
 
 
@@ -80,7 +80,7 @@ async def test_two_jobs_of_one_owner_see_gpus_of_their_own(server: FakeServer):
         await server.assign(wait, owner="ann", gpus=[0]),
         await server.assign(wait, owner="ann", gpus=[2, 3]),
     ]
-    await server.until(lambda: all(server.text(job).endswith("\n") for job in jobs), 30)
+    await server.until(lambda: all(server.text(job).endswith("\n") for job in jobs))
     assert [server.text(job) for job in jobs] == ["0\n", "2,3\n"]
     for job in jobs:
         await server.cancel(job, "kill")
@@ -89,5 +89,5 @@ async def test_two_jobs_of_one_owner_see_gpus_of_their_own(server: FakeServer):
 
 async def test_a_job_that_has_its_machine_sees_all_of_its_gpus(server: FakeServer):
     job = await server.assign(SEEN, owner="ann")
-    await server.end_of(job, 30)
+    await server.end_of(job)
     assert server.text(job) == "all\n"

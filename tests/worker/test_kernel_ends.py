@@ -279,7 +279,7 @@ async def test_a_dead_zygote_is_replaced_and_its_kernels_die(tmp_path: Path) -> 
     (left,) = psutil.Process(first.handle.pid).children()
     zygote.kill()
     assert await first.handle.wait() == ORPHANED
-    left.wait(10)
+    left.wait(60)
     second = await started(launcher, tmp_path / "2")
     assert (await second.cell("x = 1", {})).value() == {"x": 1}
     await launcher.close()

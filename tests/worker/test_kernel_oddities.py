@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from jupyter_remote.worker import channel
@@ -165,12 +165,13 @@ async def test_a_generator_as_the_value_of_a_call_is_an_error(agent: PlayingAgen
 
 
 async def test_a_deep_recursion_is_short_and_quick_to_show(agent: PlayingAgent) -> None:
-    began = time.monotonic()
+    process = psutil.Process(agent.handle.pid)
+    before = sum(process.cpu_times()[:2])
     seen = await agent.cell("def f(n):\n    return f(n + 1)\nf(0)", {}, outputs=[])
     assert seen.error.ename == "RecursionError"
     assert len(seen.traceback) < 30_000
     assert re.search(r"\(\d+ frames between these are not shown\)$", seen.traceback)
-    assert time.monotonic() - began < 10
+    assert sum(process.cpu_times()[:2]) - before < 10
 
 
 BROKEN = (
@@ -435,7 +436,7 @@ async def test_c_code_that_prints_much_and_holds_the_interpreter_goes_on(
     spec, _ = cell_of(code, {})
     await agent.send(spec)
     relieved, at = "", 0.0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         ended = asyncio.create_task(agent.finish())
         while not ended.done():
             at += 1.0

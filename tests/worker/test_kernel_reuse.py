@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,19 +215,27 @@ async def test_a_logger_that_a_local_module_sets_up_when_it_is_imported_stays(
         assert (await agent.call(say)).text("stderr") == "said\n"
 
 
-async def test_a_watchdog_of_a_call_ends_no_other(agent: PlayingAgent) -> None:
-    def arm() -> None:
+async def test_a_watchdog_of_a_call_watches_no_other(agent: PlayingAgent, tmp_path: Path) -> None:
+    def arm(path: str) -> None:
         import faulthandler
-
-        faulthandler.dump_traceback_later(0.05, exit=True)
-
-    def wait() -> None:
+        import os
         import time
 
-        time.sleep(0.2)
+        faulthandler.dump_traceback_later(0.01, repeat=True, file=open(path, "w"))  # noqa: SIM115
+        while not os.path.getsize(path):
+            time.sleep(0.01)
 
-    assert (await agent.call(arm)).done.ok
-    assert (await agent.call(wait)).done.ok
+    def wait(path: str) -> bool:
+        import os
+        import time
+
+        size = os.path.getsize(path)
+        time.sleep(0.2)
+        return os.path.getsize(path) > size
+
+    path = str(tmp_path / "watched")
+    assert (await agent.call(arm, path)).done.ok
+    assert (await agent.call(wait, path)).value() is False
 
 
 async def test_an_alarm_of_a_call_rings_for_nobody_else(agent: PlayingAgent) -> None:
@@ -245,7 +254,8 @@ async def test_an_alarm_of_a_call_rings_for_nobody_else(agent: PlayingAgent) -> 
         time.sleep(0.02)
 
     for _ in range(5):
-        assert (await agent.call(arm)).done.ok
+        armed = (await agent.call(arm)).done  # where it may ring
+        assert armed.error is None or armed.error.ename == "TimeoutError"
         assert (await agent.call(wait)).done.ok
 
 

@@ -7,24 +7,27 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from jupyter_remote.clock import SystemClock
+from jupyter_remote.clock import FakeClock, SystemClock
 from jupyter_remote.worker.notices import ENDPOINT, LEAST_S, LONGEST_S, Notices
 from tests.worker.metadata import ACTION, REBALANCE, Metadata, metadata
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
     with metadata() as running:
         monkeypatch.setenv(ENDPOINT, running.url)
+        monkeypatch.setattr("jupyter_remote.worker.notices.LIMIT_S", LIMIT_S)
         yield running
 
 
 async def told(service: Metadata, at: int, change: Callable[[], None]) -> float:
     """What is told; ``change`` is made when the service was asked so often."""
     heard: list[float] = []
-    run = asyncio.create_task(Notices(SystemClock(), heard.append, 0.01).run())
+    clock = FakeClock()
+    service.now = clock.now
+    run = asyncio.create_task(Notices(clock, heard.append, 0.01).run())
     async with asyncio.timeout(LIMIT_S):
         while len(service.asked) < at and not run.done():
             await asyncio.sleep(0.005)
@@ -35,7 +38,7 @@ async def told(service: Metadata, at: int, change: Callable[[], None]) -> float:
 
 
 async def test_a_notice_is_told_once_with_the_time_that_is_left(service: Metadata) -> None:
-    assert 88 < await told(service, 8, lambda: service.notice(90)) <= 90
+    assert await told(service, 8, lambda: service.notice(90)) == 90
     assert service.tokens == 1
 
 
@@ -46,7 +49,7 @@ async def test_a_token_that_has_expired_is_renewed(
         monkeypatch.setattr("tests.worker.metadata.TOKEN", "another")
         service.notice(60)
 
-    assert 58 < await told(service, 6, change) <= 60
+    assert await told(service, 6, change) == 60
     assert service.tokens == 2
 
 
@@ -65,7 +68,7 @@ async def test_a_notice_without_a_time_that_can_be_read_is_one(service: Metadata
 @pytest.mark.parametrize("text", ["<html>", '{"action": "dance"}', "[]", ""])
 async def test_what_is_no_notice_is_passed_over(service: Metadata, text: str) -> None:
     service.documents[ACTION] = text
-    assert await told(service, 6, lambda: service.notice(60)) > 58
+    assert await told(service, 6, lambda: service.notice(60)) == 60
 
 
 async def test_a_recommendation_is_a_hint_in_the_log_alone(

@@ -9,7 +9,7 @@ import pytest
 from jupyter_remote.worker import channel, slots
 from jupyter_remote.worker.slots import Kernels, Shelf
 
-ENDS_S = 5.0  # within which all comes that comes
+ENDS_S = 60.0  # within which all comes that comes
 LOOK_S = 0.05  # for what does not come
 
 

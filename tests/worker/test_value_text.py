@@ -68,9 +68,9 @@ class Stubborn:
 
     def __repr__(self) -> str:
         try:
-            time.sleep(5)
+            time.sleep(600)
         except BaseException:
-            time.sleep(5)
+            time.sleep(600)
         return "done"
 
 
@@ -96,7 +96,7 @@ def test_a_repr_that_does_not_end_is_interrupted(
     monkeypatch.setattr(value_text, "LIMIT_S", 0.05)
     began = time.perf_counter()
     assert "its repr took longer than 0.05 s" in text_of({"a": value})
-    assert time.perf_counter() - began < 4.5  # the first sleep takes 5 s
+    assert time.perf_counter() - began < 300  # the first sleep takes longer
 
 
 def test_an_interrupt_goes_on() -> None:

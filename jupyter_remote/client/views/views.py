@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from jupyter_remote.client.views.record import Record
 from jupyter_remote.client.views.session import Session
 from jupyter_remote.client.views.space import Space
 from jupyter_remote.client.views.view import DirectView
+from jupyter_remote.model import Status
 
 if TYPE_CHECKING:
     from jupyter_remote.client.api import Client
@@ -120,8 +122,12 @@ def about_here() -> str:
 
 def _warn_ended(group: Group) -> None:
     """Unless somebody stopped them."""
-    jobs = [engine.job.view for engine in group.engines if engine.job.wait(ENDS_S)]
-    hows = [job.detail or job.reason or job.status for job in jobs if job.status not in ENDED_WELL]
+    until, hows = time.monotonic() + ENDS_S, []
+    for job in (engine.job for engine in group.engines):
+        is_known, view = job.wait(max(0.0, until - time.monotonic())), job.view
+        if view.status not in (*ENDED_WELL, Status.CANCELLING):
+            how = view.detail or view.reason or view.status
+            hows.append(how if is_known else "they do not answer any more")
     if hows:
         why = "; ".join(dict.fromkeys(hows)).replace("_", " ")
         told = f"the workers of this client ended, and what they held is lost: {why}"
