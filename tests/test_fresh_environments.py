@@ -119,7 +119,8 @@ def run_cells(where: tuple[str, str], sources: list[str]) -> str:
 
 
 def _output(socket: Any, id: str) -> Iterator[str]:
-    while True:
+    waits = {"execute_reply", "idle"}  # the two come over channels of their own
+    while waits:
         message = json.loads(socket.recv(LIMIT_S))
         kind, content = message["header"]["msg_type"], message["content"]
         if message["parent_header"].get("msg_id") != id:
@@ -128,7 +129,9 @@ def _output(socket: Any, id: str) -> Iterator[str]:
             yield content["text"]
         if kind == "execute_reply":
             assert content["status"] == "ok", content
-            return
+            waits.discard(kind)
+        if kind == "status":
+            waits.discard(content["execution_state"])
 
 
 @pytest.mark.alone
