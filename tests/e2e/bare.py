@@ -87,14 +87,14 @@ class Elsewhere:
                 env=environ, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         fleet, backend = self.server.backend.fleet, self.server.backend
-        until(lambda: fleet.environment_of(backend, MACHINE.id), 30)
+        until(lambda: fleet.environment_of(backend, MACHINE.id), 60)
 
     def stop(self) -> None:
         if self._agent is not None:
             self._agent.terminate()
-            self._agent.wait(20)
+            self._agent.wait(60)
             fleet, backend = self.server.backend.fleet, self.server.backend
-            until(lambda: not fleet.environment_of(backend, MACHINE.id), 30)
+            until(lambda: not fleet.environment_of(backend, MACHINE.id), 60)
             self._agent = None
 
     def built(self) -> list[str]:

@@ -35,7 +35,7 @@ from tests.worker.metadata import Metadata, metadata
 PAUSE_S = 0.02  # of a step
 EVERY_S = 1.0  # between checkpoints
 NOTICE_S = 4.0
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 CENTS = "g5.xlarge.od"  # priced as that, run here
 
 

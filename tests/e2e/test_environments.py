@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,8 +216,8 @@ def test_an_environment_that_is_there_costs_little(
         job.result()
         return job.view.started_at - job.view.submitted_at
 
-    own = statistics.median(start_s(client.submit(f)) for _ in range(5))
-    without = statistics.median(start_s(plain.submit(nothing)) for _ in range(5))
+    pairs = [(start_s(client.submit(f)), start_s(plain.submit(nothing))) for _ in range(5)]
+    own, without = map(min, zip(*pairs, strict=True))  # whatever else this computer did meanwhile
     assert own - without <= 0.3
 
 

@@ -106,7 +106,7 @@ def test_a_full_disk_refuses_tells_and_loses_nothing(disk, tmp_path):
 
 @pytest.mark.timeout(120)
 def test_a_large_result_waits_for_room(disk, tmp_path):
-    def large(gate: str) -> np.ndarray:
+    def large(gate: str, over: str) -> np.ndarray:
         import os
         import time
 
@@ -115,17 +115,19 @@ def test_a_large_result_waits_for_room(disk, tmp_path):
         print("here")
         while not os.path.exists(gate):
             time.sleep(0.02)
+        open(over, "w").close()
         return np.arange(1 << 20)
 
-    gate = tmp_path / "gate"
+    gate, over = tmp_path / "gate", tmp_path / "over"
     with jr.Client() as client:
-        job = client.submit(large, str(gate))
+        job = client.submit(large, str(gate), str(over))
         until(lambda: "here" in job.stdout)
         disk.fill()
         gate.touch()
+        until(over.exists)
         assert not job.wait(3)
         disk.free()
-        assert job.result(30)[-1] == (1 << 20) - 1
+        assert job.result(60)[-1] == (1 << 20) - 1
         assert "no room" in job.stderr
 
 

@@ -12,17 +12,19 @@ import jupyter_remote as jr
 from tests.e2e.waiting import until
 
 STEPS = 80
+FEW = 10  # that are left to a job that goes on
 CENTS = {"machine": "g5.xlarge.od", "max_cost": 0.0009}  # USD: 3.2 s
 
 
 def count(gate: str = "") -> list[int]:
-    """Counts to STEPS, from where it was."""
+    """Counts to STEPS; a job that goes on takes a few steps more."""
     import os
     import time
 
     import jupyter_remote as jr
 
     seen = list(jr.job.checkpoint or [])
+    end = len(seen) + FEW if seen else STEPS
     print("from", len(seen))
 
     @jr.on_checkpoint
@@ -30,7 +32,7 @@ def count(gate: str = "") -> list[int]:
         print("saving for", jr.job.stop_reason)
         return list(seen)
 
-    while len(seen) < STEPS:
+    while len(seen) < end:
         seen.append(len(seen))
         time.sleep(0.05)
         if gate and len(seen) == 3:
@@ -52,7 +54,7 @@ def notices(job: jr.Job) -> list[str]:
 def test_a_job_warns_saves_is_stopped_and_goes_on(client: jr.Client) -> None:
     job = client.with_options(**CENTS).submit(count)
     with pytest.raises(jr.BudgetExceeded, match=f"run --resume {job.id[:8]}`") as stopped:
-        job.result(timeout=30)
+        job.result(timeout=60)
     assert "reached its cost limit" in str(stopped.value)
     assert (job.status, job.reason) == ("failed", "cost_limit")
     assert job.stdout == "from 0\nsaving for budget\n"
@@ -61,8 +63,9 @@ def test_a_job_warns_saves_is_stopped_and_goes_on(client: jr.Client) -> None:
     assert history(job) == ["submit", "claim", "start", "warn", "checkpoint", "expire"]
     assert job.view.money.cost_ucredits <= job.view.money.hold_ucredits
     again = client.repeat(job.id, resume=True)
-    assert again.result(timeout=30) == list(range(STEPS))
+    went_to = again.result(timeout=60)
     (_, begun), *_ = (line.split() for line in again.stdout.splitlines())
+    assert went_to == list(range(int(begun) + FEW))
     assert 0 < int(begun) < STEPS
     assert (again.view.resumes, again.machine) == (job.id, "g5.xlarge.od")
     assert client.balance().held_ucredits == 0
@@ -78,7 +81,7 @@ def waits() -> None:
 def test_a_job_that_registered_nothing_is_told_that_nothing_is_saved(client: jr.Client) -> None:
     job = client.with_options(machine="g5.xlarge.od", max_cost=0.0006).submit(waits)
     with pytest.raises(jr.BudgetExceeded, match="allow more with --max-cost"):
-        job.result(timeout=30)
+        job.result(timeout=60)
     assert job.view.checkpoint_at is None
     told = "80 % of what it may cost is spent; nothing is saved: no function is registered with"
     assert [n.startswith(told) for n in notices(job)] == [True]
@@ -92,7 +95,7 @@ def test_the_least_cost_limit_that_is_taken_warns_and_stops(client: jr.Client) -
         costs.with_options(max_cost=0.00001).submit(waits)
     job = costs.with_options(max_cost=0.0003).submit(waits)
     with pytest.raises(jr.BudgetExceeded):
-        job.result(timeout=30)
+        job.result(timeout=60)
     assert job.view.money.cost_ucredits == job.view.money.hold_ucredits
     assert history(job)[-2:] == ["warn", "expire"]
 
@@ -114,9 +117,10 @@ def test_a_checkpoint_that_never_ends_holds_up_no_limit(client: jr.Client) -> No
 
     job = client.with_options(machine="g5.xlarge.od", max_cost=0.0006).submit(hangs)
     with pytest.raises(jr.BudgetExceeded):
-        job.result(timeout=30)
+        job.result(timeout=60)
     assert job.stdout == "saving\n"
-    assert job.view.ended_at - job.view.started_at < 6  # it did not have to be killed
+    ran_s = job.view.ended_at - job.view.started_at
+    assert ran_s < client.settings.interrupt_grace_s + 2  # it did not have to be killed
 
 
 def test_a_cancel_saves_first_if_asked_and_a_follower_goes_on(
@@ -128,7 +132,7 @@ def test_a_cancel_saves_first_if_asked_and_a_follower_goes_on(
     assert job.cancel(checkpoint=True)
     assert job.cancel(checkpoint=True)
     with pytest.raises(jr.JobCancelled):
-        job.result(timeout=30)
+        job.result(timeout=60)
     assert job.stdout.endswith("saving for cancel\n")
     assert history(job)[-3:] == ["cancel", "checkpoint", "acknowledge_cancel"]
     gate.touch()
@@ -138,8 +142,8 @@ def test_a_cancel_saves_first_if_asked_and_a_follower_goes_on(
         return jr.job.checkpoint
 
     followers = client.with_options(resume=job.id[:8])
-    assert followers.submit(count).result(timeout=30) == list(range(STEPS))
-    assert followers.map(lambda _: jr.job.checkpoint, [1, 2])[1].result(timeout=30) == [0, 1, 2]
+    assert followers.submit(count).result(timeout=60) == list(range(3 + FEW))
+    assert followers.map(lambda _: jr.job.checkpoint, [1, 2])[1].result(timeout=60) == [0, 1, 2]
     assert counted() == [0, 1, 2]
 
 
@@ -155,13 +159,13 @@ def test_a_cell_of_a_session_saves_and_the_session_lives(client: jr.Client, tmp_
     job = client.submit_spec(JobSpec(kind="cell", code=code, session=session.job.id))
     until(lambda: "begun" in job.stdout)
     job.cancel(checkpoint=True)
-    assert job.wait(30)
+    assert job.wait(60)
     assert (job.status, job.view.checkpoint_bytes > 0) == ("cancelled", True)
     assert session.job.view.checkpoint_at is None
     looks = JobSpec(kind="cell", code="import jupyter_remote as jr\nprint(jr.job.checkpoint)")
     looks = msgspec.structs.replace(looks, session=session.job.id)
     follower = client.with_options(resume=job.id).submit_spec(looks)
-    assert follower.wait(30)
+    assert follower.wait(60)
     assert follower.stdout == "saved\n"
     session.stop()
 
@@ -172,7 +176,7 @@ def test_a_damaged_checkpoint_is_told_where_it_is_opened_and_then_at_submit(
     job = client.submit(count, str(tmp_path / "gate"))
     until(lambda: "begun" in job.stdout)
     job.cancel(checkpoint=True)
-    assert job.wait(30)
+    assert job.wait(60)
     blobs = Path(client.info().blobs)
     size_bytes = job.view.checkpoint_bytes
     (blob,) = [path for path in blobs.glob("*/*") if path.stat().st_size == size_bytes]
@@ -180,7 +184,7 @@ def test_a_damaged_checkpoint_is_told_where_it_is_opened_and_then_at_submit(
     blob.write_bytes(b"?" * blob.stat().st_size)
     resumed = client.with_options(resume=job.id)
     with pytest.raises(jr.JupyterRemoteError, match="The checkpoint cannot be opened"):
-        resumed.submit(count).result(timeout=30)
+        resumed.submit(count).result(timeout=60)
     with pytest.raises(jr.JupyterRemoteError, match="is damaged, or gone; nothing was charged"):
         resumed.submit(count)
 
@@ -188,7 +192,7 @@ def test_a_damaged_checkpoint_is_told_where_it_is_opened_and_then_at_submit(
 def test_a_session_that_is_stopped_at_its_cost_limit_leaves_what_its_cells_registered(
     client: jr.Client,
 ) -> None:
-    session = client.session("lab", **CENTS)
+    session = client.session("lab", **CENTS | {"max_cost": 0.003})  # 10.7 s, for the cells, too
     session.execute(
         "import jupyter_remote as jr\nn = 1\n@jr.on_checkpoint\ndef save(): return n", block=True
     )
@@ -200,4 +204,4 @@ def test_a_session_that_is_stopped_at_its_cost_limit_leaves_what_its_cells_regis
     with pytest.raises(jr.JupyterRemoteError, match="A session is no job to be repeated"):
         client.repeat(view.id, resume=True)
     goes_on = client.with_options(resume=view.id)
-    assert goes_on.submit(lambda: jr.job.checkpoint).result(timeout=30) == 7
+    assert goes_on.submit(lambda: jr.job.checkpoint).result(timeout=60) == 7

@@ -25,7 +25,7 @@ def count_until_gate(journal: str, gate: str) -> int:
 
     with open(journal, "a") as f:
         f.write(f"{os.getpid()}\n")
-    end, n = time.monotonic() + 60, 0
+    end, n = time.monotonic() + 400, 0
     while not os.path.exists(gate) and time.monotonic() < end:
         print(n, flush=True)
         n += 1
@@ -35,7 +35,7 @@ def count_until_gate(journal: str, gate: str) -> int:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    running = Running(tmp_path, lease_s=1.5, dead_man_s=0.9, heartbeat_s=0.3)
+    running = Running(tmp_path, lease_s=9.0, dead_man_s=6.0, heartbeat_s=0.3)
     yield running
     running.stop()
 
@@ -57,10 +57,9 @@ def agents(server: Running, tmp_path: Path) -> Iterator[dict[str, psutil.Process
     for agent in started:
         os.kill(agent.pid, signal.SIGCONT)
         agent.terminate()
-        agent.wait(10)
+        agent.wait(60)
 
 
-@pytest.mark.timeout(90)
 def test_a_zombie_writes_nothing_and_its_kernel_is_killed(server, agents, tmp_path):
     journal, gate = tmp_path / "journal", tmp_path / "gate"
     store = server.backend.store
@@ -71,13 +70,13 @@ def test_a_zombie_writes_nothing_and_its_kernel_is_killed(server, agents, tmp_pa
         kernel = int(journal.read_text())
         zombie = agents[store.job(id).worker]
         zombie.suspend()
-        until(lambda: len(journal.read_text().split()) == 2, 30)  # given away, and started there
+        until(lambda: len(journal.read_text().split()) == 2)  # given away, and started there
         assert (store.job(id).epoch, store.job(id).starts) == (2, 2)
         before = [e.cursor for e in store.events(after=0, job=id, limit=100_000) if e.epoch == 1]
         os.kill(kernel, 0)  # it ran on, for nobody stopped it
         zombie.resume()
-        until(lambda: gone(kernel), 20)
-        until(lambda: len(server.backend.scheduler.board.agents) == 2, 20)
+        until(lambda: gone(kernel))
+        until(lambda: len(server.backend.scheduler.board.agents) == 2)
         gate.touch()
         assert job.result(60) == int(journal.read_text().split()[1])
         after = [e.cursor for e in store.events(after=0, job=id, limit=100_000) if e.epoch == 1]

@@ -34,7 +34,7 @@ from jupyter_remote.wire import CARD_TYPE
 from tests.browser import lab
 from tests.conftest import stop_backend
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 NOBODYS = "00000000-0000-0000-0000-000000000000"
 
 
