@@ -182,6 +182,8 @@ def test_a_machine_that_is_gone_by_the_time_it_is_shown_is_not_shown_as_there(
         asyncio.run_coroutine_threadsafe(gone, scheduler._main.get_loop()).result()
         return rows
 
+    cancel = f"/v1/jobs/{instances(server)[0].job}/cancel"  # else it gets another machine
+    server.http.call("POST", cancel, wire.CancelRequest(), wire.JobView)
     server.http.call("DELETE", f"/v1/machines/instances/{launch.id}", reply=wire.InstanceView)
     until(lambda: instances(server)[0].state == "terminating")
     monkeypatch.setattr(store, "instances", late)
