@@ -345,7 +345,8 @@ class Fleet:
             await enrolled(backend, machine)
         record = record_of(hello, caller.token_id, backend.clock.now())
         await backend.commit(backend.store.put_worker, record)  # refuses another one's id
-        if (before := self.links.get(worker)) is not None:
+        if (before := self.links.pop(worker, None)) is not None:  # whose end is not the worker's
+            backend.scheduler.disconnected(worker)
             await before.close(REPLACED)
         link = Link(backend, websocket, worker, caller.token_id)
         link.environment = hello.environment

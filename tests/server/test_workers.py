@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from jupyter_remote import errors, wire
+from jupyter_remote.model import WorkerId
+from jupyter_remote.server import workers
 
 from .conftest import LIMIT_S, Running, Worker, request, submit, until
 
@@ -81,6 +84,27 @@ def test_a_worker_that_comes_back_keeps_what_it_runs(server: Running, worker: Wo
     assert again.print(assign, 2, "after").ok
     assert again.complete(assign).ok
     assert b"".join(server.http.download(f"/v1/jobs/{id}/log")) == b"before after"
+    again.close()
+
+
+def test_a_worker_that_dials_anew_before_its_old_connection_ends_stays_connected(
+    server: Running, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, old = server.backend, server.backend.fleet.links[WorkerId(worker.id)]
+    resumed = workers.resumed
+
+    async def when_the_old_one_is_gone(*args: Any) -> list[tuple[str, int]]:
+        while backend.fleet.links.get(WorkerId(worker.id)) is old:
+            await asyncio.sleep(0.01)
+        return await resumed(*args)
+
+    monkeypatch.setattr(workers, "resumed", when_the_old_one_is_gone)
+    again = Worker(server, token=worker.token)
+    assert isinstance(again.hello(), wire.Welcome)
+    backend.writer.call_sync(lambda: None)  # type: ignore[attr-defined]
+    assert [w.id for w in backend.store.snapshot(1).workers] == [worker.id]
+    submit(server)
+    again.run()
     again.close()
 
 
