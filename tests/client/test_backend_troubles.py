@@ -197,9 +197,11 @@ def test_a_wrong_address_is_told(url: str) -> None:
 
 
 def test_a_wrong_token_ends_waiting_at_once(embedded: Embedded) -> None:
-    with Client(embedded.backend.url, "jr_s_wrong") as client:
-        with pytest.raises(errors.NotAuthenticated):
-            client.submit(double, 1)
+    with (
+        Client(embedded.backend.url, "jr_s_wrong") as client,
+        pytest.raises(errors.NotAuthenticated),
+    ):
+        client.submit(double, 1)
     assert len(embedded.backend.requests) == 1  # it was not tried again
 
 

@@ -8,12 +8,14 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import nbformat
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import AsyncKernelManager, KernelManager
+from nbclient import NotebookClient
 
 Message = dict[str, Any]
-LIMIT_S = 40.0
+LIMIT_S = 60.0
 
 
 def by_files() -> dict[str, str]:
@@ -29,6 +31,13 @@ def started(**how: Any) -> tuple[KernelManager, BlockingKernelClient]:
     client.start_channels()
     client.wait_for_ready(timeout=60)
     return manager, client
+
+
+def executed(notebook: nbformat.NotebookNode, **how: Any) -> nbformat.NotebookNode:
+    """This notebook, run by nbclient."""
+    manager = AsyncKernelManager(**by_files())
+    NotebookClient(notebook, km=manager, **how).execute(cleanup_kc=True)
+    return notebook
 
 
 class Kernel:

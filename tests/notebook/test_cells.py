@@ -141,14 +141,16 @@ def test_a_cell_without_code_says_so(tmp_path):
 def test_a_job_in_the_background_comes_home_between_cells(tmp_path):
     cells = run(
         tmp_path,
-        "%%remote_run --bg -n job\nimport time\ntime.sleep(0.3)\nanswer = 42",
+        f"gate = {str(tmp_path / 'gate')!r}",
+        "%%remote_run --bg -n job\nimport os, time\n"
+        "while not os.path.exists(gate): time.sleep(0.01)\nanswer = 42",
         "before = 'answer' in globals()",
-        "job.result(timeout=30)['answer']",
+        "open(gate, 'w').close()\njob.result(timeout=60)['answer']",
         "(before, answer)",
     )
-    assert value(cells[2]) == "42"
-    assert value(cells[3]) == "(False, 42)"
-    (card,) = cards(cells[0])
+    assert value(cells[3]) == "42"
+    assert value(cells[4]) == "(False, 42)"
+    (card,) = cards(cells[1])
     assert "completed" in card["text/plain"]
     assert WIDGET not in card
 

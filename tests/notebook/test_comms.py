@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import nbclient
 import nbformat
 import pytest
 
-from tests.notebook.kernels import LIMIT_S, Kernel, Message, printed, started
+from tests.notebook.kernels import LIMIT_S, Kernel, Message, executed, printed, started
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -382,7 +381,7 @@ def test_attach_after_a_restart_of_the_kernel_brings_widgets_back(page: Page) ->
 def test_a_notebook_that_is_run_by_a_program_keeps_the_state_of_remote_widgets() -> None:
     cells = ["%load_ext jupyter_remote", SLIDER, "%%remote_run -s live\nslider.value = 17"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    done = nbclient.NotebookClient(notebook, timeout=120).execute()
+    done = executed(notebook, timeout=120)
     kept = done.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
     [slider] = [s for s in kept.values() if s["model_name"] == "IntSliderModel"]
     [label] = [s for s in kept.values() if s["model_name"] == "LabelModel"]

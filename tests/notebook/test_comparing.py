@@ -6,10 +6,9 @@ import re
 import threading
 
 import nbformat
-from nbclient import NotebookClient
 
 from jupyter_remote.client.receipts import METADATA
-from tests.notebook.kernels import printed, raised
+from tests.notebook.kernels import executed, printed, raised
 
 TWO = "--compare g4dn.xlarge,g5.xlarge"
 CELL = f"%%remote_run {TWO}"
@@ -18,10 +17,7 @@ CELL = f"%%remote_run {TWO}"
 def run(*sources: str, allow_errors: bool = False) -> list[nbformat.NotebookNode]:
     cells = ["%load_ext jupyter_remote", *sources]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    NotebookClient(
-        notebook, timeout=120, kernel_name="python3", allow_errors=allow_errors
-    ).execute()
-    return notebook.cells[1:]
+    return executed(notebook, timeout=120, allow_errors=allow_errors).cells[1:]
 
 
 def value(cell: nbformat.NotebookNode) -> str:
@@ -119,17 +115,20 @@ def test_the_table_is_live_and_the_stop_button_stops_all(kernel):
     assert last["content"]["data"]["text/plain"].count("cancelled") == 2
 
 
-def test_bars_are_told_as_a_percentage_beside_the_status(kernel):
+def test_bars_are_told_as_a_percentage_beside_the_status(kernel, tmp_path):
     told: list[str] = []
+    gate = tmp_path / "gate"
 
     def look(message):
         text = message["content"].get("data", {}).get("text/plain", "")
         if re.search(r"running: executing, [1-9]0 %", text):
             told.append(text)
+            gate.touch()
 
     kernel.run(
-        "%%remote_run --compare local\nimport time\nfrom tqdm import tqdm\n"
-        "for i in tqdm(range(10)):\n    time.sleep(0.25)",
+        "%%remote_run --compare local\nimport os, time\nfrom tqdm import tqdm\n"
+        "for i in tqdm(range(10)):\n    time.sleep(0.2)\n"
+        f"    while i == 5 and not os.path.exists({str(gate)!r}): time.sleep(0.01)",
         look,
     )
     assert told

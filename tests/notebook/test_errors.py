@@ -11,9 +11,18 @@ from jupyter_remote.client.tracebacks import lines_of
 from jupyter_remote.errors import LaunchRefused
 from tests.notebook.test_cells import cards, error, run, stream, value
 
-INTERRUPT = (
-    "import os, signal, threading\nthreading.Timer(0.5, os.kill, (os.getpid(), 2)).start()\n"
-)
+SOON = """
+import os, signal, sys, threading, time, traceback
+def interrupt():
+    while True:
+        stack = sys._current_frames()[threading.main_thread().ident]
+        codes = [frame.f_code for frame, _ in traceback.walk_stack(stack)]
+        if codes[0].co_name == "wait" and any("/client/" in code.co_filename for code in codes):
+            return os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+def soon():
+    threading.Thread(target=interrupt).start()
+"""
 
 
 def shown(cell: nbformat.NotebookNode) -> str:
@@ -77,11 +86,11 @@ def test_an_expression_is_shown_as_it_was_typed(tmp_path):
 def test_who_waits_no_longer_reads_that_the_job_goes_on(tmp_path):
     cells = run(
         tmp_path,
-        "import time\nclient = jr.Client()\nsleepers = client.map(time.sleep, [30, 30])",
+        f"{SOON}client = jr.Client()\nsleepers = client.map(time.sleep, [120, 120])",
         "sleepers[0].result(0.2)",
-        f"{INTERRUPT}sleepers[0].result()",
-        f"{INTERRUPT}sleepers.results()",
-        f"{INTERRUPT}for job in sleepers.as_completed():\n    pass",
+        "soon()\nsleepers[0].result()",
+        "soon()\nsleepers.results()",
+        "soon()\nfor job in sleepers.as_completed():\n    pass",
         "sleepers.results(timeout=0.1)",
         "sleepers.cancel()",
     )

@@ -123,14 +123,20 @@ def test_in_a_terminal_there_is_a_line_a_state_and_ctrl_c_ends_the_cell(tmp_path
     try:
         terminal.cell("%load_ext jupyter_remote")
         terminal.cell(
-            "%%remote_run -d endless\nimport time\nfrom tqdm import trange\n"
-            "for i in trange(500, desc='steps'): time.sleep(0.01)\nprint('over')\ntime.sleep(99)"
+            "%%remote_run -d endless\nimport os, time\nfrom tqdm import trange\n"
+            "for i in trange(500, desc='steps'):\n    time.sleep(0.005)\n"
+            f"    gate = {str(tmp_path / 'gate')!r} + str(i // 55)\n"
+            "    while i % 55 == 54 and not os.path.exists(gate): time.sleep(0.01)\n"
+            "print('over')\ntime.sleep(99)"
         )
-        until(lambda: "over" in terminal.text)
+        for part in range(9):  # each is a line before the next one comes
+            until(lambda n=part: terminal.text.count("steps: |") > n, 60)
+            (tmp_path / f"gate{part}").touch()
+        until(lambda: "over" in terminal.text, 60)
         terminal.process.send_signal(signal.SIGINT)
-        until(lambda: "KeyboardInterrupt" in terminal.text)
+        until(lambda: "KeyboardInterrupt" in terminal.text, 60)
         terminal.cell("6 * 7")
-        until(lambda: "42" in terminal.text)
+        until(lambda: "42" in terminal.text, 60)
     finally:
         terminal.close()
     assert terminal.text.count("[running: executing] endless") == 1
@@ -144,11 +150,11 @@ def test_a_terminal_without_colours_gets_none(tmp_path):
     try:
         terminal.cell("%load_ext jupyter_remote")
         terminal.cell("%%remote_run\ndef half(x): return x / 0\nhalf(1)")
-        until(lambda: "ZeroDivisionError: division by zero\n" in terminal.text)
+        until(lambda: "ZeroDivisionError: division by zero\n" in terminal.text, 60)
         terminal.cell("%%remote_run --bg\n{}['missing']")
-        until(lambda: "KeyError: 'missing'\n" in terminal.text)
+        until(lambda: "KeyError: 'missing'\n" in terminal.text, 60)
         terminal.cell("%remote show zzzz")
-        until(lambda: "is not the id of a job" in terminal.text)
+        until(lambda: "is not the id of a job" in terminal.text, 60)
     finally:
         terminal.close()
     assert "\x1b" not in terminal.text

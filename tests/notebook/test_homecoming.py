@@ -46,7 +46,7 @@ AGAIN = "import jupyter_remote as jr\nprint(jr.job.attempt)\nif jr.job.attempt <
 WITH_OPTIONS = {
     "tried again": f"%%remote_run --retries 1\n{AGAIN}",
     "in a session": "%%remote_run -s homecoming\nprint(1)\n2",
-    "out of time": "%%remote_run --timeout 1s\nimport time\nprint(1)\ntime.sleep(30)",
+    "out of time": "%%remote_run --timeout 5s\nimport time\nprint(1)\ntime.sleep(30)",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 
@@ -19,6 +20,7 @@ from tests.notebook.kernels import (
     started,
 )
 
+KILLED_SOON = r"\[cancelled: killed after \d\.\d s\]"  # without a time it would be after 10 s
 STUBBORN = (
     "%%remote_run -n job\nimport time\nprint('started')\nwhile True:\n    try:\n"
     "        time.sleep(60)\n    except KeyboardInterrupt:\n        print('no')\n"
@@ -122,11 +124,19 @@ def test_the_kernel_is_usable_after_interrupts(kernel):
     assert "default_int_handler" in result["content"]["data"]["text/plain"]
 
 
+def asked(kernel: Kernel, kind: str, content: dict[str, object]) -> None:
+    """As a card does in a page; others may have been answered before."""
+    message = kernel.client.session.msg(kind, content)
+    kernel.client.control_channel.send(message)
+    reply = kernel.client.get_control_msg(timeout=LIMIT_S)
+    while reply["parent_header"]["msg_id"] != message["header"]["msg_id"]:
+        reply = kernel.client.get_control_msg(timeout=LIMIT_S)
+    assert reply["content"] == {"status": "ok"}
+
+
 def test_cancel_over_the_control_channel_works_while_the_cell_waits(kernel):
     def cancel() -> None:
-        content = {"job": "last", "force": False}
-        kernel.client.control_channel.send(kernel.client.session.msg(MESSAGE, content))
-        assert kernel.client.get_control_msg(timeout=10)["content"] == {"status": "ok"}
+        asked(kernel, MESSAGE, {"job": "last", "force": False})
 
     code = "%%remote_run\nimport time\nprint('started')\ntime.sleep(60)"
     messages = kernel.run(code, once("started", cancel))
@@ -137,8 +147,7 @@ def test_a_cancel_that_is_ignored_becomes_a_kill_when_it_said(kernel):
     cards: list[str] = []
 
     def cancel() -> None:
-        content = {"job": "last", "force": False, "force_after_s": 0.5}
-        kernel.client.control_channel.send(kernel.client.session.msg(MESSAGE, content))
+        asked(kernel, MESSAGE, {"job": "last", "force": False, "force_after_s": 0.5})
 
     def seen(message: Message) -> None:
         cards.append(str(message["content"].get("data", {}).get("text/plain", "")))
@@ -146,26 +155,21 @@ def test_a_cancel_that_is_ignored_becomes_a_kill_when_it_said(kernel):
 
     stop = once("started", cancel)
     messages = kernel.run(STUBBORN, seen)
-    assert any(card.startswith("[cancelling: killed in 1 s]") for card in cards)
-    assert last_card(messages).startswith("[cancelled: killed after 0.")
+    assert any(re.match(r"\[cancelling: (killed in 1 s|killing…)\]", card) for card in cards)
+    assert re.match(KILLED_SOON, last_card(messages))
     assert "no" in printed(messages)
     assert printed(kernel.run("print('next')")) == "next\n"
 
 
 def tell(kernel: Kernel, after_s: object) -> None:
     """As a card does in a page with that setting."""
-    asked = kernel.client.session.msg(SETTING, {"force_after_s": after_s})
-    kernel.client.control_channel.send(asked)
-    reply = kernel.client.get_control_msg(timeout=LIMIT_S)
-    while reply["parent_header"]["msg_id"] != asked["header"]["msg_id"]:  # of an interrupt
-        reply = kernel.client.get_control_msg(timeout=LIMIT_S)
-    assert reply["content"] == {"status": "ok"}
+    asked(kernel, SETTING, {"force_after_s": after_s})
 
 
 def test_the_stop_button_kills_when_the_page_is_set_so(kernel):
     tell(kernel, 0.5)
     messages = kernel.run(STUBBORN, once("started", kernel.interrupt))
-    assert last_card(messages).startswith("[cancelled: killed after 0.")
+    assert re.match(KILLED_SOON, last_card(messages))
     told = "from jupyter_remote.notebook.context import current\nprint(current().force_after)"
     for senseless in (-1, 1e9, "soon", True, None):
         tell(kernel, 0.5)
@@ -244,7 +248,7 @@ def test_code_that_takes_its_time_is_left_it_and_can_be_killed_by_command(kernel
     assert "killed in 30 min 00 s" in later or "killed in 29 min" in later
     shown = str([m["content"] for m in kernel.run("%remote show last")])
     assert "cancelling: killed in" in shown
-    kernel.run("%remote cancel last --after 0.2s\njob.wait(20)")
+    kernel.run("%remote cancel last --after 0.2s\njob.wait(60)")
     assert printed(kernel.run("print(job.status, job.view.detail)")).startswith(
         "cancelled killed after"
     )
@@ -252,8 +256,7 @@ def test_code_that_takes_its_time_is_left_it_and_can_be_killed_by_command(kernel
 
 @pytest.mark.parametrize("content", [{}, {"job": 7}, {"job": "ffffffff"}, {"job": None, "x": [1]}])
 def test_a_senseless_cancel_is_answered_and_does_no_harm(kernel, content):
-    kernel.client.control_channel.send(kernel.client.session.msg(MESSAGE, content))
-    assert kernel.client.get_control_msg(timeout=10)["content"] == {"status": "ok"}
+    asked(kernel, MESSAGE, content)
     assert printed(kernel.run("print(1)")) == "1\n"
 
 
@@ -266,8 +269,8 @@ def test_output_of_a_job_in_the_background_lands_in_its_own_cell(kernel):
     second = client.execute("import time\nprint('here')\ntime.sleep(1.5)")
     texts = {first: "", second: ""}
     end = time.monotonic() + LIMIT_S
-    while "tick 3" not in texts[first] and time.monotonic() < end:
+    while ("tick 3" not in texts[first] or not texts[second]) and time.monotonic() < end:
         message = client.get_iopub_msg(timeout=LIMIT_S)
-        if message["msg_type"] == "stream":
+        if message["msg_type"] == "stream" and message["parent_header"]["msg_id"] in texts:
             texts[message["parent_header"]["msg_id"]] += message["content"]["text"]
     assert texts == {first: "tick 0\ntick 1\ntick 2\ntick 3\n", second: "here\n"}

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from jupyter_remote.cards.render import card_json, html_of, text_of
 from jupyter_remote.cards.state import render, state_of
@@ -29,6 +28,7 @@ from jupyter_remote.wire import (
     ReceiptEnvironment,
     ReceiptPrice,
 )
+from tests.notebook.kernels import executed
 from tests.notebook.test_card import HOSTILE, JOB, event, view
 
 GIB = 1024**3
@@ -52,8 +52,7 @@ def receipt(**fields: Any) -> Receipt:
 def run(*sources: str) -> list[nbformat.NotebookNode]:
     cells = ["%load_ext jupyter_remote", *sources]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-    return notebook.cells[1:]
+    return executed(notebook, timeout=60).cells[1:]
 
 
 def kept(cell: nbformat.NotebookNode) -> list[Receipt]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from jupyter_remote.errors import UsageError
 from jupyter_remote.notebook import kept
 from jupyter_remote.notebook.commands_receipts import _listed
+from tests.notebook.kernels import executed
 
 SAME = "same code, same inputs, same environment"
 
@@ -19,13 +19,8 @@ SAME = "same code, same inputs, same environment"
 def run(folder: Path, *sources: str, allow_errors: bool = False) -> list[nbformat.NotebookNode]:
     cells = ["%load_ext jupyter_remote", *sources]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    NotebookClient(
-        notebook,
-        timeout=120,
-        kernel_name="python3",
-        allow_errors=allow_errors,
-        resources={"metadata": {"path": str(folder)}},
-    ).execute()
+    resources = {"metadata": {"path": str(folder)}}
+    executed(notebook, timeout=120, allow_errors=allow_errors, resources=resources)
     nbformat.write(notebook, folder / "saved.ipynb")
     return notebook.cells[1:]
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client.manager import start_new_kernel
 
 import jupyter_remote as jr
 from jupyter_remote.client.homecoming import cards_of
 from jupyter_remote.wire import CARD_TYPE
 from tests.e2e.waiting import until
 from tests.notebook.kernels import Kernel, printed, raised
+from tests.notebook.kernels import started as new_kernel
 
 CODE = """%%remote_run -d {name}
 import os, time
@@ -36,7 +36,7 @@ print("two")
 def started(notebook: Path | None, setup: str = "") -> Iterator[Kernel]:
     """A kernel of that notebook, as Jupyter Server starts it."""
     env = {**os.environ, **({"JPY_SESSION_NAME": str(notebook)} if notebook else {})}
-    manager, client = start_new_kernel(env=env)
+    manager, client = new_kernel(env=env)
     try:
         kernel = Kernel(manager, client)
         kernel.run(f"%load_ext jupyter_remote\n{setup}")
@@ -80,7 +80,7 @@ def begin(kernel: Kernel, notebook: Path, gate: Path) -> str:
 
 def finish(client: jr.Client, id: str, gate: Path) -> None:
     gate.touch()
-    assert client.job(id).wait(30)
+    assert client.job(id).wait(60)
 
 
 def kinds(messages) -> list[str]:
