@@ -456,8 +456,17 @@ function live(model, each) {
   };
 }
 
+// anywidget has what comes wait for this module, and drops it all, now and later, where the module
+// took more than 2 s: in a page that is busy. The model under it takes it as any widget does.
+async function hear(model) {
+  const heard = await model.widget_manager?.get_model?.(model.get("id"));
+  const { _handle_comm_msg: take } = Object.getPrototypeOf(Object.getPrototypeOf(heard));
+  heard.comm?.on_msg(take.bind(heard));
+}
+
 export default {
   initialize({ model }) {
+    hear(model).catch(() => {}); // a front end that does it otherwise
     if (!model.get("state").host) return undefined; // it has an output of its own: see render
     const places = new Places(model);
     const stop = live(model, (action) => places.each(action));

@@ -46,6 +46,7 @@ def widget_class() -> type[Any]:
         _esm = (here / "card.js").read_text()
         _css = (here / "card.css").read_text()
         state = traitlets.Dict().tag(sync=True)
+        id = traitlets.Unicode().tag(sync=True)  # of its model: a script is not told
 
     return JobCard
 
@@ -130,7 +131,8 @@ class Card:
     def _update_widget(self, state: CardState, now: float) -> None:
         drawn = self._live(state, now)
         if self._widget is None:
-            self._widget = widget_class()(state=drawn)
+            id = uuid.uuid4().hex
+            self._widget = widget_class()(state=drawn, id=id, model_id=id)
             self._widget.on_msg(self._message)
             self._busy_at = now
         else:

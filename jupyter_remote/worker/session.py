@@ -120,7 +120,9 @@ class Session:
             self._idle.touch()
             self._held.dirty = True
         elif self._idle.over():
-            return f"nobody used it for {self._idle.limit_s:g} s"
+            if not (came := self._poll.poll(0)):
+                return f"nobody used it for {self._idle.limit_s:g} s"
+            self._read(came)  # while it stood still
         else:
             self._tell_what_is_held()
             self._busy.tell_if_due()

@@ -63,25 +63,25 @@ export class CancelButton {
     this.node.onclick = (event) => {
       event.stopPropagation();
       const force = this._armedAt > 0;
-      if (this._isDisarmed) return;
-      this._armedAt ||= Date.now();
+      if (this._isDisarmed(event.timeStamp)) return; // a page that is busy may come to it late
+      this._armedAt ||= performance.now();
       cancel(force).catch(() => {
         this._armedAt = 0;
       });
     };
   }
 
-  private get _isDisarmed(): boolean {
-    return Date.now() - this._armedAt < DISARMED_MS;
+  private _isDisarmed(at: number): boolean {
+    return this._armedAt > 0 && at - this._armedAt < DISARMED_MS;
   }
 
   draw(job: JobView): void {
-    if (job.status === "cancelling") this._armedAt ||= Date.now();
+    if (job.status === "cancelling") this._armedAt ||= performance.now();
     const label = this._armedAt > 0 ? this._trans.__("Kill") : this._trans.__("Cancel");
     this.node.hidden = isFinal(job);
     this.node.textContent = label;
     this.node.setAttribute("aria-label", `${label} ${titleOf(job)}`);
-    this.node.setAttribute("aria-disabled", String(this._isDisarmed));
+    this.node.setAttribute("aria-disabled", String(this._isDisarmed(performance.now())));
   }
 }
 

@@ -70,10 +70,10 @@ def test_the_card_lives_while_its_cell_runs_and_is_static_after_it(book, jupyter
         assert page.errors == []
 
 
-SLOW = """() => {  // modules are loaded late, as in a page that is busy
+SLOW = """ms => {  // modules are loaded late, as in a page that is busy
   const made = URL.createObjectURL;
   URL.createObjectURL = (blob) => {
-    const late = new Blob(["await new Promise(done => setTimeout(done, 500));", blob], blob);
+    const late = new Blob([`await new Promise(done => setTimeout(done, ${ms}));`, blob], blob);
     return made.call(URL, blob.type === "text/javascript" ? late : blob);
   };
   window.inTime = () => { URL.createObjectURL = made; };
@@ -98,11 +98,24 @@ GIVEN_UP = """() => new Promise(done => {  // by anywidget: what it did not load
 def test_a_job_that_ends_while_the_page_loads_its_card_is_no_error(book):
     with book("quick.ipynb", LOAD, QUICK) as page:
         page.run(0)
-        page.page.evaluate(SLOW)
+        page.page.evaluate(SLOW, 500)
         expect(page.run(1)).to_contain_text("drawn")
         page.page.evaluate(GIVEN_UP)
         page.page.evaluate("() => window.inTime()")
         assert page.errors == []
+
+
+def test_a_card_that_a_busy_page_loads_late_is_live_all_the_same(book):
+    work = "from tqdm.auto import tqdm\nfor i in tqdm(range(10**6)):\n    time.sleep(0.02)"
+    with book("late.ipynb", LOAD, f"%%remote_run\nimport time\n{work}") as page:
+        page.run(0)
+        page.page.evaluate(SLOW, 2600)  # anywidget gives up after 2 s
+        output = page.start(1)
+        expect(output.locator(".jr-card")).to_contain_text("it/s")
+        output.get_by_role("button", name="Cancel").click()
+        expect(output).to_contain_text("KeyboardInterrupt")
+        page.page.evaluate("() => window.inTime()")
+        page.wait_idle()
 
 
 def test_cancel_works_from_the_keyboard_while_the_cell_blocks(book):

@@ -155,6 +155,31 @@ async def test_nobody_uses_it_so_it_ends_and_says_so(
         assert finished.detail == "nobody used it for 0.3 s"
 
 
+async def test_a_call_that_came_while_it_stood_still_is_no_idle_time(
+    launcher: KernelLauncher, tmp_path: Path
+) -> None:
+    async with playing(launcher, tmp_path, idle_timeout_s=600) as session:
+        ada = await session.caller()
+        gate, stands = session.folder / "gate", session.folder / "stands"
+        stall = (
+            "import gc, os, time\nfrom jupyter_remote.worker.idle import Idle\n"
+            "[its] = [one for one in gc.get_objects() if type(one) is Idle]\n"
+            "def over():\n    del its.over\n"
+            f"    open({str(stands)!r}, 'w').close()\n"
+            f"    while not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+            "    return its.over()\n"
+            "its.over, its.limit_s = over, 0.3"
+        )
+        assert (await ada.run(f"exec({stall!r}, locals())")).error is None
+        await exists(session, "stands")
+        call = asyncio.create_task(ada.run("'served'"))
+        done, _ = await asyncio.wait([call], timeout=1)
+        assert not done
+        gate.touch()
+        assert (await call).error is None
+        assert "nobody used it" in (await session.finish()).done.detail
+
+
 @pytest.mark.parametrize(
     ("code", "limit_s"),
     [
