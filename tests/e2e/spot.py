@@ -134,6 +134,11 @@ class Told:
         return sum(a == attempt for _, a in self.steps)
 
     @property
+    def is_ahead(self) -> bool:
+        """The last attempt has taken again what others took after their last checkpoint."""
+        return self.steps[-1][0] == max(n for n, _ in self.steps)
+
+    @property
     def repeated(self) -> list[int]:
         """By attempt, how many steps it took that another had taken already."""
         firsts = {attempt: n for n, attempt in reversed(self.steps)}
@@ -162,7 +167,7 @@ def taken_away(
             until(lambda after=after: store.job(JobId(job.id)).epoch == after, LIMIT_S)
             here.process.wait(LIMIT_S)
             here = following
-        until(lambda: Told(journal).of(times + 1) >= least, LIMIT_S)
+        until(lambda: Told(journal).of(times + 1) >= least and Told(journal).is_ahead, LIMIT_S)
         gate.touch()
         job.wait(LIMIT_S)
     return job, Told(journal)
