@@ -348,6 +348,7 @@ def test_a_connection_that_is_lost_meanwhile_brings_nothing_twice(book, steps):
             steps.go(n)
             until_shown_or_lost(opened, 1, n)
             opened.page.evaluate(f"() => {lab.CONTEXT}.session.kernel.reconnect().then(() => null)")
+        opened.page.evaluate(lab.KERNEL_ANSWERS)  # that it is idle may be lost, too, and comes anew
         opened.wait_idle()
         lab.until(lambda: status_in(opened.page.evaluate(OUTPUTS, 1)) == ["completed"])
         assert below(opened.saved().cells[1].outputs) == expected()

@@ -165,7 +165,12 @@ class PlayingAgent:
 
     async def until_text(self, part: str) -> None:
         """Gather until ``part`` was printed."""
-        await self.until(lambda m: part in self.now.text("stdout") + self.now.text("stderr"))
+
+        def is_there(_: object = None) -> bool:
+            return part in self.now.text("stdout") + self.now.text("stderr")
+
+        if not is_there():
+            await self.until(is_there)
 
     async def finish(self) -> Transcript:
         await self.until(lambda m: isinstance(m, channel.Finished))
