@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from jupyter_remote.model import JobId, Limits, OwnerId, WorkerId
-from jupyter_remote.store.base import AttemptUpdate, NewJob, Outcome
+from jupyter_remote.store.base_parts import AttemptUpdate, NewJob, Outcome
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from jupyter_remote.store.writer import Writer
 from jupyter_remote.wire import WorkerEvent, encode

@@ -24,7 +24,7 @@ from jupyter_remote.model import (
 )
 from jupyter_remote.money.estimate import typical
 from jupyter_remote.scheduler.machines import Machine, Pool, Search
-from jupyter_remote.store.base import NewJob
+from jupyter_remote.store.base_parts import NewJob
 
 LOCAL = "local"
 BOOT_S = 90.0  # from an intent to the worker's hello, as long as nothing was measured

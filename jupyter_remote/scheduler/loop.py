@@ -25,7 +25,8 @@ from jupyter_remote.scheduler.board import Active, Agent, Board, How, Waiting, w
 from jupyter_remote.scheduler.fleet import Fleet, Hands
 from jupyter_remote.scheduler.here import Given, Here
 from jupyter_remote.scheduler.telling import Commit
-from jupyter_remote.store.base import NewJob, Outcome, Store
+from jupyter_remote.store.base import Store
+from jupyter_remote.store.base_parts import NewJob, Outcome
 
 log = logging.getLogger("jupyter_remote.scheduler")
 

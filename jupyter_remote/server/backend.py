@@ -26,7 +26,8 @@ from jupyter_remote.server.switchboard import Switchboard
 from jupyter_remote.server.transcripts import Transcripts
 from jupyter_remote.server.workers import Fleet
 from jupyter_remote.settings import Settings
-from jupyter_remote.store.base import Changed, Store, Written
+from jupyter_remote.store.base import Store
+from jupyter_remote.store.base_parts import Changed, Written
 from jupyter_remote.wire import Event
 
 PAGES_AT_ONCE = 2  # results that are read for whoever opens them

@@ -15,7 +15,8 @@ from blake3 import blake3
 from jupyter_remote.blobs.base import Blobs
 from jupyter_remote.clock import Clock
 from jupyter_remote.errors import JupyterRemoteError
-from jupyter_remote.store.base import BlobRow, Store
+from jupyter_remote.store.base import Store
+from jupyter_remote.store.base_parts import BlobRow
 from jupyter_remote.wire import Segment
 
 log = logging.getLogger("jupyter_remote.blobs")

@@ -13,7 +13,7 @@ from jupyter_remote.money.meter import MOST_UCREDITS
 from jupyter_remote.server.auth import allow
 from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import NAME_CHARS
-from jupyter_remote.store.base import NewJob
+from jupyter_remote.store.base_parts import NewJob
 
 if TYPE_CHECKING:
     from jupyter_remote.server.backend import Backend

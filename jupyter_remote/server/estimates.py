@@ -17,7 +17,7 @@ from jupyter_remote.clock import Clock
 from jupyter_remote.model import JobRecord, JobState, OwnerId, PastRun
 from jupyter_remote.money.forecast import Price, estimate
 from jupyter_remote.money.learning import Ask, Learned, learn
-from jupyter_remote.store.base import NewJob
+from jupyter_remote.store.base_parts import NewJob
 
 QUICK_S = 1.0  # of what is free and takes less nobody asks how long it takes
 OWN_RUNS = 30  # of the same code

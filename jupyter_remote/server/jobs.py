@@ -19,7 +19,7 @@ from jupyter_remote.server.logs import LAST_BYTES, log_reply
 from jupyter_remote.server.routing import Call, Endpoint
 from jupyter_remote.server.submitting import check_job_id, new_job, requests_of
 from jupyter_remote.settings import Settings
-from jupyter_remote.store.base import NewJob
+from jupyter_remote.store.base_parts import NewJob
 from jupyter_remote.store.views import view_of
 
 SHOWN = 500  # jobs of one page at most

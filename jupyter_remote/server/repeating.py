@@ -11,7 +11,7 @@ from jupyter_remote.amounts import size
 from jupyter_remote.model import JobRecord
 from jupyter_remote.server.jobs import SUBMIT, new_of, own_job, write
 from jupyter_remote.server.routing import Call, Endpoint
-from jupyter_remote.store.base import NewJob
+from jupyter_remote.store.base_parts import NewJob
 
 NAMES_TOLD = 20
 

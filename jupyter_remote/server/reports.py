@@ -10,7 +10,7 @@ from jupyter_remote import errors, wire
 from jupyter_remote.model import MachineType, Stage
 from jupyter_remote.scheduler.board import Active
 from jupyter_remote.server.submitting import check_segments
-from jupyter_remote.store.base import AttemptUpdate, Outcome
+from jupyter_remote.store.base_parts import AttemptUpdate, Outcome
 
 KEPT_BARS = 200  # of one attempt; those that closed first go first
 STORED = frozenset({

@@ -22,7 +22,7 @@ from jupyter_remote.money.meter import (
     ucredits_of_usd,
 )
 from jupyter_remote.settings import Settings
-from jupyter_remote.store.base import NewJob
+from jupyter_remote.store.base_parts import NewJob
 from jupyter_remote.wire import MOST_BYTES
 
 BATCH_JOBS = 100_000

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from jupyter_remote.errors import Conflict, NotFound
 from jupyter_remote.model import TERMINAL, AttemptRecord, JobRecord, MachineType, OwnerId
 from jupyter_remote.store import budgets, money, receipts, sql, views
-from jupyter_remote.store.base import Changed
+from jupyter_remote.store.base_parts import Changed
 from jupyter_remote.store.lifecycle import Step
 from jupyter_remote.store.records import Stored, attempt_of, mutable_of, stored_of
 from jupyter_remote.store.session import Session

@@ -30,7 +30,7 @@ from jupyter_remote.store.apply import (
     load,
     save_job,
 )
-from jupyter_remote.store.base import AttemptUpdate, Changed, Outcome
+from jupyter_remote.store.base_parts import AttemptUpdate, Changed, Outcome
 from jupyter_remote.store.records import Stored, stored_of
 from jupyter_remote.store.session import Session
 from jupyter_remote.wire import Bar, Event, WorkerEvent, encode

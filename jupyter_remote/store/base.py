@@ -12,22 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
-
 from jupyter_remote.model import (
     AttemptRecord,
-    Balance,
-    Budget,
-    BudgetRename,
-    Entry,
     History,
     InstanceRecord,
     InstanceState,
     JobId,
     JobRecord,
     JobState,
-    Limits,
-    MachineType,
     OwnerId,
     PastRun,
     Share,
@@ -36,139 +28,26 @@ from jupyter_remote.model import (
     WorkerId,
     WorkerRecord,
 )
+from jupyter_remote.store.base_money import MoneyStore
+from jupyter_remote.store.base_parts import (
+    AttemptUpdate,
+    BlobRow,
+    Changed,
+    NewJob,
+    Outcome,
+    Snapshot,
+    Totals,
+    Written,
+)
 from jupyter_remote.wire import (
-    CacheAsk,
-    CacheCleared,
-    CacheReply,
     Checkpoint,
     Event,
     MissingSegment,
     Segment,
-    WorkerEvent,
 )
 
 
-class NewJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job to be written. ``hold_ucredits`` is taken from the owner in the same transaction."""
-
-    id: JobId
-    owner: OwnerId
-    body_digest: str  # of the request: the same id with another body is KeyReused
-    client: str
-    kind: str
-    description: str
-    visibility: str
-    machine: str
-    simulated: bool
-    spec: bytes
-    segments: list[Segment]  # all that are not inline: the job is ready when they are there
-    limits: Limits
-    max_attempts: int
-    retries: int
-    rate_ucredits_per_h: int
-    hold_ucredits: int
-    batch: str | None = None
-    session: str = ""  # of a session its name; of a cell in one, the session's id
-    notebook: str = ""
-    cell: str = ""
-    cell_code: str = ""
-    code_key: str = ""
-    inputs_bytes: int = 0
-    fuse: str = ""
-    priced_on: str = ""
-    gpus: int = 0
-    resumes: JobId | None = None
-    note: str = ""  # what else the first line of its history says
-    estimate: bytes | None = None
-    cache: CacheAsk | None = None
-    results_id: str = ""  # where its result opens without a token; empty: nowhere
-    offer: MachineType | None = None  # the machine type, as the catalogue has it now
-
-
-class Written(msgspec.Struct, frozen=True):
-    """What a submit did."""
-
-    job: JobRecord
-    created: bool  # False: it was there already
-    missing: list[MissingSegment]
-    event: Event | None = None  # the status event that was stored
-    more: list[Event] = []  # stored after that
-
-
-class Source(msgspec.Struct, frozen=True):
-    """A job whose result is in the cache."""
-
-    job: JobId
-    segments: list[Segment]  # of its result and log
-
-
-class Changed(msgspec.Struct, frozen=True):
-    """A transition that was made: the job as it is now, and the events stored with it."""
-
-    job: JobRecord
-    events: list[Event]
-
-
-class AttemptUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """What one Beat brings."""
-
-    job: JobId
-    epoch: int
-    events: list[WorkerEvent]  # seq 0: `progress` and `metrics`, kept as the job's latest only
-    stage: Stage | None
-    progress: bytes | None = None  # JSON list of wire.Bar, if changed
-    metrics: bytes | None = None
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How an attempt ended, as its worker says."""
-
-    kind: str  # succeeded, failed, cancelled, expired, died, preempted
-    reason: str = ""
-    detail: str = ""
-    signal: str = ""
-    result: bytes | None = None  # JSON of wire.Result
-    error: bytes | None = None  # JSON of wire.RemoteFailure
-    segments: list[Segment] = []  # of the result; all must be there, else Conflict
-    log: Segment | None = None
-    events: list[WorkerEvent] = []
-    metrics: bytes | None = None
-    ran_s: float | None = None  # from its start to its end, by its worker: all that is charged
-    machines: Sequence[MachineType] = ()  # what else can be had: the receipt says if it would do
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What the scheduler decides on. Bounded: at most ``limit`` queued jobs.
-
-    Single jobs come before calls of batches, the oldest of each first.
-    """
-
-    queued: list[JobRecord]  # ready, state QUEUED
-    waiting: list[JobRecord]  # RETRY_WAIT
-    active: list[JobRecord]  # CLAIMED or RUNNING
-    attempts: list[AttemptRecord]  # of the active ones
-    workers: list[WorkerRecord]  # connected ones
-    instances: list[InstanceRecord]  # not TERMINATED
-
-
-class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """What an owner's jobs are doing, and what was charged for them."""
-
-    active: list[JobRecord]  # CLAIMED or RUNNING
-    queued: int  # QUEUED or RETRY_WAIT
-    captured_ucredits: int
-    balance: Balance
-
-
-class BlobRow(msgspec.Struct, frozen=True):
-    digest: str
-    size_bytes: int
-    present: bool
-    references: int
-    unused_since_at: float | None
-
-
-class Store(Protocol):
+class Store(MoneyStore, Protocol):
     """What a store can do. Conformance: ``tests/conformance/store.py``, run on each."""
 
     def close(self) -> None: ...
@@ -402,30 +281,6 @@ class Store(Protocol):
         """Delete workers, instances and tokens that were gone, ended or revoked before."""
         ...
 
-    # -- the cache
-    def cached(self, owner: OwnerId, key: str) -> Source | None:
-        """What a submit with this key would be given, if its bytes are whole."""
-        ...
-
-    def cache_stats(self, owner: OwnerId) -> CacheReply: ...
-
-    def clear_cache(self, owner: OwnerId, which: str = "") -> CacheCleared:
-        """Drop entries of a name, or of a job by the beginning of its id; empty: all."""
-        ...
-
-    def trim_cache(self, now: float) -> int:
-        """Drop the least valuable entries of whoever has too much; how many."""
-        ...
-
-    # -- money
-    def grant(self, owner: OwnerId, amount_ucredits: int, key: str, now: float) -> Balance:
-        """Idempotent on ``key``."""
-        ...
-
-    def balance(self, owner: OwnerId) -> Balance: ...
-
-    def entries(self, owner: OwnerId, limit: int = 100) -> list[Entry]: ...
-
     def totals(self, owner: OwnerId, since: float) -> Totals:
         """Of one moment, with what was charged from ``since`` on. Cheap: it is asked often."""
         ...
@@ -455,26 +310,6 @@ class Store(Protocol):
         """Public results of all owners, the newest first; ``before`` is the last address of the
         page before."""
         ...
-
-    def set_budget(
-        self, owner: OwnerId, scope: str, name: str, limit_ucredits: int, now: float
-    ) -> Budget:
-        """In place of the one of this scope and name. Jobs that hold money keep it; from now on a
-        submit is cut to what the tightest budget leaves, or raises BudgetExceeded."""
-        ...
-
-    def clear_budget(self, owner: OwnerId, scope: str, name: str) -> bool:
-        """Was there one?"""
-        ...
-
-    def rename_budgets(
-        self, owner: OwnerId, renames: Sequence[BudgetRename], now: float
-    ) -> list[Budget]:
-        """What is left of budgets of notebooks goes to their new names, in place of what was set
-        there; what is not there as it was seen is passed over. All budgets of the owner."""
-        ...
-
-    def budgets(self, owner: OwnerId, now: float) -> list[Budget]: ...
 
     # -- workers, instances, tokens
     def put_worker(self, worker: WorkerRecord) -> None:

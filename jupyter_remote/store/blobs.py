@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from jupyter_remote.model import OwnerId, Stage
 from jupyter_remote.store import sql
 from jupyter_remote.store.apply import save_job, told
-from jupyter_remote.store.base import BlobRow, Changed
+from jupyter_remote.store.base_parts import BlobRow, Changed
 from jupyter_remote.store.records import Stored, stored_of
 from jupyter_remote.store.session import Session
 from jupyter_remote.wire import MissingSegment, Segment

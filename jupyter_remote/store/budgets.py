@@ -13,7 +13,7 @@ from jupyter_remote.money import budgets
 from jupyter_remote.money.budgets import NOTEBOOK
 from jupyter_remote.money.meter import MOST_UCREDITS
 from jupyter_remote.store import sql_budgets as sql
-from jupyter_remote.store.base import NewJob
+from jupyter_remote.store.base_parts import NewJob
 from jupyter_remote.store.charges import Posting
 from jupyter_remote.store.session import Session
 
@@ -28,10 +28,7 @@ def set_budget(
     if session.value(sql.COUNT_BUDGETS, owner=owner) >= MOST:
         raise TooLarge(f"{MOST} budgets are set", hint="Clear some that are not needed any more.")
     day = budgets.day_of(now) if scope == budgets.DAY else ""
-    which = {"held": f"held:{owner}", "notebook": name or None}
-    since = budgets.begin_of(day) if day else 0.0
-    spent = session.value(sql.CHARGED, since=since, **which)
-    held = session.value(sql.HELD, **which) - session.value(sql.NOT_HELD_ANY_MORE, **which)
+    spent, held = _counted(session, owner, name, budgets.begin_of(day) if day else 0.0)
     session.insert(
         sql.ADD_BUDGET,
         owner=owner,
@@ -46,6 +43,13 @@ def set_budget(
     return _budget_of((scope, name, limit_ucredits, spent, held, day, now), now)
 
 
+def _counted(session: Session, owner: OwnerId, name: str, since: float = 0.0) -> tuple[int, int]:
+    """What the ledger says is spent since then, and is held."""
+    which = {"held": f"held:{owner}", "notebook": name or None}
+    spent = session.value(sql.CHARGED, since=since, **which)
+    return spent, session.value(sql.HELD, **which) - session.value(sql.NOT_HELD_ANY_MORE, **which)
+
+
 def clear_budget(session: Session, owner: OwnerId, scope: str, name: str) -> bool:
     """Was there one?"""
     return session.change(sql.CLEAR_BUDGET, owner=owner, scope=scope, name=name) > 0
@@ -57,17 +61,17 @@ def rename_budgets(
     """All at once: two notebooks may change places. What was spent under a name stays with it in
     the ledger, so the new limit is what is left, and what others spent under that name before."""
     there = {(b.name, b.set_at): b for b in listed(session, owner, now) if b.scope == NOTEBOOK}
-    moved = [(r, there[r.name, r.set_at]) for r in renames if (r.name, r.set_at) in there]
+    found = [(rename, there.pop((rename.name, rename.set_at), None)) for rename in renames]
+    moved = [(rename, budget) for rename, budget in found if budget is not None]
     for rename, _ in moved:
         clear_budget(session, owner, NOTEBOOK, rename.name)
-    for rename, was in moved:
-        name, left = rename.to, was.left_ucredits
-        counted = set_budget(session, owner, NOTEBOOK, name, left, now)
-        which = {"held": f"held:{owner}", "notebook": name, "sent_since": rename.since}
+    for rename, budget in moved:
+        which = {"held": f"held:{owner}", "notebook": rename.to, "sent_since": rename.since}
         own = session.value(sql.HELD_BY_SENT, **which)
         own -= session.value(sql.GIVEN_BACK_BY_SENT, **which)
-        others = counted.spent_ucredits + counted.held_ucredits - own
-        set_budget(session, owner, NOTEBOOK, name, min(left + others, MOST_UCREDITS), now)
+        others = sum(_counted(session, owner, rename.to)) - own
+        limit = min(budget.left_ucredits + others, MOST_UCREDITS)
+        set_budget(session, owner, NOTEBOOK, rename.to, limit, now)
 
 
 def listed(session: Session, owner: OwnerId, now: float) -> list[Budget]:

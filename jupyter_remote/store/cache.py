@@ -12,7 +12,7 @@ from jupyter_remote.money import caching
 from jupyter_remote.money.meter import text_of
 from jupyter_remote.store import blobs, kept_sql, sql
 from jupyter_remote.store.apply import add_event, apply
-from jupyter_remote.store.base import NewJob, Source
+from jupyter_remote.store.base_parts import NewJob, Source
 from jupyter_remote.store.charges import credits_text
 from jupyter_remote.store.lifecycle import Step, cached
 from jupyter_remote.store.records import Stored, stored_of

@@ -8,7 +8,7 @@ from jupyter_remote.model import AttemptRecord, JobRecord, Reason
 from jupyter_remote.money import fuse
 from jupyter_remote.money.meter import cost_ucredits
 from jupyter_remote.money.meter import credits_text as credits_text
-from jupyter_remote.store.base import Outcome
+from jupyter_remote.store.base_parts import Outcome
 
 
 class Posting(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from jupyter_remote.model import AttemptRecord, JobId, JobRecord, JobState
 from jupyter_remote.money.fuse import WARNED, allowed_ucredits
 from jupyter_remote.store import blobs, lifecycle, sql
 from jupyter_remote.store.apply import attempt_at, load, save_job, told
-from jupyter_remote.store.base import Changed
+from jupyter_remote.store.base_parts import Changed
 from jupyter_remote.store.charges import charge_of, credits_text
 from jupyter_remote.store.records import Stored
 from jupyter_remote.store.session import Session

@@ -32,7 +32,7 @@ from jupyter_remote.store import (
     words,
 )
 from jupyter_remote.store.apply import add_event, load, told
-from jupyter_remote.store.base import NewJob, Snapshot, Written
+from jupyter_remote.store.base_parts import NewJob, Snapshot, Written
 from jupyter_remote.store.charges import hold_of
 from jupyter_remote.store.records import (
     JOB_LEAN,

@@ -26,7 +26,7 @@ from jupyter_remote.model import (
     WorkerId,
 )
 from jupyter_remote.store import words
-from jupyter_remote.store.base import Outcome
+from jupyter_remote.store.base_parts import Outcome
 from jupyter_remote.store.charges import (
     Posting,
     capture_of,

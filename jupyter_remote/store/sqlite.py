@@ -34,7 +34,7 @@ from jupyter_remote.store import (
     waiting,
 )
 from jupyter_remote.store.apply import apply, load
-from jupyter_remote.store.base import (
+from jupyter_remote.store.base_parts import (
     AttemptUpdate,
     BlobRow,
     Changed,

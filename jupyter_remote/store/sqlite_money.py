@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from jupyter_remote.model import Balance, Budget, BudgetRename, Entry, OwnerId
 from jupyter_remote.store import budgets, cache, money
-from jupyter_remote.store.base import Source
+from jupyter_remote.store.base_parts import Source
 from jupyter_remote.store.session import Session
 from jupyter_remote.wire import CacheCleared, CacheReply
 

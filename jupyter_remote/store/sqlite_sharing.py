@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from jupyter_remote.model import JobId, JobRecord, OwnerId, Share
 from jupyter_remote.store import shares, summary
-from jupyter_remote.store.base import Totals
+from jupyter_remote.store.base_parts import Totals
 from jupyter_remote.store.session import Session
 
 

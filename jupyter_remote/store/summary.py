@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, func, literal_column, select
 
 from jupyter_remote.model import OwnerId
 from jupyter_remote.store import money, schema
-from jupyter_remote.store.base import Totals
+from jupyter_remote.store.base_parts import Totals
 from jupyter_remote.store.records import JOB_LEAN, job_of
 from jupyter_remote.store.session import Session
 

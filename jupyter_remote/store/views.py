@@ -9,7 +9,7 @@ import msgspec
 from jupyter_remote import __version__
 from jupyter_remote.model import JobRecord, JobState, MachineType, Status
 from jupyter_remote.money.meter import cost_ucredits, usd_of
-from jupyter_remote.store.base import Totals
+from jupyter_remote.store.base_parts import Totals
 from jupyter_remote.wire import (
     AccountSummary,
     Bar,

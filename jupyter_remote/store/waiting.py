@@ -10,7 +10,7 @@ from jupyter_remote.errors import NotFound
 from jupyter_remote.model import JobId, JobState, Stage
 from jupyter_remote.store import lifecycle
 from jupyter_remote.store.apply import apply, load, save_job, told
-from jupyter_remote.store.base import Changed
+from jupyter_remote.store.base_parts import Changed
 from jupyter_remote.store.records import Stored
 from jupyter_remote.store.session import Session
 

@@ -7,7 +7,8 @@ import pytest
 from jupyter_remote.errors import BudgetExceeded, TooLarge
 from jupyter_remote.model import Budget, BudgetRename, JobState, Limits, Reason
 from jupyter_remote.store import budgets as stored
-from jupyter_remote.store.base import NewJob, Outcome, Store
+from jupyter_remote.store.base import Store
+from jupyter_remote.store.base_parts import NewJob, Outcome
 from tests.conformance.store import ADA, BOB, new_job, running
 
 CREDIT = 10**6
@@ -194,6 +195,11 @@ class BudgetConformance:
         ]
         found = store.rename_budgets(ADA, turns, 10.0)
         assert [(b.name, b.left_ucredits) for b in found] == [("a", 2 * CREDIT), ("b", CREDIT)]
+
+    def test_a_budget_that_is_renamed_twice_at_once_follows_one(self, store: Store) -> None:
+        store.set_budget(ADA, "notebook", "old", CREDIT, 5.0)
+        twice = [BudgetRename(name="old", to=to, set_at=5.0, since=6.0) for to in ("a", "b")]
+        assert [b.name for b in store.rename_budgets(ADA, twice, 10.0)] == ["a"]
 
     def test_a_budget_that_was_set_since_does_not_follow(self, store: Store) -> None:
         later = store.set_budget(ADA, "notebook", "old", CREDIT, 7.0)

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from jupyter_remote.model import JobId, JobState
-from jupyter_remote.store.base import NewJob, Outcome, Store, Written
+from jupyter_remote.store.base import Store
+from jupyter_remote.store.base_parts import NewJob, Outcome, Written
 from jupyter_remote.wire import CacheAsk, CachePart, Done, Parcel, Result, Segment, encode
 from tests.conformance.store import (
     ADA,

@@ -6,7 +6,8 @@ import pytest
 
 from jupyter_remote.errors import Conflict, NotFound
 from jupyter_remote.model import JobId, OwnerId
-from jupyter_remote.store.base import Outcome, Store
+from jupyter_remote.store.base import Store
+from jupyter_remote.store.base_parts import Outcome
 from tests.conformance.store import ADA, BOB, new_job, new_session, running
 
 

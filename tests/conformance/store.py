@@ -34,7 +34,8 @@ from jupyter_remote.model import (
     WorkerRecord,
 )
 from jupyter_remote.store import lifecycle
-from jupyter_remote.store.base import AttemptUpdate, Changed, NewJob, Outcome, Store
+from jupyter_remote.store.base import Store
+from jupyter_remote.store.base_parts import AttemptUpdate, Changed, NewJob, Outcome
 from jupyter_remote.wire import (
     Bar,
     Checkpoint,

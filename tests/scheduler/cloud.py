@@ -27,7 +27,7 @@ from jupyter_remote.scheduler.board import Agent
 from jupyter_remote.scheduler.loop import Elsewhere, Retention, Scheduler
 from jupyter_remote.scheduler.machines import Machine
 from jupyter_remote.server.backend import changes_of
-from jupyter_remote.store.base import Outcome
+from jupyter_remote.store.base_parts import Outcome
 from jupyter_remote.store.sqlite import SqliteStore
 from tests.conformance.store import ADA, new_job
 

@@ -16,7 +16,7 @@ from jupyter_remote.scheduler.board import Agent
 from jupyter_remote.scheduler.loop import Retention, Scheduler
 from jupyter_remote.server.backend import changes_of
 from jupyter_remote.server.steady import steady_clock
-from jupyter_remote.store.base import Outcome
+from jupyter_remote.store.base_parts import Outcome
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.conformance.store import ADA, new_job
 

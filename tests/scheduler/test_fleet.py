@@ -23,7 +23,7 @@ from jupyter_remote.model import (
 )
 from jupyter_remote.providers.base import Launch
 from jupyter_remote.scheduler.board import Agent
-from jupyter_remote.store.base import Outcome
+from jupyter_remote.store.base_parts import Outcome
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.conformance.provider import ProviderConformance
 from tests.conformance.store import ADA

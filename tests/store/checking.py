@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from jupyter_remote.errors import JupyterRemoteError
 from jupyter_remote.model import TERMINAL, JobId, Limits, OwnerId, WorkerId
-from jupyter_remote.store.base import AttemptUpdate, NewJob, Outcome, Store
+from jupyter_remote.store.base import Store
+from jupyter_remote.store.base_parts import AttemptUpdate, NewJob, Outcome
 from jupyter_remote.wire import CacheAsk, Segment, WorkerEvent
 from tests.reference_model import ACTIVE, GRACE_S, LEASE_S, Job, Model, Refused
 

@@ -14,7 +14,7 @@ import pytest
 from jupyter_remote.errors import Conflict, ProtocolMismatch, StorageFull
 from jupyter_remote.model import JobId
 from jupyter_remote.store import audit, fleet, migrate, schema, shares, sql, summary
-from jupyter_remote.store.base import Outcome
+from jupyter_remote.store.base_parts import Outcome
 from jupyter_remote.store.session import connect, text_of
 from jupyter_remote.store.sqlite import SqliteStore, open_sqlite
 from tests.conformance.budgets import BudgetConformance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_remote.model import Balance, JobRecord, JobState
-from jupyter_remote.store.base import Outcome, Totals
+from jupyter_remote.store.base_parts import Outcome, Totals
 from jupyter_remote.store.sqlite import open_sqlite
 from jupyter_remote.store.views import account_of, midnight, money_of
 from tests.conformance.store import ADA, LEASE_S, W1, new_job, new_session, running
