@@ -49,6 +49,13 @@ COVER = f"""() => {{  // what lies over the notebook
   const top = document.elementFromPoint(x + width / 2, y + height / 2);
   return node.contains(top) ? "" : top?.outerHTML ?? "nothing is shown there";
 }}"""
+DOUBLE_CLICK = """(button, ms) => {  // in a page that is busy for so long between the two
+  const [first, second] = [1, 2].map(() => new MouseEvent("click", { bubbles: true }));
+  button.dispatchEvent(first);
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+  button.dispatchEvent(second);
+}"""
 OPEN = (
     "path => window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'})"
     ".then(() => null)"

@@ -173,15 +173,6 @@ def test_cancel_is_there_in_every_frame_while_the_code_clears_its_output(book):
         assert page.errors == []
 
 
-DOUBLE_CLICK = """(button, ms) => {  // in a page that is busy for so long between the two
-  const [first, second] = [1, 2].map(() => new MouseEvent("click", { bubbles: true }));
-  button.dispatchEvent(first);
-  const end = performance.now() + ms;
-  while (performance.now() < end);
-  button.dispatchEvent(second);
-}"""
-
-
 def test_a_double_click_on_cancel_lets_the_code_clean_up_and_later_kill_kills(book):
     tidy = (
         "%%remote_run -d tidy\nimport time\nprint('started')\ntry:\n    time.sleep(600)\n"
@@ -195,7 +186,7 @@ def test_a_double_click_on_cancel_lets_the_code_clean_up_and_later_kill_kills(bo
         page.run(0)
         output = page.start(1)
         expect(output).to_contain_text("started")
-        output.get_by_role("button", name="Cancel job tidy").evaluate(DOUBLE_CLICK, 1600)
+        output.get_by_role("button", name="Cancel job tidy").evaluate(lab.DOUBLE_CLICK, 1600)
         expect(output).to_contain_text("cancelled: stopped by KeyboardInterrupt")
         expect(output).to_contain_text("cleaned up")
         expect(output).to_contain_text("JobCancelled")  # with which the cell ends

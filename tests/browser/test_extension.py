@@ -16,7 +16,6 @@ import jupyter_remote as jr
 from jupyter_remote.wire import CARD_TYPE
 from tests.browser import lab
 from tests.browser.extended_fixtures import book, page
-from tests.browser.test_card_in_lab import DOUBLE_CLICK
 
 __all__ = ["book", "page"]
 
@@ -144,17 +143,17 @@ def refused(answer: dict[str, object], route: Route) -> None:
 
 def test_a_double_click_on_cancel_in_the_panel_is_no_order_to_kill(book):
     tidy = (
-        "%%remote_run --bg -d tidy\nimport time\ntry:\n    print('started')\n    time.sleep(600)\n"
+        "%%remote_run --bg -d 'asked twice'\nimport time\ntry:\n    print('started')\n    time.sleep(600)\n"
         "finally:\n    time.sleep(3)\n    print('cleaned up')"
     )
     with book("double.ipynb", LOAD, tidy) as opened:
         opened.run(0)
         expect(opened.run(1)).to_contain_text("started")
         opened.command("jupyter-remote:show-jobs")
-        cancel = row(opened.page, "tidy").get_by_role("button", name="Cancel tidy")
-        cancel.evaluate(DOUBLE_CLICK, 1600)
+        cancel = row(opened.page, "asked twice").get_by_role("button", name="Cancel asked twice")
+        cancel.evaluate(lab.DOUBLE_CLICK, 1600)
         expect(opened.output(1)).to_contain_text("cleaned up")
-        expect(row(opened.page, "tidy")).to_contain_text("cancelled")
+        expect(row(opened.page, "asked twice")).to_contain_text("cancelled")
 
 
 def test_sessions_machines_and_a_receipt_are_in_the_panel(book):

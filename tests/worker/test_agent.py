@@ -204,7 +204,7 @@ async def test_code_that_ignores_an_interrupt_is_killed(server: FakeServer, begi
     await server.cancel(job)
     done = await server.end_of(job)
     assert (done.outcome, done.signal) == ("cancelled", "")
-    assert re.match(r"killed after \d+", done.detail)
+    assert re.match(r"killed after \d\.\d s", done.detail)
     assert await launcher.handles[0].wait() == "SIGKILL"
 
 
@@ -216,7 +216,7 @@ async def test_a_cancel_says_how_long_code_that_ignores_it_may_go_on(
     await server.until(lambda: server.text(job))
     await server.cancel(job, kill_in_s=0)
     await server.cancel(job, kill_in_s=0.2)
-    assert re.match(r"killed after \d+", (await server.end_of(job)).detail)
+    assert re.match(r"killed after \d\.\d s", (await server.end_of(job)).detail)
 
 
 async def test_what_its_own_process_did_with_an_interrupt_is_told(server: FakeServer, begin: Begin):
