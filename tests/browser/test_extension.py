@@ -143,8 +143,8 @@ def refused(answer: dict[str, object], route: Route) -> None:
 
 def test_a_double_click_on_cancel_in_the_panel_is_no_order_to_kill(book):
     tidy = (
-        "%%remote_run --bg -d 'asked twice'\nimport time\ntry:\n    print('started')\n    time.sleep(600)\n"
-        "finally:\n    time.sleep(3)\n    print('cleaned up')"
+        "%%remote_run --bg -d 'asked twice'\nimport time\ntry:\n    print('started')\n"
+        "    time.sleep(600)\nfinally:\n    time.sleep(3)\n    print('cleaned up')"
     )
     with book("double.ipynb", LOAD, tidy) as opened:
         opened.run(0)
